@@ -1,0 +1,13 @@
+//! Where expensive work runs: one pool of threads for the whole process.
+//!
+//! Every trial, image and inference of every statement and partition goes through
+//! [`pool::run`], so a process never starts more of them at once than it has
+//! threads, and a table that arrives as one record batch still fills every core.
+//! [`progress`] says what the pool is doing, for whoever draws it.
+//!
+//! This crate knows nothing about SQL, networks or images.
+
+pub mod pool;
+pub mod progress;
+
+pub use tokio_util::sync::CancellationToken;

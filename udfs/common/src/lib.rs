@@ -1,0 +1,22 @@
+//! What every family of SQL functions shares.
+//!
+//! The contract between the functions and the session ([`ExpensiveFunction`]), the
+//! options a session carries ([`AtollOptions`]), files behind URLs ([`Location`]),
+//! and the reading of arguments.
+//!
+//! No function is defined here, and no family depends on another: what two of them
+//! need moves into this crate.
+
+pub mod args;
+mod expensive;
+pub mod image;
+mod options;
+mod stores;
+pub mod structs;
+
+pub use expensive::{
+    Call, CallContext, ExpensiveFunction, PreparedCall, RowError, as_expensive,
+    expensive, map_rows, not_here, pool_error,
+};
+pub use options::AtollOptions;
+pub use stores::{Location, Stores, storage_root};

@@ -1,0 +1,243 @@
+//! Files behind paths and URLs, with one lazy registry of object stores.
+//!
+//! Credentials come from the environment of the process (`AWS_ACCESS_KEY_ID`,
+//! `AWS_ENDPOINT`, `GOOGLE_SERVICE_ACCOUNT`, `AZURE_STORAGE_ACCOUNT_NAME`, ...) and
+//! never from SQL, where they would end up in plans and logs.
+
+use std::collections::HashMap;
+use std::fmt::{self, Display, Formatter};
+use std::path::{Path as FilePath, PathBuf};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+use bytes::Bytes;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::{DataFusionError, Result, exec_datafusion_err, exec_err};
+use datafusion::execution::object_store::ObjectStoreRegistry;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, parse_url_opts};
+use url::{Position, Url};
+
+/// Environment variables that configure an object store.
+const ENVIRONMENT: [&str; 3] = ["aws_", "google_", "azure_"];
+
+/// A file or folder in an object store; the local file system is one.
+#[derive(Debug, Clone)]
+pub struct Location {
+    /// The store that holds it.
+    pub store: Arc<dyn ObjectStore>,
+    /// Where in the store it is.
+    pub path: Path,
+    /// Its URL; `file://` for local paths.
+    pub url: Url,
+}
+
+impl Location {
+    /// Understands a URL (`s3://`, `gs://`, `az://`, `http://`, `https://`, `file://`)
+    /// or a local path, absolute, relative or below `~`.
+    pub fn parse(location: &str) -> Result<Self> {
+        let url = parse_url(location)?;
+        let (store, path) = STORES.open(&url)?;
+        Ok(Self { store, path, url })
+    }
+
+    /// Something below this folder; `relative` uses `/` whatever the platform.
+    pub fn join(&self, relative: &str) -> Result<Self> {
+        Self::parse(&format!(
+            "{}/{relative}",
+            self.url.as_str().trim_end_matches('/')
+        ))
+    }
+
+    /// The local path, if this is a file or folder of this machine.
+    pub fn local_path(&self) -> Option<PathBuf> {
+        (self.url.scheme() == "file").then(|| self.url.to_file_path().ok())?
+    }
+
+    /// The whole content.
+    pub async fn read(&self) -> Result<Bytes> {
+        let read = async { self.store.get(&self.path).await?.bytes().await };
+        read.await.map_err(|error| self.error(error))
+    }
+
+    /// Translates an error of the store, naming this location.
+    pub fn error(&self, error: object_store::Error) -> DataFusionError {
+        match error {
+            object_store::Error::NotFound { .. } => {
+                exec_datafusion_err!("file not found: {self}; check the path")
+            }
+            error => exec_datafusion_err!("cannot read {self}: {}", root_cause(&error)),
+        }
+    }
+}
+
+/// A local file shows as its path, anything else as its URL.
+impl Display for Location {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.local_path() {
+            Some(path) => write!(f, "{}", path.display()),
+            None => write!(f, "{}", self.url),
+        }
+    }
+}
+
+/// The session's storage: where snapshots, trials, models and tables are kept.
+pub fn storage_root(options: &ConfigOptions) -> Result<Location> {
+    Location::parse(&crate::AtollOptions::get(options).storage)
+}
+
+/// The last error in a chain. Stores wrap what matters in several layers of context.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+fn parse_url(location: &str) -> Result<Url> {
+    if location.contains("://") {
+        return Url::parse(location)
+            .map_err(|error| exec_datafusion_err!("not a URL: {location}: {error}"));
+    }
+    let path = match location.strip_prefix("~/").zip(std::env::home_dir()) {
+        Some((below, home)) => home.join(below),
+        None => PathBuf::from(location),
+    };
+    let absolute = std::path::absolute(&path)
+        .map_err(|error| exec_datafusion_err!("not a path: '{location}': {error}"))?;
+    Url::from_file_path(without_dots(&absolute))
+        .map_err(|()| exec_datafusion_err!("not a path: '{location}'"))
+}
+
+/// Resolves `..` by its text, as a shell's `cd` does: object stores know no `..`.
+fn without_dots(path: &FilePath) -> PathBuf {
+    let mut clean = PathBuf::new();
+    for part in path.components() {
+        match part {
+            std::path::Component::ParentDir => {
+                clean.pop();
+            }
+            part => clean.push(part),
+        }
+    }
+    clean
+}
+
+/// Every object store of the process, opened when first used.
+#[derive(Debug, Default)]
+pub struct Stores {
+    by_authority: Mutex<HashMap<String, Arc<dyn ObjectStore>>>,
+}
+
+static STORES: LazyLock<Arc<Stores>> = LazyLock::new(Arc::default);
+
+impl Stores {
+    /// The registry that every session of the process shares.
+    pub fn shared() -> Arc<Self> {
+        Arc::clone(&STORES)
+    }
+
+    fn open(&self, url: &Url) -> Result<(Arc<dyn ObjectStore>, Path)> {
+        let path = match url.scheme() {
+            "file" => {
+                let path = url.to_file_path().ok();
+                path.and_then(|path| Path::from_absolute_path(path).ok())
+            }
+            _ => Path::from_url_path(url.path()).ok(),
+        };
+        let Some(path) = path else {
+            return exec_err!("not a valid location: {url}");
+        };
+        let authority = &url[..Position::BeforePath];
+        let mut stores = self
+            .by_authority
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(store) = stores.get(authority) {
+            return Ok((Arc::clone(store), path));
+        }
+        let store = connect(url)?;
+        stores.insert(authority.to_string(), Arc::clone(&store));
+        Ok((store, path))
+    }
+}
+
+fn connect(url: &Url) -> Result<Arc<dyn ObjectStore>> {
+    if url.scheme() == "file" {
+        return Ok(Arc::new(LocalFileSystem::new()));
+    }
+    let mut options: Vec<(String, String)> = std::env::vars()
+        .map(|(key, value)| (key.to_ascii_lowercase(), value))
+        .filter(|(key, _)| ENVIRONMENT.iter().any(|prefix| key.starts_with(prefix)))
+        .collect();
+    if url.scheme() == "http" {
+        options.push(("allow_http".to_string(), "true".to_string()));
+    }
+    let (store, _) = parse_url_opts(url, options).map_err(|error| {
+        exec_datafusion_err!(
+            "cannot open {}: {}; supported are local paths, s3://, gs://, az://, \
+             http:// and https://",
+            &url[..Position::BeforePath],
+            root_cause(&error)
+        )
+    })?;
+    Ok(Arc::from(store))
+}
+
+impl ObjectStoreRegistry for Stores {
+    fn register_store(
+        &self,
+        url: &Url,
+        store: Arc<dyn ObjectStore>,
+    ) -> Option<Arc<dyn ObjectStore>> {
+        let mut stores = self
+            .by_authority
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        stores.insert(url[..Position::BeforePath].to_string(), store)
+    }
+
+    fn get_store(&self, url: &Url) -> Result<Arc<dyn ObjectStore>> {
+        Ok(self.open(url)?.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn local_paths_need_no_scheme() {
+        let location = Location::parse("/data/../photos/a b ü.jpg").unwrap();
+        assert_eq!(location.to_string(), "/photos/a b ü.jpg");
+        assert_eq!(location.path.as_ref(), "photos/a b ü.jpg");
+    }
+
+    #[test]
+    fn join_goes_below() {
+        let root = Location::parse("/store/").unwrap();
+        let below = root.join("models/a.onnx").unwrap();
+        assert_eq!(below.to_string(), "/store/models/a.onnx");
+    }
+
+    #[test]
+    fn a_strange_scheme_is_named_with_what_works() {
+        let error = Location::parse("ftp://host/file").unwrap_err().to_string();
+        assert!(error.contains("ftp://host"), "{error}");
+        assert!(error.contains("s3://"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_missing_file_is_named() {
+        let error = Location::parse("/no/such/file")
+            .unwrap()
+            .read()
+            .await
+            .unwrap_err();
+        assert!(
+            error.to_string().contains("file not found: /no/such/file"),
+            "{error}"
+        );
+    }
+}
