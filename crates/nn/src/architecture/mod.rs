@@ -1,0 +1,97 @@
+//! The layers of a network: as text, as a list, and as a plan with all shapes.
+//!
+//! Nothing here computes. A [`Plan`] says what each layer's shapes and weights are, for
+//! the [network](crate::network) that runs it and for the ONNX file that describes it.
+
+mod parse;
+mod plan;
+mod preset;
+
+pub(crate) use parse::parse;
+pub(crate) use plan::{Init, Parameter, Plan, PlannedLayer, Shape};
+pub(crate) use preset::Preset;
+
+/// One layer as written, and where it was written.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Layer {
+    pub(crate) spec: LayerSpec,
+    /// The 1-based column of its name in the architecture text.
+    pub(crate) position: usize,
+}
+
+/// What a layer does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum LayerSpec {
+    Conv {
+        filters: usize,
+        kernel: usize,
+        stride: usize,
+        padding: Padding,
+    },
+    MaxPool {
+        size: usize,
+        stride: usize,
+    },
+    AvgPool {
+        size: usize,
+        stride: usize,
+    },
+    GlobalAvgPool,
+    BatchNorm,
+    Dropout {
+        probability: f32,
+    },
+    Activation(Activation),
+    Flatten,
+    Dense {
+        units: usize,
+    },
+}
+
+impl LayerSpec {
+    /// The layer's name in an architecture text.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            LayerSpec::Conv { .. } => "conv",
+            LayerSpec::MaxPool { .. } => "max_pool",
+            LayerSpec::AvgPool { .. } => "avg_pool",
+            LayerSpec::GlobalAvgPool => "global_avg_pool",
+            LayerSpec::BatchNorm => "batch_norm",
+            LayerSpec::Dropout { .. } => "dropout",
+            LayerSpec::Activation(activation) => activation.name(),
+            LayerSpec::Flatten => "flatten",
+            LayerSpec::Dense { .. } => "dense",
+        }
+    }
+}
+
+/// What a convolution does at the edges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Padding {
+    /// Zeros are added so that the result has `ceil(length / stride)` rows and columns.
+    /// An odd number of them puts the extra one at the bottom and the right, as in Keras.
+    Same,
+    /// Nothing is added: the window stays inside the image.
+    Valid,
+}
+
+/// A function of each value alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Activation {
+    Relu,
+    Tanh,
+    Sigmoid,
+    /// The exact form `x * Phi(x)`, not its tanh approximation.
+    Gelu,
+}
+
+impl Activation {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Activation::Relu => "relu",
+            Activation::Tanh => "tanh",
+            Activation::Sigmoid => "sigmoid",
+            Activation::Gelu => "gelu",
+        }
+    }
+}

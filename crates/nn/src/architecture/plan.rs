@@ -1,0 +1,470 @@
+//! Shapes and weights of each layer, found before anything is allocated.
+
+use std::ops::Range;
+
+use super::{Activation, Layer, LayerSpec, Padding};
+use crate::kernels::Window;
+use crate::{Error, ImageShape};
+
+/// More weights than this are refused, because each needs up to five numbers of memory
+/// (itself, its gradient, two of the optimizer, its best value).
+const MAX_WEIGHTS: usize = 100_000_000;
+
+/// More values per image than this are refused: a mini-batch holds them for each image.
+const MAX_VALUES: usize = 50_000_000;
+
+/// The largest side of a max-pooling window: the winner's index must fit a byte.
+const MAX_POOL: usize = 16;
+
+/// The shape of what flows between two layers, for one image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+    /// Also the length of a vector, whose height and width are 1.
+    pub(crate) channels: usize,
+    /// Whether it has been flattened: the rank in an ONNX file is 2 instead of 4.
+    pub(crate) flat: bool,
+}
+
+impl Shape {
+    pub(crate) fn values(&self) -> usize {
+        self.height * self.width * self.channels
+    }
+
+    pub(crate) fn vector(length: usize) -> Self {
+        Self {
+            height: 1,
+            width: 1,
+            channels: length,
+            flat: true,
+        }
+    }
+}
+
+/// Initial values of a group of weights. Those that are random follow Keras.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Init {
+    /// Uniform in `-limit..limit`.
+    Uniform {
+        limit: f32,
+    },
+    Constant(f32),
+}
+
+/// A group of weights that belong together, such as a bias.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Parameter {
+    /// Its place in the network's weights.
+    pub(crate) range: Range<usize>,
+    pub(crate) init: Init,
+    /// Whether weight decay applies.
+    pub(crate) decays: bool,
+}
+
+/// A layer with its shapes and weights.
+#[derive(Clone, Debug)]
+pub(crate) struct PlannedLayer {
+    pub(crate) spec: LayerSpec,
+    pub(crate) input: Shape,
+    pub(crate) output: Shape,
+    /// For convolution and pooling.
+    pub(crate) window: Option<Window>,
+    pub(crate) parameters: Vec<Parameter>,
+}
+
+impl PlannedLayer {
+    /// The place of all its weights in the network's.
+    pub(crate) fn weights(&self) -> Range<usize> {
+        match (self.parameters.first(), self.parameters.last()) {
+            (Some(first), Some(last)) => first.range.start..last.range.end,
+            _ => 0..0,
+        }
+    }
+}
+
+/// A whole network on paper.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) image: ImageShape,
+    pub(crate) layers: Vec<PlannedLayer>,
+    /// The number of weights.
+    pub(crate) weights: usize,
+}
+
+impl Plan {
+    /// Fits the layers of `text` to images and classes.
+    pub(crate) fn new(
+        text: &str,
+        layers: &[Layer],
+        image: ImageShape,
+        classes: usize,
+    ) -> Result<Self, Error> {
+        let mut plan = Self::of_layers(text, layers, image)?;
+        plan.finish(text, classes)?;
+        Ok(plan)
+    }
+
+    /// Fits the layers to images, whatever comes out of the last one.
+    pub(crate) fn of_layers(
+        text: &str,
+        layers: &[Layer],
+        image: ImageShape,
+    ) -> Result<Self, Error> {
+        let mut plan = Self {
+            image,
+            layers: Vec::new(),
+            weights: 0,
+        };
+        let mut shape = plan.output();
+        for (index, layer) in layers.iter().enumerate() {
+            let refuse = |problem: String| Error::Architecture {
+                problem: format!(
+                    "{} at position {} of '{text}': {problem}",
+                    layer.spec.name(),
+                    layer.position
+                ),
+            };
+            if matches!(layer.spec, LayerSpec::Dense { .. }) && !shape.flat {
+                shape = plan.push(LayerSpec::Flatten, shape, &[]).map_err(refuse)?;
+            }
+            shape = plan
+                .push(layer.spec, shape, &layers[index + 1..])
+                .map_err(refuse)?;
+        }
+        Ok(plan)
+    }
+
+    /// The shape after the last layer.
+    pub(crate) fn output(&self) -> Shape {
+        let ImageShape {
+            height,
+            width,
+            channels,
+        } = self.image;
+        let image = Shape {
+            height,
+            width,
+            channels,
+            flat: false,
+        };
+        self.layers.last().map_or(image, |layer| layer.output)
+    }
+
+    /// Checks that the network ends in one value per class.
+    fn finish(&mut self, text: &str, classes: usize) -> Result<(), Error> {
+        let shape = self.output();
+        if shape.values() != classes || shape.height * shape.width != 1 {
+            let Shape {
+                height,
+                width,
+                channels,
+                ..
+            } = shape;
+            return Err(Error::Architecture {
+                problem: format!(
+                    "the last layer must give {classes} values, one per class, but it \
+                     gives {height} x {width} x {channels}; end '{text}' with \
+                     dense({classes})"
+                ),
+            });
+        }
+        if !shape.flat {
+            self.push(LayerSpec::Flatten, shape, &[])
+                .map_err(|problem| Error::Architecture { problem })?;
+        }
+        Ok(())
+    }
+
+    /// Adds one layer and returns the shape after it, or why it does not fit.
+    fn push(
+        &mut self,
+        spec: LayerSpec,
+        input: Shape,
+        following: &[Layer],
+    ) -> Result<Shape, String> {
+        let window = window(spec, input)?;
+        let image = |channels| {
+            let (height, width) = window.map_or((1, 1), |w| (w.out_height, w.out_width));
+            Shape {
+                height,
+                width,
+                channels,
+                flat: false,
+            }
+        };
+        let output = match spec {
+            LayerSpec::Conv { filters, .. } => image(filters),
+            LayerSpec::MaxPool { .. } | LayerSpec::AvgPool { .. } => {
+                image(input.channels)
+            }
+            LayerSpec::GlobalAvgPool => image(input.channels),
+            LayerSpec::Flatten => Shape::vector(input.values()),
+            LayerSpec::Dense { units } => Shape::vector(units),
+            LayerSpec::BatchNorm
+            | LayerSpec::Dropout { .. }
+            | LayerSpec::Activation(_) => input,
+        };
+        let patch = window.map_or(0, |window| window.values() * window.positions());
+        if too_large(&[output.height, output.width, output.channels], MAX_VALUES)
+            || (matches!(spec, LayerSpec::Conv { .. }) && patch > MAX_VALUES)
+        {
+            return Err(format!(
+                "it needs more than {MAX_VALUES} values for one image; make it smaller"
+            ));
+        }
+        let parameters = self.parameters(spec, input, following)?;
+        self.layers.push(PlannedLayer {
+            spec,
+            input,
+            output,
+            window,
+            parameters,
+        });
+        Ok(output)
+    }
+
+    /// The weights of a layer: the matrix, then the bias.
+    fn parameters(
+        &mut self,
+        spec: LayerSpec,
+        input: Shape,
+        following: &[Layer],
+    ) -> Result<Vec<Parameter>, String> {
+        let (rows, columns, window) = match spec {
+            LayerSpec::Conv {
+                filters, kernel, ..
+            } => (kernel * kernel * input.channels, filters, kernel * kernel),
+            LayerSpec::Dense { units } => (input.values(), units, 1),
+            LayerSpec::BatchNorm => (1, input.channels, 1),
+            _ => return Ok(Vec::new()),
+        };
+        if too_large(&[rows, columns], MAX_WEIGHTS - self.weights) {
+            return Err(format!(
+                "the network would have more than {MAX_WEIGHTS} weights; make it smaller"
+            ));
+        }
+        let is_norm = spec == LayerSpec::BatchNorm;
+        let init = if is_norm {
+            Init::Constant(1.0)
+        } else {
+            Init::Uniform {
+                limit: limit(rows, columns * window, following),
+            }
+        };
+        let start = self.weights;
+        let matrix = start..start + rows * columns;
+        let bias = matrix.end..matrix.end + columns;
+        self.weights = bias.end;
+        Ok(vec![
+            Parameter {
+                range: matrix,
+                init,
+                decays: !is_norm,
+            },
+            Parameter {
+                range: bias,
+                init: Init::Constant(0.0),
+                decays: false,
+            },
+        ])
+    }
+}
+
+/// Half the width of a layer's initial distribution.
+///
+/// He's (`keras.initializers.HeUniform`) before ReLU and GELU, which halve the variance;
+/// Glorot's (`keras.initializers.GlorotUniform`, the default in Keras) otherwise.
+fn limit(fan_in: usize, fan_out: usize, following: &[Layer]) -> f32 {
+    let activation = following.iter().find_map(|layer| match layer.spec {
+        LayerSpec::Activation(activation) => Some(Some(activation)),
+        LayerSpec::Conv { .. } | LayerSpec::Dense { .. } => Some(None),
+        _ => None,
+    });
+    match activation.flatten() {
+        Some(Activation::Relu | Activation::Gelu) => (6.0 / fan_in as f32).sqrt(),
+        _ => (6.0 / (fan_in + fan_out) as f32).sqrt(),
+    }
+}
+
+/// Whether the product of `factors` exceeds `limit`.
+fn too_large(factors: &[usize], limit: usize) -> bool {
+    factors
+        .iter()
+        .try_fold(1_usize, |product, factor| product.checked_mul(*factor))
+        .is_none_or(|product| product > limit)
+}
+
+/// The window of a convolution or a pooling layer.
+fn window(spec: LayerSpec, input: Shape) -> Result<Option<Window>, String> {
+    let (size, stride, padding) = match spec {
+        LayerSpec::Conv {
+            kernel,
+            stride,
+            padding,
+            ..
+        } => (kernel, stride, padding),
+        LayerSpec::MaxPool { size, .. } if size > MAX_POOL => {
+            return Err(format!("the size must be at most {MAX_POOL}, got {size}"));
+        }
+        LayerSpec::MaxPool { size, stride } | LayerSpec::AvgPool { size, stride } => {
+            (size, stride, Padding::Valid)
+        }
+        LayerSpec::GlobalAvgPool => (1, 1, Padding::Valid),
+        _ => return Ok(None),
+    };
+    let Shape {
+        height,
+        width,
+        channels,
+        flat,
+    } = input;
+    if flat {
+        return Err(format!(
+            "it needs an image, but a layer before it made a vector of {channels} \
+             values; put it before flatten and dense"
+        ));
+    }
+    if spec == LayerSpec::GlobalAvgPool {
+        return Ok(None);
+    }
+    let smaller = size > height || size > width;
+    if smaller && (padding == Padding::Valid || size > 1_000) {
+        return Err(format!(
+            "its input is {height} x {width}, smaller than its window of {size} x {size}; \
+             use a smaller window or fewer layers before it"
+        ));
+    }
+    let (out_height, pad_top) = steps(height, size, stride, padding);
+    let (out_width, pad_left) = steps(width, size, stride, padding);
+    Ok(Some(Window {
+        in_height: height,
+        in_width: width,
+        channels,
+        size,
+        stride,
+        pad_top,
+        pad_left,
+        out_height,
+        out_width,
+    }))
+}
+
+/// The number of window positions along one side, and the padding before it.
+fn steps(length: usize, size: usize, stride: usize, padding: Padding) -> (usize, usize) {
+    match padding {
+        Padding::Valid => ((length - size) / stride + 1, 0),
+        Padding::Same => {
+            let steps = length.div_ceil(stride);
+            let pad = ((steps - 1) * stride + size).saturating_sub(length);
+            (steps, pad / 2)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::architecture::parse;
+
+    fn plan(text: &str, side: usize, channels: usize) -> Result<Plan, Error> {
+        let image = ImageShape {
+            height: side,
+            width: side,
+            channels,
+        };
+        Plan::new(text, &parse(text).unwrap(), image, 10)
+    }
+
+    #[track_caller]
+    fn check_shapes(text: &str, side: usize, expected: &[(usize, usize, usize)]) {
+        let plan = plan(text, side, 1).unwrap();
+        let shapes: Vec<_> = plan
+            .layers
+            .iter()
+            .map(|layer| {
+                (
+                    layer.output.height,
+                    layer.output.width,
+                    layer.output.channels,
+                )
+            })
+            .collect();
+        assert_eq!(shapes, expected, "{text}");
+    }
+
+    #[track_caller]
+    fn check_refused(text: &str, side: usize, expected: &str) {
+        let error = plan(text, side, 1).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+
+    #[test]
+    fn dense_flattens_by_itself() {
+        let expected = [(28, 28, 4), (14, 14, 4), (1, 1, 784), (1, 1, 10)];
+        check_shapes("conv(4, 5), max_pool(2), dense(10)", 28, &expected);
+        check_shapes("conv(4, 5), max_pool(2), flatten, dense(10)", 28, &expected);
+    }
+
+    #[test]
+    fn padding_and_stride_follow_keras() {
+        check_shapes(
+            "conv(2, 3, stride: 2), conv(3, 4, padding: valid), global_avg_pool, dense(10)",
+            9,
+            &[(5, 5, 2), (2, 2, 3), (1, 1, 3), (1, 1, 3), (1, 1, 10)],
+        );
+        check_shapes(
+            "max_pool(2, stride: 3), dense(10)",
+            7,
+            &[(2, 2, 1), (1, 1, 4), (1, 1, 10)],
+        );
+    }
+
+    #[test]
+    fn a_network_may_end_without_a_dense_layer() {
+        check_shapes(
+            "conv(10, 3), global_avg_pool",
+            7,
+            &[(7, 7, 10), (1, 1, 10), (1, 1, 10)],
+        );
+    }
+
+    #[test]
+    fn the_tutorial_network_has_its_known_number_of_weights() {
+        let text = crate::architecture::Preset::Lenet.text(None, None, None, 10);
+        assert_eq!(plan(&text, 28, 1).unwrap().weights, 1_663_370);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        check_refused(
+            "max_pool(4), max_pool(4), dense(10)",
+            8,
+            "max_pool at position 14 of 'max_pool(4), max_pool(4), dense(10)': its input is \
+             2 x 2, smaller than its window of 4 x 4",
+        );
+        check_refused("dense(8), conv(3, 3), dense(10)", 8, "it needs an image");
+        check_refused(
+            "dense(8), global_avg_pool, dense(10)",
+            8,
+            "it needs an image",
+        );
+        check_refused(
+            "dense(128), relu",
+            8,
+            "the last layer must give 10 values, one per class, but it gives 1 x 1 x 128",
+        );
+        check_refused(
+            "max_pool(17), dense(10)",
+            28,
+            "the size must be at most 16, got 17",
+        );
+    }
+
+    #[test]
+    fn what_does_not_fit_into_memory_is_refused() {
+        check_refused("dense(1000000), dense(1000000), dense(10)", 28, "weights");
+        check_refused("conv(1000000, 3), dense(10)", 28, "values for one image");
+        check_refused("conv(3, 1000000), dense(10)", 28, "smaller than its window");
+    }
+}

@@ -1,0 +1,529 @@
+//! What is chosen before training: the hyperparameters of a trial and their domains.
+
+mod read;
+
+use std::fmt::Display;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::architecture::{Plan, Preset, parse};
+use crate::error::nearest;
+use crate::{Error, ImageShape};
+
+/// Everything that distinguishes one trial on a dataset from another.
+///
+/// It serialises to JSON with its fields in this order, which is what identifies a trial.
+/// A hyperparameter that the chosen optimizer, schedule or preset does not use has no
+/// effect, so that a search may vary the optimizer and its keys together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Hyperparameters {
+    /// A preset (`lenet`, `mlp`), or layers: `conv(32, 5), relu, max_pool(2), dense(10)`.
+    pub architecture: String,
+    /// Preset `lenet`: filters of each convolution; default 32 and 64.
+    pub filters: Option<Vec<u32>>,
+    /// Presets: units of the hidden dense layer; default 512 for `lenet`, 128 for `mlp`.
+    pub hidden: Option<u32>,
+    /// Size of a step, before schedule and warm-up. Default 0.01.
+    pub learning_rate: f64,
+    /// How gradients become steps. Default `sgd`.
+    pub optimizer: OptimizerKind,
+    /// `sgd`: how much of the last step is repeated. Default 0.9.
+    pub momentum: f64,
+    /// `sgd`: whether to look ahead along the momentum (Nesterov). Default false.
+    pub nesterov: bool,
+    /// `adam`, `adamw`: decay of the mean of the gradients. Default 0.9.
+    pub beta1: f64,
+    /// `adam`, `adamw`: decay of the mean of their squares. Default 0.999.
+    pub beta2: f64,
+    /// `adam`, `adamw`, `rmsprop`: keeps the divisor from zero. Default 1e-8.
+    pub epsilon: f64,
+    /// `rmsprop`: decay of the mean of the squared gradients. Default 0.99.
+    pub rho: f64,
+    /// Pull of the weights towards zero; biases and batch norms are exempt. Default 0.
+    ///
+    /// It is added to the gradient (L2) except by `adamw`, which shrinks the weights
+    /// directly: in both cases as PyTorch does.
+    pub weight_decay: f64,
+    /// Images per mini-batch; the last one of an epoch may be smaller. Default 64.
+    pub batch_size: u32,
+    /// Passes over the training split. Default 10.
+    pub epochs: u32,
+    /// How the learning rate changes from epoch to epoch. Default `exponential` when
+    /// `decay` is given, else `constant`.
+    pub schedule: Option<ScheduleKind>,
+    /// Factor of the learning rate: per epoch (`exponential`, default 0.95) or every
+    /// `decay_epochs` (`step`, default 0.1).
+    pub decay: Option<f64>,
+    /// `step`: epochs between two reductions. Default 10.
+    pub decay_epochs: u32,
+    /// First epochs, in which the learning rate rises linearly. Default 0.
+    pub warmup_epochs: u32,
+    /// Presets: probability of dropping a hidden unit; default 0.5 for `lenet`, 0 for
+    /// `mlp`.
+    pub dropout: Option<f64>,
+    /// Largest global norm of the gradients; longer ones are shortened. Default: no limit.
+    pub clip_norm: Option<f64>,
+    /// Epochs without a better one after which training stops. Default 0: never.
+    pub patience: u32,
+    /// Share of the rows held out to choose the best epoch, where the data does not come
+    /// split. Default 0.1.
+    pub validation_fraction: f64,
+    /// Source of all randomness of the trial. Default 0.
+    pub seed: u64,
+}
+
+/// How gradients become steps. The formulas are PyTorch's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OptimizerKind {
+    /// Stochastic gradient descent with momentum.
+    Sgd,
+    /// Adam; weight decay is added to the gradient.
+    Adam,
+    /// Adam with decoupled weight decay.
+    AdamW,
+    /// RMSProp, not centered, without momentum.
+    RmsProp,
+}
+
+/// How the learning rate changes from epoch to epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ScheduleKind {
+    /// It does not.
+    Constant,
+    /// Multiplied by `decay` after each epoch.
+    Exponential,
+    /// Multiplied by `decay` every `decay_epochs` epochs.
+    Step,
+    /// Half a cosine, from the learning rate down to zero.
+    Cosine,
+}
+
+const KEYS: &[&str] = &[
+    "architecture",
+    "filters",
+    "hidden",
+    "learning_rate",
+    "optimizer",
+    "momentum",
+    "nesterov",
+    "beta1",
+    "beta2",
+    "epsilon",
+    "rho",
+    "weight_decay",
+    "batch_size",
+    "epochs",
+    "schedule",
+    "decay",
+    "decay_epochs",
+    "warmup_epochs",
+    "dropout",
+    "clip_norm",
+    "patience",
+    "validation_fraction",
+    "seed",
+];
+
+/// More epochs than this are a slip.
+const MAX_EPOCHS: u32 = 100_000;
+
+impl Default for Hyperparameters {
+    fn default() -> Self {
+        Self {
+            architecture: "lenet".to_owned(),
+            filters: None,
+            hidden: None,
+            learning_rate: 0.01,
+            optimizer: OptimizerKind::Sgd,
+            momentum: 0.9,
+            nesterov: false,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            rho: 0.99,
+            weight_decay: 0.0,
+            batch_size: 64,
+            epochs: 10,
+            schedule: None,
+            decay: None,
+            decay_epochs: 10,
+            warmup_epochs: 0,
+            dropout: None,
+            clip_norm: None,
+            patience: 0,
+            validation_fraction: 0.1,
+            seed: 0,
+        }
+    }
+}
+
+impl Hyperparameters {
+    /// The valid keys of [`Hyperparameters::from_json`]; the fields document them.
+    pub fn keys() -> &'static [&'static str] {
+        KEYS
+    }
+
+    /// Reads and checks hyperparameters; what is absent or null has its default.
+    pub fn from_json(map: &Map<String, Value>) -> Result<Self, Error> {
+        let mut hyperparameters = Self::default();
+        for (key, value) in map {
+            if !KEYS.contains(&key.as_str()) {
+                return Err(Error::UnknownHyperparameter {
+                    key: key.clone(),
+                    suggestion: nearest(key, KEYS.iter().copied()).map(str::to_owned),
+                    valid: KEYS,
+                });
+            }
+            if !value.is_null() {
+                hyperparameters.set(key, value)?;
+            }
+        }
+        hyperparameters.validate()?;
+        Ok(hyperparameters)
+    }
+
+    /// Checks everything that can be checked without knowing the images.
+    pub fn validate(&self) -> Result<(), Error> {
+        self.check_steps()?;
+        self.check_training()?;
+        self.check_preset()
+    }
+
+    /// Checks also that the architecture fits the images and classes.
+    pub fn validate_for(&self, shape: ImageShape, classes: usize) -> Result<(), Error> {
+        self.validate()?;
+        self.plan(shape, classes).map(|_| ())
+    }
+
+    /// The shapes and weights of the network.
+    pub(crate) fn plan(&self, shape: ImageShape, classes: usize) -> Result<Plan, Error> {
+        let text = match Preset::named(&self.architecture) {
+            Some(preset) => {
+                let filters = self.filters.as_deref();
+                preset.text(filters, self.hidden, self.dropout, classes)
+            }
+            None => self.architecture.clone(),
+        };
+        Plan::new(&text, &parse(&text)?, shape, classes)
+    }
+
+    fn set(&mut self, key: &str, value: &Value) -> Result<(), Error> {
+        match key {
+            "architecture" => self.architecture = read::text(key, value)?,
+            "filters" => self.filters = Some(read::counts(key, value)?),
+            "hidden" => self.hidden = Some(read::count(key, value)?),
+            "learning_rate" => self.learning_rate = read::number(key, value)?,
+            "optimizer" => self.optimizer = read::choice(key, value, read::OPTIMIZERS)?,
+            "momentum" => self.momentum = read::number(key, value)?,
+            "nesterov" => self.nesterov = read::flag(key, value)?,
+            "beta1" => self.beta1 = read::number(key, value)?,
+            "beta2" => self.beta2 = read::number(key, value)?,
+            "epsilon" => self.epsilon = read::number(key, value)?,
+            "rho" => self.rho = read::number(key, value)?,
+            "weight_decay" => self.weight_decay = read::number(key, value)?,
+            "batch_size" => self.batch_size = read::count(key, value)?,
+            "epochs" => self.epochs = read::count(key, value)?,
+            "schedule" => {
+                self.schedule = Some(read::choice(key, value, read::SCHEDULES)?);
+            }
+            "decay" => self.decay = Some(read::number(key, value)?),
+            "decay_epochs" => self.decay_epochs = read::count(key, value)?,
+            "warmup_epochs" => self.warmup_epochs = read::count(key, value)?,
+            "dropout" => self.dropout = Some(read::number(key, value)?),
+            "clip_norm" => self.clip_norm = Some(read::number(key, value)?),
+            "patience" => self.patience = read::count(key, value)?,
+            "validation_fraction" => {
+                self.validation_fraction = read::number(key, value)?;
+            }
+            "seed" => self.seed = read::seed(key, value)?,
+            // The caller has compared the key with the list of valid ones.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn check_steps(&self) -> Result<(), Error> {
+        let below_one = "at least 0 and less than 1";
+        let unit = |x: f64| (0.0..1.0).contains(&x);
+        let positive = |x: f64| x > 0.0;
+        check(
+            "learning_rate",
+            self.learning_rate,
+            "greater than 0",
+            positive,
+        )?;
+        check("momentum", self.momentum, below_one, unit)?;
+        check("beta1", self.beta1, below_one, unit)?;
+        check("beta2", self.beta2, below_one, unit)?;
+        check("epsilon", self.epsilon, "greater than 0", positive)?;
+        check("rho", self.rho, below_one, unit)?;
+        check("weight_decay", self.weight_decay, "at least 0", |x| {
+            x >= 0.0
+        })?;
+        if let Some(clip_norm) = self.clip_norm {
+            check("clip_norm", clip_norm, "greater than 0", positive)?;
+        }
+        if let Some(decay) = self.decay {
+            let domain = "greater than 0 and at most 1";
+            check("decay", decay, domain, |x| x > 0.0 && x <= 1.0)?;
+        }
+        if self.nesterov && self.momentum == 0.0 && self.optimizer == OptimizerKind::Sgd {
+            return refuse("momentum", "greater than 0 when nesterov is true", &0);
+        }
+        Ok(())
+    }
+
+    fn check_training(&self) -> Result<(), Error> {
+        if self.batch_size == 0 {
+            return refuse("batch_size", "at least 1", &0);
+        }
+        if self.epochs == 0 || self.epochs > MAX_EPOCHS {
+            return refuse("epochs", &format!("from 1 to {MAX_EPOCHS}"), &self.epochs);
+        }
+        if self.decay_epochs == 0 {
+            return refuse("decay_epochs", "at least 1", &0);
+        }
+        let fraction = self.validation_fraction;
+        let domain = "greater than 0 and less than 1";
+        check("validation_fraction", fraction, domain, |x| {
+            x > 0.0 && x < 1.0
+        })
+    }
+
+    fn check_preset(&self) -> Result<(), Error> {
+        let preset = Preset::named(&self.architecture);
+        let given = [
+            (
+                "filters",
+                self.filters.as_ref().map(|counts| format!("{counts:?}")),
+            ),
+            ("hidden", self.hidden.map(|units| units.to_string())),
+            (
+                "dropout",
+                self.dropout.map(|probability| probability.to_string()),
+            ),
+        ];
+        for (name, actual) in given {
+            let Some(actual) = actual else { continue };
+            let expected = match preset {
+                None => format!(
+                    "left out when architecture is a list of layers, because it is a key \
+                     of the presets; write {} into the layers instead",
+                    if name == "filters" {
+                        "conv"
+                    } else {
+                        if_hidden(name)
+                    }
+                ),
+                Some(Preset::Mlp) if name == "filters" => {
+                    "left out for the preset 'mlp', which has no convolution".to_owned()
+                }
+                Some(_) => continue,
+            };
+            return refuse(name, &expected, &actual);
+        }
+        match (preset, &self.filters, self.hidden) {
+            (None, ..) => parse(&self.architecture).map(|_| ())?,
+            (_, Some(counts), _) if counts.is_empty() || counts.contains(&0) => {
+                return refuse(
+                    "filters",
+                    "a list of integers of at least 1",
+                    &format!("{counts:?}"),
+                );
+            }
+            (_, _, Some(0)) => return refuse("hidden", "at least 1", &0),
+            _ => {}
+        }
+        if let Some(dropout) = self.dropout {
+            let domain = "at least 0 and less than 1";
+            check("dropout", dropout, domain, |x| (0.0..1.0).contains(&x))?;
+        }
+        Ok(())
+    }
+}
+
+/// The layer that stands for a preset's key.
+fn if_hidden(name: &str) -> &'static str {
+    if name == "hidden" { "dense" } else { "dropout" }
+}
+
+fn check(
+    name: &str,
+    value: f64,
+    expected: &str,
+    inside: impl Fn(f64) -> bool,
+) -> Result<(), Error> {
+    if value.is_finite() && inside(value) {
+        return Ok(());
+    }
+    refuse(name, expected, &value)
+}
+
+fn refuse<T>(name: &str, expected: &str, actual: &dyn Display) -> Result<T, Error> {
+    Err(Error::Hyperparameter {
+        name: name.to_owned(),
+        expected: expected.to_owned(),
+        actual: actual.to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> Result<Hyperparameters, Error> {
+        Hyperparameters::from_json(&serde_json::from_str(json).unwrap())
+    }
+
+    #[track_caller]
+    fn check_refused(json: &str, expected: &str) {
+        let error = read(json).unwrap_err();
+        assert!(error.is_infeasible());
+        assert_eq!(error.to_string(), expected, "{json}");
+    }
+
+    #[test]
+    fn what_is_absent_or_null_has_its_default() {
+        assert_eq!(read("{}").unwrap(), Hyperparameters::default());
+        let nulls: Map<String, Value> = KEYS
+            .iter()
+            .map(|key| ((*key).to_owned(), Value::Null))
+            .collect();
+        let read = Hyperparameters::from_json(&nulls).unwrap();
+        assert_eq!(read, Hyperparameters::default());
+    }
+
+    #[test]
+    fn every_key_can_be_set() {
+        let json = r#"{"architecture": "lenet", "filters": [4, 8], "hidden": 16,
+            "learning_rate": 0.1, "optimizer": "adamw", "momentum": 0.5, "nesterov": true,
+            "beta1": 0.8, "beta2": 0.9, "epsilon": 1e-7, "rho": 0.5, "weight_decay": 5e-4,
+            "batch_size": 32.0, "epochs": 3, "schedule": "cosine", "decay": 0.9,
+            "decay_epochs": 2, "warmup_epochs": 1, "dropout": 0.1, "clip_norm": 1,
+            "patience": 2, "validation_fraction": 0.2, "seed": 18446744073709551615}"#;
+        let map: Map<String, Value> = serde_json::from_str(json).unwrap();
+        assert_eq!(map.len(), KEYS.len());
+        let read = Hyperparameters::from_json(&map).unwrap();
+        let default = serde_json::to_value(Hyperparameters::default()).unwrap();
+        let set = serde_json::to_value(&read).unwrap();
+        for key in KEYS.iter().filter(|key| **key != "architecture") {
+            assert_ne!(set[*key], default[*key], "{key}");
+        }
+        assert_eq!(read.seed, u64::MAX);
+    }
+
+    #[test]
+    fn json_has_the_documented_keys_in_their_order_and_reads_back() {
+        let hyperparameters = Hyperparameters {
+            learning_rate: 0.1 + 0.2,
+            optimizer: OptimizerKind::RmsProp,
+            ..Hyperparameters::default()
+        };
+        let json = serde_json::to_string(&hyperparameters).unwrap();
+        let places: Vec<_> = KEYS
+            .iter()
+            .map(|key| json.find(&format!("\"{key}\":")).unwrap())
+            .collect();
+        assert!(places.is_sorted(), "{json}");
+        assert_eq!(read(&json).unwrap(), hyperparameters);
+    }
+
+    #[test]
+    fn an_unknown_key_is_suggested_the_nearest() {
+        let error = read(r#"{"learning_rat": 0.1}"#).unwrap_err().to_string();
+        let expected =
+            "unknown hyperparameter 'learning_rat', did you mean 'learning_rate'?";
+        assert!(error.starts_with(expected), "{error}");
+        assert!(
+            error.contains("valid: architecture, filters, hidden"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn values_outside_their_domain_are_refused() {
+        let cases = [
+            (
+                r#"{"learning_rate": -1}"#,
+                "learning_rate must be greater than 0, got -1",
+            ),
+            (
+                r#"{"learning_rate": 0}"#,
+                "learning_rate must be greater than 0, got 0",
+            ),
+            (
+                r#"{"momentum": 1}"#,
+                "momentum must be at least 0 and less than 1, got 1",
+            ),
+            (
+                r#"{"batch_size": 0}"#,
+                "batch_size must be at least 1, got 0",
+            ),
+            (r#"{"epochs": 0}"#, "epochs must be from 1 to 100000, got 0"),
+            (r#"{"hidden": 0}"#, "hidden must be at least 1, got 0"),
+            (
+                r#"{"decay": 1.5}"#,
+                "decay must be greater than 0 and at most 1, got 1.5",
+            ),
+            (
+                r#"{"filters": []}"#,
+                "filters must be a list of integers of at least 1, got []",
+            ),
+            (
+                r#"{"nesterov": true, "momentum": 0}"#,
+                "momentum must be greater than 0 when nesterov is true, got 0",
+            ),
+        ];
+        for (json, expected) in cases {
+            check_refused(json, expected);
+        }
+        let infinite = Hyperparameters {
+            learning_rate: f64::INFINITY,
+            ..Hyperparameters::default()
+        };
+        assert!(infinite.validate().is_err());
+    }
+
+    #[test]
+    fn a_preset_key_does_not_go_with_layers() {
+        check_refused(
+            r#"{"architecture": "dense(64), relu, dense(10)", "hidden": 32}"#,
+            "hidden must be left out when architecture is a list of layers, because it is a \
+             key of the presets; write dense into the layers instead, got 32",
+        );
+        check_refused(
+            r#"{"architecture": "mlp", "filters": [8]}"#,
+            "filters must be left out for the preset 'mlp', which has no convolution, \
+             got [8]",
+        );
+    }
+
+    #[test]
+    fn a_wrong_architecture_is_found_before_the_images_are_known() {
+        let error = read(r#"{"architecture": "dens(10)"}"#)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("did you mean 'dense'?"), "{error}");
+    }
+
+    #[test]
+    fn whether_the_architecture_fits_depends_on_the_images() {
+        let lenet = Hyperparameters::default();
+        let image = |side| ImageShape {
+            height: side,
+            width: side,
+            channels: 1,
+        };
+        assert!(lenet.validate_for(image(28), 10).is_ok());
+        assert!(
+            lenet
+                .validate_for(image(3), 10)
+                .unwrap_err()
+                .is_infeasible()
+        );
+    }
+}

@@ -1,0 +1,72 @@
+//! Training of small neural networks, one network per trial.
+//!
+//! A trial is fully described by its [`Hyperparameters`] (seed included), its
+//! [`Dataset`] and its [`Split`]: the same three give the same bits, whatever else runs
+//! beside it, on every machine for which [`engine`] says the same and whose caches have
+//! the same sizes (the matrix product blocks its sums by them). One trial uses one
+//! thread; a caller with more cores trains more trials.
+//!
+//! ```
+//! use atoll_nn::{Dataset, Hyperparameters, ImageShape, Observer, Split, train};
+//!
+//! struct Silent;
+//! impl Observer for Silent {}
+//!
+//! # fn main() -> Result<(), atoll_nn::Error> {
+//! let shape = ImageShape { height: 1, width: 2, channels: 1 };
+//! let pixels = [[0, 255], [255, 0]].repeat(20).concat();
+//! let labels = [0, 1].repeat(20);
+//! let names = vec!["right".to_owned(), "left".to_owned()];
+//! let dataset = Dataset::new(shape, pixels, labels, names)?;
+//! let split = Split::by_fraction(dataset.len(), 0.25, 7)?;
+//! let hyperparameters = Hyperparameters {
+//!     architecture: "dense(2)".to_owned(),
+//!     learning_rate: 0.5,
+//!     ..Hyperparameters::default()
+//! };
+//! let report = train(&dataset, &split, &hyperparameters, &mut Silent)?;
+//! assert_eq!(report.validation_accuracy, 1.0);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! This crate knows nothing about SQL, Arrow, files or threads. Test data has no way in:
+//! a trial sees a training and a validation split and nothing else.
+
+#[cfg(test)]
+mod allocations;
+mod architecture;
+mod dataset;
+mod error;
+#[cfg(test)]
+mod gradients;
+mod hyperparameters;
+mod kernels;
+mod layers;
+mod loss;
+mod network;
+mod onnx;
+mod optimizer;
+#[cfg(test)]
+mod pytorch;
+mod random;
+mod schedule;
+mod training;
+
+pub use dataset::{Dataset, ImageShape, Split};
+pub use error::Error;
+pub use hyperparameters::{Hyperparameters, OptimizerKind, ScheduleKind};
+pub use network::Network;
+pub use training::{Epoch, Observer, Outcome, Report, train};
+
+/// The version of this crate and the CPU feature level that its kernels use here.
+///
+/// It is part of a trial's identity: another level sums in another order, so the same
+/// hyperparameters give other bits.
+pub fn engine() -> String {
+    format!(
+        "atoll-nn {} {}",
+        env!("CARGO_PKG_VERSION"),
+        kernels::cpu_level()
+    )
+}

@@ -1,0 +1,341 @@
+//! A network with its weights and all the memory that a mini-batch needs.
+
+use std::fmt;
+use std::ops::Range;
+
+use crate::Error;
+use crate::architecture::{Init, Parameter, Plan, PlannedLayer};
+use crate::dataset::scale;
+use crate::layers::{self, Flow, Layer, Mode};
+use crate::random::Stream;
+
+/// More values than this for one mini-batch are refused (4 GiB).
+const MAX_VALUES: usize = 1 << 30;
+
+/// A network with its weights.
+pub struct Network {
+    plan: Plan,
+    layers: Vec<Running>,
+    weights: Vec<f32>,
+    gradients: Vec<f32>,
+    /// The input of each layer, then the logits.
+    activations: Vec<Vec<f32>>,
+    /// The gradient of a layer's output, and room for that of its input: they change
+    /// places from layer to layer.
+    slopes: [Vec<f32>; 2],
+    /// The largest mini-batch.
+    rows: usize,
+}
+
+/// A layer that computes, in contrast to one that only changes the shape.
+struct Running {
+    layer: Box<dyn Layer>,
+    /// Which of the plan's layers it is.
+    planned: usize,
+    weights: Range<usize>,
+    output: usize,
+}
+
+impl Network {
+    /// Builds the network with its initial weights, for mini-batches of up to `rows`.
+    pub(crate) fn new(plan: Plan, rows: usize, seed: u64) -> Result<Self, Error> {
+        let values: usize = plan.layers.iter().map(|layer| layer.output.values()).sum();
+        if values.saturating_mul(rows) > MAX_VALUES {
+            return Err(Error::Architecture {
+                problem: format!(
+                    "a mini-batch of {rows} images needs {} values, more than the limit \
+                     of {MAX_VALUES}; use a smaller batch_size or smaller layers",
+                    values.saturating_mul(rows)
+                ),
+            });
+        }
+        let mut layers = Vec::new();
+        for (planned, layer) in plan.layers.iter().enumerate() {
+            let dropout = Stream::new(seed, &format!("dropout {planned}"));
+            let (weights, output) = (layer.weights(), layer.output.values());
+            if let Some(layer) = layers::build(layer, rows, dropout) {
+                layers.push(Running {
+                    layer,
+                    planned,
+                    weights,
+                    output,
+                });
+            }
+        }
+        let mut activations = vec![vec![0.0; rows * plan.image.values()]];
+        activations.extend(layers.iter().map(|layer| vec![0.0; rows * layer.output]));
+        let widest = layers.iter().map(|layer| layer.output).max().unwrap_or(0);
+        let slopes = [vec![0.0; rows * widest], vec![0.0; rows * widest]];
+        let weights = initial_weights(&plan, seed);
+        let gradients = vec![0.0; plan.weights];
+        Ok(Self {
+            plan,
+            layers,
+            weights,
+            gradients,
+            activations,
+            slopes,
+            rows,
+        })
+    }
+
+    /// The logits of images in NHWC order, one row of them per image.
+    ///
+    /// Dropout and batch norm are in their inference form: the logits of an image do not
+    /// depend on the other images.
+    pub fn logits(&mut self, pixels: &[u8]) -> Result<Vec<f32>, Error> {
+        let values = self.plan.image.values();
+        if !pixels.len().is_multiple_of(values) {
+            return Err(Error::Dataset {
+                problem: format!(
+                    "an image has {values} values, but {} are not a whole number of images",
+                    pixels.len()
+                ),
+            });
+        }
+        let mut logits = Vec::new();
+        for pixels in pixels.chunks(values * self.rows) {
+            let rows = pixels.len() / values;
+            scale(pixels, self.images_mut(rows));
+            logits.extend_from_slice(self.forward(rows, Mode::Inference));
+        }
+        Ok(logits)
+    }
+
+    /// Room for the images of the next mini-batch.
+    pub(crate) fn images_mut(&mut self, rows: usize) -> &mut [f32] {
+        &mut self.activations[0][..rows * self.plan.image.values()]
+    }
+
+    /// The largest mini-batch.
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub(crate) fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The planned layers, each with its weights and statistics.
+    pub(crate) fn trained(
+        &self,
+    ) -> impl Iterator<Item = (&PlannedLayer, &[f32], &[f32])> {
+        self.plan.layers.iter().enumerate().map(|(index, layer)| {
+            let running = self.layers.iter().find(|running| running.planned == index);
+            let statistics: &[f32] =
+                running.map_or(&[], |running| running.layer.statistics());
+            (layer, &self.weights[layer.weights()], statistics)
+        })
+    }
+
+    /// Runs the mini-batch of `rows` images and returns its logits.
+    pub(crate) fn forward(&mut self, rows: usize, mode: Mode) -> &[f32] {
+        let mut width = self.plan.image.values();
+        for (index, running) in self.layers.iter_mut().enumerate() {
+            let (inputs, outputs) = self.activations.split_at_mut(index + 1);
+            let input = &inputs[index][..rows * width];
+            let output = &mut outputs[0][..rows * running.output];
+            let weights = &self.weights[running.weights.clone()];
+            running.layer.forward(weights, input, output, mode);
+            width = running.output;
+        }
+        &self.activations[self.layers.len()][..rows * width]
+    }
+
+    /// The logits of the last forward pass, and room for their gradient.
+    pub(crate) fn logits_and_slopes(&mut self, rows: usize) -> (&[f32], &mut [f32]) {
+        let values = rows * self.plan.output().values();
+        let logits = &self.activations[self.layers.len()][..values];
+        (logits, &mut self.slopes[0][..values])
+    }
+
+    /// Finds the gradients of all weights from that of the logits.
+    pub(crate) fn backward(&mut self, rows: usize) {
+        let learns = |running: &Running| !running.weights.is_empty();
+        let Some(first) = self.layers.iter().position(learns) else {
+            return;
+        };
+        let [mut from, mut to] = self.slopes.each_mut();
+        for (index, running) in self.layers.iter_mut().enumerate().skip(first).rev() {
+            let inputs = self.activations[index].len() / self.rows * rows;
+            let outputs = rows * running.output;
+            let flow = Flow {
+                weights: &self.weights[running.weights.clone()],
+                input: &self.activations[index][..inputs],
+                output: &self.activations[index + 1][..outputs],
+                output_gradient: &from[..outputs],
+            };
+            // The image itself has no gradient, nor has what does not depend on weights.
+            let target = if index > first {
+                Some(&mut to[..inputs])
+            } else {
+                None
+            };
+            let gradients = &mut self.gradients[running.weights.clone()];
+            running.layer.backward(flow, target, gradients);
+            std::mem::swap(&mut from, &mut to);
+        }
+    }
+
+    /// The groups of weights, all weights and their gradients.
+    pub(crate) fn learn(
+        &mut self,
+    ) -> (impl Iterator<Item = &Parameter>, &mut [f32], &mut [f32]) {
+        let parameters = self.plan.layers.iter().flat_map(|layer| &layer.parameters);
+        (parameters, &mut self.weights, &mut self.gradients)
+    }
+
+    /// The size of a [`Network::save`].
+    pub(crate) fn saved_len(&self) -> usize {
+        let statistics = self
+            .layers
+            .iter()
+            .map(|running| running.layer.statistics().len());
+        self.weights.len() + statistics.sum::<usize>()
+    }
+
+    /// Copies everything that training changes.
+    pub(crate) fn save(&self, saved: &mut [f32]) {
+        let (weights, mut rest) = saved.split_at_mut(self.weights.len());
+        weights.copy_from_slice(&self.weights);
+        for running in &self.layers {
+            let statistics = running.layer.statistics();
+            let (target, after) = rest.split_at_mut(statistics.len());
+            target.copy_from_slice(statistics);
+            rest = after;
+        }
+    }
+
+    /// Goes back to what [`Network::save`] copied.
+    pub(crate) fn restore(&mut self, saved: &[f32]) {
+        let (weights, mut rest) = saved.split_at(self.weights.len());
+        self.weights.copy_from_slice(weights);
+        for running in &mut self.layers {
+            let statistics = running.layer.statistics_mut();
+            let (source, after) = rest.split_at(statistics.len());
+            statistics.copy_from_slice(source);
+            rest = after;
+        }
+    }
+
+    /// Replaces the weights, to compare with another implementation.
+    #[cfg(test)]
+    pub(crate) fn set_weights(&mut self, value: impl Fn(usize) -> f32) {
+        for (index, weight) in self.weights.iter_mut().enumerate() {
+            *weight = value(index);
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn weights(&self) -> &[f32] {
+        &self.weights
+    }
+}
+
+impl fmt::Debug for Network {
+    /// The weights are left out: there may be millions of them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.plan.layers.iter().map(|layer| layer.spec.name());
+        f.debug_struct("Network")
+            .field("image", &self.plan.image)
+            .field("layers", &names.collect::<Vec<_>>())
+            .field("weights", &self.weights.len())
+            .finish_non_exhaustive()
+    }
+}
+
+fn initial_weights(plan: &Plan, seed: u64) -> Vec<f32> {
+    let mut weights = vec![0.0; plan.weights];
+    let mut stream = Stream::new(seed, "weights");
+    for parameter in plan.layers.iter().flat_map(|layer| &layer.parameters) {
+        for weight in &mut weights[parameter.range.clone()] {
+            *weight = match parameter.init {
+                Init::Constant(value) => value,
+                Init::Uniform { limit } => (2.0 * stream.unit() - 1.0) * limit,
+            };
+        }
+    }
+    weights
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Hyperparameters, ImageShape};
+
+    fn network(architecture: &str, rows: usize) -> Result<Network, Error> {
+        let shape = ImageShape {
+            height: 6,
+            width: 6,
+            channels: 1,
+        };
+        let hyperparameters = Hyperparameters {
+            architecture: architecture.to_owned(),
+            ..Hyperparameters::default()
+        };
+        Network::new(hyperparameters.plan(shape, 3).unwrap(), rows, 1)
+    }
+
+    #[test]
+    fn logits_do_not_depend_on_the_mini_batch() {
+        let text = "conv(4, 3), batch_norm, relu, max_pool(2), dropout(0.5), dense(3)";
+        let pixels: Vec<u8> = (0..5 * 36_u32).map(|n| (n * 37 % 251) as u8).collect();
+        let all = network(text, 5).unwrap().logits(&pixels).unwrap();
+        assert_eq!(all.len(), 15);
+        let mut pairs = network(text, 2).unwrap();
+        let chunked = pairs.logits(&pixels).unwrap();
+        for (a, b) in all.iter().zip(&chunked) {
+            assert!((a - b).abs() < 1e-5, "{all:?} {chunked:?}");
+        }
+        assert_eq!(pairs.logits(&pixels).unwrap(), chunked);
+    }
+
+    #[test]
+    fn half_an_image_is_refused() {
+        let error = network("dense(3)", 1)
+            .unwrap()
+            .logits(&[0; 40])
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "dataset: an image has 36 values, but 40 are not a whole number of images"
+        );
+    }
+
+    #[test]
+    fn a_mini_batch_that_does_not_fit_into_memory_is_refused() {
+        let error = network("conv(1000, 3), dense(3)", 50_000).unwrap_err();
+        assert!(
+            error.to_string().contains("use a smaller batch_size"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn initial_weights_are_within_he_and_glorot_limits() {
+        let network = network("dense(8), relu, dense(3)", 1).unwrap();
+        let largest = |range: Range<usize>| {
+            network.weights[range]
+                .iter()
+                .fold(0.0_f32, |m, w| m.max(w.abs()))
+        };
+        let (he, glorot) = ((6.0_f32 / 36.0).sqrt(), (6.0_f32 / 11.0).sqrt());
+        assert!((0.95 * he..=he).contains(&largest(0..288)));
+        assert_eq!(largest(288..296), 0.0);
+        assert!((0.8 * glorot..=glorot).contains(&largest(296..320)));
+    }
+
+    #[test]
+    fn what_was_saved_comes_back() {
+        let mut network = network("conv(2, 3), batch_norm, dense(3)", 2).unwrap();
+        let mut saved = vec![0.0; network.saved_len()];
+        network.save(&mut saved);
+        let before = network.logits(&[7; 36]).unwrap();
+        network.images_mut(2).fill(0.5);
+        network.forward(2, Mode::Training);
+        network.weights[0] += 1.0;
+        assert_ne!(network.logits(&[7; 36]).unwrap(), before);
+        network.restore(&saved);
+        assert_eq!(network.logits(&[7; 36]).unwrap(), before);
+    }
+}

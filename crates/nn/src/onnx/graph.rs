@@ -1,0 +1,232 @@
+//! Layers as ONNX nodes.
+
+use super::proto::{
+    Attribute, Dimension, FLOAT, Graph, Node, Tensor, TensorShape, TensorType, Type,
+    ValueInfo,
+};
+use crate::architecture::{Activation, LayerSpec, PlannedLayer, Shape};
+use crate::kernels::Window;
+use crate::layers::BATCH_NORM_EPSILON;
+use crate::network::Network;
+
+/// The graph from `input` to `logits`.
+pub(super) fn graph(network: &Network, classes: usize) -> Graph {
+    let mut builder = Builder::default();
+    for (layer, weights, statistics) in network.trained() {
+        builder.layer(layer, weights, statistics);
+    }
+    if let Some(last) = builder.nodes.last_mut() {
+        last.outputs = vec!["logits".to_owned()];
+    }
+    let image = network.plan().image;
+    let input = [image.channels, image.height, image.width];
+    Graph {
+        nodes: builder.nodes,
+        name: "network".to_owned(),
+        initializers: builder.initializers,
+        inputs: vec![value_info("input", &input)],
+        outputs: vec![value_info("logits", &[classes])],
+    }
+}
+
+#[derive(Default)]
+struct Builder {
+    nodes: Vec<Node>,
+    initializers: Vec<Tensor>,
+    /// Since an image was flattened and until a dense layer: where each feature of the
+    /// file (channel first) is in our order (channel last).
+    order: Option<Vec<usize>>,
+}
+
+impl Builder {
+    fn layer(&mut self, layer: &PlannedLayer, weights: &[f32], statistics: &[f32]) {
+        match (layer.spec, layer.window) {
+            (LayerSpec::Conv { filters, .. }, Some(window)) => {
+                self.conv(&window, filters, weights);
+            }
+            (LayerSpec::MaxPool { .. }, Some(window)) => {
+                self.node("MaxPool", &[], pooling(&window));
+            }
+            (LayerSpec::AvgPool { .. }, Some(window)) => {
+                self.node("AveragePool", &[], pooling(&window));
+            }
+            (LayerSpec::GlobalAvgPool, _) => self.node("GlobalAveragePool", &[], vec![]),
+            (LayerSpec::BatchNorm, _) => self.batch_norm(weights, statistics),
+            (LayerSpec::Activation(activation), _) => self.activation(activation),
+            (LayerSpec::Flatten, _) if !layer.input.flat => {
+                self.node("Flatten", &[], vec![Attribute::of_int("axis", 1)]);
+                self.order = Some(channel_first(layer.input));
+            }
+            (LayerSpec::Dense { units }, _) => {
+                self.dense(layer.input.values(), units, weights);
+            }
+            // Dropout does nothing at inference, nor does flattening a vector.
+            _ => {}
+        }
+    }
+
+    fn conv(&mut self, window: &Window, filters: usize, weights: &[f32]) {
+        let (size, channels) = (window.size, window.channels);
+        let (matrix, bias) = weights.split_at(window.values() * filters);
+        let mut kernels = Vec::with_capacity(matrix.len());
+        for filter in 0..filters {
+            for channel in 0..channels {
+                for place in 0..size * size {
+                    kernels.push(matrix[(place * channels + channel) * filters + filter]);
+                }
+            }
+        }
+        let kernels = self.constant("kernel", &[filters, channels, size, size], &kernels);
+        let bias = self.constant("bias", &[filters], bias);
+        let (bottom, right) = window.pad_end();
+        let pads = [window.pad_top, window.pad_left, bottom, right];
+        let attributes = vec![
+            Attribute::of_ints("kernel_shape", &[size, size]),
+            Attribute::of_ints("strides", &[window.stride, window.stride]),
+            Attribute::of_ints("pads", &pads),
+        ];
+        self.node("Conv", &[kernels, bias], attributes);
+    }
+
+    fn dense(&mut self, inputs: usize, units: usize, weights: &[f32]) {
+        let (matrix, bias) = weights.split_at(inputs * units);
+        let matrix = match self.order.take() {
+            Some(order) => self.constant(
+                "matrix",
+                &[inputs, units],
+                &order
+                    .iter()
+                    .flat_map(|row| &matrix[row * units..(row + 1) * units])
+                    .copied()
+                    .collect::<Vec<_>>(),
+            ),
+            None => self.constant("matrix", &[inputs, units], matrix),
+        };
+        let bias = self.constant("bias", &[units], bias);
+        self.node("Gemm", &[matrix, bias], vec![]);
+    }
+
+    fn batch_norm(&mut self, weights: &[f32], statistics: &[f32]) {
+        let channels = weights.len() / 2;
+        let vectors = [("scale", weights), ("mean", statistics)];
+        let [mut inputs, moments] = vectors.map(|(name, values)| {
+            let second = if name == "mean" { "variance" } else { "shift" };
+            let (first, rest) = values.split_at(channels);
+            [(name, first), (second, rest)]
+                .map(|(name, values)| {
+                    let values = self.ordered(values);
+                    self.constant(name, &[channels], &values)
+                })
+                .to_vec()
+        });
+        inputs.extend(moments);
+        let epsilon = Attribute::of_float("epsilon", BATCH_NORM_EPSILON);
+        self.node("BatchNormalization", &inputs, vec![epsilon]);
+    }
+
+    /// Values per feature, in the order that features have in the file.
+    fn ordered(&self, values: &[f32]) -> Vec<f32> {
+        match &self.order {
+            Some(order) => order.iter().map(|&feature| values[feature]).collect(),
+            None => values.to_vec(),
+        }
+    }
+
+    fn activation(&mut self, activation: Activation) {
+        match activation {
+            Activation::Relu => self.node("Relu", &[], vec![]),
+            Activation::Tanh => self.node("Tanh", &[], vec![]),
+            Activation::Sigmoid => self.node("Sigmoid", &[], vec![]),
+            Activation::Gelu => self.gelu(),
+        }
+    }
+
+    /// `x * 0.5 * (1 + erf(x / sqrt(2)))`: opset 17 has no node of its own for it.
+    fn gelu(&mut self) {
+        let x = self.current();
+        let root = self.constant("root", &[], &[std::f32::consts::SQRT_2]);
+        let one = self.constant("one", &[], &[1.0]);
+        let half = self.constant("half", &[], &[0.5]);
+        self.node("Div", &[root], vec![]);
+        self.node("Erf", &[], vec![]);
+        self.node("Add", &[one], vec![]);
+        self.node("Mul", &[x], vec![]);
+        self.node("Mul", &[half], vec![]);
+    }
+
+    /// The name of the value that the next node takes.
+    fn current(&self) -> String {
+        let last = self.nodes.last().and_then(|node| node.outputs.first());
+        last.cloned().unwrap_or_else(|| "input".to_owned())
+    }
+
+    /// Adds a node that takes the current value, then `more`.
+    fn node(&mut self, operator: &str, more: &[String], attributes: Vec<Attribute>) {
+        let mut inputs = vec![self.current()];
+        inputs.extend_from_slice(more);
+        let name = format!("{}_{}", operator.to_lowercase(), self.nodes.len());
+        self.nodes.push(Node {
+            inputs,
+            outputs: vec![name.clone()],
+            name,
+            operator: operator.to_owned(),
+            attributes,
+        });
+    }
+
+    /// Adds a constant for the node that comes next and returns its name.
+    fn constant(&mut self, name: &str, shape: &[usize], values: &[f32]) -> String {
+        let name = format!("{}_{name}", self.nodes.len());
+        self.initializers.push(Tensor {
+            shape: shape.iter().map(|length| *length as i64).collect(),
+            element: FLOAT,
+            name: name.clone(),
+            raw: values
+                .iter()
+                .flat_map(|value| value.to_le_bytes())
+                .collect(),
+        });
+        name
+    }
+}
+
+fn pooling(window: &Window) -> Vec<Attribute> {
+    vec![
+        Attribute::of_ints("kernel_shape", &[window.size, window.size]),
+        Attribute::of_ints("strides", &[window.stride, window.stride]),
+    ]
+}
+
+/// For each value of an image in CHW order, its place in HWC order.
+fn channel_first(shape: Shape) -> Vec<usize> {
+    let pixels = shape.height * shape.width;
+    (0..shape.channels)
+        .flat_map(|channel| {
+            (0..pixels).map(move |pixel| pixel * shape.channels + channel)
+        })
+        .collect()
+}
+
+fn value_info(name: &str, shape: &[usize]) -> ValueInfo {
+    let batch = Dimension {
+        parameter: Some("batch".to_owned()),
+        value: None,
+    };
+    let fixed = shape.iter().map(|length| Dimension {
+        value: Some(*length as i64),
+        parameter: None,
+    });
+    let shape = TensorShape {
+        dimensions: [batch].into_iter().chain(fixed).collect(),
+    };
+    let tensor = TensorType {
+        element: FLOAT,
+        shape: Some(shape),
+    };
+    ValueInfo {
+        name: name.to_owned(),
+        kind: Some(Type {
+            tensor: Some(tensor),
+        }),
+    }
+}

@@ -1,0 +1,197 @@
+//! A trained network as an ONNX file that any ONNX runtime reads.
+//!
+//! The file follows the usual contract, not this crate's memory order: images come in
+//! NCHW order, convolutions are ordinary ones, and the first dense layer after an image
+//! has its rows permuted to fit. Dropout does nothing at inference and is left out.
+//! Labels and preprocessing are in the metadata. The bytes are a function of the trial.
+
+mod graph;
+mod proto;
+
+use prost::Message;
+
+use crate::network::Network;
+use crate::{Hyperparameters, ImageShape, engine};
+
+/// The ONNX file of a network.
+pub(crate) fn export(
+    network: &Network,
+    class_names: &[String],
+    hyperparameters: &Hyperparameters,
+) -> Vec<u8> {
+    let image = network.plan().image;
+    let mut metadata = preprocessing(image);
+    // One class per line, so a name cannot have more than one.
+    let labels: Vec<_> = class_names
+        .iter()
+        .map(|name| name.replace(['\r', '\n'], " "))
+        .collect();
+    metadata.push(("labels", labels.join("\n")));
+    metadata.push(("output.kind", "logits".to_owned()));
+    // The hyperparameters are plain numbers and texts, whose serialisation cannot fail.
+    if let Ok(json) = serde_json::to_string(hyperparameters) {
+        metadata.push(("atoll.hyperparameters", json));
+    }
+    metadata.push(("atoll.engine", engine()));
+    let entries = metadata
+        .into_iter()
+        .map(|(key, value)| proto::Entry {
+            key: key.to_owned(),
+            value,
+        })
+        .collect();
+    let model = proto::Model {
+        ir_version: 8,
+        producer_name: "atoll".to_owned(),
+        producer_version: env!("CARGO_PKG_VERSION").to_owned(),
+        graph: Some(graph::graph(network, class_names.len())),
+        opset_import: vec![proto::OperatorSet {
+            domain: String::new(),
+            version: 17,
+        }],
+        metadata: entries,
+    };
+    model.encode_to_vec()
+}
+
+/// What has to be done to an image: `(pixel * scale - mean) / std`, per channel.
+fn preprocessing(image: ImageShape) -> Vec<(&'static str, String)> {
+    let each_channel = |value: &str| vec![value; image.channels].join(",");
+    let mut metadata = vec![
+        ("image.layout", "NCHW".to_owned()),
+        ("image.width", image.width.to_string()),
+        ("image.height", image.height.to_string()),
+        ("image.resize", "none".to_owned()),
+        ("image.interpolation", "bilinear".to_owned()),
+        ("image.antialias", "true".to_owned()),
+        ("image.crop", "none".to_owned()),
+        ("image.scale", "1".to_owned()),
+        ("image.mean", each_channel("0")),
+        ("image.std", each_channel("255")),
+        ("image.mean_unit", each_channel("0")),
+        ("image.std_unit", each_channel("1")),
+    ];
+    let color = match image.channels {
+        1 => "L",
+        3 => "RGB",
+        4 => "RGBA",
+        _ => return metadata,
+    };
+    metadata.push(("image.color", color.to_owned()));
+    metadata
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn network(architecture: &str, image: ImageShape) -> (Network, Hyperparameters) {
+        let hyperparameters = Hyperparameters {
+            architecture: architecture.to_owned(),
+            ..Hyperparameters::default()
+        };
+        let plan = hyperparameters.plan(image, 2).unwrap();
+        (Network::new(plan, 1, 1).unwrap(), hyperparameters)
+    }
+
+    fn decoded(architecture: &str, image: ImageShape) -> proto::Model {
+        let (network, hyperparameters) = network(architecture, image);
+        let names = ["cat".to_owned(), "two\nlines".to_owned()];
+        let bytes = export(&network, &names, &hyperparameters);
+        proto::Model::decode(bytes.as_slice()).unwrap()
+    }
+
+    #[test]
+    fn metadata_says_how_to_prepare_an_image() {
+        let model = decoded(
+            "dense(2)",
+            ImageShape {
+                height: 4,
+                width: 6,
+                channels: 3,
+            },
+        );
+        let value = |key: &str| {
+            let entry = model
+                .metadata
+                .iter()
+                .find(|entry| entry.key == key)
+                .unwrap();
+            entry.value.as_str()
+        };
+        assert_eq!(value("image.color"), "RGB");
+        assert_eq!((value("image.width"), value("image.height")), ("6", "4"));
+        assert_eq!(
+            (value("image.mean"), value("image.std")),
+            ("0,0,0", "255,255,255")
+        );
+        assert_eq!(value("labels"), "cat\ntwo lines");
+        assert_eq!(value("atoll.engine"), engine());
+        let json = serde_json::from_str(value("atoll.hyperparameters")).unwrap();
+        let read = Hyperparameters::from_json(&json).unwrap();
+        assert_eq!(read.architecture, "dense(2)");
+    }
+
+    #[test]
+    fn the_signature_is_images_to_logits() {
+        let model = decoded(
+            "dense(2)",
+            ImageShape {
+                height: 4,
+                width: 6,
+                channels: 3,
+            },
+        );
+        assert_eq!((model.ir_version, model.opset_import[0].version), (8, 17));
+        let graph = model.graph.unwrap();
+        let shape = |value: &proto::ValueInfo| {
+            let tensor = value.kind.clone().unwrap().tensor.unwrap();
+            let dimensions = tensor.shape.unwrap().dimensions;
+            let text = |d: &proto::Dimension| {
+                d.parameter
+                    .clone()
+                    .unwrap_or_else(|| d.value.unwrap().to_string())
+            };
+            dimensions.iter().map(text).collect::<Vec<_>>().join(" ")
+        };
+        let (input, output) = (&graph.inputs[0], &graph.outputs[0]);
+        assert_eq!(
+            (input.name.as_str(), shape(input)),
+            ("input", "batch 3 4 6".into())
+        );
+        assert_eq!(
+            (output.name.as_str(), shape(output)),
+            ("logits", "batch 2".into())
+        );
+        assert_eq!(graph.nodes.last().unwrap().outputs, ["logits"]);
+    }
+
+    #[test]
+    fn the_rows_after_an_image_are_put_into_nchw_order() {
+        let image = ImageShape {
+            height: 1,
+            width: 2,
+            channels: 3,
+        };
+        let (mut network, hyperparameters) = network("dense(2)", image);
+        network.set_weights(|index| index as f32);
+        let names = ["a".to_owned(), "b".to_owned()];
+        let bytes = export(&network, &names, &hyperparameters);
+        let graph = proto::Model::decode(bytes.as_slice())
+            .unwrap()
+            .graph
+            .unwrap();
+        let matrix = graph
+            .initializers
+            .iter()
+            .find(|t| t.shape == [6, 2])
+            .unwrap();
+        let values: Vec<f32> = matrix
+            .raw
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+            .collect();
+        let expected = [0, 1, 6, 7, 2, 3, 8, 9, 4, 5, 10, 11];
+        assert_eq!(values, expected.map(|n| n as f32));
+    }
+}

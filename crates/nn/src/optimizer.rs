@@ -1,0 +1,353 @@
+//! How gradients become steps. The formulas and their order are PyTorch's.
+
+use crate::architecture::Parameter;
+use crate::{Hyperparameters, OptimizerKind};
+
+/// An optimizer with its memory, one number per weight and moment.
+pub(crate) struct Optimizer {
+    rule: Rule,
+    weight_decay: f32,
+    clip_norm: Option<f64>,
+    steps: i32,
+}
+
+enum Rule {
+    Sgd {
+        momentum: f32,
+        nesterov: bool,
+        velocity: Vec<f32>,
+    },
+    Adam {
+        beta1: f64,
+        beta2: f64,
+        epsilon: f32,
+        decoupled: bool,
+        moments: Moments,
+    },
+    RmsProp {
+        rho: f64,
+        epsilon: f32,
+        squares: Vec<f32>,
+    },
+}
+
+struct Moments {
+    means: Vec<f32>,
+    squares: Vec<f32>,
+}
+
+impl Optimizer {
+    pub(crate) fn new(hyperparameters: &Hyperparameters, weights: usize) -> Self {
+        let epsilon = hyperparameters.epsilon as f32;
+        let zeros = || vec![0.0; weights];
+        let rule = match hyperparameters.optimizer {
+            OptimizerKind::Sgd => Rule::Sgd {
+                momentum: hyperparameters.momentum as f32,
+                nesterov: hyperparameters.nesterov,
+                velocity: zeros(),
+            },
+            kind @ (OptimizerKind::Adam | OptimizerKind::AdamW) => Rule::Adam {
+                beta1: hyperparameters.beta1,
+                beta2: hyperparameters.beta2,
+                epsilon,
+                decoupled: kind == OptimizerKind::AdamW,
+                moments: Moments {
+                    means: zeros(),
+                    squares: zeros(),
+                },
+            },
+            OptimizerKind::RmsProp => {
+                let rho = hyperparameters.rho;
+                Rule::RmsProp {
+                    rho,
+                    epsilon,
+                    squares: zeros(),
+                }
+            }
+        };
+        Self {
+            rule,
+            weight_decay: hyperparameters.weight_decay as f32,
+            clip_norm: hyperparameters.clip_norm,
+            steps: 0,
+        }
+    }
+
+    /// Moves all weights once. `parameters` says to which of them weight decay applies.
+    pub(crate) fn step<'a>(
+        &mut self,
+        parameters: impl Iterator<Item = &'a Parameter>,
+        weights: &mut [f32],
+        gradients: &mut [f32],
+        learning_rate: f64,
+    ) {
+        self.steps = self.steps.saturating_add(1);
+        if let Some(limit) = self.clip_norm {
+            clip(gradients, limit);
+        }
+        for parameter in parameters {
+            let range = parameter.range.clone();
+            let decay = if parameter.decays {
+                self.weight_decay
+            } else {
+                0.0
+            };
+            let weights = &mut weights[range.clone()];
+            let gradients = &gradients[range.clone()];
+            match &mut self.rule {
+                Rule::Sgd {
+                    momentum,
+                    nesterov,
+                    velocity,
+                } => {
+                    let rate = learning_rate as f32;
+                    let sgd = Sgd {
+                        rate,
+                        decay,
+                        momentum: *momentum,
+                        nesterov: *nesterov,
+                    };
+                    sgd.step(weights, gradients, &mut velocity[range]);
+                }
+                Rule::Adam {
+                    beta1,
+                    beta2,
+                    epsilon,
+                    decoupled,
+                    moments,
+                } => {
+                    let correction1 = 1.0 - beta1.powi(self.steps);
+                    let correction2 = 1.0 - beta2.powi(self.steps);
+                    let shrink = 1.0 - learning_rate as f32 * decay;
+                    let adam = Adam {
+                        rate: (learning_rate / correction1) as f32,
+                        decay: if *decoupled { 0.0 } else { decay },
+                        shrink: if *decoupled { shrink } else { 1.0 },
+                        beta1: *beta1,
+                        beta2: *beta2,
+                        root: correction2.sqrt() as f32,
+                        epsilon: *epsilon,
+                    };
+                    let means = &mut moments.means[range.clone()];
+                    adam.step(weights, gradients, means, &mut moments.squares[range]);
+                }
+                Rule::RmsProp {
+                    rho,
+                    epsilon,
+                    squares,
+                } => {
+                    let rate = learning_rate as f32;
+                    let rms = RmsProp {
+                        rate,
+                        decay,
+                        rho: *rho,
+                        epsilon: *epsilon,
+                    };
+                    rms.step(weights, gradients, &mut squares[range]);
+                }
+            }
+        }
+    }
+}
+
+/// Shortens the gradients to a global norm of at most `limit`.
+fn clip(gradients: &mut [f32], limit: f64) {
+    let squares: f64 = gradients.iter().map(|&g| f64::from(g) * f64::from(g)).sum();
+    let factor = limit / (squares.sqrt() + 1e-6);
+    if factor < 1.0 {
+        let factor = factor as f32;
+        gradients
+            .iter_mut()
+            .for_each(|gradient| *gradient *= factor);
+    }
+}
+
+struct Sgd {
+    rate: f32,
+    decay: f32,
+    momentum: f32,
+    nesterov: bool,
+}
+
+impl Sgd {
+    fn step(&self, weights: &mut [f32], gradients: &[f32], velocity: &mut [f32]) {
+        let states = weights.iter_mut().zip(velocity);
+        for ((weight, velocity), gradient) in states.zip(gradients) {
+            let gradient = gradient + self.decay * *weight;
+            *velocity = self.momentum * *velocity + gradient;
+            let direction = if self.nesterov {
+                gradient + self.momentum * *velocity
+            } else {
+                *velocity
+            };
+            *weight -= self.rate * direction;
+        }
+    }
+}
+
+struct Adam {
+    rate: f32,
+    decay: f32,
+    shrink: f32,
+    beta1: f64,
+    beta2: f64,
+    root: f32,
+    epsilon: f32,
+}
+
+impl Adam {
+    fn step(
+        &self,
+        weights: &mut [f32],
+        gradients: &[f32],
+        means: &mut [f32],
+        squares: &mut [f32],
+    ) {
+        let (kept, added) = (self.beta2 as f32, (1.0 - self.beta2) as f32);
+        let towards = (1.0 - self.beta1) as f32;
+        let states = weights.iter_mut().zip(means).zip(squares);
+        for (((weight, mean), square), gradient) in states.zip(gradients) {
+            let gradient = gradient + self.decay * *weight;
+            *mean += towards * (gradient - *mean);
+            *square = kept * *square + added * gradient * gradient;
+            let divisor = square.sqrt() / self.root + self.epsilon;
+            *weight = *weight * self.shrink - self.rate * *mean / divisor;
+        }
+    }
+}
+
+struct RmsProp {
+    rate: f32,
+    decay: f32,
+    rho: f64,
+    epsilon: f32,
+}
+
+impl RmsProp {
+    fn step(&self, weights: &mut [f32], gradients: &[f32], squares: &mut [f32]) {
+        let (kept, added) = (self.rho as f32, (1.0 - self.rho) as f32);
+        let states = weights.iter_mut().zip(squares);
+        for ((weight, square), gradient) in states.zip(gradients) {
+            let gradient = gradient + self.decay * *weight;
+            *square = kept * *square + added * gradient * gradient;
+            *weight -= self.rate * gradient / (square.sqrt() + self.epsilon);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::architecture::Init;
+
+    /// Three steps down a parabola, in PyTorch:
+    ///
+    /// ```python
+    /// w = torch.tensor([0.5, -1.0, 2.0], requires_grad=True)
+    /// b = torch.tensor([0.25], requires_grad=True)
+    /// groups = [{"params": [w], "weight_decay": 0.1}, {"params": [b], "weight_decay": 0}]
+    /// optimizer = torch.optim.SGD(groups, lr=0.1, momentum=0.9)  # or the one at hand
+    /// for _ in range(3):
+    ///     optimizer.zero_grad()
+    ///     loss = (0.15 * w * w).sum() + (torch.tensor([0.1, -0.2, 0.3]) * w).sum()
+    ///     (loss + (0.15 * b * b).sum() - 0.4 * b.sum()).backward()
+    ///     # torch.nn.utils.clip_grad_norm_([w, b], 0.5)
+    ///     optimizer.step()
+    /// w.tolist() + b.tolist()
+    /// ```
+    #[track_caller]
+    fn check(hyperparameters: Hyperparameters, expected: [f32; 4]) {
+        let hyperparameters = Hyperparameters {
+            learning_rate: 0.1,
+            weight_decay: 0.1,
+            ..hyperparameters
+        };
+        let init = Init::Constant(0.0);
+        let groups = [
+            Parameter {
+                range: 0..3,
+                init,
+                decays: true,
+            },
+            Parameter {
+                range: 3..4,
+                init,
+                decays: false,
+            },
+        ];
+        let mut optimizer = Optimizer::new(&hyperparameters, 4);
+        let mut weights = [0.5, -1.0, 2.0, 0.25];
+        let slope = [0.1, -0.2, 0.3, -0.4];
+        for _ in 0..3 {
+            let mut gradients = slope;
+            for (gradient, weight) in gradients.iter_mut().zip(&weights) {
+                *gradient += 0.3 * weight;
+            }
+            optimizer.step(groups.iter(), &mut weights, &mut gradients, 0.1);
+        }
+        for (actual, expected) in weights.iter().zip(expected) {
+            assert!((actual - expected).abs() < 2e-6, "{weights:?} {expected:?}");
+        }
+    }
+
+    fn of(optimizer: OptimizerKind) -> Hyperparameters {
+        Hyperparameters {
+            optimizer,
+            ..Hyperparameters::default()
+        }
+    }
+
+    // >>> torch.optim.SGD(groups, lr=0.1, momentum=0.9)
+    #[test]
+    fn sgd() {
+        let expected = [0.337_412, -0.674_824, 1.403_844, 0.427_674_26];
+        check(of(OptimizerKind::Sgd), expected);
+    }
+
+    // >>> torch.optim.SGD(groups, lr=0.1, momentum=0.9, nesterov=True)
+    #[test]
+    fn nesterov() {
+        let expected = [0.274_890_36, -0.549_780_7, 1.174_598, 0.498_232_84];
+        check(
+            Hyperparameters {
+                nesterov: true,
+                ..of(OptimizerKind::Sgd)
+            },
+            expected,
+        );
+    }
+
+    // >>> torch.optim.Adam(groups, lr=0.1)
+    #[test]
+    fn adam() {
+        let expected = [0.202_456_68, -0.700_902_9, 1.700_422_9, 0.548_587_1];
+        check(of(OptimizerKind::Adam), expected);
+    }
+
+    // >>> torch.optim.AdamW(groups, lr=0.1)
+    #[test]
+    fn adamw() {
+        let expected = [0.190_369_04, -0.674_173_5, 1.644_058_6, 0.548_587_1];
+        check(of(OptimizerKind::AdamW), expected);
+    }
+
+    // >>> torch.optim.RMSprop(groups, lr=0.1)
+    #[test]
+    fn rmsprop() {
+        let expected = [-0.268_424_03, 0.433_307, 0.110_253_84, 1.332_893_1];
+        check(of(OptimizerKind::RmsProp), expected);
+    }
+
+    // >>> torch.optim.SGD(groups, lr=0.1, momentum=0.9), with clip_grad_norm_
+    #[test]
+    fn a_long_gradient_is_shortened() {
+        let expected = [0.409_456_37, -0.818_912_74, 1.663_053_4, 0.332_691_94];
+        check(
+            Hyperparameters {
+                clip_norm: Some(0.5),
+                ..of(OptimizerKind::Sgd)
+            },
+            expected,
+        );
+    }
+}

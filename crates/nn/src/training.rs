@@ -1,0 +1,393 @@
+//! The training loop: one network, one thread, no allocation once it runs.
+
+use std::fmt;
+use std::time::Instant;
+
+use crate::layers::Mode;
+use crate::loss::{Cost, cross_entropy};
+use crate::network::Network;
+use crate::optimizer::Optimizer;
+use crate::random::Stream;
+use crate::schedule::learning_rate;
+use crate::{Dataset, Error, Hyperparameters, Split, onnx};
+
+/// A mean loss above this counts as infinite.
+///
+/// Logits that far apart are so large that two neighbouring 32-bit numbers differ by
+/// more than 1, so the probabilities are noise. Without this limit a network whose units
+/// all died in the explosion would go on with a huge but finite loss.
+const MAX_LOSS: f64 = 16_777_216.0;
+
+/// Watches a trial and may end it.
+pub trait Observer {
+    /// An epoch has ended.
+    fn on_epoch(&mut self, _epoch: &Epoch) {}
+
+    /// `done` of `total` steps are made. Early stopping may end the trial before `total`.
+    fn on_step(&mut self, _done: usize, _total: usize) {}
+
+    /// Whether to end the trial with [`Error::Cancelled`]; asked before each mini-batch.
+    fn should_stop(&mut self) -> bool {
+        false
+    }
+}
+
+/// One pass over the training split.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Epoch {
+    /// Counted from 1.
+    pub epoch: u32,
+    /// The learning rate of its steps.
+    pub learning_rate: f64,
+    /// The mean loss of the mini-batches as they were trained on, dropout included and
+    /// weight decay not.
+    pub train_loss: f64,
+    /// The mean loss on the validation split at its end.
+    pub validation_loss: f64,
+    /// The share of the validation split that is classified right at its end.
+    pub validation_accuracy: f64,
+    /// How long it took, validation included.
+    pub seconds: f64,
+}
+
+/// How a trial ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All epochs were made, or early stopping ended them.
+    Succeeded,
+    /// The loss became NaN, infinite, or larger than 2^24.
+    Diverged {
+        /// In this epoch, counted from 1.
+        epoch: u32,
+    },
+}
+
+/// What a trial found.
+pub struct Report {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// How many epochs ended.
+    pub epochs: u32,
+    /// The best epoch: highest validation accuracy, then lowest validation loss, then
+    /// first. 0 if none ended.
+    pub best_epoch: u32,
+    /// The training loss of the best epoch. For a trial that diverged, the last finite
+    /// loss of a mini-batch, or NaN if there was none.
+    pub train_loss: f64,
+    /// The validation loss of the best epoch; NaN if no epoch ended.
+    pub validation_loss: f64,
+    /// The validation accuracy of the best epoch; NaN if no epoch ended.
+    pub validation_accuracy: f64,
+    /// Every epoch that ended.
+    pub history: Vec<Epoch>,
+    /// The network of the best epoch as an ONNX file; none if no epoch ended.
+    pub onnx: Option<Vec<u8>>,
+    /// The network of the best epoch itself; none if no epoch ended.
+    pub network: Option<Network>,
+    /// How long the trial took.
+    pub seconds: f64,
+}
+
+impl fmt::Debug for Report {
+    /// The ONNX file is left out: there may be megabytes of it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Report")
+            .field("outcome", &self.outcome)
+            .field("best_epoch", &self.best_epoch)
+            .field("train_loss", &self.train_loss)
+            .field("validation_loss", &self.validation_loss)
+            .field("validation_accuracy", &self.validation_accuracy)
+            .field("history", &self.history)
+            .field("network", &self.network)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Trains one network and keeps the weights of its best epoch.
+///
+/// A loss that explodes is an [`Outcome`]; an error means that the trial
+/// could not be made at all, or was cancelled.
+pub fn train(
+    dataset: &Dataset,
+    split: &Split,
+    hyperparameters: &Hyperparameters,
+    observer: &mut dyn Observer,
+) -> Result<Report, Error> {
+    let mut trial = Trial::new(dataset, split, hyperparameters)?;
+    let outcome = trial.run(observer)?;
+    Ok(trial.into_report(outcome))
+}
+
+struct Trial<'a> {
+    dataset: &'a Dataset,
+    split: &'a Split,
+    hyperparameters: &'a Hyperparameters,
+    network: Network,
+    optimizer: Optimizer,
+    /// The training rows in the order of the current epoch.
+    order: Vec<u32>,
+    shuffle: Stream,
+    /// Room for the labels of a mini-batch.
+    labels: Vec<u32>,
+    steps: usize,
+    history: Vec<Epoch>,
+    /// Index into the history.
+    best: Option<usize>,
+    best_weights: Vec<f32>,
+    last_finite: f64,
+    started: Instant,
+}
+
+impl<'a> Trial<'a> {
+    fn new(
+        dataset: &'a Dataset,
+        split: &'a Split,
+        hyperparameters: &'a Hyperparameters,
+    ) -> Result<Self, Error> {
+        hyperparameters.validate()?;
+        split.check(dataset)?;
+        let started = Instant::now();
+        let seed = hyperparameters.seed;
+        let plan = hyperparameters.plan(dataset.shape, dataset.classes())?;
+        let optimizer = Optimizer::new(hyperparameters, plan.weights);
+        let largest = split.train.len().max(split.validation.len());
+        let rows = largest.min(hyperparameters.batch_size as usize);
+        let network = Network::new(plan, rows, seed)?;
+        Ok(Self {
+            dataset,
+            split,
+            hyperparameters,
+            optimizer,
+            order: split.train.clone(),
+            shuffle: Stream::new(seed, "shuffle"),
+            labels: vec![0; rows],
+            steps: 0,
+            history: Vec::with_capacity(hyperparameters.epochs as usize),
+            best: None,
+            best_weights: vec![0.0; network.saved_len()],
+            network,
+            last_finite: f64::NAN,
+            started,
+        })
+    }
+
+    fn run(&mut self, observer: &mut dyn Observer) -> Result<Outcome, Error> {
+        for epoch in 1..=self.hyperparameters.epochs {
+            let started = Instant::now();
+            let learning_rate = learning_rate(self.hyperparameters, epoch - 1);
+            let train_loss = self.train_epoch(learning_rate, observer)?;
+            let Some(train_loss) = train_loss else {
+                return Ok(Outcome::Diverged { epoch });
+            };
+            let cost = self.validate(observer)?;
+            let rows = self.split.validation.len() as f64;
+            if has_diverged(cost.loss / rows) {
+                return Ok(Outcome::Diverged { epoch });
+            }
+            self.history.push(Epoch {
+                epoch,
+                learning_rate,
+                train_loss,
+                validation_loss: cost.loss / rows,
+                validation_accuracy: f64::from(cost.correct) / rows,
+                seconds: started.elapsed().as_secs_f64(),
+            });
+            let last = self.history.len() - 1;
+            observer.on_epoch(&self.history[last]);
+            if self
+                .best
+                .is_none_or(|best| is_better(&self.history[last], &self.history[best]))
+            {
+                self.best = Some(last);
+                self.network.save(&mut self.best_weights);
+            }
+            let patience = self.hyperparameters.patience as usize;
+            if patience > 0 && self.best.is_some_and(|best| last - best >= patience) {
+                break;
+            }
+        }
+        Ok(Outcome::Succeeded)
+    }
+
+    /// The mean loss, or nothing as soon as a mini-batch has diverged.
+    fn train_epoch(
+        &mut self,
+        learning_rate: f64,
+        observer: &mut dyn Observer,
+    ) -> Result<Option<f64>, Error> {
+        self.shuffle.shuffle(&mut self.order);
+        let batch_size = self.network.rows();
+        let steps = self.order.len().div_ceil(batch_size);
+        let total = steps.saturating_mul(self.hyperparameters.epochs as usize);
+        let mut loss = 0.0;
+        for mini_batch in self.order.chunks(batch_size) {
+            if observer.should_stop() {
+                return Err(Error::Cancelled);
+            }
+            let rows = mini_batch.len();
+            let labels = &mut self.labels[..rows];
+            self.dataset
+                .gather(mini_batch, self.network.images_mut(rows), labels);
+            self.network.forward(rows, Mode::Training);
+            let (logits, slopes) = self.network.logits_and_slopes(rows);
+            let cost = cross_entropy(logits, labels, Some(slopes));
+            let mean = cost.loss / rows as f64;
+            if has_diverged(mean) {
+                return Ok(None);
+            }
+            self.last_finite = mean;
+            loss += cost.loss;
+            self.network.backward(rows);
+            let (parameters, weights, gradients) = self.network.learn();
+            self.optimizer
+                .step(parameters, weights, gradients, learning_rate);
+            self.steps += 1;
+            observer.on_step(self.steps, total);
+        }
+        Ok(Some(loss / self.order.len() as f64))
+    }
+
+    /// The total cost of the validation split.
+    fn validate(&mut self, observer: &mut dyn Observer) -> Result<Cost, Error> {
+        let mut total = Cost::default();
+        for mini_batch in self.split.validation.chunks(self.network.rows()) {
+            if observer.should_stop() {
+                return Err(Error::Cancelled);
+            }
+            let rows = mini_batch.len();
+            let labels = &mut self.labels[..rows];
+            self.dataset
+                .gather(mini_batch, self.network.images_mut(rows), labels);
+            let cost =
+                cross_entropy(self.network.forward(rows, Mode::Inference), labels, None);
+            total.loss += cost.loss;
+            total.correct += cost.correct;
+        }
+        Ok(total)
+    }
+
+    fn into_report(mut self, outcome: Outcome) -> Report {
+        let best = self.best.map(|best| self.history[best].clone());
+        let onnx = best.is_some().then(|| {
+            self.network.restore(&self.best_weights);
+            onnx::export(
+                &self.network,
+                &self.dataset.class_names,
+                self.hyperparameters,
+            )
+        });
+        let of_best = |value: fn(&Epoch) -> f64| best.as_ref().map_or(f64::NAN, value);
+        Report {
+            outcome,
+            epochs: self.history.len() as u32,
+            best_epoch: best.as_ref().map_or(0, |best| best.epoch),
+            train_loss: match outcome {
+                Outcome::Succeeded => of_best(|best| best.train_loss),
+                Outcome::Diverged { .. } => self.last_finite,
+            },
+            validation_loss: of_best(|best| best.validation_loss),
+            validation_accuracy: of_best(|best| best.validation_accuracy),
+            history: self.history,
+            network: onnx.is_some().then_some(self.network),
+            onnx,
+            seconds: self.started.elapsed().as_secs_f64(),
+        }
+    }
+}
+
+fn has_diverged(mean_loss: f64) -> bool {
+    mean_loss.is_nan() || mean_loss > MAX_LOSS
+}
+
+/// Accuracy is what users select on; the loss decides between equals.
+fn is_better(challenger: &Epoch, best: &Epoch) -> bool {
+    challenger.validation_accuracy > best.validation_accuracy
+        || (challenger.validation_accuracy == best.validation_accuracy
+            && challenger.validation_loss < best.validation_loss)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ImageShape, allocations};
+
+    fn stripes(rows: usize) -> Dataset {
+        let shape = ImageShape {
+            height: 8,
+            width: 8,
+            channels: 1,
+        };
+        let labels: Vec<u32> = (0..rows as u32).map(|row| row % 2).collect();
+        let pixel = |row: usize, n: usize| {
+            let place = if row.is_multiple_of(2) { n / 8 } else { n % 8 };
+            if place % 2 == row / 2 % 2 {
+                200
+            } else {
+                (row % 50) as u8
+            }
+        };
+        let pixels = (0..rows)
+            .flat_map(|row| (0..64).map(move |n| pixel(row, n)))
+            .collect();
+        let names = vec!["rows".to_owned(), "columns".to_owned()];
+        Dataset::new(shape, pixels, labels, names).unwrap()
+    }
+
+    struct CountAllocations {
+        after_first: u64,
+        after_last: u64,
+        steps: usize,
+    }
+
+    impl Observer for CountAllocations {
+        fn on_step(&mut self, done: usize, _: usize) {
+            if done == 1 {
+                self.after_first = allocations::count();
+            }
+            self.after_last = allocations::count();
+            self.steps = done;
+        }
+    }
+
+    #[test]
+    fn the_training_loop_does_not_allocate() {
+        for (optimizer, clip_norm) in [("sgd", None), ("adamw", Some(1.0))] {
+            let json = serde_json::json!({
+                "architecture": "conv(3, 3), batch_norm, relu, max_pool(2), conv(3, 1), \
+                                 gelu, avg_pool(2), dropout(0.5), dense(8), tanh, dense(2)",
+                "optimizer": optimizer,
+                "clip_norm": clip_norm,
+                "batch_size": 7,
+                "epochs": 3,
+            });
+            let hyperparameters =
+                Hyperparameters::from_json(json.as_object().unwrap()).unwrap();
+            let dataset = stripes(40);
+            let split = Split::by_fraction(40, 0.25, 1).unwrap();
+            let mut observer = CountAllocations {
+                after_first: 0,
+                after_last: 0,
+                steps: 0,
+            };
+            train(&dataset, &split, &hyperparameters, &mut observer).unwrap();
+            assert_eq!(observer.steps, 15);
+            assert!(observer.after_first > 0, "the allocator does not count");
+            assert_eq!(observer.after_last, observer.after_first);
+        }
+    }
+
+    #[test]
+    fn accuracy_decides_and_then_the_loss() {
+        let epoch = |validation_accuracy, validation_loss| Epoch {
+            epoch: 1,
+            learning_rate: 0.1,
+            train_loss: 1.0,
+            validation_loss,
+            validation_accuracy,
+            seconds: 0.0,
+        };
+        assert!(is_better(&epoch(0.9, 2.0), &epoch(0.8, 1.0)));
+        assert!(is_better(&epoch(0.9, 1.0), &epoch(0.9, 2.0)));
+        assert!(!is_better(&epoch(0.9, 1.0), &epoch(0.9, 1.0)));
+    }
+}

@@ -1,0 +1,267 @@
+//! Whole trials through the public interface, on a small synthetic dataset.
+#![expect(
+    clippy::unwrap_used,
+    reason = "clippy exempts tests but not their helpers"
+)]
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use atoll_nn::{
+    Dataset, Epoch, Error, Hyperparameters, ImageShape, Observer, Outcome, Report, Split,
+    train,
+};
+
+/// Squares in one of three places, with some noise.
+fn squares(rows: u32) -> Dataset {
+    let shape = ImageShape {
+        height: 8,
+        width: 8,
+        channels: 1,
+    };
+    let mut noise = 1_u32;
+    let mut pixels = Vec::new();
+    let mut labels = Vec::new();
+    for row in 0..rows {
+        let label = row % 3;
+        for n in 0..64 {
+            noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let inside = n / 8 >= label * 2 && n / 8 < label * 2 + 3 && n % 8 < 4;
+            pixels.push((noise >> 25) as u8 + if inside { 120 } else { 0 });
+        }
+        labels.push(label);
+    }
+    let names = ["top", "middle", "bottom"].map(str::to_owned).to_vec();
+    Dataset::new(shape, pixels, labels, names).unwrap()
+}
+
+fn hyperparameters(json: &serde_json::Value) -> Hyperparameters {
+    Hyperparameters::from_json(json.as_object().unwrap()).unwrap()
+}
+
+struct Silent;
+impl Observer for Silent {}
+
+fn trial(json: &serde_json::Value) -> Report {
+    let dataset = squares(120);
+    let split = Split::by_fraction(120, 0.25, 1).unwrap();
+    train(&dataset, &split, &hyperparameters(json), &mut Silent).unwrap()
+}
+
+const SMALL: &str =
+    "conv(4, 3), relu, max_pool(2), dense(16), relu, dropout(0.2), dense(3)";
+
+#[test]
+fn every_optimizer_learns() {
+    for (optimizer, learning_rate) in [
+        ("sgd", 0.05),
+        ("adam", 0.01),
+        ("adamw", 0.01),
+        ("rmsprop", 0.003),
+    ] {
+        let report = trial(&serde_json::json!({
+            "architecture": SMALL, "optimizer": optimizer, "learning_rate": learning_rate,
+            "epochs": 8, "batch_size": 16,
+        }));
+        assert_eq!(report.outcome, Outcome::Succeeded);
+        assert!(
+            report.validation_accuracy >= 0.95,
+            "{optimizer}: {report:?}"
+        );
+        assert_eq!(report.epochs, 8);
+        assert_eq!(report.history.len(), 8);
+    }
+}
+
+#[test]
+fn the_report_is_that_of_the_best_epoch() {
+    let report = trial(&serde_json::json!({
+        "architecture": SMALL, "learning_rate": 0.05, "epochs": 6, "batch_size": 16,
+    }));
+    let best = &report.history[report.best_epoch as usize - 1];
+    assert_eq!(best.epoch, report.best_epoch);
+    assert_eq!(best.validation_accuracy, report.validation_accuracy);
+    assert_eq!(best.validation_loss, report.validation_loss);
+    assert_eq!(best.train_loss, report.train_loss);
+    let largest = report.history.iter().map(|epoch| epoch.validation_accuracy);
+    assert_eq!(largest.fold(0.0, f64::max), report.validation_accuracy);
+
+    // The network that comes back has the weights of that epoch.
+    let dataset = squares(120);
+    let split = Split::by_fraction(120, 0.25, 1).unwrap();
+    let logits = report.network.unwrap().logits(&dataset.pixels).unwrap();
+    let right = split.validation.iter().filter(|&&row| {
+        let logits = &logits[row as usize * 3..row as usize * 3 + 3];
+        let best = (0..3)
+            .max_by(|&a, &b| logits[a].total_cmp(&logits[b]))
+            .unwrap();
+        best == dataset.labels[row as usize] as usize
+    });
+    let accuracy = right.count() as f64 / split.validation.len() as f64;
+    assert_eq!(accuracy, report.validation_accuracy);
+}
+
+/// Holds on one machine; another CPU level or cache size may sum in another order, which
+/// is why the engine is part of a trial's identity.
+#[test]
+fn the_same_seed_gives_the_same_bits_whatever_runs_beside_it() {
+    let json = |seed: u64| {
+        serde_json::json!({
+            "filters": [4, 8], "hidden": 32, "epochs": 2, "batch_size": 16, "seed": seed,
+        })
+    };
+    let alone = trial(&json(1));
+    let done = AtomicBool::new(false);
+    let (beside, crowded) = std::thread::scope(|scope| {
+        let beside = scope.spawn(|| {
+            let mut trials = 0;
+            while trials == 0 || !done.load(Ordering::Relaxed) {
+                trial(&json(2));
+                trials += 1;
+            }
+            trials
+        });
+        let crowded = trial(&json(1));
+        done.store(true, Ordering::Relaxed);
+        (beside.join().unwrap(), crowded)
+    });
+    assert!(beside > 0);
+    assert_eq!(alone.onnx.unwrap(), crowded.onnx.unwrap());
+    let losses = |report: &[Epoch]| {
+        report
+            .iter()
+            .map(|epoch| epoch.train_loss.to_bits())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(losses(&alone.history), losses(&crowded.history));
+    assert_ne!(losses(&alone.history), losses(&trial(&json(2)).history));
+}
+
+#[test]
+fn a_loss_that_is_not_finite_ends_the_trial_as_diverged() {
+    for architecture in ["lenet", "mlp", SMALL] {
+        for seed in 0..3 {
+            let report = trial(&serde_json::json!({
+                "architecture": architecture, "learning_rate": 1e6, "epochs": 5,
+                "batch_size": 16, "seed": seed,
+            }));
+            let Outcome::Diverged { epoch } = report.outcome else {
+                panic!("{architecture}: {report:?}");
+            };
+            assert_eq!(report.epochs, epoch - 1);
+            assert_eq!(report.history.len(), report.epochs as usize);
+            assert!(report.train_loss.is_finite(), "{report:?}");
+            assert_eq!(report.onnx.is_some(), report.epochs > 0);
+        }
+    }
+}
+
+#[test]
+fn patience_ends_a_trial_that_no_longer_improves() {
+    // So small a step changes the loss by less than its rounding.
+    let report = trial(&serde_json::json!({
+        "architecture": "dense(3)", "learning_rate": 1e-30, "epochs": 50, "patience": 3,
+    }));
+    assert_eq!((report.best_epoch, report.epochs), (1, 4));
+    assert_eq!(report.outcome, Outcome::Succeeded);
+}
+
+#[test]
+fn the_schedule_is_seen_in_the_history() {
+    let report = trial(&serde_json::json!({
+        "architecture": "dense(3)", "learning_rate": 0.1, "epochs": 3, "decay": 0.5,
+    }));
+    let rates: Vec<_> = report
+        .history
+        .iter()
+        .map(|epoch| epoch.learning_rate)
+        .collect();
+    assert_eq!(rates, [0.1, 0.05, 0.025]);
+}
+
+/// Stops before mini-batch `limit`.
+#[derive(Default)]
+struct Limited {
+    limit: usize,
+    asked: usize,
+    steps: Vec<(usize, usize)>,
+    epochs: Vec<u32>,
+}
+
+impl Observer for Limited {
+    fn on_epoch(&mut self, epoch: &Epoch) {
+        self.epochs.push(epoch.epoch);
+    }
+
+    fn on_step(&mut self, done: usize, total: usize) {
+        self.steps.push((done, total));
+    }
+
+    fn should_stop(&mut self) -> bool {
+        self.asked += 1;
+        self.asked > self.limit
+    }
+}
+
+#[test]
+fn an_observer_can_cancel_at_any_mini_batch() {
+    let dataset = squares(100);
+    let split = Split::by_fraction(100, 0.2, 1).unwrap();
+    let json = serde_json::json!({
+        "architecture": "dense(3)", "epochs": 3, "batch_size": 20,
+    });
+    // An epoch asks four times while it trains and once while it validates.
+    let mut observer = Limited {
+        limit: 7,
+        ..Limited::default()
+    };
+    let error = train(&dataset, &split, &hyperparameters(&json), &mut observer);
+    assert!(matches!(error, Err(Error::Cancelled)));
+    assert_eq!(observer.epochs, [1]);
+    assert_eq!(observer.steps.first(), Some(&(1, 12)));
+    assert_eq!(observer.steps.last(), Some(&(6, 12)));
+
+    let mut observer = Limited {
+        limit: usize::MAX,
+        ..Limited::default()
+    };
+    train(&dataset, &split, &hyperparameters(&json), &mut observer).unwrap();
+    assert_eq!(observer.asked, 15);
+    assert_eq!(observer.steps.last(), Some(&(12, 12)));
+}
+
+#[test]
+fn the_learning_rate_is_checked_before_anything_is_trained() {
+    let dataset = squares(10);
+    let split = Split::by_fraction(10, 0.2, 1).unwrap();
+    let impossible = Hyperparameters {
+        learning_rate: -1.0,
+        ..Hyperparameters::default()
+    };
+    let error = train(&dataset, &split, &impossible, &mut Silent).unwrap_err();
+    assert!(error.is_infeasible());
+    assert_eq!(
+        error.to_string(),
+        "learning_rate must be greater than 0, got -1"
+    );
+
+    let wrong = Hyperparameters {
+        architecture: "dense(7)".to_owned(),
+        ..Hyperparameters::default()
+    };
+    let error = train(&dataset, &split, &wrong, &mut Silent).unwrap_err();
+    assert!(error.is_infeasible());
+    assert!(
+        error.to_string().contains("end 'dense(7)' with dense(3)"),
+        "{error}"
+    );
+
+    let empty = Split {
+        train: vec![1],
+        validation: vec![],
+    };
+    let error = train(&dataset, &empty, &Hyperparameters::default(), &mut Silent);
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "dataset: the validation split has no rows"
+    );
+}
