@@ -1,0 +1,120 @@
+//! `image_crop`: a rectangle of an image.
+
+use std::sync::{Arc, LazyLock};
+
+use async_trait::async_trait;
+use atoll_imaging::{Image, crop};
+use atoll_udf_common::image::{image_array, image_type};
+use atoll_udf_common::{Call, ExpensiveFunction, PreparedCall, not_here};
+use datafusion::arrow::datatypes::{DataType, FieldRef};
+use datafusion::common::Result;
+use datafusion::logical_expr::{
+    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl,
+    Signature, Volatility,
+};
+
+use crate::arguments::{Kind, Usage};
+use crate::rows::{EachRow, Row};
+use crate::{IMAGE_ARGUMENT, SECTION};
+
+const USAGE: Usage = Usage {
+    function: "image_crop",
+    syntax: "image_crop(image, x, y, width, height)",
+    arguments: &[
+        ("x", Kind::Pixels(0)),
+        ("y", Kind::Pixels(0)),
+        ("width", Kind::Pixels(1)),
+        ("height", Kind::Pixels(1)),
+    ],
+    optional: 0,
+};
+
+static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
+    Documentation::builder(
+        SECTION,
+        "Cuts a rectangle out of an image and returns it as an IMAGE (HWC). A rectangle \
+         that reaches outside the image is an error.",
+        USAGE.syntax,
+    )
+    .with_argument("image", IMAGE_ARGUMENT)
+    .with_argument("x", "Column of the upper left pixel, from 0.")
+    .with_argument("y", "Row of the upper left pixel, from 0.")
+    .with_argument("width", "Width of the rectangle in pixels, at least 1.")
+    .with_argument("height", "Height of the rectangle in pixels, at least 1.")
+    .with_sql_example(
+        "SELECT image_encode(image_crop(content, 160, 20, 130, 160), 'png') AS face\n\
+         FROM read_blob('sql/data/photos/astronaut.png');",
+    )
+    .with_related_udf("image_center_crop")
+    .with_related_udf("image_resize")
+    .build()
+});
+
+/// The SQL function `image_crop(image, x, y, width, height)`.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct ImageCrop {
+    signature: Signature,
+}
+
+impl Default for ImageCrop {
+    fn default() -> Self {
+        Self {
+            signature: Signature::user_defined(Volatility::Volatile),
+        }
+    }
+}
+
+impl ScalarUDFImpl for ImageCrop {
+    fn name(&self) -> &str {
+        USAGE.function
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
+        USAGE.coerce(arg_types)
+    }
+
+    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
+        Ok(image_type())
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        USAGE.check_literals(&args)?;
+        Ok(USAGE.field(image_type()))
+    }
+
+    fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        not_here(self.name())
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        Some(&DOCUMENTATION)
+    }
+}
+
+#[async_trait]
+impl ExpensiveFunction for ImageCrop {
+    async fn prepare(&self, _call: &Call<'_>) -> Result<Arc<dyn PreparedCall>> {
+        Ok(Arc::new(EachRow {
+            usage: &USAGE,
+            value: cropped,
+            collect: image_array,
+        }))
+    }
+}
+
+fn cropped(row: &Row<'_>) -> Result<Option<Image>> {
+    let (Some(x), Some(y), Some(width), Some(height)) = (
+        row.pixels(0)?,
+        row.pixels(1)?,
+        row.pixels(2)?,
+        row.pixels(3)?,
+    ) else {
+        return Ok(None);
+    };
+    row.with_image(|image| crop(image, x, y, width, height))
+        .map(Some)
+}

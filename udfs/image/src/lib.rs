@@ -1,0 +1,59 @@
+//! SQL functions over images.
+//!
+//! Each takes the bytes of an image file or a decoded IMAGE, and gives NULL for a
+//! NULL argument. A strict function fails the query on the first bad image;
+//! `try_image_decode` gives the error as a value instead.
+//!
+//! Pixels are `atoll_imaging`'s business: this crate maps columns to its types.
+
+mod arguments;
+mod image_center_crop;
+mod image_crop;
+mod image_decode;
+mod image_encode;
+mod image_info;
+mod image_resize;
+mod image_to_tensor;
+mod rows;
+mod try_image_decode;
+
+use atoll_udf_common::expensive;
+use datafusion::logical_expr::{DocSection, ScalarUDF};
+
+pub use image_center_crop::ImageCenterCrop;
+pub use image_crop::ImageCrop;
+pub use image_decode::ImageDecode;
+pub use image_encode::ImageEncode;
+pub use image_info::ImageInfo;
+pub use image_resize::ImageResize;
+pub use image_to_tensor::ImageToTensor;
+pub use try_image_decode::TryImageDecode;
+
+/// Where the function reference lists this family.
+const SECTION: DocSection = DocSection {
+    include: true,
+    label: "Image Functions",
+    description: Some(
+        "Functions over images. Each takes the bytes of a PNG, JPEG, GIF, WebP, BMP or \
+         TIFF file, or an IMAGE: struct<width, height, channels, data> with 8-bit pixels \
+         in rows from top to bottom, channels interleaved (HWC), 1 channel for gray and \
+         3 for RGB.",
+    ),
+};
+
+/// How the documentation describes the first argument of every function.
+const IMAGE_ARGUMENT: &str = "Bytes of an image file, or an IMAGE.";
+
+/// The functions of this family.
+pub fn functions() -> Vec<ScalarUDF> {
+    vec![
+        expensive(ImageCenterCrop::default()),
+        expensive(ImageCrop::default()),
+        expensive(ImageDecode::default()),
+        expensive(ImageEncode::default()),
+        ScalarUDF::new_from_impl(ImageInfo::default()),
+        expensive(ImageResize::default()),
+        expensive(ImageToTensor::default()),
+        expensive(TryImageDecode::default()),
+    ]
+}

@@ -1,0 +1,139 @@
+//! `try_image_decode`: as `image_decode`, with errors as values.
+
+use std::sync::{Arc, LazyLock};
+
+use async_trait::async_trait;
+use atoll_imaging::{Error, Image};
+use atoll_udf_common::image::{image_array, image_type};
+use atoll_udf_common::{Call, ExpensiveFunction, PreparedCall, not_here};
+use datafusion::arrow::array::{ArrayRef, StringArray, StructArray};
+use datafusion::arrow::buffer::NullBuffer;
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields};
+use datafusion::common::Result;
+use datafusion::logical_expr::{
+    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl,
+    Signature, Volatility,
+};
+
+use crate::arguments::Usage;
+use crate::rows::EachRow;
+use crate::{IMAGE_ARGUMENT, SECTION};
+
+const USAGE: Usage = Usage {
+    function: "try_image_decode",
+    syntax: "try_image_decode(image)",
+    arguments: &[],
+    optional: 0,
+};
+
+static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
+    Documentation::builder(
+        SECTION,
+        "Decodes an image as `image_decode` does and returns struct<image, error_code, \
+         error>. Where the image cannot be decoded, `image` is NULL, `error` says why, \
+         and `error_code` is NOT_AN_IMAGE, UNSUPPORTED_FORMAT, CORRUPT_IMAGE, TOO_LARGE \
+         (more than 178,956,970 pixels) or INVALID_ARGUMENT (an IMAGE whose data does \
+         not fit its size). The query goes on.",
+        USAGE.syntax,
+    )
+    .with_argument("image", IMAGE_ARGUMENT)
+    .with_sql_example(
+        "SELECT filename, result['error_code'] AS error_code\nFROM (SELECT filename, \
+         try_image_decode(content) AS result FROM read_blob('sql/data/photos/*.png')) \
+         AS photos;",
+    )
+    .with_related_udf("image_decode")
+    .build()
+});
+
+/// The SQL function `try_image_decode(image)`.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct TryImageDecode {
+    signature: Signature,
+}
+
+impl Default for TryImageDecode {
+    fn default() -> Self {
+        Self {
+            signature: Signature::user_defined(Volatility::Volatile),
+        }
+    }
+}
+
+impl ScalarUDFImpl for TryImageDecode {
+    fn name(&self) -> &str {
+        USAGE.function
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
+        USAGE.coerce(arg_types)
+    }
+
+    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Struct(fields()))
+    }
+
+    fn return_field_from_args(&self, _args: ReturnFieldArgs) -> Result<FieldRef> {
+        Ok(USAGE.field(DataType::Struct(fields())))
+    }
+
+    fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        not_here(self.name())
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        Some(&DOCUMENTATION)
+    }
+}
+
+#[async_trait]
+impl ExpensiveFunction for TryImageDecode {
+    async fn prepare(&self, _call: &Call<'_>) -> Result<Arc<dyn PreparedCall>> {
+        Ok(Arc::new(EachRow {
+            usage: &USAGE,
+            value: |row| Ok(Some(row.image.decode())),
+            collect: result_array,
+        }))
+    }
+}
+
+fn fields() -> Fields {
+    Fields::from(vec![
+        Field::new("image", image_type(), true),
+        Field::new("error_code", DataType::Utf8, true),
+        Field::new("error", DataType::Utf8, true),
+    ])
+}
+
+/// A NULL struct for a NULL image.
+fn result_array(results: Vec<Option<Result<Image, Error>>>) -> Result<ArrayRef> {
+    let nulls = NullBuffer::from_iter(results.iter().map(Option::is_some));
+    let error = |result: &Option<Result<Image, Error>>| match result {
+        Some(Err(error)) => Some(error.clone()),
+        _ => None,
+    };
+    let errors: Vec<Option<Error>> = results.iter().map(error).collect();
+    let codes: StringArray = errors
+        .iter()
+        .map(|error| error.as_ref().map(Error::code))
+        .collect();
+    let messages: StringArray = errors
+        .iter()
+        .map(|error| error.as_ref().map(ToString::to_string))
+        .collect();
+    let images = results
+        .into_iter()
+        .map(|result| result.and_then(Result::ok))
+        .collect();
+    let columns: Vec<ArrayRef> =
+        vec![image_array(images)?, Arc::new(codes), Arc::new(messages)];
+    Ok(Arc::new(StructArray::try_new(
+        fields(),
+        columns,
+        Some(nulls),
+    )?))
+}
