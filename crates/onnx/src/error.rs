@@ -1,0 +1,72 @@
+//! Why a model gave no answer.
+
+use std::path::PathBuf;
+
+/// Why a model gave no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// ONNX Runtime is not installed. Whoever runs the program must act.
+    #[error(
+        "ONNX Runtime was not found; install it with `cargo xtask setup`, or set \
+         ORT_DYLIB_PATH to the library file (looked for {searched})"
+    )]
+    RuntimeMissing {
+        /// The places that were searched, best first.
+        searched: String,
+    },
+    /// ONNX Runtime is there and cannot be used. Whoever runs the program must act.
+    #[error(
+        "ONNX Runtime at {} cannot be used: {reason}; install a good one with \
+         `cargo xtask setup`, or set ORT_DYLIB_PATH to version 1.31 or later",
+        path.display()
+    )]
+    RuntimeBroken {
+        /// The library file.
+        path: PathBuf,
+        /// What the loader said.
+        reason: String,
+    },
+    /// The file is no ONNX model that can be run. The query or the file must change.
+    #[error(
+        "model {model} cannot be loaded: {reason}; check that it is a whole ONNX file"
+    )]
+    Invalid {
+        /// The name the model was asked for by.
+        model: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The input does not fit the model's signature. The query must change.
+    #[error("model {model}: input {input} takes {expected}, got {given}")]
+    InputMismatch {
+        /// The name the model was asked for by.
+        model: String,
+        /// The input's name, and a remedy where there is one.
+        input: String,
+        /// Type and shape that the model expects.
+        expected: String,
+        /// What the row holds.
+        given: String,
+    },
+    /// The model failed on this row although its input fits the signature.
+    #[error("model {model} failed: {reason}")]
+    Run {
+        /// The name the model was asked for by.
+        model: String,
+        /// What ONNX Runtime said.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// A word that a query can compare with.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Invalid { .. } => "MODEL_INVALID",
+            Self::InputMismatch { .. } => "MODEL_INPUT_MISMATCH",
+            Self::RuntimeMissing { .. }
+            | Self::RuntimeBroken { .. }
+            | Self::Run { .. } => "MODEL_RUNTIME",
+        }
+    }
+}

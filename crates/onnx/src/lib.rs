@@ -1,0 +1,25 @@
+//! Inference of ONNX models on the CPU.
+//!
+//! A model file is loaded once in a process, whoever asks for it and under
+//! whatever name: [`LoadedModel`] is a cheap handle that any number of threads
+//! may run at the same time, one row per call and one thread per row.
+//!
+//! This is the only crate that names ONNX Runtime, a native library that is
+//! found at run time (see [`runtime`]). It knows nothing about SQL, files or
+//! URLs, and it never falls back to another engine.
+
+mod cache;
+mod classification;
+mod data;
+mod error;
+mod model;
+mod runtime;
+mod sessions;
+mod signature;
+
+pub use classification::{OutputKind, scores, top_k};
+pub use data::Data;
+pub use error::Error;
+pub use model::{LoadedModel, Output};
+pub use runtime::{RuntimeInfo, runtime};
+pub use signature::{ElementType, Port, Signature};

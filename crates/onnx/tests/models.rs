@@ -1,0 +1,271 @@
+//! The tiny models of `tests/data/models`, each made for one fact.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::PathBuf;
+use std::sync::{Arc, Barrier};
+use std::thread;
+
+use atoll_onnx::{Data, ElementType, Error, LoadedModel, Output, OutputKind, runtime};
+
+fn bytes(name: &str) -> Vec<u8> {
+    let folder =
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/models");
+    std::fs::read(folder.join(name)).unwrap()
+}
+
+/// A model by file name, or `None` where ONNX Runtime is not installed.
+fn load(name: &str) -> Option<Result<LoadedModel, Error>> {
+    if let Err(error @ Error::RuntimeMissing { .. }) = runtime() {
+        eprintln!("skipped: {error}");
+        return None;
+    }
+    Some(LoadedModel::load(name, &bytes(name)))
+}
+
+/// Runs one row and returns its outputs.
+fn run(name: &str, inputs: &[(&str, Data)]) -> Option<Result<Vec<Output>, Error>> {
+    let model = load(name)?.unwrap();
+    let inputs = inputs
+        .iter()
+        .map(|(name, data)| (name.to_string(), data.clone()));
+    Some(model.run(inputs.collect()))
+}
+
+#[track_caller]
+fn check(name: &str, inputs: &[(&str, Data)], expected: &[(&[usize], Data)]) {
+    let Some(outputs) = run(name, inputs) else {
+        return;
+    };
+    let expected: Vec<Output> = expected
+        .iter()
+        .map(|(shape, data)| Output {
+            shape: shape.to_vec(),
+            data: data.clone(),
+        })
+        .collect();
+    assert_eq!(outputs.unwrap(), expected, "{name}");
+}
+
+#[track_caller]
+fn check_error(name: &str, inputs: &[(&str, Data)], code: &str, expected: &str) {
+    let Some(outputs) = run(name, inputs) else {
+        return;
+    };
+    let error = outputs.unwrap_err();
+    assert_eq!(error.code(), code, "{error}");
+    assert_eq!(error.to_string(), expected);
+}
+
+fn floats(values: &[f32]) -> Data {
+    Data::Floats(values.to_vec())
+}
+
+#[test]
+fn the_runtime_names_its_release_and_file() {
+    match runtime() {
+        Ok(info) => {
+            assert!(info.version.starts_with("1."), "{info:?}");
+            assert!(info.path.is_file(), "{info:?}");
+        }
+        Err(error) => assert!(matches!(error, Error::RuntimeMissing { .. }), "{error}"),
+    }
+}
+
+#[test]
+fn a_row_becomes_a_mini_batch_of_one() {
+    let row = floats(&[1.0, -2.0, 0.5]);
+    check("identity.onnx", &[("x", row.clone())], &[(&[1, 3], row)]);
+}
+
+#[test]
+fn inputs_go_by_name_and_outputs_come_in_order() {
+    check(
+        "two_inputs.onnx",
+        &[("b", floats(&[3.0, 4.0])), ("a", floats(&[1.0, 2.0]))],
+        &[
+            (&[1, 2], floats(&[4.0, 6.0])),
+            (&[1, 2], floats(&[3.0, 8.0])),
+        ],
+    );
+}
+
+#[test]
+fn whole_numbers_come_out_of_floats() {
+    check(
+        "argmax.onnx",
+        &[("x", floats(&[0.0, 9.0, 3.0, 1.0]))],
+        &[(&[1, 1], Data::Integers(vec![1]))],
+    );
+}
+
+#[test]
+fn whole_numbers_of_any_length_go_in() {
+    check(
+        "twice.onnx",
+        &[("ids", Data::Integers(vec![1, 2, 3, 4, 5]))],
+        &[(&[1, 5], Data::Integers(vec![2, 4, 6, 8, 10]))],
+    );
+    check(
+        "twice.onnx",
+        &[("ids", floats(&[7.0]))],
+        &[(&[1, 1], Data::Integers(vec![14]))],
+    );
+}
+
+#[test]
+fn numbers_become_the_element_type_of_the_input() {
+    let doubled = Data::Doubles(vec![-0.5, -2.0]);
+    check(
+        "double.onnx",
+        &[("x", floats(&[0.5, 2.0]))],
+        &[(&[1, 2], doubled)],
+    );
+    let pixels = Data::Integers(vec![0, 1, 254, 255]);
+    check(
+        "bytes.onnx",
+        &[("x", pixels)],
+        &[(&[1, 4], floats(&[0.0, 1.0, 254.0, 255.0]))],
+    );
+    check_error(
+        "bytes.onnx",
+        &[("x", Data::Integers(vec![0, 1, 2, 256]))],
+        "MODEL_INPUT_MISMATCH",
+        "model bytes.onnx: input x takes 4 numbers per row (uint8 [1, 4]), got 256, \
+         which is no uint8",
+    );
+    check_error(
+        "twice.onnx",
+        &[("ids", floats(&[0.5]))],
+        "MODEL_INPUT_MISMATCH",
+        "model twice.onnx: input ids takes int64 [?, ?], got 0.5, which is no whole number",
+    );
+}
+
+#[test]
+fn a_fixed_mini_batch_answers_for_one_row() {
+    let row = floats(&[1.0, 2.0, 3.0]);
+    check(
+        "fixed_batch.onnx",
+        &[("x", row)],
+        &[(&[1, 1], floats(&[6.0]))],
+    );
+    let four = floats(&[1.0; 12]);
+    check(
+        "fixed_batch.onnx",
+        &[("x", four)],
+        &[(&[4, 1], floats(&[3.0; 4]))],
+    );
+}
+
+#[test]
+fn an_input_that_does_not_fit_is_named() {
+    check_error(
+        "identity.onnx",
+        &[("x", floats(&[1.0; 10]))],
+        "MODEL_INPUT_MISMATCH",
+        "model identity.onnx: input x takes 3 numbers per row (float32 [?, 3]), got 10 \
+         numbers",
+    );
+    check_error(
+        "two_inputs.onnx",
+        &[("a", floats(&[1.0; 2]))],
+        "MODEL_INPUT_MISMATCH",
+        "model two_inputs.onnx: input b takes 2 numbers per row (float32 [?, 2]), got \
+         nothing",
+    );
+    check_error(
+        "two_inputs.onnx",
+        &[("c", floats(&[1.0; 2]))],
+        "MODEL_INPUT_MISMATCH",
+        "model two_inputs.onnx: input c takes nothing, because its inputs are a, b, got a \
+         value",
+    );
+}
+
+#[test]
+fn a_file_that_is_no_model_is_an_error() {
+    for file in ["truncated.onnx", "make.py"] {
+        let Some(model) = load(file) else { return };
+        let error = model.unwrap_err();
+        assert_eq!(error.code(), "MODEL_INVALID", "{error}");
+        assert!(error.to_string().contains(file), "{error}");
+        assert!(!error.to_string().contains('\n'), "{error}");
+    }
+}
+
+#[test]
+fn an_empty_file_is_an_error() {
+    if load("identity.onnx").is_none() {
+        return;
+    }
+    let error = LoadedModel::load("empty.onnx", b"").unwrap_err();
+    assert_eq!(error.code(), "MODEL_INVALID", "{error}");
+}
+
+#[test]
+fn the_metadata_is_read() {
+    let Some(model) = load("colours.onnx") else {
+        return;
+    };
+    let model = model.unwrap();
+    assert_eq!(model.labels(), ["red", "green", "blue"]);
+    assert_eq!(model.output_kind(), OutputKind::Logits);
+    assert_eq!(model.opset(), Some(17));
+    assert_eq!(model.producer(), Some("make.py"));
+    assert_eq!(model.size(), bytes("colours.onnx").len());
+    let [image] = model.signature().inputs.as_slice() else {
+        panic!("not one input")
+    };
+    assert_eq!(image.element, ElementType::Float32);
+    assert_eq!(image.shape, [None, Some(3), Some(2), Some(2)]);
+    assert_eq!(model.preprocess().unwrap().unwrap().output_len(), 12);
+
+    let bare = load("bare_colours.onnx").unwrap().unwrap();
+    assert!(bare.labels().is_empty());
+    assert_eq!(bare.output_kind(), OutputKind::Unknown);
+    assert!(bare.preprocess().unwrap().is_none());
+}
+
+#[test]
+fn equal_content_is_loaded_once_and_keeps_its_names() {
+    if load("identity.onnx").is_none() {
+        return;
+    }
+    let file = bytes("identity.onnx");
+    let one = LoadedModel::load("one.onnx", &file).unwrap();
+    let two = LoadedModel::load("two.onnx", &file).unwrap();
+    // The shared part is one allocation, so its text lies at one address.
+    assert_eq!(one.sha256().as_ptr(), two.sha256().as_ptr());
+    assert_eq!((one.name(), two.name()), ("one.onnx", "two.onnx"));
+}
+
+#[test]
+fn threads_run_one_model_at_the_same_time() {
+    let Some(model) = load("two_inputs.onnx") else {
+        return;
+    };
+    let model = model.unwrap();
+    let start = Arc::new(Barrier::new(8));
+    let threads: Vec<_> = (0..8)
+        .map(|thread| {
+            let (model, start) = (model.clone(), Arc::clone(&start));
+            thread::spawn(move || {
+                start.wait();
+                for row in 0..200 {
+                    let (a, b) = (thread as f32, row as f32);
+                    let inputs = vec![
+                        ("a".to_string(), floats(&[a, 1.0])),
+                        ("b".to_string(), floats(&[b, 2.0])),
+                    ];
+                    let outputs = model.run(inputs).unwrap();
+                    assert_eq!(outputs[0].data, floats(&[a + b, 3.0]));
+                    assert_eq!(outputs[1].data, floats(&[a * b, 2.0]));
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}

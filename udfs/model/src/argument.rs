@@ -1,0 +1,163 @@
+//! The first argument of every function: which model a row wants.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use atoll_onnx::LoadedModel;
+use atoll_udf_common::args::{bytes_at, is_text, literal_str, string_at};
+use atoll_udf_common::{Call, CallContext};
+use datafusion::arrow::array::{Array, ArrayRef};
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::{Result, ScalarValue, plan_err};
+use datafusion::logical_expr::{ColumnarValue, Expr};
+
+use crate::failure::Failure;
+use crate::options::Options;
+use crate::pipeline::{Pipeline, Purpose};
+use crate::source;
+
+/// What error messages call a model that has no name.
+const BYTES: &str = "given as bytes";
+
+type Outcome = Result<Arc<Pipeline>, Failure>;
+
+/// The model of a call, as far as it is known before the first row.
+#[derive(Debug)]
+pub(crate) enum ModelArgument {
+    /// A literal: one model for every row.
+    Literal(Arc<Pipeline>),
+    /// A column of paths or of files.
+    Column { options: Options, purpose: Purpose },
+}
+
+/// The models of one record batch.
+#[derive(Debug)]
+pub(crate) enum Models {
+    One(Arc<Pipeline>),
+    Named {
+        column: ArrayRef,
+        by_name: HashMap<String, Outcome>,
+    },
+    Bytes {
+        column: ArrayRef,
+        options: Options,
+        purpose: Purpose,
+    },
+}
+
+/// Checks that a type can say which model to use.
+pub(crate) fn check_type(function: &str, data_type: &DataType) -> Result<()> {
+    let is_bytes = matches!(
+        data_type,
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView
+    );
+    if is_text(data_type) || is_bytes || data_type.is_null() {
+        return Ok(());
+    }
+    plan_err!(
+        "{function}: model must be the path or URL of an ONNX file, or a BINARY column \
+         that holds one, got {data_type}"
+    )
+}
+
+/// Loads the model that a literal names, at plan time.
+pub(crate) fn literal(
+    function: &str,
+    value: Option<&ScalarValue>,
+    options: &Options,
+    purpose: Purpose,
+) -> Result<Option<Pipeline>> {
+    let Some(name) = value.and_then(|value| value.try_as_str().flatten()) else {
+        return Ok(None);
+    };
+    source::load_now(name)
+        .and_then(|model| Pipeline::new(model, options, purpose))
+        .map(Some)
+        .map_err(|error| error.at_plan_time(function))
+}
+
+impl ModelArgument {
+    /// Resolves a literal; a column waits for its rows.
+    pub(crate) async fn prepare(
+        function: &str,
+        call: &Call<'_>,
+        options: Options,
+        purpose: Purpose,
+    ) -> Result<Self> {
+        let Some(name) = call.args.first().and_then(literal_str) else {
+            return Ok(Self::Column { options, purpose });
+        };
+        let model = source::load(name, &CallContext::default()).await;
+        model
+            .and_then(|model| Pipeline::new(model, &options, purpose))
+            .map(|pipeline| Self::Literal(Arc::new(pipeline)))
+            .map_err(|error| error.at_plan_time(function))
+    }
+
+    /// Finds the models of a record batch, each once.
+    pub(crate) async fn models(
+        &self,
+        value: &ColumnarValue,
+        rows: usize,
+        context: &CallContext,
+    ) -> Result<Models> {
+        let (options, purpose) = match self {
+            Self::Literal(pipeline) => return Ok(Models::One(Arc::clone(pipeline))),
+            Self::Column { options, purpose } => (options, *purpose),
+        };
+        let column = value.to_array(rows)?;
+        if !is_text(column.data_type()) {
+            return Ok(Models::Bytes {
+                column,
+                options: options.clone(),
+                purpose,
+            });
+        }
+        let mut by_name = HashMap::new();
+        for row in 0..rows {
+            let Some(name) = string_at(&column, row) else {
+                continue;
+            };
+            if by_name.contains_key(name) {
+                continue;
+            }
+            let pipeline = source::load(name, context)
+                .await
+                .and_then(|model| Pipeline::new(model, options, purpose));
+            by_name.insert(name.to_string(), pipeline.map(Arc::new));
+        }
+        Ok(Models::Named { column, by_name })
+    }
+}
+
+impl Models {
+    /// The model of a row; `None` when the argument is NULL.
+    pub(crate) fn get(&self, row: usize) -> Result<Option<Arc<Pipeline>>, Failure> {
+        match self {
+            Self::One(pipeline) => Ok(Some(Arc::clone(pipeline))),
+            Self::Named { column, by_name } => string_at(column, row)
+                .and_then(|name| by_name.get(name).cloned())
+                .transpose(),
+            Self::Bytes {
+                column,
+                options,
+                purpose,
+            } => {
+                let Some(bytes) = bytes_at(column, row) else {
+                    return Ok(None);
+                };
+                let model = LoadedModel::load(BYTES, bytes)?;
+                Ok(Some(Arc::new(Pipeline::new(model, options, *purpose)?)))
+            }
+        }
+    }
+}
+
+/// The value of a literal argument.
+pub(crate) fn literal_value(arg: Option<&Expr>) -> Option<&ScalarValue> {
+    match arg {
+        Some(Expr::Literal(value, _)) => Some(value),
+        Some(Expr::Alias(alias)) => literal_value(Some(&alias.expr)),
+        _ => None,
+    }
+}

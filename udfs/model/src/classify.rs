@@ -1,0 +1,300 @@
+//! `classify`: the best classes of an image.
+
+use std::sync::{Arc, LazyLock};
+
+use async_trait::async_trait;
+use atoll_compute::progress;
+use atoll_udf_common::image::{ImageColumn, coerce_image_type};
+use atoll_udf_common::{
+    Call, CallContext, ExpensiveFunction, PreparedCall, map_rows, not_here,
+};
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, Float32Builder, Int32Builder, ListArray, StringBuilder,
+    StructArray,
+};
+use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields, Int64Type};
+use datafusion::common::{Result, ScalarValue, plan_err};
+use datafusion::logical_expr::{
+    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl,
+    Signature, Volatility,
+};
+
+use crate::SECTION;
+use crate::argument::{self, ModelArgument};
+use crate::failure::Failure;
+use crate::options::{Accepts, Options};
+use crate::pipeline::{Purpose, Scored};
+
+/// How many classes come back when the call does not say.
+const DEFAULT_K: usize = 5;
+
+static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
+    Documentation::builder(
+        SECTION,
+        "Returns the `k` best classes of an image as a list of structs `label`, `score` \
+         and `index`, best first; ties go to the lower index. The score is a \
+         probability: logits go through softmax, as the model's metadata says. \
+         Preprocessing and labels come from the model's metadata, or from the options. \
+         An image that cannot be decoded is an error that names its file; see \
+         `try_classify`.",
+        "classify(model, image [, k [, options]])",
+    )
+    .with_argument(
+        "model",
+        "Path or URL of an ONNX file, or a BINARY column that holds one. It takes one \
+         image.",
+    )
+    .with_argument("image", "Encoded bytes of an image, or an IMAGE struct.")
+    .with_argument("k", "How many classes, at least 1. The default is 5.")
+    .with_argument(
+        "options",
+        "A literal struct. `labels`: list of text, one a class. `output`: name of the \
+         output to read. `output_kind`: 'logits' or 'probabilities'. Preprocessing: \
+         `resize` ('shortest_side', 'squash', 'none'), `resize_size`, `interpolation`, \
+         `antialias`, `crop` ('center', 'none'), `width`, `height`, `color` ('RGB', \
+         'BGR', 'L'), `layout` ('NCHW', 'NHWC'), `scale`, `mean`, `std`; the model gets \
+         (pixel * scale - mean) / std.",
+    )
+    .with_sql_example(
+        "SELECT best['label'] AS label, round(best['score'], 2) AS score\n\
+         FROM (\n    \
+             SELECT unnest(classify('sql/data/efficientnet-lite0.onnx', content, 3)) AS best\n    \
+             FROM read_blob('sql/data/photos/coffee.png')\n\
+         ) AS classes;",
+    )
+    .with_related_udf("try_classify")
+    .with_related_udf("predict")
+    .build()
+});
+
+/// The SQL function `classify(model, image [, k [, options]])`.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Classify {
+    signature: Signature,
+}
+
+impl Default for Classify {
+    fn default() -> Self {
+        Self {
+            signature: Signature::user_defined(Volatility::Volatile),
+        }
+    }
+}
+
+impl ScalarUDFImpl for Classify {
+    fn name(&self) -> &str {
+        "classify"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
+        coerce(self.name(), arg_types)
+    }
+
+    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
+        Ok(labels_type())
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        check(self.name(), &args)?;
+        Ok(Arc::new(Field::new(self.name(), labels_type(), true)))
+    }
+
+    fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        not_here(self.name())
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        Some(&DOCUMENTATION)
+    }
+}
+
+#[async_trait]
+impl ExpensiveFunction for Classify {
+    async fn prepare(&self, call: &Call<'_>) -> Result<Arc<dyn PreparedCall>> {
+        let classifier = Classifier::prepare("classify", call).await?;
+        Ok(Arc::new(PreparedClassify(classifier)))
+    }
+}
+
+#[derive(Debug)]
+struct PreparedClassify(Classifier);
+
+#[async_trait]
+impl PreparedCall for PreparedClassify {
+    async fn invoke(
+        &self,
+        args: ScalarFunctionArgs,
+        context: &CallContext,
+    ) -> Result<ArrayRef> {
+        let strict = |outcome: Outcome| {
+            outcome
+                .transpose()
+                .map_err(|error| error.in_a_row("classify"))
+        };
+        Ok(labels_array(self.0.rows(args, context, strict).await?))
+    }
+}
+
+/// The classes of one row; `None` when an argument is NULL.
+pub(crate) type Outcome = Option<Result<Vec<Scored>, Failure>>;
+
+/// What `classify` and `try_classify` share.
+#[derive(Debug)]
+pub(crate) struct Classifier {
+    function: &'static str,
+    model: ModelArgument,
+}
+
+impl Classifier {
+    pub(crate) async fn prepare(function: &'static str, call: &Call<'_>) -> Result<Self> {
+        let options = Options::of_call(function, call.args.get(3))?;
+        let k = argument::literal_value(call.args.get(2));
+        check_k(function, k)?;
+        let model =
+            ModelArgument::prepare(function, call, options, Purpose::Classify).await?;
+        Ok(Self { function, model })
+    }
+
+    /// Classifies a record batch; `finish` says what an outcome becomes.
+    pub(crate) async fn rows<T: Send + 'static>(
+        &self,
+        args: ScalarFunctionArgs,
+        context: &CallContext,
+        finish: impl Fn(Outcome) -> Result<T> + Send + Sync + 'static,
+    ) -> Result<Vec<T>> {
+        let rows = args.number_rows;
+        let models = self.model.models(&args.args[0], rows, context).await?;
+        let images = ImageColumn::try_new(self.function, &args.args[1].to_array(rows)?)?;
+        let ks = args.args.get(2).map(|k| k.to_array(rows)).transpose()?;
+        let progress = progress::rows(self.function);
+        progress.add_total(rows as u64);
+        map_rows(rows, context, move |row, _| {
+            let outcome = (|| {
+                let Some(pipeline) = models.get(row)? else {
+                    return Ok(None);
+                };
+                let Some(image) = images.get(row) else {
+                    return Ok(None);
+                };
+                let Some(k) = k_at(ks.as_ref(), row)? else {
+                    return Ok(None);
+                };
+                pipeline.classify(&image, k).map(Some)
+            })();
+            progress.advance(1);
+            finish(outcome.transpose())
+        })
+        .await
+    }
+}
+
+/// Checks what is known before the first row: keys, `k`, and a literal model.
+pub(crate) fn check(function: &str, args: &ReturnFieldArgs) -> Result<()> {
+    let literal = |idx: usize| args.scalar_arguments.get(idx).copied().flatten();
+    check_k(function, literal(2))?;
+    let options = Options::at_plan_time(function, args, 3, Accepts::Classifier)?;
+    if let Some(options) = options {
+        argument::literal(function, literal(0), &options, Purpose::Classify)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn coerce(function: &str, arg_types: &[DataType]) -> Result<Vec<DataType>> {
+    let [model, image, rest @ ..] = arg_types else {
+        return plan_err!("{function} takes (model, image [, k [, options]])");
+    };
+    if rest.len() > 2 {
+        return plan_err!("{function} takes (model, image [, k [, options]])");
+    }
+    argument::check_type(function, model)?;
+    let mut types = vec![model.clone(), coerce_image_type(function, image)?];
+    if let Some(k) = rest.first() {
+        if !k.is_integer() && !k.is_null() {
+            return plan_err!(
+                "{function}: k must be a whole number, got {k}; options are the fourth \
+                 argument"
+            );
+        }
+        types.push(DataType::Int64);
+    }
+    types.extend(rest.get(1).cloned());
+    Ok(types)
+}
+
+fn check_k(function: &str, k: Option<&ScalarValue>) -> Result<()> {
+    match k {
+        Some(ScalarValue::Int64(Some(k))) if *k < 1 => {
+            Err(bad_k(*k).at_plan_time(function))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn k_at(ks: Option<&ArrayRef>, row: usize) -> Result<Option<usize>, Failure> {
+    let Some(ks) = ks else {
+        return Ok(Some(DEFAULT_K));
+    };
+    let Some(ks) = ks.as_primitive_opt::<Int64Type>() else {
+        return Ok(None);
+    };
+    if ks.is_null(row) {
+        return Ok(None);
+    }
+    let k = ks.value(row);
+    match usize::try_from(k) {
+        Ok(k) if k > 0 => Ok(Some(k)),
+        _ => Err(bad_k(k)),
+    }
+}
+
+fn bad_k(k: i64) -> Failure {
+    Failure::argument(format!("k must be at least 1, got {k}"))
+}
+
+fn class_fields() -> Fields {
+    Fields::from(vec![
+        Field::new("label", DataType::Utf8, true),
+        Field::new("score", DataType::Float32, true),
+        Field::new("index", DataType::Int32, true),
+    ])
+}
+
+/// `LIST<STRUCT<label, score, index>>`.
+pub(crate) fn labels_type() -> DataType {
+    DataType::new_list(DataType::Struct(class_fields()), true)
+}
+
+/// The classes of each row; NULL where there are none.
+pub(crate) fn labels_array(rows: Vec<Option<Vec<Scored>>>) -> ArrayRef {
+    let lengths = rows.iter().map(|row| row.as_ref().map_or(0, Vec::len));
+    let offsets = OffsetBuffer::from_lengths(lengths);
+    let nulls: NullBuffer = rows.iter().map(Option::is_some).collect();
+    let (mut labels, mut scores, mut indices) = (
+        StringBuilder::new(),
+        Float32Builder::new(),
+        Int32Builder::new(),
+    );
+    for class in rows.into_iter().flatten().flatten() {
+        labels.append_option(class.label);
+        scores.append_value(class.score);
+        indices.append_value(class.index);
+    }
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(labels.finish()),
+        Arc::new(scores.finish()),
+        Arc::new(indices.finish()),
+    ];
+    let classes = StructArray::new(class_fields(), columns, None);
+    let field = Arc::new(Field::new_list_field(classes.data_type().clone(), true));
+    Arc::new(ListArray::new(
+        field,
+        offsets,
+        Arc::new(classes),
+        Some(nulls),
+    ))
+}

@@ -1,0 +1,163 @@
+//! `embed`: what a network makes of an image.
+
+use std::sync::{Arc, LazyLock};
+
+use async_trait::async_trait;
+use atoll_compute::progress;
+use atoll_udf_common::image::{ImageColumn, coerce_image_type};
+use atoll_udf_common::{
+    Call, CallContext, ExpensiveFunction, PreparedCall, map_rows, not_here,
+};
+use datafusion::arrow::array::{ArrayRef, Float32Builder, ListBuilder};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::common::{Result, plan_err};
+use datafusion::logical_expr::{
+    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl,
+    Signature, Volatility,
+};
+
+use crate::SECTION;
+use crate::argument::{self, ModelArgument};
+use crate::failure::Failure;
+use crate::options::{Accepts, Options};
+use crate::pipeline::Purpose;
+
+static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
+    Documentation::builder(
+        SECTION,
+        "Returns what a model makes of an image: its first output of floating point \
+         numbers, or the one named by the option `output`, flattened in row-major order. \
+         Nothing is normalised. Preprocessing comes from the model's metadata, or from \
+         the options.",
+        "embed(model, image [, options])",
+    )
+    .with_argument(
+        "model",
+        "Path or URL of an ONNX file, or a BINARY column that holds one. It takes one \
+         image.",
+    )
+    .with_argument("image", "Encoded bytes of an image, or an IMAGE struct.")
+    .with_argument(
+        "options",
+        "A literal struct: `output`, and the preprocessing keys of `classify`.",
+    )
+    .with_sql_example(
+        "SELECT array_length(embed('sql/data/efficientnet-lite0.onnx', content)) AS n\n\
+         FROM read_blob('sql/data/photos/coffee.png');",
+    )
+    .with_related_udf("predict")
+    .build()
+});
+
+/// The SQL function `embed(model, image [, options])`.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Embed {
+    signature: Signature,
+}
+
+impl Default for Embed {
+    fn default() -> Self {
+        Self {
+            signature: Signature::user_defined(Volatility::Volatile),
+        }
+    }
+}
+
+impl ScalarUDFImpl for Embed {
+    fn name(&self) -> &str {
+        "embed"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
+        let (model, image, options) = match arg_types {
+            [model, image] => (model, image, None),
+            [model, image, options] => (model, image, Some(options)),
+            _ => return plan_err!("embed takes (model, image [, options])"),
+        };
+        argument::check_type(self.name(), model)?;
+        let mut types = vec![model.clone(), coerce_image_type(self.name(), image)?];
+        types.extend(options.cloned());
+        Ok(types)
+    }
+
+    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
+        Ok(DataType::new_list(DataType::Float32, true))
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        let options = Options::at_plan_time(self.name(), &args, 2, Accepts::Output)?;
+        if let Some(options) = options {
+            let model = args.scalar_arguments.first().copied().flatten();
+            argument::literal(self.name(), model, &options, Purpose::Embed)?;
+        }
+        Ok(Arc::new(Field::new(
+            self.name(),
+            self.return_type(&[])?,
+            true,
+        )))
+    }
+
+    fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        not_here(self.name())
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        Some(&DOCUMENTATION)
+    }
+}
+
+#[async_trait]
+impl ExpensiveFunction for Embed {
+    async fn prepare(&self, call: &Call<'_>) -> Result<Arc<dyn PreparedCall>> {
+        let options = Options::of_call("embed", call.args.get(2))?;
+        let model =
+            ModelArgument::prepare("embed", call, options, Purpose::Embed).await?;
+        Ok(Arc::new(PreparedEmbed { model }))
+    }
+}
+
+#[derive(Debug)]
+struct PreparedEmbed {
+    model: ModelArgument,
+}
+
+#[async_trait]
+impl PreparedCall for PreparedEmbed {
+    async fn invoke(
+        &self,
+        args: ScalarFunctionArgs,
+        context: &CallContext,
+    ) -> Result<ArrayRef> {
+        let rows = args.number_rows;
+        let models = self.model.models(&args.args[0], rows, context).await?;
+        let images = ImageColumn::try_new("embed", &args.args[1].to_array(rows)?)?;
+        let progress = progress::rows("embed");
+        progress.add_total(rows as u64);
+        let embeddings = map_rows(rows, context, move |row, _| {
+            let embedding = (|| {
+                let Some(pipeline) = models.get(row)? else {
+                    return Ok(None);
+                };
+                let Some(image) = images.get(row) else {
+                    return Ok(None);
+                };
+                pipeline.embed(&image).map(Some)
+            })();
+            progress.advance(1);
+            embedding.map_err(|error: Failure| error.in_a_row("embed"))
+        })
+        .await?;
+        let mut lists = ListBuilder::new(Float32Builder::new());
+        for embedding in embeddings {
+            if let Some(embedding) = &embedding {
+                lists.values().append_slice(embedding);
+            }
+            lists.append(embedding.is_some());
+        }
+        Ok(Arc::new(lists.finish()))
+    }
+}

@@ -1,0 +1,47 @@
+//! SQL functions that apply ONNX models.
+//!
+//! A model is a path or URL, or a column with the bytes of the file. A model that the
+//! statement names by a literal is loaded at plan time, so a missing file or a list of
+//! the wrong length is an error before the first row is read. A row is decoded,
+//! preprocessed and run in one task of the compute pool.
+//!
+//! Nothing is trained here, and no model is written.
+
+mod argument;
+mod classify;
+mod embed;
+mod failure;
+mod input;
+mod model_info;
+mod options;
+mod pipeline;
+mod predict;
+mod source;
+mod try_classify;
+
+use atoll_udf_common::expensive;
+use datafusion::logical_expr::{DocSection, ScalarUDF};
+
+pub use classify::Classify;
+pub use embed::Embed;
+pub use model_info::ModelInfo;
+pub use predict::Predict;
+pub use try_classify::TryClassify;
+
+/// Where the function reference lists this family.
+const SECTION: DocSection = DocSection {
+    include: true,
+    label: "Model Functions",
+    description: Some("Functions that apply ONNX models."),
+};
+
+/// The functions of this family.
+pub fn functions() -> Vec<ScalarUDF> {
+    vec![
+        expensive(Classify::default()),
+        expensive(Embed::default()),
+        expensive(ModelInfo::default()),
+        expensive(Predict::default()),
+        expensive(TryClassify::default()),
+    ]
+}

@@ -1,0 +1,221 @@
+//! The options struct of this family: `{labels: [...], resize: 'squash', ...}`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use atoll_imaging::Preprocess;
+use atoll_onnx::OutputKind;
+use atoll_udf_common::structs::{check_keys, row_to_json};
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::{Result, ScalarValue, plan_err};
+use datafusion::logical_expr::{Expr, ReturnFieldArgs};
+use serde_json::Value;
+
+use crate::failure::Failure;
+
+/// The keys that only a classifier takes.
+const CLASSIFIER: [&str; 2] = ["labels", "output_kind"];
+
+/// Which options a function takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Accepts {
+    /// Everything.
+    Classifier,
+    /// Preprocessing and the choice of an output.
+    Output,
+    /// Preprocessing only.
+    Preprocessing,
+}
+
+impl Accepts {
+    /// The keys, those most worth showing first.
+    fn keys(self) -> Vec<&'static str> {
+        let mut keys = Vec::new();
+        if self == Self::Classifier {
+            keys.extend(CLASSIFIER);
+        }
+        if self != Self::Preprocessing {
+            keys.push("output");
+        }
+        keys.extend(Preprocess::KEYS);
+        keys
+    }
+
+    /// Checks the keys of an options struct at plan time.
+    fn check(self, function: &str, data_type: &DataType) -> Result<()> {
+        check_keys(function, "option", data_type, &self.keys())
+    }
+}
+
+/// What a query says about a model that the model does not say itself.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Options {
+    /// The names of the classes in order.
+    pub(crate) labels: Option<Arc<[String]>>,
+    /// The output to read; the first one that can be read otherwise.
+    pub(crate) output: Option<String>,
+    /// What the output means.
+    pub(crate) output_kind: Option<OutputKind>,
+    /// Preprocessing, under the keys of a model's metadata.
+    pub(crate) preprocessing: BTreeMap<String, String>,
+}
+
+impl Options {
+    /// Checks and reads the options when the types of a call are worked out; `None`
+    /// when the struct is there and not folded to a literal yet. It will be, and then
+    /// the call is checked again.
+    pub(crate) fn at_plan_time(
+        function: &str,
+        args: &ReturnFieldArgs,
+        idx: usize,
+        accepts: Accepts,
+    ) -> Result<Option<Self>> {
+        let Some(field) = args.arg_fields.get(idx) else {
+            return Ok(Some(Self::default()));
+        };
+        accepts.check(function, field.data_type())?;
+        match args.scalar_arguments.get(idx).copied().flatten() {
+            Some(value) => Self::of_value(function, value).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Reads the options of a call. They describe the call and not a row, so a column
+    /// is refused.
+    pub(crate) fn of_call(function: &str, arg: Option<&Expr>) -> Result<Self> {
+        match arg {
+            None => Ok(Self::default()),
+            Some(Expr::Literal(value, _)) => Self::of_value(function, value),
+            Some(Expr::Alias(alias)) => Self::of_call(function, Some(&alias.expr)),
+            Some(other) => plan_err!(
+                "{function}: options must be a literal struct such as \
+                 {{resize: 'squash'}}, got {other}"
+            ),
+        }
+    }
+
+    /// Reads the options from a literal.
+    pub(crate) fn of_value(function: &str, value: &ScalarValue) -> Result<Self> {
+        let ScalarValue::Struct(structs) = value else {
+            return Ok(Self::default());
+        };
+        if value.is_null() {
+            return Ok(Self::default());
+        }
+        let mut options = Self::default();
+        for (key, value) in row_to_json(structs, 0)? {
+            options
+                .set(&key, &value)
+                .map_err(|error| error.at_plan_time(function))?;
+        }
+        Ok(options)
+    }
+
+    fn set(&mut self, key: &str, value: &Value) -> Result<(), Failure> {
+        match (key, value) {
+            (_, Value::Null) => {}
+            ("labels", Value::Array(labels)) => {
+                self.labels = Some(labels.iter().map(text).collect());
+            }
+            ("labels", other) => {
+                let message =
+                    format!("option labels must be a list of text, got {other}");
+                return Err(Failure::argument(message));
+            }
+            ("output", name) => self.output = Some(text(name)),
+            ("output_kind", kind) => {
+                let kind = text(kind);
+                self.output_kind = Some(OutputKind::parse(&kind).ok_or_else(|| {
+                    Failure::argument(format!(
+                        "option output_kind must be 'logits' or 'probabilities', got \
+                         '{kind}'"
+                    ))
+                })?);
+            }
+            (key, value) => {
+                self.preprocessing
+                    .insert(format!("image.{key}"), text(value));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A value as metadata writes it: lists with commas.
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(values) => values.iter().map(text).collect::<Vec<_>>().join(","),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use datafusion::arrow::datatypes::Field;
+    use datafusion::common::scalar::ScalarStructBuilder;
+
+    fn options(key: &str, value: ScalarValue) -> Result<Options> {
+        let field = Field::new(key, value.data_type(), true);
+        let structs = ScalarStructBuilder::new()
+            .with_scalar(field, value)
+            .build()?;
+        Options::of_value("classify", &structs)
+    }
+
+    fn list(values: &[ScalarValue]) -> ScalarValue {
+        let data_type = values[0].data_type();
+        ScalarValue::List(ScalarValue::new_list(values, &data_type, true))
+    }
+
+    #[test]
+    fn preprocessing_is_written_as_metadata_writes_it() {
+        let means = list(&[ScalarValue::from(0.5), ScalarValue::from(0.25)]);
+        let options = options("mean", means).unwrap();
+        assert_eq!(options.preprocessing["image.mean"], "0.5,0.25");
+    }
+
+    #[test]
+    fn labels_are_a_list() {
+        let labels = list(&[ScalarValue::from("a, b"), ScalarValue::from("c")]);
+        let labels = options("labels", labels).unwrap().labels.unwrap();
+        assert_eq!(labels.as_ref(), ["a, b", "c"]);
+        let error = options("labels", ScalarValue::from("a")).unwrap_err();
+        assert!(
+            error.to_string().contains("labels must be a list"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn an_unknown_output_kind_is_refused() {
+        let error = options("output_kind", ScalarValue::from("logit")).unwrap_err();
+        assert!(error.to_string().contains("'logit'"), "{error}");
+    }
+
+    #[test]
+    fn a_misspelt_key_is_refused_with_a_suggestion() {
+        let fields = vec![Field::new("resise", DataType::Utf8, true)];
+        let data_type = DataType::Struct(fields.into());
+        let error = Accepts::Classifier
+            .check("classify", &data_type)
+            .unwrap_err();
+        assert!(
+            error.to_string().contains("did you mean resize?"),
+            "{error}"
+        );
+        let error = Accepts::Preprocessing
+            .check("predict", &DataType::Struct(vec![labels_field()].into()))
+            .unwrap_err();
+        assert!(
+            error.to_string().contains("unknown option labels"),
+            "{error}"
+        );
+    }
+
+    fn labels_field() -> Field {
+        Field::new("labels", DataType::new_list(DataType::Utf8, true), true)
+    }
+}

@@ -1,0 +1,234 @@
+//! A model with everything that turns a row into its answer.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use atoll_imaging::{ImageRef, Preprocess};
+use atoll_onnx::{Data, LoadedModel, Output, OutputKind, Port, scores, top_k};
+use atoll_udf_common::image::ImageValue;
+
+use crate::failure::Failure;
+use crate::options::Options;
+
+/// What a function wants from a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// The best classes of an image.
+    Classify,
+    /// One output for an image.
+    Embed,
+    /// All outputs, for any input.
+    Predict,
+    /// Nothing but what the file says about itself.
+    Describe,
+}
+
+/// A model with everything that turns a row into its answer.
+#[derive(Debug)]
+pub(crate) struct Pipeline {
+    pub(crate) model: LoadedModel,
+    preprocess: Option<Preprocess>,
+    output: usize,
+    kind: OutputKind,
+    labels: Option<Arc<[String]>>,
+}
+
+/// One class of an image.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Scored {
+    pub(crate) label: Option<String>,
+    pub(crate) score: f32,
+    pub(crate) index: i32,
+}
+
+impl Pipeline {
+    /// Checks that a model fits a purpose. A failure concerns every row.
+    pub(crate) fn new(
+        model: LoadedModel,
+        options: &Options,
+        purpose: Purpose,
+    ) -> Result<Self, Failure> {
+        let preprocess = match purpose {
+            Purpose::Describe => None,
+            _ => preprocess(&model, options)?,
+        };
+        let pipeline = Self {
+            output: match purpose {
+                Purpose::Describe | Purpose::Predict => 0,
+                Purpose::Classify | Purpose::Embed => output(&model, options)?,
+            },
+            kind: options.output_kind.unwrap_or_else(|| model.output_kind()),
+            labels: options.labels.clone(),
+            preprocess,
+            model,
+        };
+        if matches!(purpose, Purpose::Classify | Purpose::Embed) {
+            pipeline.check_image()?;
+        }
+        if purpose == Purpose::Classify {
+            pipeline.check_labels()?;
+        }
+        Ok(pipeline)
+    }
+
+    /// Checks that a preprocessed image fits the model's only input.
+    pub(crate) fn check_image(&self) -> Result<(), Failure> {
+        let port = self.model.single_input()?;
+        let preprocess = self.preprocess()?;
+        Ok(self.model.check_len(port, preprocess.output_len())?)
+    }
+
+    fn check_labels(&self) -> Result<(), Failure> {
+        let port = &self.model.signature().outputs[self.output];
+        let labels = self.labels();
+        match port.row_len() {
+            Some(classes) if !labels.is_empty() && classes != labels.len() => {
+                Err(Failure::argument(format!(
+                    "model {} has {classes} classes in its output {}, got {} labels; \
+                     choose another output or give as many labels",
+                    self.model.name(),
+                    port.name,
+                    labels.len()
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn labels(&self) -> &[String] {
+        self.labels
+            .as_deref()
+            .unwrap_or_else(|| self.model.labels())
+    }
+
+    fn preprocess(&self) -> Result<&Preprocess, Failure> {
+        self.preprocess.as_ref().ok_or_else(|| {
+            Failure::argument(format!(
+                "model {} does not say how an image becomes its input; pass options such \
+                 as {{resize: 'shortest_side', resize_size: 256, crop: 'center', \
+                 scale: 1.0, mean: [127, 127, 127], std: [128, 128, 128]}}",
+                self.model.name()
+            ))
+        })
+    }
+
+    /// Decodes an image and turns it into the numbers that the model takes.
+    pub(crate) fn image_data(&self, image: &ImageValue<'_>) -> Result<Data, Failure> {
+        let preprocess = self.preprocess()?;
+        let mut data = vec![0.0; preprocess.output_len()];
+        let mut apply = |image: ImageRef<'_>| preprocess.apply(image, &mut data);
+        match image {
+            ImageValue::Encoded(_) => apply(image.decode()?.as_ref())?,
+            ImageValue::Decoded(image) => apply(*image)?,
+        }
+        Ok(Data::Floats(data))
+    }
+
+    /// Runs the model on an image and returns all outputs.
+    pub(crate) fn run_image(
+        &self,
+        image: &ImageValue<'_>,
+    ) -> Result<Vec<Output>, Failure> {
+        let input = self.model.single_input()?.name.clone();
+        Ok(self.model.run(vec![(input, self.image_data(image)?)])?)
+    }
+
+    /// The chosen output for an image.
+    pub(crate) fn embed(&self, image: &ImageValue<'_>) -> Result<Vec<f32>, Failure> {
+        let output = self.run_image(image)?.swap_remove(self.output);
+        output.data.into_floats().ok_or_else(|| self.not_numbers())
+    }
+
+    /// The `k` best classes of an image.
+    pub(crate) fn classify(
+        &self,
+        image: &ImageValue<'_>,
+        k: usize,
+    ) -> Result<Vec<Scored>, Failure> {
+        let scores = scores(self.embed(image)?, self.kind);
+        let labels = self.labels();
+        let scored = top_k(&scores, k).into_iter().map(|(idx, score)| Scored {
+            label: labels.get(idx).cloned(),
+            score,
+            index: i32::try_from(idx).unwrap_or(i32::MAX),
+        });
+        Ok(scored.collect())
+    }
+
+    fn not_numbers(&self) -> Failure {
+        let port = &self.model.signature().outputs[self.output];
+        Failure::argument(format!(
+            "output {} of model {} is text; choose one of numbers",
+            port.name,
+            self.model.name()
+        ))
+    }
+}
+
+/// The output that the options name, else the first one of floating point numbers.
+fn output(model: &LoadedModel, options: &Options) -> Result<usize, Failure> {
+    let ports = &model.signature().outputs;
+    let wanted = |port: &Port| match &options.output {
+        Some(name) => port.name == *name,
+        None => port.element.is_float(),
+    };
+    ports.iter().position(wanted).ok_or_else(|| {
+        let names: Vec<String> = ports
+            .iter()
+            .map(|port| format!("{} {port}", port.name))
+            .collect();
+        let problem = match &options.output {
+            Some(name) => format!("has no output {name}"),
+            None => "has no output of floating point numbers".to_string(),
+        };
+        let outputs = names.join(", ");
+        Failure::argument(format!(
+            "model {} {problem}; its outputs are {outputs}",
+            model.name()
+        ))
+    })
+}
+
+/// Preprocessing from the model's metadata, overridden by the options.
+fn preprocess(
+    model: &LoadedModel,
+    options: &Options,
+) -> Result<Option<Preprocess>, Failure> {
+    if options.preprocessing.is_empty() {
+        return Ok(model.preprocess()?);
+    }
+    // The shape of the input says what the query need not repeat.
+    let mut entries = match model.signature().inputs.as_slice() {
+        [port] => from_shape(port),
+        _ => BTreeMap::new(),
+    };
+    entries.extend(model.metadata().clone());
+    entries.extend(options.preprocessing.clone());
+    Ok(Preprocess::from_metadata(&entries)?)
+}
+
+/// Layout, size and colour of an input with the shape of an image.
+fn from_shape(port: &Port) -> BTreeMap<String, String> {
+    let [_, a, b, c] = port.shape.as_slice() else {
+        return BTreeMap::new();
+    };
+    let channels = |dim: &Option<usize>| matches!(dim, Some(1 | 3));
+    let (layout, height, width, channels) = if channels(a) {
+        ("NCHW", b, c, a)
+    } else if channels(c) {
+        ("NHWC", a, b, c)
+    } else {
+        return BTreeMap::new();
+    };
+    let color = if *channels == Some(1) { "L" } else { "RGB" };
+    let mut entries = BTreeMap::from([
+        ("image.layout".to_string(), layout.to_string()),
+        ("image.color".to_string(), color.to_string()),
+    ]);
+    for (key, dim) in [("image.height", height), ("image.width", width)] {
+        if let Some(dim) = dim {
+            entries.insert(key.to_string(), dim.to_string());
+        }
+    }
+    entries
+}

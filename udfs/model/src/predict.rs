@@ -1,0 +1,309 @@
+//! `predict`: all outputs of a model.
+
+use std::sync::{Arc, LazyLock};
+
+use async_trait::async_trait;
+use atoll_compute::progress;
+use atoll_onnx::{Data, ElementType, LoadedModel, Output};
+use atoll_udf_common::{
+    Call, CallContext, ExpensiveFunction, PreparedCall, map_rows, not_here,
+};
+use datafusion::arrow::array::{
+    ArrayRef, Float32Builder, Int64Builder, ListBuilder, StringBuilder, StructArray,
+};
+use datafusion::arrow::buffer::NullBuffer;
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields};
+use datafusion::common::{Result, internal_err, plan_err};
+use datafusion::logical_expr::{
+    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl,
+    Signature, Volatility,
+};
+
+use crate::SECTION;
+use crate::argument::{self, ModelArgument};
+use crate::failure::Failure;
+use crate::input::{self, Inputs};
+use crate::options::{Accepts, Options};
+use crate::pipeline::Purpose;
+
+static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
+    Documentation::builder(
+        SECTION,
+        "Runs a row through a model and returns a struct of its outputs by name, each a \
+         list of FLOAT, BIGINT (whole numbers and booleans) or VARCHAR, flattened in \
+         row-major order. A model that is not a literal is known only row by row: then \
+         the struct has one field `logits`, a list of FLOAT with the model's first \
+         output.",
+        "predict(model, x [, options])",
+    )
+    .with_argument(
+        "model",
+        "Path or URL of an ONNX file, or a BINARY column that holds one.",
+    )
+    .with_argument(
+        "x",
+        "One row: a list of as many numbers as the model's input has, without the \
+         mini-batch; or an image (encoded bytes or IMAGE struct), preprocessed as the \
+         model's metadata says, NCHW or NHWC; or a struct with a list for every input by \
+         name.",
+    )
+    .with_argument(
+        "options",
+        "A literal struct with the preprocessing keys of `classify`, for images.",
+    )
+    .with_sql_example(
+        "SELECT array_length(outputs['logits']) AS classes\n\
+         FROM (\n    \
+             SELECT predict('sql/data/efficientnet-lite0.onnx', content) AS outputs\n    \
+             FROM read_blob('sql/data/photos/coffee.png')\n\
+         ) AS predictions;",
+    )
+    .with_related_udf("classify")
+    .with_related_udf("model_info")
+    .build()
+});
+
+/// The SQL function `predict(model, x [, options])`.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Predict {
+    signature: Signature,
+}
+
+impl Default for Predict {
+    fn default() -> Self {
+        Self {
+            signature: Signature::user_defined(Volatility::Volatile),
+        }
+    }
+}
+
+impl ScalarUDFImpl for Predict {
+    fn name(&self) -> &str {
+        "predict"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
+        let (model, x, options) = match arg_types {
+            [model, x] => (model, x, None),
+            [model, x, options] => (model, x, Some(options)),
+            _ => return plan_err!("predict takes (model, x [, options])"),
+        };
+        argument::check_type(self.name(), model)?;
+        let mut types = vec![model.clone(), input::coerce(self.name(), x)?];
+        types.extend(options.cloned());
+        Ok(types)
+    }
+
+    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
+        internal_err!("the type of predict depends on its model")
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        let options =
+            Options::at_plan_time(self.name(), &args, 2, Accepts::Preprocessing)?;
+        let scalar = |idx: usize| args.scalar_arguments.get(idx).copied().flatten();
+        // Options that are not folded yet do not change the type.
+        let unfolded = options.is_none();
+        let options = options.unwrap_or_default();
+        let pipeline =
+            argument::literal(self.name(), scalar(0), &options, Purpose::Predict)?;
+        let fields = match &pipeline {
+            Some(pipeline) => output_fields(&pipeline.model),
+            None => unknown_fields(),
+        };
+        if let (Some(pipeline), Some(x), false) =
+            (&pipeline, args.arg_fields.get(1), unfolded)
+        {
+            input::check(pipeline, x.data_type(), scalar(1))
+                .map_err(|error| error.at_plan_time(self.name()))?;
+        }
+        Ok(Arc::new(Field::new(
+            self.name(),
+            DataType::Struct(fields),
+            true,
+        )))
+    }
+
+    fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        not_here(self.name())
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        Some(&DOCUMENTATION)
+    }
+}
+
+#[async_trait]
+impl ExpensiveFunction for Predict {
+    async fn prepare(&self, call: &Call<'_>) -> Result<Arc<dyn PreparedCall>> {
+        let options = Options::of_call("predict", call.args.get(2))?;
+        let model =
+            ModelArgument::prepare("predict", call, options, Purpose::Predict).await?;
+        if let (ModelArgument::Literal(pipeline), Some(x)) =
+            (&model, call.arg_fields.get(1))
+        {
+            let literal = argument::literal_value(call.args.get(1));
+            input::check(pipeline, x.data_type(), literal)
+                .map_err(|error| error.at_plan_time("predict"))?;
+        }
+        let DataType::Struct(fields) = call.return_field.data_type() else {
+            return internal_err!("predict returns a struct");
+        };
+        Ok(Arc::new(PreparedPredict {
+            model,
+            fields: fields.clone(),
+        }))
+    }
+}
+
+#[derive(Debug)]
+struct PreparedPredict {
+    model: ModelArgument,
+    fields: Fields,
+}
+
+#[async_trait]
+impl PreparedCall for PreparedPredict {
+    async fn invoke(
+        &self,
+        args: ScalarFunctionArgs,
+        context: &CallContext,
+    ) -> Result<ArrayRef> {
+        let rows = args.number_rows;
+        let models = self.model.models(&args.args[0], rows, context).await?;
+        let inputs = Inputs::try_new("predict", &args.args[1], rows)?;
+        let first_only = matches!(self.model, ModelArgument::Column { .. });
+        let progress = progress::rows("predict");
+        progress.add_total(rows as u64);
+        let outputs = map_rows(rows, context, move |row, _| {
+            let outputs = (|| {
+                let Some(pipeline) = models.get(row)? else {
+                    return Ok(None);
+                };
+                let Some(inputs) = inputs.get(&pipeline, row)? else {
+                    return Ok(None);
+                };
+                let outputs = pipeline.model.run(inputs)?;
+                if first_only {
+                    first(&pipeline.model, outputs)
+                } else {
+                    Ok(Some(outputs))
+                }
+            })();
+            progress.advance(1);
+            outputs.map_err(|error: Failure| error.in_a_row("predict"))
+        })
+        .await?;
+        Ok(Arc::new(outputs_array(&self.fields, outputs)))
+    }
+}
+
+/// The first output as FLOAT, whatever numbers the model gives.
+fn first(
+    model: &LoadedModel,
+    outputs: Vec<Output>,
+) -> Result<Option<Vec<Output>>, Failure> {
+    let first = outputs.into_iter().next();
+    let floats = first.and_then(|output| {
+        Some(Output {
+            shape: output.shape,
+            data: Data::Floats(output.data.into_floats()?),
+        })
+    });
+    match floats {
+        Some(output) => Ok(Some(vec![output])),
+        None => Err(Failure::argument(format!(
+            "the first output of model {} is text; name the model by a literal to get \
+             all its outputs",
+            model.name()
+        ))),
+    }
+}
+
+fn unknown_fields() -> Fields {
+    let logits = DataType::new_list(DataType::Float32, true);
+    Fields::from(vec![Field::new("logits", logits, true)])
+}
+
+fn output_fields(model: &LoadedModel) -> Fields {
+    let ports = &model.signature().outputs;
+    ports
+        .iter()
+        .map(|port| {
+            let element = match port.element {
+                ElementType::Float32 | ElementType::Float64 | ElementType::Other => {
+                    DataType::Float32
+                }
+                ElementType::String => DataType::Utf8,
+                _ => DataType::Int64,
+            };
+            Field::new(&port.name, DataType::new_list(element, true), true)
+        })
+        .collect()
+}
+
+/// One struct a row, one list an output; NULL where there are no outputs.
+fn outputs_array(fields: &Fields, rows: Vec<Option<Vec<Output>>>) -> StructArray {
+    let nulls: NullBuffer = rows.iter().map(Option::is_some).collect();
+    let mut columns: Vec<Vec<Option<Data>>> = fields
+        .iter()
+        .map(|_| Vec::with_capacity(rows.len()))
+        .collect();
+    for row in rows {
+        let mut outputs = row.into_iter().flatten();
+        for column in &mut columns {
+            column.push(outputs.next().map(|output| output.data));
+        }
+    }
+    let columns = fields
+        .iter()
+        .zip(columns)
+        .map(|(field, column)| lists(field, column));
+    StructArray::new(fields.clone(), columns.collect(), Some(nulls))
+}
+
+fn lists(field: &Field, rows: Vec<Option<Data>>) -> ArrayRef {
+    let element = match field.data_type() {
+        DataType::List(element) => element.data_type().clone(),
+        _ => DataType::Float32,
+    };
+    match element {
+        DataType::Int64 => {
+            let mut lists = ListBuilder::new(Int64Builder::new());
+            for row in rows {
+                if let Some(Data::Integers(values)) = &row {
+                    lists.values().append_slice(values);
+                }
+                lists.append(row.is_some());
+            }
+            Arc::new(lists.finish())
+        }
+        DataType::Utf8 => {
+            let mut lists = ListBuilder::new(StringBuilder::new());
+            for row in rows {
+                if let Some(Data::Strings(values)) = &row {
+                    values
+                        .iter()
+                        .for_each(|value| lists.values().append_value(value));
+                }
+                lists.append(row.is_some());
+            }
+            Arc::new(lists.finish())
+        }
+        _ => {
+            let mut lists = ListBuilder::new(Float32Builder::new());
+            for row in rows {
+                let values = row.and_then(Data::into_floats);
+                if let Some(values) = &values {
+                    lists.values().append_slice(values);
+                }
+                lists.append(values.is_some());
+            }
+            Arc::new(lists.finish())
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! `try_classify`: as `classify`, with errors as values.
+
+use std::sync::{Arc, LazyLock};
+
+use async_trait::async_trait;
+use atoll_udf_common::{Call, CallContext, ExpensiveFunction, PreparedCall, not_here};
+use datafusion::arrow::array::{ArrayRef, StringBuilder, StructArray};
+use datafusion::arrow::buffer::NullBuffer;
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields};
+use datafusion::common::Result;
+use datafusion::logical_expr::{
+    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl,
+    Signature, Volatility,
+};
+
+use crate::SECTION;
+use crate::classify::{Classifier, Outcome, check, coerce, labels_array, labels_type};
+
+static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
+    Documentation::builder(
+        SECTION,
+        "Returns a struct with the `labels` that `classify` returns, or NULL there and \
+         the reason in `error_code` and `error` when the row has no answer: \
+         NOT_AN_IMAGE, UNSUPPORTED_FORMAT, CORRUPT_IMAGE, TOO_LARGE, MODEL_NOT_FOUND, \
+         MODEL_INVALID, MODEL_INPUT_MISMATCH, MODEL_RUNTIME or INVALID_ARGUMENT. A model \
+         that is named by a literal and cannot be loaded is still an error, because no \
+         row could have an answer.",
+        "try_classify(model, image [, k [, options]])",
+    )
+    .with_argument(
+        "model",
+        "Path or URL of an ONNX file, or a BINARY column that holds one. It takes one \
+         image.",
+    )
+    .with_argument("image", "Encoded bytes of an image, or an IMAGE struct.")
+    .with_argument("k", "How many classes, at least 1. The default is 5.")
+    .with_argument("options", "A literal struct with the keys of `classify`.")
+    .with_sql_example(
+        "SELECT result['labels'][1]['label'] AS label, result['error_code'] AS error_code\n\
+         FROM (\n    \
+             SELECT try_classify('sql/data/efficientnet-lite0.onnx', content) AS result\n    \
+             FROM read_blob('sql/data/photos/coffee.png')\n\
+         ) AS classes;",
+    )
+    .with_related_udf("classify")
+    .build()
+});
+
+/// The SQL function `try_classify(model, image [, k [, options]])`.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct TryClassify {
+    signature: Signature,
+}
+
+impl Default for TryClassify {
+    fn default() -> Self {
+        Self {
+            signature: Signature::user_defined(Volatility::Volatile),
+        }
+    }
+}
+
+impl ScalarUDFImpl for TryClassify {
+    fn name(&self) -> &str {
+        "try_classify"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
+        coerce(self.name(), arg_types)
+    }
+
+    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Struct(fields()))
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        check(self.name(), &args)?;
+        Ok(Arc::new(Field::new(
+            self.name(),
+            DataType::Struct(fields()),
+            true,
+        )))
+    }
+
+    fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        not_here(self.name())
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        Some(&DOCUMENTATION)
+    }
+}
+
+#[async_trait]
+impl ExpensiveFunction for TryClassify {
+    async fn prepare(&self, call: &Call<'_>) -> Result<Arc<dyn PreparedCall>> {
+        let classifier = Classifier::prepare("try_classify", call).await?;
+        Ok(Arc::new(PreparedTryClassify(classifier)))
+    }
+}
+
+#[derive(Debug)]
+struct PreparedTryClassify(Classifier);
+
+#[async_trait]
+impl PreparedCall for PreparedTryClassify {
+    async fn invoke(
+        &self,
+        args: ScalarFunctionArgs,
+        context: &CallContext,
+    ) -> Result<ArrayRef> {
+        Ok(result_array(self.0.rows(args, context, Ok).await?))
+    }
+}
+
+fn fields() -> Fields {
+    Fields::from(vec![
+        Field::new("labels", labels_type(), true),
+        Field::new("error_code", DataType::Utf8, true),
+        Field::new("error", DataType::Utf8, true),
+    ])
+}
+
+/// Labels or the reason why there are none; NULL where an argument is NULL.
+fn result_array(rows: Vec<Outcome>) -> ArrayRef {
+    let nulls: NullBuffer = rows.iter().map(Option::is_some).collect();
+    let (mut codes, mut errors) = (StringBuilder::new(), StringBuilder::new());
+    let mut labels = Vec::with_capacity(rows.len());
+    for row in rows {
+        let (classes, failure) = match row {
+            None => (None, None),
+            Some(Ok(classes)) => (Some(classes), None),
+            Some(Err(failure)) => (None, Some(failure)),
+        };
+        labels.push(classes);
+        codes.append_option(failure.as_ref().map(|failure| failure.code));
+        errors.append_option(failure.map(|failure| failure.message));
+    }
+    let columns: Vec<ArrayRef> = vec![
+        labels_array(labels),
+        Arc::new(codes.finish()),
+        Arc::new(errors.finish()),
+    ];
+    Arc::new(StructArray::new(fields(), columns, Some(nulls)))
+}
