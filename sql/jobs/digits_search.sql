@@ -1,0 +1,94 @@
+-- Tune 12 networks on handwritten digits, then judge the best one, once, on digits that
+-- no network saw.
+-- Run:     atoll run sql/jobs/digits_search.sql --set output=out/digits
+-- Writes:  ${output}/trials.parquet, one row per trial with its curve and its model
+--          ${output}/best.parquet, the best network and its accuracy on the test split
+-- Default: data=sql/data/digits.parquet
+-- Default: epochs=15
+-- Default: output=out/digits
+CREATE OR REPLACE VIEW digits AS
+SELECT image, label, split
+FROM '${data}';
+
+-- `train` leaves the rows of the test split alone and validates on a tenth of the rest.
+CREATE OR REPLACE TABLE digits_trials AS
+WITH search_space AS (
+    SELECT learning_rate, hidden
+    FROM (SELECT unnest(logspace(0.01, 0.1, 4)) AS learning_rate) AS rates
+    CROSS JOIN (SELECT unnest([32, 64, 128]) AS hidden) AS sizes
+),
+trials AS (
+    SELECT
+        *,
+        train('digits', {
+            architecture: 'lenet',
+            filters: [16, 32],
+            hidden: hidden,
+            learning_rate: learning_rate,
+            momentum: 0.9,
+            batch_size: 32,
+            epochs: ${epochs},
+            schedule: 'cosine',
+            seed: 1
+        }) AS trial
+    FROM search_space
+)
+SELECT
+    learning_rate,
+    hidden,
+    trial['status'] AS status,
+    trial['validation_accuracy'] AS validation_accuracy,
+    trial['validation_loss'] AS validation_loss,
+    trial['best_epoch'] AS best_epoch,
+    trial['seconds'] AS seconds,
+    trial['model'] AS model,
+    trial['history'] AS history,
+    trial['error'] AS error,
+    trial['trial_id'] AS trial_id
+FROM trials;
+
+COPY (SELECT * FROM digits_trials ORDER BY validation_accuracy DESC, validation_loss)
+TO '${output}/trials.parquet' STORED AS PARQUET;
+
+SELECT learning_rate, hidden, status, validation_accuracy, validation_loss, seconds
+FROM digits_trials
+ORDER BY validation_accuracy DESC, validation_loss;
+
+-- Validation chooses the network; the test split only says how good the choice is.
+CREATE OR REPLACE TABLE digits_best AS
+WITH best AS (
+    SELECT learning_rate, hidden, validation_accuracy, model
+    FROM digits_trials
+    WHERE status = 'SUCCEEDED'
+    ORDER BY validation_accuracy DESC, validation_loss, trial_id
+    LIMIT 1
+)
+SELECT *, evaluate(model, 'digits', {split: 'test'}) AS test
+FROM best;
+
+COPY (SELECT * FROM digits_best)
+TO '${output}/best.parquet' STORED AS PARQUET;
+
+SELECT
+    learning_rate,
+    hidden,
+    validation_accuracy,
+    test['rows'] AS test_rows,
+    test['accuracy'] AS test_accuracy,
+    test['accuracy_low'] AS accuracy_low,
+    test['accuracy_high'] AS accuracy_high,
+    model
+FROM digits_best;
+
+-- The exported file says the same when `predict` applies it row by row.
+WITH predictions AS (
+    SELECT label, predict(model, image)['logits'] AS logits
+    FROM digits
+    CROSS JOIN digits_best
+    WHERE split = 'test'
+)
+SELECT
+    count(*) AS test_rows,
+    avg(CASE WHEN array_position(logits, array_max(logits)) - 1 = label THEN 1.0 ELSE 0.0 END)
+        AS accuracy_by_predict
+FROM predictions;

@@ -1,0 +1,120 @@
+//! `url_download`: the file behind a URL, or an error.
+
+use std::sync::{Arc, LazyLock};
+
+use async_trait::async_trait;
+use atoll_udf_common::{
+    Call, CallContext, ExpensiveFunction, PreparedCall, RowError, not_here,
+};
+use datafusion::arrow::array::ArrayRef;
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::utils::take_function_args;
+use datafusion::common::{DataFusionError, Result, plan_err};
+use datafusion::logical_expr::{
+    ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDFImpl, Signature,
+    Volatility,
+};
+use futures::StreamExt;
+
+use crate::SECTION;
+use crate::download::{Limits, coerce_url, content_column, fetch_rows, urls};
+
+const NAME: &str = "url_download";
+
+static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
+    Documentation::builder(
+        SECTION,
+        "Fetches the file behind a URL as a BLOB, up to 64 at once. A file that cannot be \
+         fetched within 30 seconds, or is larger than 256 MiB, ends the statement with an \
+         error; `try_url_download` gives a row that says why instead.",
+        "url_download(url)",
+    )
+    .with_argument("url", "URL (https://, http://, s3://, gs://, az://, file://) or local path.")
+    .with_sql_example(
+        "SELECT url, length(encode(url_download(url), 'hex')) / 2 AS bytes\n\
+         FROM (VALUES ('sql/data/photos/coffee.png')) AS photos(url);",
+    )
+    .with_related_udf("try_url_download")
+    .with_related_udf("read_blob")
+    .build()
+});
+
+/// The SQL function `url_download(url)`.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct UrlDownload {
+    signature: Signature,
+}
+
+impl Default for UrlDownload {
+    fn default() -> Self {
+        Self {
+            signature: Signature::user_defined(Volatility::Volatile),
+        }
+    }
+}
+
+impl ScalarUDFImpl for UrlDownload {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
+        match arg_types {
+            [url] => Ok(vec![coerce_url(NAME, url)?]),
+            _ => plan_err!(
+                "url_download takes one argument, url_download(url), got {}; for options \
+                 see try_url_download",
+                arg_types.len()
+            ),
+        }
+    }
+
+    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Binary)
+    }
+
+    fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        not_here(NAME)
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        Some(&DOCUMENTATION)
+    }
+}
+
+#[async_trait]
+impl ExpensiveFunction for UrlDownload {
+    async fn prepare(&self, _call: &Call<'_>) -> Result<Arc<dyn PreparedCall>> {
+        Ok(Arc::new(Prepared))
+    }
+}
+
+#[derive(Debug)]
+struct Prepared;
+
+#[async_trait]
+impl PreparedCall for Prepared {
+    async fn invoke(
+        &self,
+        args: ScalarFunctionArgs,
+        context: &CallContext,
+    ) -> Result<ArrayRef> {
+        let [url] = take_function_args(NAME, args.args)?;
+        let urls = urls(url, args.number_rows)?;
+        let mut fetched =
+            Box::pin(fetch_rows(NAME, urls, Limits::default(), &context.token));
+        let mut contents = Vec::with_capacity(args.number_rows);
+        while let Some(content) = fetched.next().await {
+            let row = contents.len();
+            contents.push(content.transpose().map_err(|failure| {
+                let error = failure.into();
+                DataFusionError::External(Box::new(RowError { row, error }))
+            })?);
+        }
+        content_column(NAME, &contents)
+    }
+}
