@@ -1,0 +1,355 @@
+//! `evaluate`: how well a model labels images it never saw.
+
+use std::collections::HashMap;
+use std::fmt::{self, Debug, Formatter};
+use std::sync::{Arc, LazyLock};
+
+use async_trait::async_trait;
+use atoll_compute::pool;
+use atoll_onnx::LoadedModel;
+use atoll_udf_common::args::{bytes_at, is_text, string_at};
+use atoll_udf_common::structs::check_keys;
+use atoll_udf_common::{
+    Call, CallContext, ExpensiveFunction, Location, PreparedCall, not_here, pool_error,
+};
+use bytes::Bytes;
+use datafusion::arrow::array::{
+    ArrayRef, Float64Array, Int64Array, ListArray, NullBufferBuilder, StructArray,
+};
+use datafusion::arrow::buffer::OffsetBuffer;
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields};
+use datafusion::common::{Result, exec_datafusion_err, exec_err, plan_err};
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::{
+    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl,
+    Signature, Volatility,
+};
+
+use crate::arguments::{
+    COLUMN_OPTIONS, DATASET, DatasetArgument, SECTION, arrays, check_count, check_dataset,
+};
+use crate::options::{EVALUATE_KEYS, EvaluateOptions};
+use crate::rows::{Part, Rows};
+use crate::score::{Score, failure, score, wilson};
+use crate::single_flight::Memo;
+use crate::source::{Source, Wanted};
+
+static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
+    Documentation::builder(
+        SECTION,
+        "Labels images with a model and compares with their labels. Returns a struct: \
+         `rows`, `accuracy`, `accuracy_low` and `accuracy_high` (95 % Wilson interval), \
+         `loss` (mean cross-entropy; NULL when it is not finite) and `confusion` (how \
+         many images of each class, a list, were given each class, a list in it). Text \
+         labels are matched with the names of the model's classes, integers with their \
+         indices. If the dataset has a split column with 'test' rows, only those count, \
+         unless the options say otherwise.",
+        "evaluate(model, dataset [, options])",
+    )
+    .with_argument(
+        "model",
+        "Path or URL of an ONNX file, such as the `model` of a trial, or BINARY with its \
+         bytes. NULL gives NULL.",
+    )
+    .with_argument("dataset", DATASET)
+    .with_argument(
+        "options",
+        format!(
+            "Literal struct with any of {COLUMN_OPTIONS}; `split` ('train', 'validation' \
+             or 'test': the rows that count)."
+        ),
+    )
+    .with_sql_example(
+        "SELECT e.rows, e.accuracy > 0.5 AS better_than_half\n\
+         FROM (\n\
+         \x20   SELECT evaluate(trials.t.model, 'sql/data/digits.parquet') AS e\n\
+         \x20   FROM (\n\
+         \x20       SELECT train(\n\
+         \x20           'sql/data/digits.parquet',\n\
+         \x20           {architecture: 'mlp', hidden: 32, epochs: 5, learning_rate: 0.1}\n\
+         \x20       ) AS t\n\
+         \x20   ) AS trials\n\
+         ) AS evaluations;",
+    )
+    .with_related_udf("train")
+    .with_related_udf("predict")
+    .build()
+});
+
+static EVALUATION: LazyLock<Fields> = LazyLock::new(|| {
+    let field = |name: &str, data_type| Field::new(name, data_type, true);
+    Fields::from(vec![
+        field("rows", DataType::Int64),
+        field("accuracy", DataType::Float64),
+        field("accuracy_low", DataType::Float64),
+        field("accuracy_high", DataType::Float64),
+        field("loss", DataType::Float64),
+        field("confusion", DataType::List(Arc::new(line_field()))),
+    ])
+});
+
+/// A line of the confusion matrix.
+fn line_field() -> Field {
+    let counts = Field::new_list_field(DataType::Int64, true);
+    Field::new_list_field(DataType::List(Arc::new(counts)), true)
+}
+
+/// The SQL function `evaluate(model, dataset [, options])`.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Evaluate {
+    signature: Signature,
+}
+
+impl Default for Evaluate {
+    fn default() -> Self {
+        // The optimizer folds and duplicates anything that is not volatile.
+        Self {
+            signature: Signature::user_defined(Volatility::Volatile),
+        }
+    }
+}
+
+impl ScalarUDFImpl for Evaluate {
+    fn name(&self) -> &str {
+        "evaluate"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
+        check_count(self.name(), arg_types, 2..=3)?;
+        check_dataset(self.name(), &arg_types[1])?;
+        match &arg_types[0] {
+            DataType::Null
+            | DataType::Binary
+            | DataType::LargeBinary
+            | DataType::BinaryView
+            | DataType::FixedSizeBinary(_) => Ok(arg_types.to_vec()),
+            text if is_text(text) => Ok(arg_types.to_vec()),
+            other => plan_err!(
+                "evaluate takes its model as a path or URL, or as the bytes of an ONNX \
+                 file; got {other}"
+            ),
+        }
+    }
+
+    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Struct(EVALUATION.clone()))
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        if let Some(options) = args.arg_fields.get(2) {
+            check_keys(self.name(), "option", options.data_type(), &EVALUATE_KEYS)?;
+        }
+        let data_type = DataType::Struct(EVALUATION.clone());
+        Ok(Arc::new(Field::new(self.name(), data_type, true)))
+    }
+
+    fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        not_here(self.name())
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        Some(&DOCUMENTATION)
+    }
+}
+
+#[async_trait]
+impl ExpensiveFunction for Evaluate {
+    async fn prepare(&self, call: &Call<'_>) -> Result<Arc<dyn PreparedCall>> {
+        let options = EvaluateOptions::from_argument(call.args.get(2))?;
+        let source = match DatasetArgument::new(&call.args[1]) {
+            DatasetArgument::Literal(name) => {
+                let columns = &options.columns;
+                let source =
+                    Source::open(call.session, "evaluate", &name, columns).await?;
+                check_split(&source, options.part)?;
+                Some(source)
+            }
+            DatasetArgument::Null | DatasetArgument::Column => None,
+        };
+        // A model that is the same for all rows is read now, so that a missing or
+        // broken file is a plan-time error.
+        if let DatasetArgument::Literal(name) = DatasetArgument::new(&call.args[0]) {
+            load(&name, &CallContext::default()).await?;
+        }
+        Ok(Arc::new(EvaluateCall {
+            source,
+            options,
+            session: call.session.clone(),
+            datasets: Memo::default(),
+        }))
+    }
+}
+
+/// One call of `evaluate` in a statement.
+struct EvaluateCall {
+    /// The dataset, when it is the same for all rows.
+    source: Option<Source>,
+    options: EvaluateOptions,
+    session: SessionState,
+    datasets: Memo<Arc<Rows>>,
+}
+
+/// Without the session, which prints its whole catalog.
+impl Debug for EvaluateCall {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let mut call = f.debug_struct("EvaluateCall");
+        call.field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl PreparedCall for EvaluateCall {
+    async fn invoke(
+        &self,
+        args: ScalarFunctionArgs,
+        context: &CallContext,
+    ) -> Result<ArrayRef> {
+        let rows = args.number_rows;
+        let args = arrays(args)?;
+        let mut models = HashMap::new();
+        let mut scores = Vec::with_capacity(rows);
+        // One model after the other: each one's images fill the compute pool.
+        for row in 0..rows {
+            let Some(dataset) = string_at(&args[1], row) else {
+                scores.push(None);
+                continue;
+            };
+            let model = match (string_at(&args[0], row), bytes_at(&args[0], row)) {
+                (Some(name), _) => match models.get(name) {
+                    Some(model) => LoadedModel::clone(model),
+                    None => {
+                        let model = load(name, context).await?;
+                        models.insert(name.to_string(), model.clone());
+                        model
+                    }
+                },
+                (None, Some(bytes)) => {
+                    open("in the column", Bytes::copy_from_slice(bytes), context).await?
+                }
+                (None, None) => {
+                    scores.push(None);
+                    continue;
+                }
+            };
+            let images = self.rows(dataset, context).await?;
+            scores.push(Some(score(model, dataset, images, context).await?));
+        }
+        evaluation_array(&scores)
+    }
+}
+
+impl EvaluateCall {
+    /// The images that count; the first row that needs them reads them.
+    async fn rows(&self, name: &str, context: &CallContext) -> Result<Arc<Rows>> {
+        let read = || async {
+            let columns = &self.options.columns;
+            let source = match &self.source {
+                Some(source) => source.clone(),
+                None => {
+                    Source::open_file(&self.session, "evaluate", name, columns).await?
+                }
+            };
+            check_split(&source, self.options.part)?;
+            let wanted = match (self.options.part, source.has_split()) {
+                (Some(part), _) => Wanted::Only(part),
+                (None, true) => Wanted::Only(Part::Test),
+                (None, false) => Wanted::All,
+            };
+            let mut rows = source.read(wanted, &context.token).await?;
+            if rows.is_empty() && self.options.part.is_none() && source.has_split() {
+                rows = source.read(Wanted::All, &context.token).await?;
+            }
+            match (rows.is_empty(), self.options.part) {
+                (false, _) => Ok(Arc::new(rows)),
+                (true, None) => exec_err!("evaluate: {name} has no rows"),
+                (true, Some(part)) => {
+                    exec_err!("evaluate: {name} has no rows with split '{}'", part.name())
+                }
+            }
+        };
+        self.datasets.get_or_make(name, read).await
+    }
+}
+
+fn check_split(source: &Source, part: Option<Part>) -> Result<()> {
+    match part {
+        Some(part) if !source.has_split() => plan_err!(
+            "evaluate: {} has no column split, so it has no rows with split '{}'; leave \
+             the option out to score all rows, or name a split_column",
+            source.name(),
+            part.name()
+        ),
+        _ => Ok(()),
+    }
+}
+
+async fn load(name: &str, context: &CallContext) -> Result<LoadedModel> {
+    let bytes = Location::parse(name)?.read().await.map_err(|error| {
+        exec_datafusion_err!("evaluate: cannot load model: {}", error.strip_backtrace())
+    })?;
+    open(name, bytes, context).await
+}
+
+async fn open(name: &str, bytes: Bytes, context: &CallContext) -> Result<LoadedModel> {
+    let name = name.to_string();
+    let open = pool::run(&context.token, move || LoadedModel::load(&name, &bytes));
+    open.await.map_err(pool_error)?.map_err(failure)
+}
+
+fn evaluation_array(scores: &[Option<Score>]) -> Result<ArrayRef> {
+    let number = |get: fn(&Score) -> Option<f64>| -> ArrayRef {
+        let numbers = scores.iter().map(|score| score.as_ref().and_then(get));
+        Arc::new(Float64Array::from_iter(numbers))
+    };
+    let rows = scores
+        .iter()
+        .map(|score| score.as_ref().map(|score| score.rows as i64));
+    let columns = vec![
+        Arc::new(Int64Array::from_iter(rows)),
+        number(|score| Some(score.accuracy())),
+        number(|score| Some(wilson(score.correct, score.rows).0)),
+        number(|score| Some(wilson(score.correct, score.rows).1)),
+        number(Score::mean_loss),
+        confusion_array(scores)?,
+    ];
+    let nulls = nulls(scores).finish();
+    Ok(Arc::new(StructArray::try_new(
+        EVALUATION.clone(),
+        columns,
+        nulls,
+    )?))
+}
+
+fn confusion_array(scores: &[Option<Score>]) -> Result<ArrayRef> {
+    let lines = || scores.iter().flatten().flat_map(|score| &score.confusion);
+    let counts = Int64Array::from_iter_values(lines().flatten().copied());
+    let DataType::List(count_field) = line_field().data_type().clone() else {
+        return exec_err!("a line of the confusion matrix must be a list");
+    };
+    let offsets = OffsetBuffer::from_lengths(lines().map(Vec::len));
+    let lines = ListArray::try_new(count_field, offsets, Arc::new(counts), None)?;
+    let matrices = scores
+        .iter()
+        .map(|score| score.as_ref().map_or(0, |score| score.confusion.len()));
+    let offsets = OffsetBuffer::from_lengths(matrices);
+    let nulls = nulls(scores).finish();
+    let lines = Arc::new(lines);
+    Ok(Arc::new(ListArray::try_new(
+        Arc::new(line_field()),
+        offsets,
+        lines,
+        nulls,
+    )?))
+}
+
+fn nulls(scores: &[Option<Score>]) -> NullBufferBuilder {
+    let mut nulls = NullBufferBuilder::new(scores.len());
+    scores
+        .iter()
+        .for_each(|score| nulls.append(score.is_some()));
+    nulls
+}

@@ -1,0 +1,395 @@
+//! What is known about a trial: as JSON in the trial store, as a struct in SQL.
+
+use std::sync::{Arc, LazyLock};
+
+use datafusion::arrow::array::{
+    ArrayRef, Float64Array, Int64Array, ListArray, NullBufferBuilder, StringArray,
+    StructArray,
+};
+use datafusion::arrow::buffer::OffsetBuffer;
+use datafusion::arrow::datatypes::{DataType, Field, Fields};
+use datafusion::common::{Result, exec_datafusion_err};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// The layout of a record. Records of another version count as absent.
+const VERSION: u32 = 1;
+
+/// How a trial ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(crate) enum Status {
+    /// It has a network.
+    Succeeded,
+    /// Its loss became NaN or infinite.
+    Diverged,
+    /// Its hyperparameters are outside their domains or describe no network.
+    Infeasible,
+    /// An internal error, or data that cannot be used. Another run tries again.
+    Failed,
+    /// It took longer than the options allow. Another run tries again.
+    TimedOut,
+}
+
+impl Status {
+    /// The name in SQL.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Succeeded => "SUCCEEDED",
+            Self::Diverged => "DIVERGED",
+            Self::Infeasible => "INFEASIBLE",
+            Self::Failed => "FAILED",
+            Self::TimedOut => "TIMED_OUT",
+        }
+    }
+
+    /// Whether running the trial again would give the same.
+    pub(crate) fn is_final(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Diverged | Self::Infeasible)
+    }
+}
+
+/// One trial. A number that is not finite is absent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct TrialRecord {
+    /// The layout of this record.
+    pub(crate) version: u32,
+    /// Names the trial: a digest of everything that decides its result.
+    pub(crate) trial_id: String,
+    /// How it ended.
+    pub(crate) status: Status,
+    /// A word for programs when it did not succeed.
+    pub(crate) error_code: Option<String>,
+    /// A sentence for people when it did not succeed.
+    pub(crate) error: Option<String>,
+    /// Epochs that ended.
+    pub(crate) epochs: Option<u32>,
+    /// The epoch whose weights the network has.
+    pub(crate) best_epoch: Option<u32>,
+    /// Training loss of the best epoch.
+    pub(crate) train_loss: Option<f64>,
+    /// Validation loss of the best epoch.
+    pub(crate) validation_loss: Option<f64>,
+    /// Validation accuracy of the best epoch.
+    pub(crate) validation_accuracy: Option<f64>,
+    /// Every epoch that ended.
+    pub(crate) history: Vec<EpochRecord>,
+    /// Names the network file.
+    pub(crate) model_sha256: Option<String>,
+    /// The seed of the trial.
+    pub(crate) seed: Option<i64>,
+    /// How long it trained.
+    pub(crate) seconds: f64,
+    /// What trained it.
+    pub(crate) engine: String,
+    /// The snapshot that it saw, for whoever reads the store.
+    pub(crate) snapshot: Option<String>,
+    /// All hyperparameters, for whoever reads the store.
+    pub(crate) hyperparameters: Map<String, Value>,
+}
+
+/// One epoch of a trial.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct EpochRecord {
+    /// Counted from 1.
+    pub(crate) epoch: u32,
+    /// The learning rate of its last step.
+    pub(crate) learning_rate: Option<f64>,
+    /// Mean loss over its mini-batches.
+    pub(crate) train_loss: Option<f64>,
+    /// Loss over the validation rows after it.
+    pub(crate) validation_loss: Option<f64>,
+    /// Accuracy over the validation rows after it.
+    pub(crate) validation_accuracy: Option<f64>,
+    /// How long it took.
+    pub(crate) seconds: Option<f64>,
+}
+
+impl From<&atoll_nn::Epoch> for EpochRecord {
+    fn from(epoch: &atoll_nn::Epoch) -> Self {
+        Self {
+            epoch: epoch.epoch,
+            learning_rate: finite(epoch.learning_rate),
+            train_loss: finite(epoch.train_loss),
+            validation_loss: finite(epoch.validation_loss),
+            validation_accuracy: finite(epoch.validation_accuracy),
+            seconds: finite(epoch.seconds),
+        }
+    }
+}
+
+/// JSON has no NaN and no infinity, and SQL's NULL sorts better than either.
+pub(crate) fn finite(number: f64) -> Option<f64> {
+    number.is_finite().then_some(number)
+}
+
+impl TrialRecord {
+    /// A trial that did not train, yet.
+    pub(crate) fn new(trial_id: String, status: Status) -> Self {
+        Self {
+            version: VERSION,
+            trial_id,
+            status,
+            error_code: None,
+            error: None,
+            epochs: None,
+            best_epoch: None,
+            train_loss: None,
+            validation_loss: None,
+            validation_accuracy: None,
+            history: Vec::new(),
+            model_sha256: None,
+            seed: None,
+            seconds: 0.0,
+            engine: atoll_nn::engine(),
+            snapshot: None,
+            hyperparameters: Map::new(),
+        }
+    }
+
+    /// The same trial with the reason why it did not succeed.
+    pub(crate) fn because(mut self, code: &str, error: impl Into<String>) -> Self {
+        self.error_code = Some(code.to_string());
+        self.error = Some(error.into());
+        self
+    }
+
+    /// The bytes that the store keeps.
+    pub(crate) fn to_json(&self) -> Result<Vec<u8>> {
+        serde_json::to_vec_pretty(self)
+            .map_err(|error| exec_datafusion_err!("cannot write a trial: {error}"))
+    }
+
+    /// Reads what the store kept for `trial_id`; the error says why it cannot be.
+    pub(crate) fn from_json(bytes: &[u8], trial_id: &str) -> Result<Self, String> {
+        let record: Self =
+            serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        if record.version != VERSION {
+            return Err(format!("it has version {}", record.version));
+        }
+        if record.trial_id != trial_id {
+            return Err(format!("it is the record of trial {}", record.trial_id));
+        }
+        Ok(record)
+    }
+}
+
+/// A trial with the path or URL of its network.
+#[derive(Debug)]
+pub(crate) struct TrialRow {
+    /// The trial.
+    pub(crate) record: TrialRecord,
+    /// The path or URL.
+    pub(crate) model: Option<String>,
+}
+
+static HISTORY: LazyLock<Fields> = LazyLock::new(|| {
+    let metric = |name: &str| Field::new(name, DataType::Float64, true);
+    Fields::from(vec![
+        Field::new("epoch", DataType::Int64, false),
+        metric("learning_rate"),
+        metric("train_loss"),
+        metric("validation_loss"),
+        metric("validation_accuracy"),
+        metric("seconds"),
+    ])
+});
+
+static TRIAL: LazyLock<Fields> = LazyLock::new(|| {
+    let field = |name: &str, data_type| Field::new(name, data_type, true);
+    let history = Field::new_list_field(DataType::Struct(HISTORY.clone()), true);
+    Fields::from(vec![
+        field("trial_id", DataType::Utf8),
+        field("status", DataType::Utf8),
+        field("error_code", DataType::Utf8),
+        field("error", DataType::Utf8),
+        field("epochs", DataType::Int64),
+        field("best_epoch", DataType::Int64),
+        field("train_loss", DataType::Float64),
+        field("validation_loss", DataType::Float64),
+        field("validation_accuracy", DataType::Float64),
+        field("history", DataType::List(Arc::new(history))),
+        field("model", DataType::Utf8),
+        field("model_sha256", DataType::Utf8),
+        field("checkpoint", DataType::Utf8),
+        field("seed", DataType::Int64),
+        field("seconds", DataType::Float64),
+        field("engine", DataType::Utf8),
+    ])
+});
+
+/// The type that `train` returns.
+pub(crate) fn trial_type() -> DataType {
+    DataType::Struct(TRIAL.clone())
+}
+
+/// Trials as SQL sees them: a row out for every row in.
+pub(crate) fn trial_array(rows: &[Option<TrialRow>]) -> Result<ArrayRef> {
+    let mut nulls = NullBufferBuilder::new(rows.len());
+    rows.iter().for_each(|row| nulls.append(row.is_some()));
+    let text = |get: fn(&TrialRow) -> Option<&str>| -> ArrayRef {
+        Arc::new(StringArray::from_iter(
+            rows.iter().map(|row| get(row.as_ref()?)),
+        ))
+    };
+    let count = |get: fn(&TrialRecord) -> Option<u32>| -> ArrayRef {
+        let counts = rows
+            .iter()
+            .map(|row| get(&row.as_ref()?.record).map(i64::from));
+        Arc::new(Int64Array::from_iter(counts))
+    };
+    let number = |get: fn(&TrialRecord) -> Option<f64>| -> ArrayRef {
+        let numbers = rows.iter().map(|row| get(&row.as_ref()?.record));
+        Arc::new(Float64Array::from_iter(numbers))
+    };
+    let seeds = rows.iter().map(|row| row.as_ref()?.record.seed);
+    let columns = vec![
+        text(|row| {
+            Some(&row.record.trial_id)
+                .filter(|id| !id.is_empty())
+                .map(|id| &**id)
+        }),
+        text(|row| Some(row.record.status.name())),
+        text(|row| row.record.error_code.as_deref()),
+        text(|row| row.record.error.as_deref()),
+        count(|trial| trial.epochs),
+        count(|trial| trial.best_epoch),
+        number(|trial| trial.train_loss),
+        number(|trial| trial.validation_loss),
+        number(|trial| trial.validation_accuracy),
+        history_array(rows)?,
+        text(|row| row.model.as_deref()),
+        text(|row| row.record.model_sha256.as_deref()),
+        text(|_| None),
+        Arc::new(Int64Array::from_iter(seeds)),
+        number(|trial| Some(trial.seconds)),
+        text(|row| Some(&row.record.engine)),
+    ];
+    Ok(Arc::new(StructArray::try_new(
+        TRIAL.clone(),
+        columns,
+        nulls.finish(),
+    )?))
+}
+
+fn history_array(rows: &[Option<TrialRow>]) -> Result<ArrayRef> {
+    let history = |row: &Option<TrialRow>| match row {
+        Some(row) => row.record.history.clone(),
+        None => Vec::new(),
+    };
+    let histories: Vec<Vec<EpochRecord>> = rows.iter().map(history).collect();
+    let epochs: Vec<&EpochRecord> = histories.iter().flatten().collect();
+    let number = |get: fn(&EpochRecord) -> Option<f64>| -> ArrayRef {
+        Arc::new(Float64Array::from_iter(
+            epochs.iter().map(|epoch| get(epoch)),
+        ))
+    };
+    let counts = epochs.iter().map(|epoch| i64::from(epoch.epoch));
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(Int64Array::from_iter_values(counts)),
+        number(|epoch| epoch.learning_rate),
+        number(|epoch| epoch.train_loss),
+        number(|epoch| epoch.validation_loss),
+        number(|epoch| epoch.validation_accuracy),
+        number(|epoch| epoch.seconds),
+    ];
+    let epochs = StructArray::try_new(HISTORY.clone(), columns, None)?;
+    let mut nulls = NullBufferBuilder::new(rows.len());
+    rows.iter().for_each(|row| nulls.append(row.is_some()));
+    Ok(Arc::new(ListArray::try_new(
+        Arc::new(Field::new_list_field(
+            DataType::Struct(HISTORY.clone()),
+            true,
+        )),
+        OffsetBuffer::from_lengths(histories.iter().map(Vec::len)),
+        Arc::new(epochs),
+        nulls.finish(),
+    )?))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use datafusion::arrow::array::{Array, AsArray};
+    use datafusion::arrow::datatypes::Float64Type;
+
+    use super::*;
+
+    /// A trial that succeeded in one epoch.
+    pub(crate) fn record(trial_id: &str) -> TrialRecord {
+        let epoch = EpochRecord {
+            epoch: 1,
+            learning_rate: Some(0.1),
+            train_loss: Some(0.1 + 0.2),
+            validation_loss: None,
+            validation_accuracy: Some(0.97),
+            seconds: Some(1.0 / 3.0),
+        };
+        TrialRecord {
+            epochs: Some(1),
+            best_epoch: Some(1),
+            train_loss: Some(0.1 + 0.2),
+            history: vec![epoch],
+            seed: Some(i64::MAX),
+            seconds: 1.0 / 3.0,
+            ..TrialRecord::new(trial_id.to_string(), Status::Succeeded)
+        }
+    }
+
+    #[test]
+    fn json_gives_the_same_record() {
+        let written = record("a1");
+        let json = written.to_json().unwrap();
+        assert_eq!(TrialRecord::from_json(&json, "a1").unwrap(), written);
+    }
+
+    #[test]
+    fn the_record_of_another_trial_or_version_is_refused() {
+        let json = record("a1").to_json().unwrap();
+        assert!(
+            TrialRecord::from_json(&json, "b2")
+                .unwrap_err()
+                .contains("a1")
+        );
+        let newer = TrialRecord {
+            version: 2,
+            ..record("a1")
+        }
+        .to_json()
+        .unwrap();
+        let error = TrialRecord::from_json(&newer, "a1").unwrap_err();
+        assert_eq!(error, "it has version 2");
+    }
+
+    #[test]
+    fn a_status_has_one_name() {
+        for status in [
+            Status::Succeeded,
+            Status::Diverged,
+            Status::Infeasible,
+            Status::TimedOut,
+        ] {
+            let json = serde_json::to_string(&status).unwrap();
+            assert_eq!(json, format!("\"{}\"", status.name()));
+        }
+    }
+
+    #[test]
+    fn a_row_out_for_every_row_in() {
+        let row = TrialRow {
+            record: record("a1"),
+            model: Some("m.onnx".to_string()),
+        };
+        let array = trial_array(&[None, Some(row), None]).unwrap();
+        assert_eq!(*array.data_type(), trial_type());
+        let trials = array.as_struct();
+        let nulls: Vec<bool> = (0..3).map(|row| trials.is_null(row)).collect();
+        assert_eq!(nulls, [true, false, true]);
+        let history = trials.column_by_name("history").unwrap().as_list::<i32>();
+        assert!(history.is_null(0));
+        let epochs = history.value(1);
+        let epochs = epochs.as_struct();
+        let loss = epochs.column_by_name("train_loss").unwrap();
+        assert_eq!(loss.as_primitive::<Float64Type>().value(0), 0.1 + 0.2);
+        assert!(epochs.column_by_name("validation_loss").unwrap().is_null(0));
+    }
+}

@@ -1,0 +1,663 @@
+//! From record batches to labelled pixels.
+//!
+//! An image column holds encoded files, IMAGE structs, lists of numbers or text with
+//! numbers. Whatever it holds, its images become bytes here, a row out for every row
+//! in, and what cannot be used is an error that names the dataset and the remedy.
+
+use std::sync::Arc;
+
+use atoll_imaging::ImageRef;
+use atoll_nn::ImageShape;
+use atoll_udf_common::args::{is_text, string_at};
+use atoll_udf_common::image::{ImageColumn, ImageValue, coerce_image_type};
+use atoll_udf_common::structs::suggest;
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use datafusion::arrow::compute::{CastOptions, cast, cast_with_options};
+use datafusion::arrow::datatypes::{DataType, Field, Float32Type, Int64Type};
+use datafusion::common::{Result, exec_datafusion_err, exec_err, plan_err};
+
+use crate::options::ColumnOptions;
+
+/// The largest class index. A larger one is a column that holds something else.
+const MAX_CLASS: i64 = 65_535;
+
+/// The part of a dataset that a row belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Rows that a network learns from.
+    Train,
+    /// Rows that choose the best epoch and the best trial.
+    Validation,
+    /// Rows that only `evaluate` sees.
+    Test,
+}
+
+impl Part {
+    const NAMES: [(&str, Part); 3] = [
+        ("train", Part::Train),
+        ("validation", Part::Validation),
+        ("test", Part::Test),
+    ];
+
+    /// The part with this name in a split column.
+    pub(crate) fn parse(name: &str) -> Result<Self> {
+        if let Some((_, part)) = Self::NAMES.iter().find(|(valid, _)| *valid == name) {
+            return Ok(*part);
+        }
+        let valid = Self::NAMES.map(|(valid, _)| valid);
+        let hint = suggest(name, valid)
+            .map_or_else(String::new, |valid| format!("; did you mean '{valid}'?"));
+        exec_err!("a split must be 'train', 'validation' or 'test', got '{name}'{hint}")
+    }
+
+    /// The name of this part in a split column.
+    pub(crate) fn name(self) -> &'static str {
+        Self::NAMES[self as usize].0
+    }
+}
+
+/// What an image column holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Images {
+    /// Encoded files or IMAGE structs.
+    Pixels,
+    /// Lists of numbers; `fractional` when their type can hold fractions.
+    Lists { fractional: bool },
+    /// Text with numbers, as in the CSV files of many competitions.
+    Text,
+}
+
+/// How the columns of a dataset become rows. Columns come in the order image, label
+/// and, if there is one, split.
+#[derive(Debug, Clone)]
+pub(crate) struct Format {
+    function: &'static str,
+    dataset: String,
+    images: Images,
+    options: ColumnOptions,
+    text_labels: bool,
+}
+
+/// The labels of all rows.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Labels {
+    /// Class indices.
+    Indices(Vec<u32>),
+    /// Class names.
+    Names(Vec<String>),
+}
+
+/// Labelled images, one after the other in one buffer.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Rows {
+    /// The size of each image.
+    pub(crate) shapes: Vec<ImageShape>,
+    /// Where each image ends in `pixels`.
+    pub(crate) ends: Vec<usize>,
+    /// All images, each in HWC order.
+    pub(crate) pixels: Vec<u8>,
+    /// The label of each image.
+    pub(crate) labels: Labels,
+    /// The part of each image; empty without a split column.
+    pub(crate) parts: Vec<Part>,
+    /// Rows without an image, a label or a split.
+    missing: [usize; 3],
+    /// The largest number of a list or text, before it was scaled.
+    largest: f32,
+}
+
+impl Format {
+    /// Checks the types of the columns.
+    pub(crate) fn new(
+        function: &'static str,
+        dataset: &str,
+        (image, label): (&Field, &Field),
+        options: &ColumnOptions,
+    ) -> Result<Self> {
+        let label_type = value_type(label.data_type());
+        let text_labels = is_text(label_type) || *label_type == DataType::Boolean;
+        if !text_labels && !label_type.is_integer() {
+            return plan_err!(
+                "{function}: the labels in column {} of {dataset} must be class indices \
+                 (integers from 0) or text, got {}; cast them",
+                label.name(),
+                label.data_type()
+            );
+        }
+        let images = match value_type(image.data_type()) {
+            DataType::List(item)
+            | DataType::LargeList(item)
+            | DataType::FixedSizeList(item, _)
+                if item.data_type().is_numeric() =>
+            {
+                Images::Lists {
+                    fractional: !item.data_type().is_integer(),
+                }
+            }
+            text if is_text(text) => Images::Text,
+            other if coerce_image_type(function, other).is_ok() => Images::Pixels,
+            other => {
+                return plan_err!(
+                    "{function}: column {} of {dataset} must hold images (encoded \
+                     files, IMAGE structs or lists of numbers), got {other}; name the \
+                     image column in the options, such as {{image: 'pixels'}}",
+                    image.name()
+                );
+            }
+        };
+        Ok(Self {
+            function,
+            dataset: dataset.to_string(),
+            images,
+            options: options.clone(),
+            text_labels,
+        })
+    }
+
+    /// The names of the image and the label column.
+    pub(crate) fn columns(&self) -> [&str; 2] {
+        [&self.options.image, &self.options.label]
+    }
+
+    /// No rows yet.
+    pub(crate) fn empty(&self) -> Rows {
+        let labels = match self.text_labels {
+            true => Labels::Names(Vec::new()),
+            false => Labels::Indices(Vec::new()),
+        };
+        Rows {
+            shapes: Vec::new(),
+            ends: Vec::new(),
+            pixels: Vec::new(),
+            labels,
+            parts: Vec::new(),
+            missing: [0; 3],
+            largest: 0.0,
+        }
+    }
+
+    /// Reads the rows of one record batch.
+    pub(crate) fn read(&self, batch: &RecordBatch) -> Result<Rows> {
+        let mut rows = self.empty();
+        let column = |n: usize| plain(batch.column(n));
+        let (images, labels) = (column(0)?, column(1)?);
+        rows.missing = [images.logical_null_count(), labels.logical_null_count(), 0];
+        if batch.num_columns() > 2 {
+            let parts = column(2)?;
+            rows.missing[2] = parts.logical_null_count();
+            rows.parts = (0..parts.len())
+                .filter_map(|row| string_at(&parts, row))
+                .map(Part::parse)
+                .collect::<Result<_>>()?;
+        }
+        // Rows with something missing are counted over all batches and then refused,
+        // so there is no point in decoding the rest.
+        if rows.missing != [0; 3] {
+            return Ok(rows);
+        }
+        self.read_labels(&labels, &mut rows)?;
+        match self.images {
+            Images::Pixels => self.read_pixels(&images, &mut rows)?,
+            Images::Lists { .. } => self.read_lists(&images, &mut rows)?,
+            Images::Text => self.read_text(&images, &mut rows)?,
+        }
+        Ok(rows)
+    }
+
+    fn read_labels(&self, labels: &ArrayRef, rows: &mut Rows) -> Result<()> {
+        match &mut rows.labels {
+            Labels::Names(names) => {
+                let text = cast(labels, &DataType::Utf8)?;
+                names
+                    .extend((0..text.len()).filter_map(|row| {
+                        string_at(&text, row).map(ToString::to_string)
+                    }));
+            }
+            Labels::Indices(indices) => {
+                let checked = CastOptions {
+                    safe: false,
+                    ..CastOptions::default()
+                };
+                let numbers = cast_with_options(labels, &DataType::Int64, &checked)?;
+                for &label in numbers.as_primitive::<Int64Type>().values() {
+                    if !(0..=MAX_CLASS).contains(&label) {
+                        return exec_err!(
+                            "labels of {} must be class indices from 0 to {MAX_CLASS} or \
+                             text, got {label}",
+                            self.dataset
+                        );
+                    }
+                    indices.push(label as u32);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read_pixels(&self, images: &ArrayRef, rows: &mut Rows) -> Result<()> {
+        let wanted = coerce_image_type(self.function, images.data_type())?;
+        let images = ImageColumn::try_new(self.function, &cast(images, &wanted)?)?;
+        let unusable = |error: atoll_imaging::Error| {
+            exec_datafusion_err!(
+                "an image of {} cannot be used: {error}; find such rows with \
+                 try_image_decode and leave them out",
+                self.dataset
+            )
+        };
+        for row in 0..rows.len() {
+            match images.get(row) {
+                Some(ImageValue::Decoded(image)) => {
+                    image.check().map_err(unusable)?;
+                    rows.push_image(&image);
+                }
+                Some(encoded) => {
+                    let image = encoded.decode().map_err(unusable)?;
+                    rows.push_image(&image.as_ref());
+                }
+                None => {
+                    return exec_err!("an IMAGE of {} has a NULL field", self.dataset);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read_lists(&self, images: &ArrayRef, rows: &mut Rows) -> Result<()> {
+        let item = Arc::new(Field::new_list_field(DataType::Float32, true));
+        let lists = cast(images, &DataType::LargeList(item))?;
+        let lists = lists.as_list::<i64>();
+        for list in lists.iter().flatten() {
+            if list.null_count() > 0 {
+                return exec_err!("an image of {} has NULL values", self.dataset);
+            }
+            self.push_numbers(list.as_primitive::<Float32Type>().values(), rows)?;
+        }
+        Ok(())
+    }
+
+    fn read_text(&self, images: &ArrayRef, rows: &mut Rows) -> Result<()> {
+        let between = |c: char| c.is_whitespace() || [',', ';', '[', ']'].contains(&c);
+        for row in 0..images.len() {
+            let text = string_at(images, row).unwrap_or_default();
+            let numbers = text
+                .split(between)
+                .filter(|word| !word.is_empty())
+                .map(|word| {
+                    word.parse::<f32>().map_err(|_| {
+                        exec_datafusion_err!(
+                            "an image of {} must be numbers between spaces or commas, \
+                             got '{word}'; pass files as bytes, such as the content \
+                             column of read_blob",
+                            self.dataset
+                        )
+                    })
+                })
+                .collect::<Result<Vec<_>>>()?;
+            self.push_numbers(&numbers, rows)?;
+        }
+        Ok(())
+    }
+
+    fn push_numbers(&self, numbers: &[f32], rows: &mut Rows) -> Result<()> {
+        let shape = self.shape_of(numbers.len())?;
+        let scale = self.options.scale.unwrap_or(1.0) as f32;
+        for &number in numbers {
+            let value = (number * scale).round();
+            if !(0.0..=255.0).contains(&value) {
+                return exec_err!(
+                    "pixels of {} must be from 0 to 255, got {number}; give a scale in \
+                     the options, such as {{scale: 255}} for values from 0 to 1",
+                    self.dataset
+                );
+            }
+            rows.largest = rows.largest.max(number);
+            rows.pixels.push(value as u8);
+        }
+        rows.shapes.push(shape);
+        rows.ends.push(rows.pixels.len());
+        Ok(())
+    }
+
+    /// The size of an image that is a list of `values` numbers: square, unless the
+    /// options say more.
+    fn shape_of(&self, values: usize) -> Result<ImageShape> {
+        let ColumnOptions {
+            height,
+            width,
+            channels,
+            ..
+        } = self.options;
+        let channels = channels.unwrap_or(1);
+        let pixels = values / channels;
+        let (height, width) = match (height, width) {
+            (Some(height), Some(width)) => (height, width),
+            (Some(height), None) => (height, pixels / height),
+            (None, Some(width)) => (pixels / width, width),
+            (None, None) => (pixels.isqrt(), pixels.isqrt()),
+        };
+        let product = height
+            .checked_mul(width)
+            .and_then(|n| n.checked_mul(channels));
+        if values == 0 || product != Some(values) {
+            return exec_err!(
+                "an image of {} has {values} values, which is not {height} x {width} x \
+                 {channels} (height x width x channels); give height, width and channels \
+                 in the options",
+                self.dataset
+            );
+        }
+        Ok(ImageShape {
+            height,
+            width,
+            channels,
+        })
+    }
+
+    /// Checks what only the whole dataset can tell.
+    pub(crate) fn finish(&self, rows: Rows) -> Result<Rows> {
+        let names = ["images", "labels", "splits"];
+        if let Some((missing, name)) = rows
+            .missing
+            .iter()
+            .zip(names)
+            .find(|(missing, _)| **missing > 0)
+        {
+            return exec_err!(
+                "{} has {missing} NULL {name}; leave such rows out, for example with a \
+                 view that ends in WHERE ... IS NOT NULL",
+                self.dataset
+            );
+        }
+        let fractional = matches!(
+            self.images,
+            Images::Lists { fractional: true } | Images::Text
+        );
+        if fractional
+            && self.options.scale.is_none()
+            && !rows.is_empty()
+            && rows.largest <= 1.0
+        {
+            return exec_err!(
+                "pixels of {} must be from 0 to 255, but none is greater than 1; add \
+                 {{scale: 255}} to the options if they go from 0 to 1, {{scale: 1}} if \
+                 they do not",
+                self.dataset
+            );
+        }
+        Ok(rows)
+    }
+}
+
+impl Rows {
+    /// The number of images.
+    pub(crate) fn len(&self) -> usize {
+        match &self.labels {
+            Labels::Indices(labels) => labels.len(),
+            Labels::Names(labels) => labels.len(),
+        }
+    }
+
+    /// Whether there are no images.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bytes of one image.
+    pub(crate) fn image(&self, row: usize) -> &[u8] {
+        let start = if row == 0 { 0 } else { self.ends[row - 1] };
+        &self.pixels[start..self.ends[row]]
+    }
+
+    /// One image, as the preprocessing of a model takes it.
+    pub(crate) fn image_ref(&self, row: usize) -> ImageRef<'_> {
+        let ImageShape {
+            height,
+            width,
+            channels,
+        } = self.shapes[row];
+        ImageRef {
+            width: width as u32,
+            height: height as u32,
+            channels: channels as u8,
+            data: self.image(row),
+        }
+    }
+
+    fn push_image(&mut self, image: &ImageRef<'_>) {
+        self.shapes.push(ImageShape {
+            height: image.height as usize,
+            width: image.width as usize,
+            channels: image.channels.into(),
+        });
+        self.pixels.extend_from_slice(image.data);
+        self.ends.push(self.pixels.len());
+    }
+
+    /// Adds the rows of another record batch of the same dataset.
+    pub(crate) fn append(&mut self, other: Rows) {
+        let before = self.pixels.len();
+        self.pixels.extend_from_slice(&other.pixels);
+        self.ends.extend(other.ends.iter().map(|end| end + before));
+        self.shapes.extend(other.shapes);
+        self.parts.extend(other.parts);
+        match (&mut self.labels, other.labels) {
+            (Labels::Indices(all), Labels::Indices(more)) => all.extend(more),
+            (Labels::Names(all), Labels::Names(more)) => all.extend(more),
+            // One format reads all batches of a dataset, so the kinds are the same.
+            (Labels::Indices(_), Labels::Names(_))
+            | (Labels::Names(_), Labels::Indices(_)) => {}
+        }
+        for (all, more) in self.missing.iter_mut().zip(other.missing) {
+            *all += more;
+        }
+        self.largest = self.largest.max(other.largest);
+    }
+}
+
+/// The type of a column's values, be they behind a dictionary or not.
+pub(crate) fn value_type(data_type: &DataType) -> &DataType {
+    match data_type {
+        DataType::Dictionary(_, values) => values,
+        other => other,
+    }
+}
+
+/// The same values without a dictionary.
+fn plain(array: &ArrayRef) -> Result<ArrayRef> {
+    Ok(cast(array, value_type(array.data_type()))?)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use datafusion::arrow::array::{
+        Float64Array, Int64Array, ListArray, StringArray, UInt8Array,
+    };
+    use datafusion::arrow::buffer::OffsetBuffer;
+    use datafusion::arrow::datatypes::{Int64Type, Schema};
+
+    use super::*;
+
+    /// Grey images of one line, with class indices.
+    pub(crate) fn rows(images: &[(Vec<u8>, u32)], parts: &[Part]) -> Rows {
+        let mut rows = Rows {
+            shapes: Vec::new(),
+            ends: Vec::new(),
+            pixels: Vec::new(),
+            labels: Labels::Indices(images.iter().map(|(_, label)| *label).collect()),
+            parts: parts.to_vec(),
+            missing: [0; 3],
+            largest: 0.0,
+        };
+        for (pixels, _) in images {
+            let (height, width) = (1, pixels.len() as u32);
+            rows.push_image(&ImageRef {
+                width,
+                height,
+                channels: 1,
+                data: pixels,
+            });
+        }
+        rows
+    }
+
+    fn batch(images: ArrayRef, labels: ArrayRef, parts: Option<ArrayRef>) -> RecordBatch {
+        let columns: Vec<_> = [Some(images), Some(labels), parts]
+            .into_iter()
+            .flatten()
+            .collect();
+        let fields: Vec<_> = columns
+            .iter()
+            .zip(["image", "label", "split"])
+            .map(|(column, name)| Field::new(name, column.data_type().clone(), true))
+            .collect();
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap()
+    }
+
+    fn read(batch: &RecordBatch, options: &ColumnOptions) -> Result<Rows> {
+        let schema = batch.schema();
+        let fields = (schema.field(0), schema.field(1));
+        let format = Format::new("train", "mnist", fields, options)?;
+        format.finish(format.read(batch)?)
+    }
+
+    fn lists(values: ArrayRef, length: usize) -> ArrayRef {
+        let item = Arc::new(Field::new_list_field(values.data_type().clone(), true));
+        let rows = values.len() / length;
+        let offsets = OffsetBuffer::from_lengths(vec![length; rows]);
+        Arc::new(ListArray::new(item, offsets, values, None))
+    }
+
+    fn labels(labels: &[i64]) -> ArrayRef {
+        Arc::new(Int64Array::from(labels.to_vec()))
+    }
+
+    #[track_caller]
+    fn check_refused(result: Result<Rows>, expected: &str) {
+        let error = result.unwrap_err().strip_backtrace();
+        assert!(error.contains(expected), "{error}");
+    }
+
+    #[test]
+    fn lists_of_a_square_number_are_squares() {
+        let images = lists(Arc::new(UInt8Array::from_iter_values(0..8)), 4);
+        let rows = read(&batch(images, labels(&[0, 1]), None), &Default::default());
+        let rows = rows.unwrap();
+        assert_eq!(
+            rows.shapes[1],
+            ImageShape {
+                height: 2,
+                width: 2,
+                channels: 1
+            }
+        );
+        assert_eq!(rows.image(1), [4, 5, 6, 7]);
+        assert_eq!(rows.labels, Labels::Indices(vec![0, 1]));
+    }
+
+    #[test]
+    fn options_give_the_shape_of_other_lists() {
+        let images = lists(Arc::new(UInt8Array::from_iter_values(0..6)), 6);
+        let image = batch(images, labels(&[0]), None);
+        check_refused(read(&image, &Default::default()), "give height, width");
+        let options = ColumnOptions {
+            width: Some(3),
+            ..ColumnOptions::default()
+        };
+        let rows = read(&image, &options).unwrap();
+        assert_eq!(
+            rows.shapes[0],
+            ImageShape {
+                height: 2,
+                width: 3,
+                channels: 1
+            }
+        );
+        let wrong = ColumnOptions {
+            width: Some(4),
+            ..ColumnOptions::default()
+        };
+        check_refused(read(&image, &wrong), "which is not 1 x 4 x 1");
+    }
+
+    #[test]
+    fn fractions_need_a_scale() {
+        let values = Arc::new(Float64Array::from(vec![0.0, 0.5, 0.25, 1.0]));
+        let image = batch(lists(values, 4), labels(&[0]), None);
+        check_refused(read(&image, &Default::default()), "{scale: 255}");
+        let options = ColumnOptions {
+            scale: Some(255.0),
+            ..ColumnOptions::default()
+        };
+        assert_eq!(read(&image, &options).unwrap().pixels, [0, 128, 64, 255]);
+    }
+
+    #[test]
+    fn text_with_numbers_is_an_image() {
+        let text = Arc::new(StringArray::from(vec!["[70, 80,82 72]"]));
+        let rows = read(&batch(text, labels(&[3]), None), &Default::default()).unwrap();
+        assert_eq!(rows.pixels, [70, 80, 82, 72]);
+        let path = Arc::new(StringArray::from(vec!["a.png"]));
+        check_refused(
+            read(&batch(path, labels(&[3]), None), &Default::default()),
+            "got 'a.png'; pass files as bytes",
+        );
+    }
+
+    #[test]
+    fn pixels_out_of_range_are_refused() {
+        for value in [-1_i64, 256] {
+            let images = lists(Arc::new(Int64Array::from(vec![value])), 1);
+            let expected = format!("from 0 to 255, got {value}");
+            check_refused(
+                read(&batch(images, labels(&[0]), None), &Default::default()),
+                &expected,
+            );
+        }
+    }
+
+    #[test]
+    fn missing_values_are_counted() {
+        let images = Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(vec![
+            None,
+            Some(vec![Some(1)]),
+            None,
+        ]));
+        check_refused(
+            read(
+                &batch(images, labels(&[0, 1, 2]), None),
+                &Default::default(),
+            ),
+            "mnist has 2 NULL images",
+        );
+    }
+
+    #[test]
+    fn labels_are_class_indices_or_text() {
+        let images = || lists(Arc::new(UInt8Array::from(vec![5])), 1);
+        check_refused(
+            read(&batch(images(), labels(&[-1]), None), &Default::default()),
+            "from 0 to 65535 or text, got -1",
+        );
+        let reals = Arc::new(Float64Array::from(vec![1.0]));
+        check_refused(
+            read(&batch(images(), reals, None), &Default::default()),
+            "got Float64; cast them",
+        );
+        let names = Arc::new(StringArray::from(vec!["cat"]));
+        let rows = read(&batch(images(), names, None), &Default::default()).unwrap();
+        assert_eq!(rows.labels, Labels::Names(vec!["cat".to_string()]));
+    }
+
+    #[test]
+    fn an_unknown_split_is_named() {
+        let images = lists(Arc::new(UInt8Array::from(vec![5])), 1);
+        let parts = Arc::new(StringArray::from(vec!["valid"]));
+        check_refused(
+            read(
+                &batch(images, labels(&[0]), Some(parts)),
+                &Default::default(),
+            ),
+            "got 'valid'; did you mean 'validation'?",
+        );
+    }
+}

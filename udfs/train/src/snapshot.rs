@@ -1,0 +1,397 @@
+//! A dataset as all its trials see it: fixed, and named by its content.
+//!
+//! Rows are put into the order of their digests, so that the same rows give the same
+//! snapshot however a scan happened to return them. Test rows are left out before, so
+//! a snapshot has none. A snapshot is kept as `snapshots/<sha256>.parquet` under the
+//! session's storage, and once in the memory of a process while any trial uses it.
+
+mod file;
+
+use std::ops::Deref;
+use std::sync::{Arc, LazyLock};
+
+use atoll_compute::{CancellationToken, pool};
+use atoll_nn::{Dataset, ImageShape, Split};
+use atoll_udf_common::{Location, pool_error};
+use datafusion::common::{DataFusionError, Result, exec_datafusion_err, exec_err};
+use sha2::{Digest, Sha256};
+use tokio::sync::OnceCell;
+
+use crate::rows::{Labels, Part, Rows};
+use crate::single_flight::SingleFlight;
+
+/// Labelled images for training and validation.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// The SHA-256 of the content, in hexadecimal.
+    pub sha256: String,
+    /// The images in canonical order.
+    pub dataset: Dataset,
+    /// Which rows validate, where the data said so.
+    pub validation: Option<Vec<bool>>,
+}
+
+/// Snapshots in use, so that a process holds each one once.
+static IN_USE: LazyLock<SingleFlight<Arc<Snapshot>>> = LazyLock::new(Default::default);
+
+/// A snapshot that the process holds once, for as long as anyone has a clone of this.
+#[derive(Debug, Clone)]
+pub struct SharedSnapshot {
+    snapshot: Arc<Snapshot>,
+    // Keeps the cell findable for whoever asks for the same snapshot next.
+    _cell: Arc<OnceCell<Arc<Snapshot>>>,
+}
+
+impl Deref for SharedSnapshot {
+    type Target = Snapshot;
+
+    fn deref(&self) -> &Snapshot {
+        &self.snapshot
+    }
+}
+
+impl Snapshot {
+    /// Puts rows into canonical order. `dataset` is what errors call them.
+    pub(crate) fn from_rows(dataset: &str, rows: &Rows) -> Result<Self> {
+        let (labels, class_names) = classes(&rows.labels);
+        Self::arrange(dataset, rows, &labels, class_names)
+    }
+
+    /// The same on the compute pool, because sorting and hashing take a moment.
+    pub(crate) async fn from_scan(
+        dataset: String,
+        rows: Rows,
+        token: &CancellationToken,
+    ) -> Result<Self> {
+        let arrange = pool::run(token, move || Self::from_rows(&dataset, &rows));
+        arrange.await.map_err(pool_error)?
+    }
+
+    fn arrange(
+        dataset: &str,
+        rows: &Rows,
+        labels: &[u32],
+        class_names: Vec<String>,
+    ) -> Result<Self> {
+        let shape = common_shape(dataset, rows)?;
+        let validates = |row: usize| rows.parts.get(row) == Some(&Part::Validation);
+        let validation = (0..rows.len()).any(validates);
+        let mut order: Vec<([u8; 32], usize)> = (0..rows.len())
+            .map(|row| {
+                let image = Pixels::new(rows.image(row), shape, &rows.shapes[row]);
+                (row_digest(image, labels[row], validates(row)), row)
+            })
+            .collect();
+        order.sort_unstable();
+        let mut pixels = Vec::with_capacity(order.len() * shape.values());
+        for &(_, row) in &order {
+            Pixels::new(rows.image(row), shape, &rows.shapes[row]).append_to(&mut pixels);
+        }
+        let labels = order.iter().map(|&(_, row)| labels[row]).collect();
+        let dataset = Dataset::new(shape, pixels, labels, class_names)
+            .map_err(|error| exec_datafusion_err!("{dataset} cannot be used: {error}"))?;
+        let validation =
+            validation.then(|| order.iter().map(|&(_, row)| validates(row)).collect());
+        let digests = order.iter().map(|(digest, _)| digest);
+        let sha256 = content_digest(&dataset, digests);
+        Ok(Self {
+            sha256,
+            dataset,
+            validation,
+        })
+    }
+
+    /// The rows that train and validate a trial: the data's own split, or a fraction.
+    pub fn split(&self, fraction: f64, seed: u64) -> Result<Split, atoll_nn::Error> {
+        let Some(validation) = &self.validation else {
+            return Split::by_fraction(self.dataset.len(), fraction, seed);
+        };
+        let (validation, train) = (0u32..)
+            .zip(validation)
+            .partition::<Vec<_>, _>(|(_, validates)| **validates);
+        let rows =
+            |rows: Vec<(u32, &bool)>| rows.into_iter().map(|(row, _)| row).collect();
+        Ok(Split {
+            train: rows(train),
+            validation: rows(validation),
+        })
+    }
+
+    /// Keeps the snapshot under `storage`, unless it is there already, and returns the
+    /// one that the process shares.
+    pub(crate) async fn publish(self, storage: &Location) -> Result<SharedSnapshot> {
+        let cell = IN_USE.cell(&key(storage, &self.sha256));
+        let keep = || async move {
+            let snapshot = Arc::new(self);
+            file::write(&snapshot, storage).await?;
+            Ok::<_, DataFusionError>(snapshot)
+        };
+        let snapshot = Arc::clone(cell.get_or_try_init(keep).await?);
+        Ok(SharedSnapshot {
+            snapshot,
+            _cell: cell,
+        })
+    }
+
+    /// Loads the snapshot with this digest from `storage`, once per process however
+    /// many trials ask for it. Content that does not match the digest is an error.
+    pub async fn load(storage: &Location, sha256: &str) -> Result<SharedSnapshot> {
+        let load = || async { file::read(storage, sha256).await.map(Arc::new) };
+        let cell = IN_USE.cell(&key(storage, sha256));
+        let snapshot = Arc::clone(cell.get_or_try_init(load).await?);
+        Ok(SharedSnapshot {
+            snapshot,
+            _cell: cell,
+        })
+    }
+}
+
+fn key(storage: &Location, sha256: &str) -> String {
+    format!("{}#{sha256}", storage.url)
+}
+
+/// The size of every image; grey images count as RGB where any image is RGB.
+fn common_shape(dataset: &str, rows: &Rows) -> Result<ImageShape> {
+    let Some(first) = rows.shapes.first() else {
+        return exec_err!(
+            "{dataset} has no rows to train on; rows with split 'test' do not count"
+        );
+    };
+    let size = |shape: &ImageShape| (shape.height, shape.width);
+    if let Some(other) = rows.shapes.iter().find(|shape| size(shape) != size(first)) {
+        return exec_err!(
+            "images of {dataset} must have one size, got {} x {} and {} x {} (height x \
+             width); resize them, such as image_resize(image, {}, {})",
+            first.height,
+            first.width,
+            other.height,
+            other.width,
+            first.width,
+            first.height
+        );
+    }
+    let channels = rows.shapes.iter().map(|shape| shape.channels).max();
+    let channels = channels.unwrap_or(first.channels);
+    let fits = |shape: &ImageShape| shape.channels == channels || shape.channels == 1;
+    if let Some(other) = rows.shapes.iter().find(|shape| !fits(shape)) {
+        return exec_err!(
+            "images of {dataset} must have the same channels, got {} and {channels}",
+            other.channels
+        );
+    }
+    Ok(ImageShape { channels, ..*first })
+}
+
+/// The class index of each row and the name of each class.
+fn classes(labels: &Labels) -> (Vec<u32>, Vec<String>) {
+    match labels {
+        Labels::Indices(labels) => {
+            let classes = labels.iter().max().map_or(0, |label| label + 1);
+            (
+                labels.clone(),
+                (0..classes).map(|class| class.to_string()).collect(),
+            )
+        }
+        Labels::Names(labels) => {
+            let mut names = labels.clone();
+            names.sort_unstable();
+            names.dedup();
+            let index = |label| names.binary_search(label).unwrap_or_default() as u32;
+            (labels.iter().map(index).collect(), names)
+        }
+    }
+}
+
+/// An image with the channels of its dataset.
+#[derive(Clone, Copy)]
+struct Pixels<'a> {
+    bytes: &'a [u8],
+    /// How often each byte is repeated: a grey pixel among RGB ones three times.
+    repeat: usize,
+}
+
+impl<'a> Pixels<'a> {
+    fn new(bytes: &'a [u8], wanted: ImageShape, actual: &ImageShape) -> Self {
+        Self {
+            bytes,
+            repeat: wanted.channels / actual.channels,
+        }
+    }
+
+    fn append_to(self, pixels: &mut Vec<u8>) {
+        if self.repeat == 1 {
+            return pixels.extend_from_slice(self.bytes);
+        }
+        for &byte in self.bytes {
+            pixels.extend(std::iter::repeat_n(byte, self.repeat));
+        }
+    }
+}
+
+fn row_digest(image: Pixels<'_>, label: u32, validates: bool) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    digest.update([u8::from(validates)]);
+    digest.update(label.to_le_bytes());
+    if image.repeat == 1 {
+        digest.update(image.bytes);
+    } else {
+        let mut pixels = Vec::new();
+        image.append_to(&mut pixels);
+        digest.update(&pixels);
+    }
+    digest.finalize().into()
+}
+
+/// The digest over everything in a snapshot; rows count through their own digests,
+/// which hold pixels, label and split.
+fn content_digest<'a>(
+    dataset: &Dataset,
+    rows: impl Iterator<Item = &'a [u8; 32]>,
+) -> String {
+    let mut digest = Sha256::new();
+    digest.update(b"atoll snapshot 1\n");
+    let ImageShape {
+        height,
+        width,
+        channels,
+    } = dataset.shape;
+    for size in [height, width, channels, dataset.len(), dataset.classes()] {
+        digest.update((size as u64).to_le_bytes());
+    }
+    for name in &dataset.class_names {
+        digest.update((name.len() as u64).to_le_bytes());
+        digest.update(name);
+    }
+    for row in rows {
+        digest.update(row);
+    }
+    hex::encode(digest.finalize())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rows::tests::rows;
+
+    fn snapshot(rows: &Rows) -> Snapshot {
+        Snapshot::from_rows("digits", rows).unwrap()
+    }
+
+    #[test]
+    fn scan_order_does_not_matter() {
+        let images = [
+            (vec![1, 2], 0),
+            (vec![3, 4], 1),
+            (vec![3, 4], 0),
+            (vec![0, 9], 2),
+        ];
+        let forwards = snapshot(&rows(&images, &[]));
+        let mut backwards = images;
+        backwards.reverse();
+        let backwards = snapshot(&rows(&backwards, &[]));
+        assert_eq!(forwards.sha256, backwards.sha256);
+        assert_eq!(forwards.dataset.pixels, backwards.dataset.pixels);
+        assert_eq!(forwards.dataset.labels, backwards.dataset.labels);
+    }
+
+    #[test]
+    fn everything_in_it_names_a_snapshot() {
+        let images = [(vec![1, 2], 0), (vec![3, 4], 1)];
+        let base = snapshot(&rows(&images, &[])).sha256;
+        let pixel = [(vec![1, 5], 0), (vec![3, 4], 1)];
+        let label = [(vec![1, 2], 1), (vec![3, 4], 0)];
+        let classes = [(vec![1, 2], 0), (vec![3, 4], 2)];
+        for changed in [pixel, label, classes] {
+            assert_ne!(snapshot(&rows(&changed, &[])).sha256, base, "{changed:?}");
+        }
+        let parts = [Part::Train, Part::Validation];
+        assert_ne!(snapshot(&rows(&images, &parts)).sha256, base);
+        let mut names = rows(&images, &[]);
+        names.labels = Labels::Names(vec!["cat".to_string(), "dog".to_string()]);
+        assert_ne!(snapshot(&names).sha256, base);
+    }
+
+    #[test]
+    fn names_become_sorted_classes() {
+        let mut animals = rows(&[(vec![1], 0), (vec![2], 0), (vec![3], 0)], &[]);
+        let names = ["dog", "cat", "dog"].map(ToString::to_string);
+        animals.labels = Labels::Names(names.to_vec());
+        let snapshot = snapshot(&animals);
+        assert_eq!(snapshot.dataset.class_names, ["cat", "dog"]);
+        let by_pixel = |pixel: u8| {
+            let row = snapshot
+                .dataset
+                .pixels
+                .iter()
+                .position(|p| *p == pixel)
+                .unwrap();
+            snapshot.dataset.labels[row]
+        };
+        assert_eq!([1, 2, 3].map(by_pixel), [1, 0, 1]);
+    }
+
+    #[test]
+    fn the_split_of_the_data_wins() {
+        let images = [(vec![1], 0), (vec![2], 1), (vec![3], 0)];
+        let parts = [Part::Train, Part::Validation, Part::Train];
+        let snapshot = snapshot(&rows(&images, &parts));
+        let split = snapshot.split(0.9, 0).unwrap();
+        let pixels = |rows: &[u32]| {
+            let mut pixels: Vec<u8> = rows
+                .iter()
+                .map(|row| snapshot.dataset.pixels[*row as usize])
+                .collect();
+            pixels.sort_unstable();
+            pixels
+        };
+        assert_eq!(pixels(&split.validation), [2]);
+        assert_eq!(pixels(&split.train), [1, 3]);
+    }
+
+    #[test]
+    fn a_fraction_validates_where_the_data_does_not_say() {
+        let images: Vec<_> = (0..20u8).map(|n| (vec![n], u32::from(n % 2))).collect();
+        let snapshot = snapshot(&rows(&images, &[]));
+        let split = snapshot.split(0.25, 0).unwrap();
+        assert_eq!((split.train.len(), split.validation.len()), (15, 5));
+        assert_ne!(split, snapshot.split(0.25, 1).unwrap());
+    }
+
+    #[test]
+    fn grey_images_among_rgb_ones_become_rgb() {
+        let mut mixed = rows(&[(vec![1, 2, 3], 0), (vec![7], 1)], &[]);
+        mixed.shapes[0] = ImageShape {
+            height: 1,
+            width: 1,
+            channels: 3,
+        };
+        mixed.shapes[1] = ImageShape {
+            height: 1,
+            width: 1,
+            channels: 1,
+        };
+        let snapshot = snapshot(&mixed);
+        assert_eq!(snapshot.dataset.shape.channels, 3);
+        let grey = snapshot
+            .dataset
+            .labels
+            .iter()
+            .position(|label| *label == 1)
+            .unwrap();
+        assert_eq!(snapshot.dataset.pixels[3 * grey..3 * grey + 3], [7, 7, 7]);
+    }
+
+    #[test]
+    fn images_of_two_sizes_are_refused_with_both() {
+        let rows = rows(&[(vec![1, 2], 0), (vec![1, 2, 3], 1)], &[]);
+        let error = Snapshot::from_rows("digits", &rows)
+            .unwrap_err()
+            .strip_backtrace();
+        assert!(
+            error.contains("digits must have one size, got 1 x 2 and 1 x 3"),
+            "{error}"
+        );
+        let error = Snapshot::from_rows("digits", &self::rows(&[], &[])).unwrap_err();
+        assert!(error.to_string().contains("digits has no rows"), "{error}");
+    }
+}

@@ -1,0 +1,229 @@
+//! The file of a snapshot: one Parquet row per image, readable by any tool.
+//!
+//! It has the columns `image` (IMAGE), `label` (class index) and `split`; the names
+//! of the classes are in the schema's metadata.
+
+use std::sync::Arc;
+
+use atoll_compute::{CancellationToken, pool};
+use atoll_nn::ImageShape;
+use atoll_udf_common::image::image_type;
+use atoll_udf_common::{Location, pool_error};
+use bytes::Bytes;
+use datafusion::arrow::array::{
+    ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray, StructArray, UInt8Array,
+    UInt32Array,
+};
+use datafusion::arrow::buffer::{Buffer, OffsetBuffer};
+use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use datafusion::common::{Result, exec_datafusion_err, exec_err, internal_err};
+use datafusion::parquet::arrow::ArrowWriter;
+use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use datafusion::parquet::basic::Compression;
+use datafusion::parquet::file::properties::{EnabledStatistics, WriterProperties};
+
+use super::Snapshot;
+use crate::options::ColumnOptions;
+use crate::rows::{Format, Labels, Part};
+use crate::store::{exists, put_if_absent};
+
+/// The key of the class names in the schema's metadata.
+const CLASSES: &str = "atoll.class_names";
+
+/// The most bytes of pixels in one record batch; offsets of 32 bits bound it.
+const BATCH_BYTES: usize = 64 << 20;
+
+/// Writes the file unless it is there. Its name says its content, so there is nothing
+/// to compare.
+pub(super) async fn write(snapshot: &Arc<Snapshot>, storage: &Location) -> Result<()> {
+    let location = location(storage, &snapshot.sha256)?;
+    if exists(&location).await? {
+        return Ok(());
+    }
+    let snapshot = Arc::clone(snapshot);
+    // Encoding takes a moment, so it does not run on the threads that drive I/O.
+    let bytes = pool::run(&CancellationToken::new(), move || encode(&snapshot));
+    put_if_absent(&location, bytes.await.map_err(pool_error)??).await?;
+    Ok(())
+}
+
+/// Reads and checks the file.
+pub(super) async fn read(storage: &Location, sha256: &str) -> Result<Snapshot> {
+    let location = location(storage, sha256)?;
+    let bytes = location.read().await?;
+    let name = location.to_string();
+    let read = pool::run(&CancellationToken::new(), move || decode(&name, bytes));
+    let damaged = |reason: String| {
+        exec_datafusion_err!(
+            "snapshot {location} is damaged; delete it and run the statement again: \
+             {reason}"
+        )
+    };
+    let snapshot = read
+        .await
+        .map_err(pool_error)?
+        .map_err(|error| damaged(error.strip_backtrace()))?;
+    if snapshot.sha256 != sha256 {
+        return Err(damaged(format!(
+            "its content has the digest {}",
+            snapshot.sha256
+        )));
+    }
+    Ok(snapshot)
+}
+
+fn location(storage: &Location, sha256: &str) -> Result<Location> {
+    storage.join(&format!("snapshots/{sha256}.parquet"))
+}
+
+fn encode(snapshot: &Snapshot) -> Result<Vec<u8>> {
+    let classes = serde_json::to_string(&snapshot.dataset.class_names)
+        .map_err(|error| exec_datafusion_err!("cannot write class names: {error}"))?;
+    let fields = vec![
+        Field::new("image", image_type(), false),
+        Field::new("label", DataType::Int64, false),
+        Field::new("split", DataType::Utf8, false),
+    ];
+    let schema =
+        Schema::new(fields).with_metadata([(CLASSES.to_string(), classes)].into());
+    let schema = Arc::new(schema);
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::SNAPPY)
+        // No query prunes by pixels, and no two images are equal often enough.
+        .set_statistics_enabled(EnabledStatistics::None)
+        .set_dictionary_enabled(false)
+        .build();
+    let mut file = Vec::new();
+    let mut writer =
+        ArrowWriter::try_new(&mut file, Arc::clone(&schema), Some(properties))?;
+    let rows = snapshot.dataset.len();
+    let step = (BATCH_BYTES / snapshot.dataset.shape.values()).clamp(1, 8_192);
+    for start in (0..rows).step_by(step) {
+        let columns = columns(snapshot, start, (start + step).min(rows))?;
+        writer.write(&RecordBatch::try_new(Arc::clone(&schema), columns)?)?;
+    }
+    writer.close()?;
+    Ok(file)
+}
+
+fn columns(snapshot: &Snapshot, start: usize, end: usize) -> Result<Vec<ArrayRef>> {
+    let (dataset, rows) = (&snapshot.dataset, end - start);
+    let ImageShape {
+        height,
+        width,
+        channels,
+    } = dataset.shape;
+    let values = dataset.shape.values();
+    let pixels = Buffer::from(&dataset.pixels[start * values..end * values]);
+    let offsets = OffsetBuffer::from_repeated_length(values, rows);
+    let DataType::Struct(fields) = image_type() else {
+        return internal_err!("IMAGE must be a struct");
+    };
+    let image: Vec<ArrayRef> = vec![
+        Arc::new(UInt32Array::from_value(width as u32, rows)),
+        Arc::new(UInt32Array::from_value(height as u32, rows)),
+        Arc::new(UInt8Array::from_value(channels as u8, rows)),
+        Arc::new(BinaryArray::try_new(offsets, pixels, None)?),
+    ];
+    let labels = dataset.labels[start..end]
+        .iter()
+        .map(|label| i64::from(*label));
+    let part = |row: usize| match &snapshot.validation {
+        Some(validation) if validation[row] => Part::Validation.name(),
+        _ => Part::Train.name(),
+    };
+    Ok(vec![
+        Arc::new(StructArray::try_new(fields, image, None)?),
+        Arc::new(Int64Array::from_iter_values(labels)),
+        Arc::new(StringArray::from_iter_values((start..end).map(part))),
+    ])
+}
+
+fn decode(name: &str, bytes: Bytes) -> Result<Snapshot> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)?;
+    let schema = Arc::clone(reader.schema());
+    let classes = schema.metadata().get(CLASSES);
+    let classes = classes.and_then(|names| serde_json::from_str(names).ok());
+    let Some(classes) = classes else {
+        return exec_err!("it has no class names");
+    };
+    if !schema
+        .fields()
+        .iter()
+        .map(|field| field.name())
+        .eq(&["image", "label", "split"])
+    {
+        return exec_err!("it has other columns than image, label and split");
+    }
+    let fields = (schema.field(0), schema.field(1));
+    let format = Format::new("train", name, fields, &ColumnOptions::default())?;
+    let mut rows = format.empty();
+    for batch in reader.with_batch_size(8_192).build()? {
+        rows.append(format.read(&batch?)?);
+    }
+    let rows = format.finish(rows)?;
+    let Labels::Indices(labels) = &rows.labels else {
+        return exec_err!("its labels are not class indices");
+    };
+    Snapshot::arrange(name, &rows, labels, classes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rows::tests::rows;
+
+    fn snapshot() -> Snapshot {
+        let mut rows = rows(
+            &[(vec![1, 2], 0), (vec![3, 4], 0), (vec![5, 6], 0)],
+            &[Part::Train, Part::Validation, Part::Train],
+        );
+        rows.labels = Labels::Names(["cat", "dog", "cat"].map(String::from).to_vec());
+        Snapshot::from_rows("animals", &rows).unwrap()
+    }
+
+    fn storage() -> (tempfile::TempDir, Location) {
+        let folder = tempfile::tempdir().unwrap();
+        let location = Location::parse(&folder.path().display().to_string()).unwrap();
+        (folder, location)
+    }
+
+    #[tokio::test]
+    async fn what_is_written_is_read() {
+        let (_folder, storage) = storage();
+        let written = Arc::new(snapshot());
+        write(&written, &storage).await.unwrap();
+        write(&written, &storage).await.unwrap();
+        let read = read(&storage, &written.sha256).await.unwrap();
+        assert_eq!(read.sha256, written.sha256);
+        assert_eq!(read.validation, written.validation);
+        assert_eq!(read.dataset.pixels, written.dataset.pixels);
+        assert_eq!(read.dataset.labels, written.dataset.labels);
+        assert_eq!(read.dataset.class_names, ["cat", "dog"]);
+    }
+
+    #[tokio::test]
+    async fn a_damaged_file_is_named() {
+        let (folder, storage) = storage();
+        let written = Arc::new(snapshot());
+        write(&written, &storage).await.unwrap();
+        let path = |name: &str| folder.path().join(format!("snapshots/{name}.parquet"));
+        std::fs::copy(path(&written.sha256), path("other")).unwrap();
+        let error = read(&storage, "other").await.unwrap_err().strip_backtrace();
+        assert!(
+            error.contains("snapshots/other.parquet is damaged"),
+            "{error}"
+        );
+        std::fs::write(path("other"), "PAR1").unwrap();
+        let error = read(&storage, "other").await.unwrap_err().strip_backtrace();
+        assert!(error.contains("delete it"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_process_holds_a_snapshot_once() {
+        let (_folder, storage) = storage();
+        let published = snapshot().publish(&storage).await.unwrap();
+        let loaded = Snapshot::load(&storage, &published.sha256).await.unwrap();
+        assert!(std::ptr::eq(&*published, &*loaded));
+    }
+}

@@ -1,0 +1,309 @@
+//! Where a dataset comes from: a table or view of the session, or a file.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use atoll_compute::{CancellationToken, pool};
+use atoll_udf_common::args::is_text;
+use atoll_udf_common::structs::suggest;
+use atoll_udf_common::{Location, pool_error};
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::Field;
+use datafusion::catalog::TableProvider;
+use datafusion::common::{
+    Column, DataFusionError, Result, TableReference, exec_err, plan_err,
+};
+use datafusion::dataframe::DataFrame;
+use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
+use datafusion::execution::SessionState;
+use datafusion::execution::options::{CsvReadOptions, ParquetReadOptions};
+use datafusion::logical_expr::{Expr, lit};
+use datafusion::prelude::SessionContext;
+use futures::{StreamExt, TryStreamExt};
+use object_store::ObjectStoreExt;
+
+use crate::options::ColumnOptions;
+use crate::rows::{Format, Part, Rows, value_type};
+
+/// The split column that is used when it is there and the options name no other.
+const SPLIT: &str = "split";
+
+/// Rows that one piece of work on the compute pool decodes.
+const PIECE: usize = 512;
+
+/// A dataset whose columns were checked.
+#[derive(Debug, Clone)]
+pub(crate) struct Source {
+    name: String,
+    frame: DataFrame,
+    split: Option<String>,
+    format: Format,
+}
+
+/// Which rows to read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Wanted {
+    /// All but the test rows.
+    NotTest,
+    /// One part only.
+    Only(Part),
+    /// All.
+    All,
+}
+
+impl Source {
+    /// Finds a table, view or file and checks its columns, without reading rows.
+    pub(crate) async fn open(
+        session: &SessionState,
+        function: &'static str,
+        name: &str,
+        options: &ColumnOptions,
+    ) -> Result<Self> {
+        let ctx = SessionContext::new_with_state(session.clone());
+        let frame = match table(&ctx, name).await {
+            Some(table) => ctx.read_table(table)?,
+            None if is_file(name) => read_file(&ctx, name).await?,
+            None => return unknown_table(session, function, name),
+        };
+        Self::new(frame, function, name, options)
+    }
+
+    /// Finds a file and checks its columns, without reading rows.
+    pub(crate) async fn open_file(
+        session: &SessionState,
+        function: &'static str,
+        name: &str,
+        options: &ColumnOptions,
+    ) -> Result<Self> {
+        if !is_file(name) {
+            return exec_err!(
+                "{function}: a dataset that comes from a column must be a Parquet or CSV \
+                 path or URL, got '{name}'; write the name of a table as a literal"
+            );
+        }
+        let ctx = SessionContext::new_with_state(session.clone());
+        Self::new(read_file(&ctx, name).await?, function, name, options)
+    }
+
+    fn new(
+        frame: DataFrame,
+        function: &'static str,
+        name: &str,
+        options: &ColumnOptions,
+    ) -> Result<Self> {
+        let image = column(&frame, function, name, ("image", &options.image))?;
+        let label = column(&frame, function, name, ("label", &options.label))?;
+        let format = Format::new(function, name, (&image, &label), options)?;
+        let found = frame.schema().has_column_with_unqualified_name(SPLIT);
+        let split = options.split.clone().or(found.then(|| SPLIT.to_string()));
+        if let Some(split) = &split {
+            let field = column(&frame, function, name, ("split_column", split))?;
+            if !is_text(value_type(field.data_type())) {
+                return plan_err!(
+                    "{function}: the split column {split} of {name} must be text                      ('train', 'validation' or 'test'), got {}; name another in the                      options: {{split_column: '...'}}",
+                    field.data_type()
+                );
+            }
+        }
+        Ok(Self {
+            name: name.to_string(),
+            frame,
+            split,
+            format,
+        })
+    }
+
+    /// Whether rows say which part they belong to.
+    pub(crate) fn has_split(&self) -> bool {
+        self.split.is_some()
+    }
+
+    /// What errors call this dataset.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Reads rows; images are decoded on the compute pool.
+    pub(crate) async fn read(
+        &self,
+        wanted: Wanted,
+        token: &CancellationToken,
+    ) -> Result<Rows> {
+        let columns = self
+            .format
+            .columns()
+            .into_iter()
+            .chain(self.split.as_deref());
+        let mut frame = self.frame.clone();
+        if let Some(split) = self.split.as_deref().map(column_expr) {
+            frame = match wanted {
+                Wanted::All => frame,
+                Wanted::Only(part) => frame.filter(split.eq(lit(part.name())))?,
+                // NULL is kept, so that it is refused and not overlooked.
+                Wanted::NotTest => {
+                    let test = lit(Part::Test.name());
+                    frame.filter(split.clone().not_eq(test).or(split.is_null()))?
+                }
+            };
+        }
+        let batches = frame
+            .select(columns.map(column_expr))?
+            .execute_stream()
+            .await?;
+        let format = Arc::new(self.format.clone());
+        let pieces = batches
+            .map_ok(|batch| pieces(&batch))
+            .try_flatten()
+            .map(|piece| {
+                let format = Arc::clone(&format);
+                let token = token.clone();
+                async move {
+                    let piece = piece?;
+                    let read = pool::run(&token, move || format.read(&piece));
+                    read.await.map_err(pool_error)?
+                }
+            });
+        let mut pieces = pin!(pieces.buffered(2 * pool::threads()));
+        let mut rows = self.format.empty();
+        while let Some(piece) = pieces.try_next().await? {
+            rows.append(piece);
+        }
+        self.format.finish(rows)
+    }
+}
+
+type Pieces = futures::stream::Iter<std::vec::IntoIter<Result<RecordBatch>>>;
+
+/// Cuts a record batch up, because a whole table may arrive as one.
+fn pieces(batch: &RecordBatch) -> Pieces {
+    let rows = batch.num_rows();
+    let pieces: Vec<_> = (0..rows)
+        .step_by(PIECE)
+        .map(|start| Ok(batch.slice(start, PIECE.min(rows - start))))
+        .collect();
+    futures::stream::iter(pieces)
+}
+
+/// A column by its exact name; `col` would fold its case.
+fn column_expr(name: &str) -> Expr {
+    Expr::Column(Column::from_name(name))
+}
+
+/// A table by its SQL name or, as it is written, by its exact name.
+async fn table(ctx: &SessionContext, name: &str) -> Option<Arc<dyn TableProvider>> {
+    for reference in [TableReference::parse_str(name), TableReference::bare(name)] {
+        if let Ok(table) = ctx.table_provider(reference).await {
+            return Some(table);
+        }
+    }
+    None
+}
+
+/// Whether a name can only be a file's: tables have no slashes and no such endings.
+fn is_file(name: &str) -> bool {
+    let endings = [".parquet", ".csv", ".tsv", ".csv.gz", ".tsv.gz"];
+    name.contains(['/', '\\']) || endings.iter().any(|ending| name.ends_with(ending))
+}
+
+async fn read_file(ctx: &SessionContext, name: &str) -> Result<DataFrame> {
+    let location = Location::parse(name)?;
+    if location.url.scheme() != "file" {
+        let root = object_store_root(&location)?;
+        ctx.runtime_env()
+            .register_object_store(&root, Arc::clone(&location.store));
+    }
+    let url = url_to_list(&location, name).await?;
+    let folder = url.ends_with('/') || url.contains('*');
+    let csv = |delimiter, extension, compression| {
+        CsvReadOptions::new()
+            .delimiter(delimiter)
+            .file_extension(extension)
+            .file_compression_type(compression)
+    };
+    let (plain, gzip) = (FileCompressionType::UNCOMPRESSED, FileCompressionType::GZIP);
+    match name {
+        name if name.ends_with(".csv") => {
+            ctx.read_csv(url, csv(b',', ".csv", plain)).await
+        }
+        name if name.ends_with(".tsv") => {
+            ctx.read_csv(url, csv(b'\t', ".tsv", plain)).await
+        }
+        name if name.ends_with(".csv.gz") => {
+            ctx.read_csv(url, csv(b',', ".csv.gz", gzip)).await
+        }
+        name if name.ends_with(".tsv.gz") => {
+            ctx.read_csv(url, csv(b'\t', ".tsv.gz", gzip)).await
+        }
+        _ => {
+            // A file that is named may end as it likes; in a folder only Parquet counts.
+            let file_extension = if folder { ".parquet" } else { "" };
+            let options = ParquetReadOptions {
+                file_extension,
+                ..Default::default()
+            };
+            ctx.read_parquet(url, options).await
+        }
+    }
+}
+
+/// The URL for DataFusion, once it is clear that there is something to list.
+async fn url_to_list(location: &Location, name: &str) -> Result<String> {
+    if name.contains(['*', '?', '[']) && !name.contains("://") {
+        return Ok(name.to_string());
+    }
+    let missing = match location.store.head(&location.path).await {
+        Ok(_) => return Ok(location.url.to_string()),
+        Err(error) => error,
+    };
+    let mut below = location.store.list(Some(&location.path));
+    match below.next().await {
+        Some(Ok(_)) => Ok(format!("{}/", location.url.as_str().trim_end_matches('/'))),
+        _ => Err(location.error(missing)),
+    }
+}
+
+fn object_store_root(location: &Location) -> Result<url::Url> {
+    let root = &location.url[..url::Position::BeforePath];
+    url::Url::parse(root).map_err(|error| DataFusionError::External(Box::new(error)))
+}
+
+fn column(
+    frame: &DataFrame,
+    function: &str,
+    dataset: &str,
+    (option, name): (&str, &str),
+) -> Result<Field> {
+    let schema = frame.schema().as_arrow();
+    if let Ok(field) = schema.field_with_name(name) {
+        return Ok(field.clone());
+    }
+    let columns: Vec<&str> = schema
+        .fields()
+        .iter()
+        .map(|field| field.name().as_str())
+        .collect();
+    let hint = suggest(name, columns.iter().copied()).unwrap_or("...");
+    plan_err!(
+        "{function}: dataset {dataset} has no column {name}; its columns are {}. Name \
+         yours in the options: {{{option}: '{hint}'}}",
+        columns.join(", ")
+    )
+}
+
+fn unknown_table<T>(session: &SessionState, function: &str, name: &str) -> Result<T> {
+    let catalog = &session.config_options().catalog;
+    let tables = session
+        .catalog_list()
+        .catalog(&catalog.default_catalog)
+        .and_then(|all| all.schema(&catalog.default_schema))
+        .map_or_else(Vec::new, |schema| schema.table_names());
+    let hint = match suggest(name, tables.iter().map(String::as_str)) {
+        Some(table) => format!("did you mean '{table}'?"),
+        None if tables.is_empty() => "there are no tables yet".to_string(),
+        None => format!("tables and views are {}", tables.join(", ")),
+    };
+    plan_err!(
+        "{function}: no table, view or file is called '{name}'; {hint}. A dataset is the \
+         name of a table or view, or a Parquet or CSV path or URL"
+    )
+}

@@ -1,0 +1,374 @@
+//! `train`: one network per row.
+
+use std::collections::HashMap;
+use std::fmt::{self, Debug, Formatter};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
+
+use async_trait::async_trait;
+use atoll_compute::{CancellationToken, progress};
+use atoll_nn::Hyperparameters;
+use atoll_udf_common::args::string_at;
+use atoll_udf_common::structs::{check_keys, row_to_json};
+use atoll_udf_common::{
+    Call, CallContext, ExpensiveFunction, PreparedCall, not_here, storage_root,
+};
+use datafusion::arrow::array::{ArrayRef, AsArray};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::common::Result;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::{
+    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl,
+    Signature, Volatility,
+};
+use futures::future::try_join_all;
+use futures::{StreamExt, TryStreamExt};
+use serde_json::Map;
+
+use crate::arguments::{
+    COLUMN_OPTIONS, DATASET, DatasetArgument, SECTION, arrays, check_count,
+    check_dataset, is_null,
+};
+use crate::options::{TRAIN_KEYS, TrainOptions};
+use crate::record::{Status, TrialRecord, TrialRow, trial_array, trial_type};
+use crate::single_flight::{Memo, SingleFlight};
+use crate::snapshot::{SharedSnapshot, Snapshot};
+use crate::source::{Source, Wanted};
+use crate::store::TrialStore;
+use crate::trial::{Study, Trial, refused};
+
+/// Lookups in the trial store at once. They wait for a disk or a network, not for a
+/// core, so there are more of them than threads.
+const LOOKUPS: usize = 64;
+
+static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
+    Documentation::builder(
+        SECTION,
+        "Trains one network per row and returns a struct: `trial_id`, `status`, \
+         `error_code`, `error`, `epochs`, `best_epoch`, `train_loss`, `validation_loss`, \
+         `validation_accuracy`, `history` (a list with `epoch`, `learning_rate`, \
+         `train_loss`, `validation_loss`, `validation_accuracy` and `seconds`), `model` \
+         (path or URL of an ONNX file with the weights of the best epoch), \
+         `model_sha256`, `checkpoint`, `seed`, `seconds` and `engine`.\n\n\
+         `status` is `SUCCEEDED`, `DIVERGED` (the loss became NaN or infinite), \
+         `INFEASIBLE` (hyperparameters outside their domains, or an architecture that \
+         does not fit the images), `TIMED_OUT` or `FAILED`: a bad row never fails the \
+         statement. Test rows (`split` = 'test') are never seen. Rows with `split` = \
+         'validation' choose the best epoch; without such rows a share of the rows does \
+         (`validation_fraction`), the same for all trials.\n\n\
+         A finished trial is kept under `atoll.storage` and found again instead of \
+         trained again, so that a stopped statement resumes and a larger search trains \
+         only its new rows.",
+        "train(dataset [, hyperparameters [, options]])",
+    )
+    .with_argument("dataset", DATASET)
+    .with_argument(
+        "hyperparameters",
+        format!(
+            "Struct with any of {}. NULL gives NULL; a NULL in it is the default. \
+             `architecture` is 'lenet' (default), 'mlp' or layers such as 'conv(32, 5), \
+             relu, max_pool(2), dense(10)'.",
+            Hyperparameters::keys().join(", ")
+        ),
+    )
+    .with_argument(
+        "options",
+        format!(
+            "Literal struct with any of {COLUMN_OPTIONS}; `split_seed` (which rows \
+             validate, 0 by default), `timeout_seconds` (for one trial, none by default)."
+        ),
+    )
+    .with_sql_example(
+        "SELECT hidden, t.status, t.epochs\n\
+         FROM (\n\
+         \x20   SELECT hidden, train(\n\
+         \x20       'sql/data/digits.parquet',\n\
+         \x20       {architecture: 'mlp', hidden: hidden, epochs: 2}\n\
+         \x20   ) AS t\n\
+         \x20   FROM (VALUES (16), (32)) AS search_space(hidden)\n\
+         ) AS trials\n\
+         ORDER BY hidden;",
+    )
+    .with_related_udf("evaluate")
+    .with_related_udf("predict")
+    .build()
+});
+
+/// The SQL function `train(dataset [, hyperparameters [, options]])`.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Train {
+    signature: Signature,
+}
+
+impl Default for Train {
+    fn default() -> Self {
+        // Not because of chance: the optimizer folds and duplicates anything else.
+        Self {
+            signature: Signature::user_defined(Volatility::Volatile),
+        }
+    }
+}
+
+impl ScalarUDFImpl for Train {
+    fn name(&self) -> &str {
+        "train"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
+        check_count(self.name(), arg_types, 1..=3)?;
+        check_dataset(self.name(), &arg_types[0])?;
+        Ok(arg_types.to_vec())
+    }
+
+    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
+        Ok(trial_type())
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        let keys = [
+            ("hyperparameter", Hyperparameters::keys()),
+            ("option", &TRAIN_KEYS),
+        ];
+        for (field, (what, keys)) in args.arg_fields.iter().skip(1).zip(keys) {
+            check_keys(self.name(), what, field.data_type(), keys)?;
+        }
+        Ok(Arc::new(Field::new(self.name(), trial_type(), true)))
+    }
+
+    fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        not_here(self.name())
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        Some(&DOCUMENTATION)
+    }
+}
+
+#[async_trait]
+impl ExpensiveFunction for Train {
+    async fn prepare(&self, call: &Call<'_>) -> Result<Arc<dyn PreparedCall>> {
+        let options = TrainOptions::from_argument(call.args.get(2))?;
+        let source = match DatasetArgument::new(&call.args[0]) {
+            DatasetArgument::Literal(name) => {
+                Some(Source::open(call.session, "train", &name, &options.columns).await?)
+            }
+            DatasetArgument::Null | DatasetArgument::Column => None,
+        };
+        let root = storage_root(call.session.config_options())?;
+        Ok(Arc::new(TrainCall {
+            source,
+            options,
+            store: TrialStore::new(root),
+            session: call.session.clone(),
+            statement: statement(call.session),
+            studies: Memo::default(),
+        }))
+    }
+}
+
+/// One call of `train` in a statement.
+struct TrainCall {
+    /// The dataset, when it is the same for all rows.
+    source: Option<Source>,
+    options: TrainOptions,
+    store: TrialStore,
+    session: SessionState,
+    statement: String,
+    studies: Memo<Arc<Study>>,
+}
+
+/// Without the session, which prints its whole catalog.
+impl Debug for TrainCall {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let mut call = f.debug_struct("TrainCall");
+        call.field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+/// Datasets that running statements read, so that two calls in one statement read a
+/// table once and train on the same rows.
+static SCANS: LazyLock<SingleFlight<SharedSnapshot>> = LazyLock::new(Default::default);
+
+/// Names a statement: its session, and when it started.
+fn statement(session: &SessionState) -> String {
+    static UNNAMED: AtomicU64 = AtomicU64::new(0);
+    let id = session.session_id();
+    match session.execution_props().query_execution_start_time {
+        Some(start) => format!("{id} {start:?}"),
+        None => format!("{id} unnamed {}", UNNAMED.fetch_add(1, Ordering::Relaxed)),
+    }
+}
+
+/// What is known of a row before anything trains.
+enum Row {
+    /// NULL in, NULL out.
+    Null,
+    /// It needs no training.
+    Done(Box<TrialRecord>),
+    /// It may have to train.
+    Open(Arc<Study>, Arc<Trial>),
+}
+
+#[async_trait]
+impl PreparedCall for TrainCall {
+    async fn invoke(
+        &self,
+        args: ScalarFunctionArgs,
+        context: &CallContext,
+    ) -> Result<ArrayRef> {
+        let rows = args.number_rows;
+        let args = arrays(args)?;
+        let open = self.open_rows(rows, &args, context).await?;
+        let announced = open.iter().filter(|row| !matches!(row, Row::Null)).count();
+        progress::expect_trials(announced as u64);
+        // All lookups come before the first training, or a finished trial would wait
+        // for one that is not.
+        let looked_up: Vec<Row> = futures::stream::iter(open)
+            .map(look_up)
+            .buffered(LOOKUPS)
+            .try_collect()
+            .await?;
+        let running = looked_up.into_iter().map(|row| self.run(row, context));
+        trial_array(&try_join_all(running).await?)
+    }
+}
+
+impl TrainCall {
+    /// Reads the arguments of all rows and names their trials.
+    async fn open_rows(
+        &self,
+        rows: usize,
+        args: &[ArrayRef],
+        context: &CallContext,
+    ) -> Result<Vec<Row>> {
+        let mut studies = HashMap::new();
+        let mut open = Vec::with_capacity(rows);
+        for row in 0..rows {
+            let given = args.get(1);
+            let name = string_at(&args[0], row);
+            let (Some(name), false) =
+                (name, given.is_some_and(|given| is_null(given, row)))
+            else {
+                open.push(Row::Null);
+                continue;
+            };
+            let study = match studies.get(name) {
+                Some(study) => study,
+                None => {
+                    let study = self.study_or_refusal(name, &context.token).await?;
+                    &*studies.entry(name).or_insert(study)
+                }
+            };
+            open.push(match study {
+                Ok(study) => open_row(study, given, row)?,
+                Err(refusal) => Row::Done(refusal.clone()),
+            });
+        }
+        Ok(open)
+    }
+
+    /// The study on a dataset, or the record of every trial on it when a row named a
+    /// dataset that cannot be used.
+    async fn study_or_refusal(
+        &self,
+        name: &str,
+        token: &CancellationToken,
+    ) -> Result<Result<Arc<Study>, Box<TrialRecord>>> {
+        match self.study(name, token).await {
+            Ok(study) => Ok(Ok(study)),
+            // A dataset that all rows share was checked when the statement was planned;
+            // what is wrong with it now is no row's fault.
+            Err(error) if self.source.is_some() || token.is_cancelled() => Err(error),
+            Err(error) => {
+                let error = error.strip_backtrace();
+                Ok(Err(refused(Status::Failed, "INVALID_DATASET", error)))
+            }
+        }
+    }
+
+    /// The study on a dataset; the first row that needs it reads it.
+    async fn study(&self, name: &str, token: &CancellationToken) -> Result<Arc<Study>> {
+        let make = || async {
+            let columns = &self.options.columns;
+            let root = &self.store.root().url;
+            let key = format!("{}\n{root}\n{name}\n{columns:?}", self.statement);
+            let scan = SCANS.cell(&key);
+            let snapshot = scan
+                .get_or_try_init(|| self.scan(name, token))
+                .await?
+                .clone();
+            Ok(Arc::new(Study {
+                snapshot,
+                store: self.store.clone(),
+                split_seed: self.options.split_seed,
+                timeout: self.options.timeout,
+                _scan: scan,
+            }))
+        };
+        self.studies.get_or_make(name, make).await
+    }
+
+    async fn scan(
+        &self,
+        name: &str,
+        token: &CancellationToken,
+    ) -> Result<SharedSnapshot> {
+        let columns = &self.options.columns;
+        let source = match &self.source {
+            Some(source) => source.clone(),
+            None => Source::open_file(&self.session, "train", name, columns).await?,
+        };
+        let rows = source.read(Wanted::NotTest, token).await?;
+        Snapshot::from_scan(source.name().to_string(), rows, token)
+            .await?
+            .publish(self.store.root())
+            .await
+    }
+
+    /// Trains what has to be trained.
+    async fn run(&self, row: Row, context: &CallContext) -> Result<Option<TrialRow>> {
+        let record = match row {
+            Row::Null => return Ok(None),
+            Row::Done(record) => {
+                progress::trial_done();
+                *record
+            }
+            Row::Open(study, trial) => study.run(trial, context.token.clone()).await?,
+        };
+        let sha256 = record.model_sha256.as_deref();
+        let model = sha256
+            .map(|sha256| self.store.model_uri(sha256))
+            .transpose()?;
+        Ok(Some(TrialRow { record, model }))
+    }
+}
+
+fn open_row(study: &Arc<Study>, given: Option<&ArrayRef>, row: usize) -> Result<Row> {
+    let given = match given {
+        Some(given) => row_to_json(given.as_struct(), row),
+        None => Ok(Map::new()),
+    };
+    Ok(match given {
+        Ok(given) => Row::Open(Arc::clone(study), Arc::new(study.trial(given)?)),
+        // Such as an integer that is out of range.
+        Err(error) => {
+            let error = error.strip_backtrace();
+            Row::Done(refused(Status::Infeasible, "INVALID_HYPERPARAMETER", error))
+        }
+    })
+}
+
+/// Finds a trial that is finished already.
+async fn look_up(row: Row) -> Result<Row> {
+    let Row::Open(study, trial) = row else {
+        return Ok(row);
+    };
+    Ok(match study.find(&trial).await? {
+        Some(record) => Row::Done(Box::new(record)),
+        None => Row::Open(study, trial),
+    })
+}

@@ -1,0 +1,526 @@
+//! One trial: what names it, how it runs, and how its end becomes a record.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+use atoll_compute::CancellationToken;
+use atoll_compute::pool::{self, PoolError};
+use atoll_compute::progress::{self, TrialProgress};
+use atoll_nn::{Epoch, Error, Hyperparameters, Observer, Outcome, Report};
+use atoll_udf_common::pool_error;
+use datafusion::common::{Result, exec_datafusion_err, exec_err};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+use tokio::sync::OnceCell;
+
+use crate::record::{EpochRecord, Status, TrialRecord, finite};
+use crate::single_flight::SingleFlight;
+use crate::snapshot::SharedSnapshot;
+use crate::store::TrialStore;
+
+/// Trainings of this process so far.
+static STARTED: AtomicU64 = AtomicU64::new(0);
+
+/// Trials that are running now, so that equal ones run once.
+static RUNNING: LazyLock<SingleFlight<TrialRecord>> = LazyLock::new(Default::default);
+
+/// How many trainings this process has started. A trial that was looked up does not
+/// count, so a test can tell that nothing was trained twice.
+pub fn trainings_started() -> u64 {
+    STARTED.load(Ordering::SeqCst)
+}
+
+/// What the trials of one call on one dataset have in common.
+#[derive(Debug)]
+pub(crate) struct Study {
+    /// The images.
+    pub(crate) snapshot: SharedSnapshot,
+    /// Where trials are kept.
+    pub(crate) store: TrialStore,
+    /// Seeds the choice of validation rows.
+    pub(crate) split_seed: u64,
+    /// How long a trial may train.
+    pub(crate) timeout: Option<Duration>,
+    /// Keeps the scan findable for other calls of the same statement.
+    pub(crate) _scan: Arc<OnceCell<SharedSnapshot>>,
+}
+
+/// A trial that has a name, but has not run yet.
+#[derive(Debug)]
+pub(crate) struct Trial {
+    id: String,
+    given: Map<String, Value>,
+    hyperparameters: Result<Hyperparameters, Error>,
+}
+
+/// What decides the result of a trial, in the order in which it is hashed.
+#[derive(Serialize)]
+struct Identity<'a, H> {
+    version: u32,
+    snapshot: &'a str,
+    /// Absent where the data comes split.
+    split_seed: Option<u64>,
+    engine: String,
+    hyperparameters: H,
+}
+
+/// How a trial left the compute pool.
+struct Ended {
+    record: TrialRecord,
+    network: Option<Vec<u8>>,
+}
+
+impl Study {
+    /// Names the trial with these hyperparameters, given as a row has them.
+    pub(crate) fn trial(&self, mut given: Map<String, Value>) -> Result<Trial> {
+        given.retain(|_, value| !value.is_null());
+        let hyperparameters = Hyperparameters::from_json(&given);
+        let id = match &hyperparameters {
+            Ok(complete) => self.identify(complete),
+            // The order of a JSON map depends on how serde_json was built.
+            Err(_) => self.identify(given.iter().collect::<BTreeMap<_, _>>()),
+        }?;
+        Ok(Trial {
+            id,
+            given,
+            hyperparameters,
+        })
+    }
+
+    fn identify(&self, hyperparameters: impl Serialize) -> Result<String> {
+        let identity = Identity {
+            version: 1,
+            snapshot: &self.snapshot.sha256,
+            split_seed: self
+                .snapshot
+                .validation
+                .is_none()
+                .then_some(self.split_seed),
+            engine: atoll_nn::engine(),
+            hyperparameters,
+        };
+        let text = serde_json::to_vec(&identity)
+            .map_err(|error| exec_datafusion_err!("cannot name a trial: {error}"))?;
+        Ok(hex::encode(Sha256::digest(text)))
+    }
+
+    /// The trial, if it is kept and running it again would give the same.
+    pub(crate) async fn find(&self, trial: &Trial) -> Result<Option<TrialRecord>> {
+        let found = self.store.find(&trial.id).await?;
+        Ok(found.filter(|record| record.status.is_final()))
+    }
+
+    /// Runs a trial on the compute pool and keeps it. Whoever asks for the same trial
+    /// meanwhile gets the same record. Only cancelling and a storage that does not
+    /// work are errors.
+    pub(crate) async fn run(
+        self: Arc<Self>,
+        trial: Arc<Trial>,
+        token: CancellationToken,
+    ) -> Result<TrialRecord> {
+        let key = format!("{}#{}", self.store.root().url, trial.id);
+        let cell = RUNNING.cell(&key);
+        let drawn = AtomicBool::new(false);
+        let run = || async {
+            // Another statement or process may have finished it meanwhile.
+            if let Some(found) = self.find(&trial).await? {
+                return Ok(found);
+            }
+            drawn.store(trial.hyperparameters.is_ok(), Ordering::Relaxed);
+            let Ended { record, network } = self.end(&trial, &token).await?;
+            self.store.keep(record, network).await
+        };
+        let record = cell.get_or_try_init(run).await.cloned()?;
+        if !drawn.load(Ordering::Relaxed) {
+            progress::trial_done();
+        }
+        Ok(record)
+    }
+
+    async fn end(
+        self: &Arc<Self>,
+        trial: &Arc<Trial>,
+        token: &CancellationToken,
+    ) -> Result<Ended> {
+        let hyperparameters = match &trial.hyperparameters {
+            Ok(hyperparameters) => hyperparameters.clone(),
+            Err(error) => {
+                let record = trial.record(self, Status::Infeasible);
+                return Ok(Ended {
+                    record: record.because(code(error), error.to_string()),
+                    network: None,
+                });
+            }
+        };
+        // Dropping this future stops the training.
+        let token = token.child_token();
+        let _stop = token.clone().drop_guard();
+        let (study, shared, poll) = (Arc::clone(self), Arc::clone(trial), token.clone());
+        let trained = pool::run(&token, move || {
+            study.train(&shared, &hyperparameters, &poll)
+        });
+        match trained.await {
+            Ok(Some(ended)) => Ok(ended),
+            Ok(None) => exec_err!("train: the statement was cancelled"),
+            Err(PoolError::Panicked(message)) => {
+                let record = trial.record(self, Status::Failed);
+                let message =
+                    format!("{message}; this is a bug of Atoll, please report it");
+                Ok(Ended {
+                    record: record.because("INTERNAL_ERROR", message),
+                    network: None,
+                })
+            }
+            Err(error) => Err(pool_error(error)),
+        }
+    }
+
+    /// Trains on this thread; `None` when the statement was cancelled.
+    fn train(
+        &self,
+        trial: &Trial,
+        hyperparameters: &Hyperparameters,
+        token: &CancellationToken,
+    ) -> Option<Ended> {
+        STARTED.fetch_add(1, Ordering::SeqCst);
+        let started = Instant::now();
+        let mut watch = Watch {
+            token,
+            deadline: self
+                .timeout
+                .and_then(|timeout| started.checked_add(timeout)),
+            progress: progress::trial(trial.title(), hyperparameters.epochs),
+            history: Vec::new(),
+        };
+        let fraction = hyperparameters.validation_fraction;
+        let report = self
+            .snapshot
+            .split(fraction, self.split_seed)
+            .and_then(|split| {
+                atoll_nn::train(
+                    &self.snapshot.dataset,
+                    &split,
+                    hyperparameters,
+                    &mut watch,
+                )
+            });
+        let record = |status| trial.record(self, status);
+        Some(match report {
+            Ok(report) => trained(record, report),
+            Err(Error::Cancelled) if token.is_cancelled() => return None,
+            Err(Error::Cancelled) => {
+                let seconds = self.timeout.unwrap_or_default().as_secs_f64();
+                let error = format!(
+                    "it trained longer than timeout_seconds, which is {seconds}; try \
+                     fewer epochs or more time"
+                );
+                let record = record(Status::TimedOut).because("TIMED_OUT", error);
+                let network = None;
+                Ended {
+                    record: watch.complete(record, started),
+                    network,
+                }
+            }
+            Err(error) if error.is_infeasible() => {
+                let record =
+                    record(Status::Infeasible).because(code(&error), error.to_string());
+                Ended {
+                    record,
+                    network: None,
+                }
+            }
+            Err(error) => {
+                let record =
+                    record(Status::Failed).because(code(&error), error.to_string());
+                Ended {
+                    record: watch.complete(record, started),
+                    network: None,
+                }
+            }
+        })
+    }
+}
+
+impl Trial {
+    /// A record of this trial without results.
+    fn record(&self, study: &Study, status: Status) -> TrialRecord {
+        let complete = self.hyperparameters.as_ref().ok();
+        let seed = match complete {
+            Some(hyperparameters) => i64::try_from(hyperparameters.seed).ok(),
+            None => self.given.get("seed").and_then(Value::as_i64),
+        };
+        let all = complete.and_then(|complete| serde_json::to_value(complete).ok());
+        let hyperparameters = match all {
+            Some(Value::Object(all)) => all,
+            _ => self.given.clone(),
+        };
+        TrialRecord {
+            seed,
+            snapshot: Some(study.snapshot.sha256.clone()),
+            hyperparameters,
+            ..TrialRecord::new(self.id.clone(), status)
+        }
+    }
+
+    /// What tells this trial from others on a progress bar.
+    fn title(&self) -> String {
+        let words = self
+            .given
+            .iter()
+            .map(|(key, value)| format!("{key} {value}"));
+        words.collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// A trial that cannot even be named, such as one with a broken row.
+pub(crate) fn refused(
+    status: Status,
+    error_code: &str,
+    error: impl Into<String>,
+) -> Box<TrialRecord> {
+    Box::new(TrialRecord::new(String::new(), status).because(error_code, error))
+}
+
+fn trained(record: impl Fn(Status) -> TrialRecord, report: Report) -> Ended {
+    let record = match report.outcome {
+        Outcome::Succeeded => record(Status::Succeeded),
+        Outcome::Diverged { epoch } => record(Status::Diverged).because(
+            "DIVERGED",
+            format!(
+                "the loss became NaN or infinite in epoch {epoch}; try a smaller \
+                 learning_rate or clip_norm"
+            ),
+        ),
+    };
+    let record = TrialRecord {
+        epochs: Some(report.epochs),
+        best_epoch: Some(report.best_epoch).filter(|epoch| *epoch > 0),
+        train_loss: finite(report.train_loss),
+        validation_loss: finite(report.validation_loss),
+        validation_accuracy: finite(report.validation_accuracy),
+        history: report.history.iter().map(EpochRecord::from).collect(),
+        seconds: report.seconds,
+        ..record
+    };
+    Ended {
+        record,
+        network: report.onnx,
+    }
+}
+
+/// The word for programs that goes with an error of a trial.
+fn code(error: &Error) -> &'static str {
+    match error {
+        Error::Hyperparameter { .. } | Error::UnknownHyperparameter { .. } => {
+            "INVALID_HYPERPARAMETER"
+        }
+        Error::Architecture { .. } => "INVALID_ARCHITECTURE",
+        Error::Dataset { .. } => "INVALID_DATASET",
+        Error::Cancelled => "CANCELLED",
+    }
+}
+
+/// Watches one training: its bar, its clock, and whether anyone still wants it.
+struct Watch<'a> {
+    token: &'a CancellationToken,
+    deadline: Option<Instant>,
+    progress: TrialProgress,
+    history: Vec<EpochRecord>,
+}
+
+impl Watch<'_> {
+    /// Adds to a record what is known of a training that did not end well.
+    fn complete(self, record: TrialRecord, started: Instant) -> TrialRecord {
+        let last = self.history.last();
+        TrialRecord {
+            epochs: u32::try_from(self.history.len()).ok(),
+            train_loss: last.and_then(|epoch| epoch.train_loss),
+            validation_loss: last.and_then(|epoch| epoch.validation_loss),
+            validation_accuracy: last.and_then(|epoch| epoch.validation_accuracy),
+            seconds: started.elapsed().as_secs_f64(),
+            history: self.history,
+            ..record
+        }
+    }
+}
+
+impl Observer for Watch<'_> {
+    fn on_epoch(&mut self, epoch: &Epoch) {
+        self.progress.epoch(epoch.epoch, epoch.train_loss);
+        self.history.push(EpochRecord::from(epoch));
+    }
+
+    fn should_stop(&mut self) -> bool {
+        self.token.is_cancelled()
+            || self
+                .deadline
+                .is_some_and(|deadline| Instant::now() >= deadline)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use atoll_udf_common::Location;
+
+    use super::*;
+    use crate::rows::Part;
+    use crate::rows::tests::rows;
+    use crate::snapshot::Snapshot;
+
+    async fn study(parts: &[Part], split_seed: u64) -> (tempfile::TempDir, Arc<Study>) {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Location::parse(&folder.path().display().to_string()).unwrap();
+        let images: Vec<_> = (0..40u8)
+            .map(|n| (vec![n, if n % 2 == 0 { 0 } else { 255 }], u32::from(n % 2)))
+            .collect();
+        let snapshot = Snapshot::from_rows("digits", &rows(&images, parts)).unwrap();
+        let snapshot = snapshot.publish(&root).await.unwrap();
+        let store = TrialStore::new(root);
+        (
+            folder,
+            Arc::new(Study {
+                snapshot,
+                store,
+                split_seed,
+                timeout: None,
+                _scan: Arc::default(),
+            }),
+        )
+    }
+
+    fn given(json: &str) -> Map<String, Value> {
+        serde_json::from_str(json).unwrap()
+    }
+
+    fn id(study: &Study, json: &str) -> String {
+        study.trial(given(json)).unwrap().id
+    }
+
+    async fn run(study: &Arc<Study>, json: &str) -> TrialRecord {
+        let trial = Arc::new(study.trial(given(json)).unwrap());
+        let token = CancellationToken::new();
+        Arc::clone(study).run(trial, token).await.unwrap()
+    }
+
+    const MLP: &str = r#""architecture": "dense(2)", "learning_rate": 0.5, "epochs": 2"#;
+
+    #[tokio::test]
+    async fn what_decides_the_result_names_the_trial() {
+        let (_folder, study0) = study(&[], 0).await;
+        let (_folder, study1) = study(&[], 1).await;
+        let base = id(&study0, "{}");
+        assert_eq!(base.len(), 64);
+        // Writing a default out, or a NULL, changes nothing.
+        assert_eq!(
+            id(&study0, r#"{"epochs": 10, "seed": 0, "hidden": null}"#),
+            base
+        );
+        assert_ne!(id(&study0, r#"{"seed": 1}"#), base);
+        assert_ne!(id(&study1, "{}"), base);
+        let refused = id(&study0, r#"{"learning_rate": -1}"#);
+        assert_ne!(refused, id(&study0, r#"{"learning_rate": -2}"#));
+    }
+
+    #[tokio::test]
+    async fn the_seed_of_the_split_does_not_matter_where_data_comes_split() {
+        let mut parts = [Part::Train; 40];
+        parts[7] = Part::Validation;
+        let (_folder, study0) = study(&parts, 0).await;
+        let (_folder, study1) = study(&parts, 1).await;
+        assert_eq!(id(&study0, "{}"), id(&study1, "{}"));
+    }
+
+    #[tokio::test]
+    async fn equal_trials_at_once_train_once() {
+        let (_folder, study) = study(&[], 0).await;
+        let json = format!("{{{MLP}, \"seed\": 77}}");
+        let trial = Arc::new(study.trial(given(&json)).unwrap());
+        let tasks: Vec<_> = (0..4)
+            .map(|_| {
+                let (study, trial) = (Arc::clone(&study), Arc::clone(&trial));
+                tokio::spawn(study.run(trial, CancellationToken::new()))
+            })
+            .collect();
+        let mut records = Vec::new();
+        for task in tasks {
+            records.push(task.await.unwrap().unwrap());
+        }
+        // Had any of them trained again, it would differ in its seconds.
+        assert!(
+            records.iter().all(|record| *record == records[0]),
+            "{records:?}"
+        );
+        assert_eq!(records[0].status, Status::Succeeded);
+        assert_eq!(records[0].history.len(), 2);
+        let found = study.find(&trial).await.unwrap();
+        assert_eq!(found.as_ref(), Some(&records[0]));
+    }
+
+    #[tokio::test]
+    async fn a_bad_trial_is_a_record_that_says_why() {
+        let (_folder, study) = study(&[], 0).await;
+        let record = run(&study, r#"{"learning_rate": -1, "seed": 5}"#).await;
+        assert_eq!(record.status, Status::Infeasible);
+        assert_eq!(record.error_code.as_deref(), Some("INVALID_HYPERPARAMETER"));
+        assert!(
+            record
+                .error
+                .unwrap()
+                .contains("learning_rate must be greater than 0")
+        );
+        assert_eq!(record.seed, Some(5));
+        let record = run(&study, r#"{"architecture": "dense(3)"}"#).await;
+        assert_eq!(record.status, Status::Infeasible);
+        assert_eq!(record.error_code.as_deref(), Some("INVALID_ARCHITECTURE"));
+    }
+
+    #[tokio::test]
+    async fn divergence_is_final_and_keeps_its_epoch() {
+        let (_folder, study) = study(&[], 0).await;
+        let json = r#"{"architecture": "dense(8), dense(2)", "learning_rate": 1e30}"#;
+        let record = run(&study, json).await;
+        assert_eq!(record.status, Status::Diverged);
+        assert!(
+            record.error.as_deref().unwrap().contains("in epoch "),
+            "{record:?}"
+        );
+        assert!(record.status.is_final());
+    }
+
+    #[tokio::test]
+    async fn a_timeout_is_kept_but_runs_again() {
+        let (_folder, study) = study(&[], 0).await;
+        let hurried = Arc::new(Study {
+            snapshot: study.snapshot.clone(),
+            store: study.store.clone(),
+            split_seed: 0,
+            timeout: Some(Duration::ZERO),
+            _scan: Arc::default(),
+        });
+        let json = format!("{{{MLP}}}");
+        let record = run(&hurried, &json).await;
+        assert_eq!(record.status, Status::TimedOut);
+        assert_eq!(record.error_code.as_deref(), Some("TIMED_OUT"));
+        assert_eq!(run(&study, &json).await.status, Status::Succeeded);
+        // The finished trial is found, however short the time.
+        assert_eq!(run(&hurried, &json).await.status, Status::Succeeded);
+    }
+
+    #[tokio::test]
+    async fn a_cancelled_trial_is_not_kept() {
+        let (_folder, study) = study(&[], 0).await;
+        let trial = study.trial(given(r#"{"epochs": 100000, "architecture": "mlp"}"#));
+        let trial = Arc::new(trial.unwrap());
+        let token = CancellationToken::new();
+        let running =
+            tokio::spawn(Arc::clone(&study).run(Arc::clone(&trial), token.clone()));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        token.cancel();
+        let error = running.await.unwrap().unwrap_err();
+        assert!(error.to_string().contains("cancelled"), "{error}");
+        assert_eq!(study.store.find(&trial.id).await.unwrap(), None);
+    }
+}

@@ -1,0 +1,410 @@
+//! `train` and `evaluate` as the session calls them: prepared once, then invoked.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use atoll_udf_common::{
+    AtollOptions, Call, CallContext, ExpensiveFunction, PreparedCall,
+};
+use atoll_udf_train::{Evaluate, Train, trainings_started};
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch, StringArray,
+    StructArray, UInt8Array, UInt32Array,
+};
+use datafusion::arrow::buffer::{Buffer, OffsetBuffer};
+use datafusion::arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema};
+use datafusion::common::{Result, ScalarValue};
+use datafusion::datasource::MemTable;
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, lit,
+};
+use datafusion::prelude::{SessionConfig, SessionContext};
+use tokio::sync::Mutex;
+
+/// Trainings are counted per process, so tests that count them take turns.
+static COUNTING: Mutex<()> = Mutex::const_new(());
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn digits() -> String {
+    root()
+        .join("sql/data/digits.parquet")
+        .canonicalize()
+        .unwrap()
+        .display()
+        .to_string()
+}
+
+fn session(storage: &Path) -> SessionContext {
+    let options = AtollOptions {
+        storage: storage.display().to_string(),
+    };
+    let config = SessionConfig::new().with_option_extension(options);
+    SessionContext::new_with_config(config)
+}
+
+/// One argument: the same for all rows, or a column.
+enum Argument {
+    Literal(ScalarValue),
+    Column(ArrayRef),
+}
+
+fn text(text: &str) -> Argument {
+    Argument::Literal(text.into())
+}
+
+/// Structs with integer and text fields, one per row.
+fn structs(columns: Vec<(&str, ArrayRef)>) -> ArrayRef {
+    let columns = columns.into_iter().map(|(name, column)| {
+        let field = Field::new(name, column.data_type().clone(), true);
+        (Arc::new(field), column)
+    });
+    Arc::new(StructArray::from(columns.collect::<Vec<_>>()))
+}
+
+/// Small networks with these seeds.
+fn seeds(seeds: &[i64]) -> Argument {
+    let same = |value: i64| Arc::new(Int64Array::from_value(value, seeds.len())) as _;
+    Argument::Column(structs(vec![
+        (
+            "architecture",
+            Arc::new(StringArray::from(vec!["mlp"; seeds.len()])),
+        ),
+        ("hidden", same(16)),
+        ("epochs", same(1)),
+        ("seed", Arc::new(Int64Array::from(seeds.to_vec()))),
+    ]))
+}
+
+struct Prepared {
+    call: Arc<dyn PreparedCall>,
+    args: ScalarFunctionArgs,
+}
+
+async fn prepare(
+    ctx: &SessionContext,
+    function: &dyn ExpensiveFunction,
+    arguments: &[Argument],
+    rows: usize,
+) -> Result<Prepared> {
+    let arg_fields: Vec<_> = arguments
+        .iter()
+        .map(|argument| match argument {
+            Argument::Literal(value) => value.data_type(),
+            Argument::Column(column) => column.data_type().clone(),
+        })
+        .map(|data_type| Arc::new(Field::new("argument", data_type, true)))
+        .collect();
+    let types: Vec<_> = arg_fields
+        .iter()
+        .map(|field| field.data_type().clone())
+        .collect();
+    function.coerce_types(&types)?;
+    let scalar_arguments: Vec<_> = arguments
+        .iter()
+        .map(|argument| match argument {
+            Argument::Literal(value) => Some(value),
+            Argument::Column(_) => None,
+        })
+        .collect();
+    let return_field = function.return_field_from_args(ReturnFieldArgs {
+        arg_fields: &arg_fields,
+        scalar_arguments: &scalar_arguments,
+    })?;
+    let exprs: Vec<Expr> = arguments
+        .iter()
+        .map(|argument| match argument {
+            Argument::Literal(value) => lit(value.clone()),
+            Argument::Column(_) => Expr::Column("argument".into()),
+        })
+        .collect();
+    let state = ctx.state();
+    let call = function
+        .prepare(&Call {
+            args: &exprs,
+            arg_fields: &arg_fields,
+            return_field: &return_field,
+            session: &state,
+        })
+        .await?;
+    let args = arguments.iter().map(|argument| match argument {
+        Argument::Literal(value) => ColumnarValue::Scalar(value.clone()),
+        Argument::Column(column) => ColumnarValue::Array(Arc::clone(column)),
+    });
+    let args = ScalarFunctionArgs {
+        args: args.collect(),
+        arg_fields,
+        number_rows: rows,
+        return_field,
+        config_options: Arc::clone(state.config_options()),
+    };
+    Ok(Prepared { call, args })
+}
+
+async fn call(
+    ctx: &SessionContext,
+    function: &dyn ExpensiveFunction,
+    arguments: &[Argument],
+    rows: usize,
+) -> Result<StructArray> {
+    let prepared = prepare(ctx, function, arguments, rows).await?;
+    let array = prepared
+        .call
+        .invoke(prepared.args, &CallContext::default())
+        .await?;
+    assert_eq!(array.len(), rows);
+    Ok(array.as_struct().clone())
+}
+
+async fn train(
+    ctx: &SessionContext,
+    dataset: &str,
+    hyperparameters: Argument,
+    rows: usize,
+) -> StructArray {
+    let arguments = [text(dataset), hyperparameters];
+    call(ctx, &Train::default(), &arguments, rows)
+        .await
+        .unwrap()
+}
+
+fn strings<'a>(structs: &'a StructArray, name: &str) -> Vec<Option<&'a str>> {
+    structs
+        .column_by_name(name)
+        .unwrap()
+        .as_string::<i32>()
+        .iter()
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_run_trains_only_new_rows() {
+    let _turn = COUNTING.lock().await;
+    let storage = tempfile::tempdir().unwrap();
+    let ctx = session(storage.path());
+    let before = trainings_started();
+    let first = train(&ctx, &digits(), seeds(&[1, 2, 1]), 3).await;
+    assert_eq!(trainings_started() - before, 2, "equal rows train once");
+    assert_eq!(strings(&first, "status"), [Some("SUCCEEDED"); 3]);
+
+    let again = train(&session(storage.path()), &digits(), seeds(&[1, 2, 1]), 3).await;
+    assert_eq!(trainings_started() - before, 2, "nothing is trained again");
+    assert_eq!(again, first);
+
+    train(&ctx, &digits(), seeds(&[1, 2, 3]), 3).await;
+    assert_eq!(
+        trainings_started() - before,
+        3,
+        "only the new row is trained"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_finished_rows_come_back_at_once() {
+    let _turn = COUNTING.lock().await;
+    let storage = tempfile::tempdir().unwrap();
+    let ctx = session(storage.path());
+    let rates: Vec<f64> = (0..1_000).map(|row| f64::from(-row)).collect();
+    let rates = || {
+        let rates = datafusion::arrow::array::Float64Array::from(rates.clone());
+        Argument::Column(structs(vec![("learning_rate", Arc::new(rates))]))
+    };
+    let first = train(&ctx, &digits(), rates(), 1_000).await;
+    assert_eq!(strings(&first, "status"), [Some("INFEASIBLE"); 1_000]);
+    let started = Instant::now();
+    let again = train(&ctx, &digits(), rates(), 1_000).await;
+    let elapsed = started.elapsed();
+    eprintln!("1,000 finished rows, scan included: {elapsed:?}");
+    assert_eq!(again, first);
+    // Typically 0.2 s; the margin is for machines that do other work.
+    assert!(elapsed < Duration::from_secs(3), "{elapsed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sixty_thousand_images_are_read_quickly() {
+    let _turn = COUNTING.lock().await;
+    let storage = tempfile::tempdir().unwrap();
+    let ctx = session(storage.path());
+    let (rows, values) = (60_000, 28 * 28);
+    let pixels: Vec<u8> = (0..rows * values)
+        .map(|n| (n as u32).wrapping_mul(2_654_435_761).to_be_bytes()[0])
+        .collect();
+    let offsets = OffsetBuffer::from_repeated_length(values, rows);
+    let image = structs(vec![
+        ("width", Arc::new(UInt32Array::from_value(28, rows))),
+        ("height", Arc::new(UInt32Array::from_value(28, rows))),
+        ("channels", Arc::new(UInt8Array::from_value(1, rows))),
+        (
+            "data",
+            Arc::new(BinaryArray::new(offsets, Buffer::from_vec(pixels), None)),
+        ),
+    ]);
+    let label: ArrayRef = Arc::new(Int64Array::from_iter_values(
+        (0..rows as i64).map(|row| row % 10),
+    ));
+    let schema = Arc::new(Schema::new(vec![
+        Field::new("image", image.data_type().clone(), true),
+        Field::new("label", DataType::Int64, true),
+    ]));
+    let batch = RecordBatch::try_new(Arc::clone(&schema), vec![image, label]).unwrap();
+    let batches = (0..rows)
+        .step_by(8_000)
+        .map(|start| batch.slice(start, 8_000.min(rows - start)));
+    let table = MemTable::try_new(schema, vec![batches.collect()]).unwrap();
+    ctx.register_table("mnist", Arc::new(table)).unwrap();
+    let refused = || {
+        let rate: ArrayRef = Arc::new(Int64Array::from(vec![-1]));
+        Argument::Column(structs(vec![("learning_rate", rate)]))
+    };
+    for run in ["first", "second"] {
+        let started = Instant::now();
+        train(&ctx, "mnist", refused(), 1).await;
+        let elapsed = started.elapsed();
+        eprintln!("60,000 images, {run} run: {elapsed:?}");
+        // Typically under 1 s; the margin is for machines that do other work.
+        assert!(elapsed < Duration::from_secs(5), "{run} run: {elapsed:?}");
+    }
+    assert_eq!(
+        std::fs::read_dir(storage.path().join("snapshots"))
+            .unwrap()
+            .count(),
+        1
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_calls_at_once_share_their_trials() {
+    let _turn = COUNTING.lock().await;
+    let storage = tempfile::tempdir().unwrap();
+    let ctx = session(storage.path());
+    let before = trainings_started();
+    let dataset = digits();
+    let (first, second) = tokio::join!(
+        train(&ctx, &dataset, seeds(&[11, 12]), 2),
+        train(&ctx, &dataset, seeds(&[12, 11]), 2),
+    );
+    assert_eq!(trainings_started() - before, 2);
+    let (first, second) = (strings(&first, "trial_id"), strings(&second, "trial_id"));
+    assert_eq!((first[0], first[1]), (second[1], second[0]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_statement_stops_and_keeps_nothing() {
+    let _turn = COUNTING.lock().await;
+    let storage = tempfile::tempdir().unwrap();
+    let ctx = session(storage.path());
+    let long = ScalarValue::try_from_array(
+        &structs(vec![("epochs", Arc::new(Int64Array::from(vec![100_000])))]),
+        0,
+    );
+    let arguments = [text(&digits()), Argument::Literal(long.unwrap())];
+    let prepared = prepare(&ctx, &Train::default(), &arguments, 1)
+        .await
+        .unwrap();
+    let context = CallContext::default();
+    let token = context.token.clone();
+    let running =
+        tokio::spawn(async move { prepared.call.invoke(prepared.args, &context).await });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let cancelled = Instant::now();
+    token.cancel();
+    let error = running.await.unwrap().unwrap_err();
+    assert!(error.to_string().contains("cancelled"), "{error}");
+    assert!(
+        cancelled.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        cancelled.elapsed()
+    );
+    assert!(!storage.path().join("trials").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_datasets_are_errors_at_plan_time() {
+    let storage = tempfile::tempdir().unwrap();
+    let ctx = session(storage.path());
+    let view = "CREATE VIEW digits AS SELECT 1 AS picture, 2 AS label";
+    ctx.sql(view).await.unwrap().collect().await.unwrap();
+    let check = async |dataset: &str, expected: &str| {
+        let arguments = [text(dataset)];
+        let error = prepare(&ctx, &Train::default(), &arguments, 1)
+            .await
+            .err()
+            .unwrap();
+        let error = error.strip_backtrace();
+        assert!(error.contains(expected), "{dataset}: {error}");
+    };
+    check(
+        "digit",
+        "no table, view or file is called 'digit'; did you mean 'digits'?",
+    )
+    .await;
+    check("digits", "no column image; its columns are picture, label").await;
+    check("/no/such.parquet", "file not found: /no/such.parquet").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_every_kind_are_datasets() {
+    let _turn = COUNTING.lock().await;
+    let storage = tempfile::tempdir().unwrap();
+    let ctx = session(storage.path());
+    let csv = storage.path().join("tiny data.csv");
+    let lines = (0..40).map(|n| format!("{},\"{} 255 {} 9\"", n % 2, n % 2 * 200, n));
+    let lines = lines.collect::<Vec<_>>().join("\n");
+    std::fs::write(&csv, format!("label,image\n{lines}\n")).unwrap();
+    let trained = train(&ctx, &csv.display().to_string(), seeds(&[1]), 1).await;
+    assert_eq!(strings(&trained, "status"), [Some("SUCCEEDED")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn evaluate_scores_the_test_rows() {
+    if let Err(error) = atoll_onnx::runtime() {
+        eprintln!("skipped: {error}");
+        return;
+    }
+    let _turn = COUNTING.lock().await;
+    let storage = tempfile::tempdir().unwrap();
+    let ctx = session(storage.path());
+    let trained = train(&ctx, &digits(), seeds(&[1]), 1).await;
+    let model = Arc::clone(trained.column_by_name("model").unwrap());
+    let arguments = [Argument::Column(model), text(&digits())];
+    let scored = call(&ctx, &Evaluate::default(), &arguments, 1)
+        .await
+        .unwrap();
+    let count = format!("SELECT count(*) FROM '{}' WHERE split = 'test'", digits());
+    let count = ctx.clone().enable_url_table().sql(&count).await.unwrap();
+    let count = Arc::clone(count.collect().await.unwrap()[0].column(0));
+    let rows = scored.column_by_name("rows").unwrap();
+    let expected = count.as_primitive::<Int64Type>().value(0);
+    assert_eq!(rows.as_primitive::<Int64Type>().value(0), expected);
+    let number = |name: &str| {
+        scored
+            .column_by_name(name)
+            .unwrap()
+            .as_primitive::<Float64Type>()
+            .value(0)
+    };
+    assert!(number("accuracy_low") < number("accuracy"));
+    assert!(number("accuracy") < number("accuracy_high"));
+    let confusion = scored
+        .column_by_name("confusion")
+        .unwrap()
+        .as_list::<i32>()
+        .value(0);
+    let counts: i64 = confusion
+        .as_list::<i32>()
+        .iter()
+        .flatten()
+        .map(|line| {
+            line.as_primitive::<Int64Type>()
+                .values()
+                .iter()
+                .sum::<i64>()
+        })
+        .sum();
+    assert_eq!(counts, expected);
+}
