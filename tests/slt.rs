@@ -1,0 +1,101 @@
+//! Runs every file under `tests/slt` through the session that the binary uses.
+//!
+//! Each file has its own storage. The process starts in the workspace root, so files
+//! name data as `sql/data/..`. Filter with `cargo test --test slt -- train`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use atoll_session::{Session, SessionOptions};
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
+use datafusion::common::DataFusionError;
+use futures::TryStreamExt;
+use libtest_mimic::{Arguments, Failed, Trial};
+use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType, Runner};
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let root = Path::new("tests/slt");
+    let mut tests = Vec::new();
+    for file in slt_files(root) {
+        let name = file.strip_prefix(root).unwrap_or(&file).display().to_string();
+        tests.push(Trial::test(format!("embedded::{name}"), move || run(&file)));
+    }
+    libtest_mimic::run(&arguments, tests).exit();
+}
+
+fn slt_files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut files: Vec<PathBuf> = entries
+        .map(|entry| entry.path())
+        .flat_map(|path| if path.is_dir() { slt_files(&path) } else { vec![path] })
+        .filter(|path| path.extension().is_some_and(|extension| extension == "slt"))
+        .collect();
+    files.sort();
+    files
+}
+
+fn run(file: &Path) -> Result<(), Failed> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let storage = tempfile::tempdir()?;
+    let options = SessionOptions {
+        storage: Some(storage.path().to_string_lossy().into_owned()),
+        ..SessionOptions::default()
+    };
+    runtime.block_on(async {
+        let session = Arc::new(Session::new(options).await?);
+        let mut runner = Runner::new(|| {
+            let session = Arc::clone(&session);
+            async move { Ok(Embedded(session)) }
+        });
+        runner.run_file_async(file).await?;
+        Ok(())
+    })
+}
+
+/// The embedded engine.
+struct Embedded(Arc<Session>);
+
+#[async_trait]
+impl AsyncDB for Embedded {
+    type Error = DataFusionError;
+    type ColumnType = DefaultColumnType;
+
+    async fn run(
+        &mut self,
+        sql: &str,
+    ) -> Result<DBOutput<DefaultColumnType>, DataFusionError> {
+        let rows = self.0.execute(sql).await?;
+        let columns = rows.schema().fields().len();
+        let batches: Vec<RecordBatch> = rows.try_collect().await?;
+        if columns == 0 {
+            return Ok(DBOutput::StatementComplete(0));
+        }
+        let mut rows = Vec::new();
+        for batch in &batches {
+            rows.extend(text(batch)?);
+        }
+        Ok(DBOutput::Rows { types: vec![DefaultColumnType::Any; columns], rows })
+    }
+
+    async fn shutdown(&mut self) {}
+}
+
+/// Every value as text; an empty text is made visible.
+fn text(batch: &RecordBatch) -> Result<Vec<Vec<String>>, DataFusionError> {
+    let options = FormatOptions::default().with_null("NULL");
+    let columns = batch
+        .columns()
+        .iter()
+        .map(|column| ArrayFormatter::try_new(column.as_ref(), &options))
+        .collect::<Result<Vec<_>, _>>()?;
+    let cell = |column: &ArrayFormatter<'_>, row| match column.value(row).to_string() {
+        empty if empty.is_empty() => "(empty)".to_string(),
+        text => text,
+    };
+    Ok((0..batch.num_rows())
+        .map(|row| columns.iter().map(|column| cell(column, row)).collect())
+        .collect())
+}
