@@ -1,16 +1,19 @@
-//! Runs every file under `tests/slt` through the session that the binary uses.
+//! Runs every file under `tests/slt`, and the example of every function, through the
+//! session that the binary uses.
 //!
-//! Each file has its own storage. The process starts in the workspace root, so files
+//! Each has its own storage. The process starts in the workspace root, so files
 //! name data as `sql/data/..`. Filter with `cargo test --test slt -- train`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use atoll_session::{Session, SessionOptions};
+use atoll_session::{Session, SessionOptions, function_docs};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::common::DataFusionError;
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::parser::Parser;
 use futures::TryStreamExt;
 use libtest_mimic::{Arguments, Failed, Trial};
 use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType, Runner};
@@ -20,8 +23,17 @@ fn main() {
     let root = Path::new("tests/slt");
     let mut tests = Vec::new();
     for file in slt_files(root) {
-        let name = file.strip_prefix(root).unwrap_or(&file).display().to_string();
+        let name = file
+            .strip_prefix(root)
+            .unwrap_or(&file)
+            .display()
+            .to_string();
         tests.push(Trial::test(format!("embedded::{name}"), move || run(&file)));
+    }
+    for doc in function_docs() {
+        let example = doc.documentation.sql_example.unwrap_or_default();
+        let name = format!("example::{}::{}", doc.family, doc.name);
+        tests.push(Trial::test(name, move || run_example(&example)));
     }
     libtest_mimic::run(&arguments, tests).exit();
 }
@@ -30,7 +42,13 @@ fn slt_files(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut files: Vec<PathBuf> = entries
         .map(|entry| entry.path())
-        .flat_map(|path| if path.is_dir() { slt_files(&path) } else { vec![path] })
+        .flat_map(|path| {
+            if path.is_dir() {
+                slt_files(&path)
+            } else {
+                vec![path]
+            }
+        })
         .filter(|path| path.extension().is_some_and(|extension| extension == "slt"))
         .collect();
     files.sort();
@@ -38,7 +56,39 @@ fn slt_files(folder: &Path) -> Vec<PathBuf> {
 }
 
 fn run(file: &Path) -> Result<(), Failed> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    with_session(async |session| {
+        let mut runner = Runner::new(|| {
+            let session = Arc::clone(&session);
+            async move { Ok(Embedded(session)) }
+        });
+        Ok(runner.run_file_async(file).await?)
+    })
+}
+
+/// Runs what the documentation shows; only the rows are left to the reader.
+fn run_example(example: &str) -> Result<(), Failed> {
+    let statements = Parser::parse_sql(&GenericDialect {}, example)?;
+    if statements.is_empty() {
+        return Err("the example holds no statement".into());
+    }
+    with_session(async |session| {
+        for statement in statements {
+            let rows = session.execute(&statement.to_string()).await?;
+            let rows: Vec<RecordBatch> = rows.try_collect().await?;
+            if rows.iter().all(|batch| batch.num_rows() == 0) {
+                return Err(format!("no rows: {statement}").into());
+            }
+        }
+        Ok(())
+    })
+}
+
+fn with_session(
+    test: impl AsyncFnOnce(Arc<Session>) -> Result<(), Failed>,
+) -> Result<(), Failed> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     let storage = tempfile::tempdir()?;
     let options = SessionOptions {
         storage: Some(storage.path().to_string_lossy().into_owned()),
@@ -46,12 +96,7 @@ fn run(file: &Path) -> Result<(), Failed> {
     };
     runtime.block_on(async {
         let session = Arc::new(Session::new(options).await?);
-        let mut runner = Runner::new(|| {
-            let session = Arc::clone(&session);
-            async move { Ok(Embedded(session)) }
-        });
-        runner.run_file_async(file).await?;
-        Ok(())
+        test(session).await
     })
 }
 
@@ -77,7 +122,10 @@ impl AsyncDB for Embedded {
         for batch in &batches {
             rows.extend(text(batch)?);
         }
-        Ok(DBOutput::Rows { types: vec![DefaultColumnType::Any; columns], rows })
+        Ok(DBOutput::Rows {
+            types: vec![DefaultColumnType::Any; columns],
+            rows,
+        })
     }
 
     async fn shutdown(&mut self) {}

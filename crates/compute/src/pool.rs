@@ -119,7 +119,10 @@ mod tests {
             .map(|_| {
                 let (running, most) = (Arc::clone(&running), Arc::clone(&most));
                 run(&token, move || {
-                    most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    most.fetch_max(
+                        running.fetch_add(1, Ordering::SeqCst) + 1,
+                        Ordering::SeqCst,
+                    );
                     std::thread::sleep(Duration::from_millis(5));
                     running.fetch_sub(1, Ordering::SeqCst);
                 })
@@ -135,7 +138,10 @@ mod tests {
     async fn a_panic_becomes_an_error_and_the_pool_goes_on() {
         let token = CancellationToken::new();
         let error = run(&token, || panic!("boom")).await.unwrap_err();
-        assert_eq!(error.to_string(), "internal error in a compute thread: boom");
+        assert_eq!(
+            error.to_string(),
+            "internal error in a compute thread: boom"
+        );
         assert_eq!(run(&token, || 7).await.unwrap(), 7);
     }
 

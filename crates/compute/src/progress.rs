@@ -75,14 +75,20 @@ pub fn snapshot() -> Snapshot {
         running: state.running.values().cloned().collect(),
         ..state.trials
     });
-    Snapshot { trials, rows: state.rows.clone() }
+    Snapshot {
+        trials,
+        rows: state.rows.clone(),
+    }
 }
 
 /// Forgets what ended, before a new statement. Trials still running keep their place.
 pub fn reset() {
     let mut state = state();
     let running = state.running.len() as u64;
-    state.trials = Trials { total: running, ..Trials::default() };
+    state.trials = Trials {
+        total: running,
+        ..Trials::default()
+    };
     state.rows.clear();
 }
 
@@ -102,7 +108,11 @@ pub fn trial(name: impl Into<String>, epochs: u32) -> TrialProgress {
     let mut state = state();
     let id = state.next_id;
     state.next_id += 1;
-    let trial = RunningTrial { name: name.into(), epochs, ..RunningTrial::default() };
+    let trial = RunningTrial {
+        name: name.into(),
+        epochs,
+        ..RunningTrial::default()
+    };
     state.running.insert(id, trial);
     TrialProgress { id }
 }
@@ -136,9 +146,16 @@ pub fn rows(label: &str) -> RowProgress {
     let mut state = state();
     if !state.rows.iter().any(|rows| rows.label == label) {
         let since = Instant::now();
-        state.rows.push(Rows { label: label.to_string(), total: 0, done: 0, since });
+        state.rows.push(Rows {
+            label: label.to_string(),
+            total: 0,
+            done: 0,
+            since,
+        });
     }
-    RowProgress { label: label.to_string() }
+    RowProgress {
+        label: label.to_string(),
+    }
 }
 
 /// The progress of one function's rows, shared by all its record batches.

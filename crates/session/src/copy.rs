@@ -58,7 +58,9 @@ fn is_folder(copy: &CopyTo) -> bool {
 }
 
 async fn run(context: &SessionContext, copy: CopyTo) -> Result<MemTable> {
-    let frame = context.execute_logical_plan(LogicalPlan::Copy(copy)).await?;
+    let frame = context
+        .execute_logical_plan(LogicalPlan::Copy(copy))
+        .await?;
     let schema = Arc::clone(frame.schema().inner());
     MemTable::try_new(schema, vec![frame.collect().await?])
 }
@@ -100,7 +102,10 @@ impl Staging {
         remove_stale(parent, &prefix);
         let staging = parent.join(format!("{prefix}{}", crate::unique_id()));
         create(&staging)?;
-        Ok(Self { staging, target: target.to_path_buf() })
+        Ok(Self {
+            staging,
+            target: target.to_path_buf(),
+        })
     }
 
     fn path(&self) -> String {
@@ -155,7 +160,9 @@ fn remove_stale(parent: &FilePath, prefix: &str) {
     let now = SystemTime::now();
     for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
         let modified = entry.metadata().and_then(|metadata| metadata.modified());
-        let age = modified.ok().and_then(|modified| now.duration_since(modified).ok());
+        let age = modified
+            .ok()
+            .and_then(|modified| now.duration_since(modified).ok());
         if entry.file_name().to_string_lossy().starts_with(prefix)
             && age.is_some_and(|age| age > STALE)
         {
@@ -176,7 +183,8 @@ async fn copy_to_objects(
             "{target} holds files that COPY did not write; choose a new prefix"
         );
     }
-    let staging = Location::parse(&format!("{}.atoll-{}", target.url, crate::unique_id()))?;
+    let staging =
+        Location::parse(&format!("{}.atoll-{}", target.url, crate::unique_id()))?;
     copy.output_url = format!("{}/", staging.url);
     let counts = run(context, copy).await;
     let published = match &counts {
@@ -184,7 +192,11 @@ async fn copy_to_objects(
         Err(_) => Ok(()),
     };
     for path in list(&staging).await? {
-        staging.store.delete(&path).await.map_err(|error| staging.error(error))?;
+        staging
+            .store
+            .delete(&path)
+            .await
+            .map_err(|error| staging.error(error))?;
     }
     published?;
     counts
@@ -210,10 +222,19 @@ async fn publish_objects(
         let success = target.path.clone().join(SUCCESS);
         store.put(&success, PutPayload::new()).await
     };
-    published.await.map(|_| ()).map_err(|error| target.error(error))
+    published
+        .await
+        .map(|_| ())
+        .map_err(|error| target.error(error))
 }
 
 async fn list(folder: &Location) -> Result<Vec<Path>> {
-    let files = folder.store.list(Some(&folder.path)).map_ok(|file| file.location);
-    files.try_collect().await.map_err(|error| folder.error(error))
+    let files = folder
+        .store
+        .list(Some(&folder.path))
+        .map_ok(|file| file.location);
+    files
+        .try_collect()
+        .await
+        .map_err(|error| folder.error(error))
 }

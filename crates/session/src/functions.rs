@@ -33,7 +33,11 @@ pub struct FunctionDoc {
 /// The families, in the order in which the reference lists them.
 fn families() -> Vec<(&'static str, Vec<ScalarUDF>, Vec<TableFunction>)> {
     vec![
-        ("blob", atoll_udf_blob::functions(), atoll_udf_blob::table_functions()),
+        (
+            "blob",
+            atoll_udf_blob::functions(),
+            atoll_udf_blob::table_functions(),
+        ),
         ("image", atoll_udf_image::functions(), vec![]),
         ("model", atoll_udf_model::functions(), vec![]),
         ("train", atoll_udf_train::functions(), vec![]),
@@ -46,12 +50,18 @@ fn families() -> Vec<(&'static str, Vec<ScalarUDF>, Vec<TableFunction>)> {
 /// A function missing here is missing everywhere, which is easier to notice than
 /// missing on a worker.
 pub(crate) fn scalar_functions() -> Vec<ScalarUDF> {
-    families().into_iter().flat_map(|(_, scalar, _)| scalar).collect()
+    families()
+        .into_iter()
+        .flat_map(|(_, scalar, _)| scalar)
+        .collect()
 }
 
 /// Every table function that Atoll adds to SQL.
 pub(crate) fn table_functions() -> Vec<TableFunction> {
-    families().into_iter().flat_map(|(_, _, table)| table).collect()
+    families()
+        .into_iter()
+        .flat_map(|(_, _, table)| table)
+        .collect()
 }
 
 /// Every function that Atoll adds to SQL, documented, by family.
@@ -68,12 +78,16 @@ pub fn function_docs() -> Vec<FunctionDoc> {
                 });
             }
         }
-        docs.extend(table.into_iter().map(|(name, _, documentation)| FunctionDoc {
-            name,
-            family,
-            kind: FunctionKind::Table,
-            documentation,
-        }));
+        docs.extend(
+            table
+                .into_iter()
+                .map(|(name, _, documentation)| FunctionDoc {
+                    name,
+                    family,
+                    kind: FunctionKind::Table,
+                    documentation,
+                }),
+        );
     }
     docs
 }
@@ -94,7 +108,11 @@ mod tests {
         assert_eq!(names.len(), docs.len(), "a name is used twice");
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/slt");
         for doc in &docs {
-            assert!(doc.documentation.sql_example.is_some(), "{}: no example", doc.name);
+            assert!(
+                doc.documentation.sql_example.is_some(),
+                "{}: no example",
+                doc.name
+            );
             let slt = root.join(doc.family).join(format!("{}.slt", doc.name));
             assert!(slt.exists(), "{} is missing", slt.display());
         }

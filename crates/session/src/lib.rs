@@ -99,7 +99,11 @@ impl Session {
         };
         // `FROM 'folder/file.parquet'` reads the file.
         let context = context.enable_url_table();
-        let session = Self { context, catalog, tables: RwLock::default() };
+        let session = Self {
+            context,
+            catalog,
+            tables: RwLock::default(),
+        };
         session.open_storage().await?;
         Ok(session)
     }
@@ -128,7 +132,9 @@ impl Session {
                 self.nothing().await
             }
             LogicalPlan::Ddl(DdlStatement::DropTable(drop)) => {
-                self.stored_tables()?.drop_table(&self.context, drop).await?;
+                self.stored_tables()?
+                    .drop_table(&self.context, drop)
+                    .await?;
                 self.nothing().await
             }
             LogicalPlan::Copy(copy) => copy::execute(&self.context, copy).await,
@@ -150,7 +156,11 @@ impl Session {
     }
 
     async fn nothing(&self) -> Result<SendableRecordBatchStream> {
-        self.context.read_empty()?.limit(0, Some(0))?.execute_stream().await
+        self.context
+            .read_empty()?
+            .limit(0, Some(0))?
+            .execute_stream()
+            .await
     }
 
     /// Makes the tables of the storage visible under the default schema.
@@ -170,7 +180,11 @@ impl Session {
     }
 
     fn stored_tables(&self) -> Result<Arc<StoredTables>> {
-        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let tables = self
+            .tables
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         tables.ok_or_else(|| internal_datafusion_err!("the storage is not open"))
     }
 }
@@ -192,7 +206,10 @@ fn config(storage: String) -> SessionConfig {
         // On by default, this copies the call below a struct field access, whatever
         // its volatility. Expensive calls are out of its reach as columns; cheap
         // volatile functions such as random() are not.
-        .set_bool("datafusion.optimizer.enable_leaf_expression_pushdown", false)
+        .set_bool(
+            "datafusion.optimizer.enable_leaf_expression_pushdown",
+            false,
+        )
 }
 
 fn default_storage() -> Result<PathBuf> {

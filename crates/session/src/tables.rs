@@ -68,11 +68,19 @@ impl StoredTables {
                  --storage or SET atoll.storage"
             )
         })?;
-        let names = listed.common_prefixes.iter().filter_map(|path| path.filename());
+        let names = listed
+            .common_prefixes
+            .iter()
+            .filter_map(|path| path.filename());
         let names = names.map(str::to_string).collect();
         let state = context.state_weak_ref();
         let session = Box::new(move || state.upgrade().map(|state| state.read().clone()));
-        Ok(Self { root, names: RwLock::new(names), memory, session })
+        Ok(Self {
+            root,
+            names: RwLock::new(names),
+            memory,
+            session,
+        })
     }
 
     /// What is kept in memory, for the schema of another storage.
@@ -88,10 +96,14 @@ impl StoredTables {
     ) -> Result<()> {
         let name = stored_name(&create.name)?;
         if create.temporary {
-            return plan_err!("temporary tables are not supported; use CREATE VIEW {name}");
+            return plan_err!(
+                "temporary tables are not supported; use CREATE VIEW {name}"
+            );
         }
         if !create.constraints.is_empty() || !create.column_defaults.is_empty() {
-            return plan_err!("constraints and defaults are not supported in table {name}");
+            return plan_err!(
+                "constraints and defaults are not supported in table {name}"
+            );
         }
         if create.if_not_exists && create.or_replace {
             return plan_err!("IF NOT EXISTS and OR REPLACE exclude each other");
@@ -127,8 +139,10 @@ impl StoredTables {
         version: String,
         before: Option<Pointer>,
     ) -> Result<()> {
-        let pointer =
-            Pointer { version, previous: before.as_ref().map(|p| p.version.clone()) };
+        let pointer = Pointer {
+            version,
+            previous: before.as_ref().map(|p| p.version.clone()),
+        };
         let text = serde_json::to_vec(&pointer)
             .map_err(|error| exec_datafusion_err!("cannot write table.json: {error}"))?;
         let file = self.root.join(&format!("{name}/table.json"))?;
@@ -192,7 +206,9 @@ impl StoredTables {
             if let Ok(file) = store.head(&location.path).await {
                 store.delete(&file.location).await?;
             }
-            let files = store.list(Some(&location.path)).map_ok(|file| file.location);
+            let files = store
+                .list(Some(&location.path))
+                .map_ok(|file| file.location);
             let files: Vec<_> = files.try_collect().await?;
             for file in files {
                 store.delete(&file).await?;
@@ -245,14 +261,20 @@ fn unique_columns(table: &str, schema: &DFSchema) -> Result<()> {
 
 impl Debug for StoredTables {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StoredTables").field("root", &self.root).finish_non_exhaustive()
+        f.debug_struct("StoredTables")
+            .field("root", &self.root)
+            .finish_non_exhaustive()
     }
 }
 
 #[async_trait]
 impl SchemaProvider for StoredTables {
     fn table_names(&self) -> Vec<String> {
-        let mut names = self.names.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut names = self
+            .names
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         names.extend(self.memory.table_names());
         names.into_iter().collect()
     }
@@ -262,8 +284,12 @@ impl SchemaProvider for StoredTables {
             return Ok(Some(table));
         }
         // Asked of the storage and not of `names`: another process may have made it.
-        let Some(pointer) = self.pointer(name).await? else { return Ok(None) };
-        let Some(session) = (self.session)() else { return Ok(None) };
+        let Some(pointer) = self.pointer(name).await? else {
+            return Ok(None);
+        };
+        let Some(session) = (self.session)() else {
+            return Ok(None);
+        };
         let folder = self.root.join(&format!("{name}/{}", pointer.version))?;
         let url = ListingTableUrl::parse(format!("{}/", folder.url))?;
         let options = ListingOptions::new(Arc::new(ParquetFormat::default()))
@@ -294,7 +320,10 @@ impl SchemaProvider for StoredTables {
 
 impl StoredTables {
     fn is_stored(&self, name: &str) -> bool {
-        self.names.read().unwrap_or_else(PoisonError::into_inner).contains(name)
+        self.names
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(name)
     }
 
     fn refuse_stored(&self, name: &str) -> Result<()> {

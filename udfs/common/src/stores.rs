@@ -37,6 +37,13 @@ impl Location {
     /// or a local path, absolute, relative or below `~`.
     pub fn parse(location: &str) -> Result<Self> {
         let url = parse_url(location)?;
+        if url.query().is_some() && url.scheme().starts_with("http") {
+            // The store would drop the query and fetch something else.
+            return exec_err!(
+                "URLs with a query (?...) cannot be fetched: {location}; download the \
+                 file first"
+            );
+        }
         let (store, path) = STORES.open(&url)?;
         Ok(Self { store, path, url })
     }
@@ -226,6 +233,14 @@ mod tests {
         let error = Location::parse("ftp://host/file").unwrap_err().to_string();
         assert!(error.contains("ftp://host"), "{error}");
         assert!(error.contains("s3://"), "{error}");
+    }
+
+    #[test]
+    fn a_query_is_refused_and_not_dropped() {
+        let error = Location::parse("https://host/a.jpg?id=7")
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("https://host/a.jpg?id=7"), "{error}");
     }
 
     #[tokio::test]

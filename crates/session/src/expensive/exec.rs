@@ -15,9 +15,7 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{
     DataFusionError, Result, Statistics, exec_datafusion_err, internal_err,
 };
-use datafusion::execution::{
-    RecordBatchStream, SendableRecordBatchStream, TaskContext,
-};
+use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::ScalarFunctionArgs;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::CardinalityEffect;
@@ -92,7 +90,12 @@ impl ExpensiveExec {
             input.pipeline_behavior(),
             input.boundedness(),
         ));
-        Ok(Self { calls, source, input, properties })
+        Ok(Self {
+            calls,
+            source,
+            input,
+            properties,
+        })
     }
 }
 
@@ -155,7 +158,11 @@ impl ExecutionPlan for ExpensiveExec {
         let (1, Some(input)) = (children.len(), children.pop()) else {
             return internal_err!("ExpensiveExec takes one child");
         };
-        Ok(Arc::new(Self::try_new(self.calls.clone(), self.source, input)?))
+        Ok(Arc::new(Self::try_new(
+            self.calls.clone(),
+            self.source,
+            input,
+        )?))
     }
 
     fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
@@ -169,7 +176,9 @@ impl ExecutionPlan for ExpensiveExec {
         _args: &StatisticsArgs,
     ) -> Result<Arc<Statistics>> {
         let mut statistics = Statistics::new_unknown(&self.schema());
-        statistics.num_rows = inputs.first().map_or(Precision::Absent, |input| input.num_rows);
+        statistics.num_rows = inputs
+            .first()
+            .map_or(Precision::Absent, |input| input.num_rows);
         Ok(Arc::new(statistics))
     }
 
@@ -243,16 +252,24 @@ impl Work {
 
     /// Names the file or URL of the row that failed, where a column does.
     fn describe(&self, error: DataFusionError, batch: &RecordBatch) -> DataFusionError {
-        let DataFusionError::External(external) = &error else { return error };
-        let Some(failed) = external.downcast_ref::<RowError>() else { return error };
+        let DataFusionError::External(external) = &error else {
+            return error;
+        };
+        let Some(failed) = external.downcast_ref::<RowError>() else {
+            return error;
+        };
         let message = failed.error.strip_backtrace();
         let message = ["Execution error: ", "External error: "]
             .iter()
-            .fold(message.as_str(), |text, prefix| text.trim_start_matches(prefix));
+            .fold(message.as_str(), |text, prefix| {
+                text.trim_start_matches(prefix)
+            });
         let source = self
             .source
             .filter(|column| batch.column(*column).is_valid(failed.row))
-            .and_then(|column| array_value_to_string(batch.column(column), failed.row).ok());
+            .and_then(|column| {
+                array_value_to_string(batch.column(column), failed.row).ok()
+            });
         match source {
             Some(source) => exec_datafusion_err!("{source}: {message}"),
             None => exec_datafusion_err!("{message}"),

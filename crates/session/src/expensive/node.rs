@@ -51,7 +51,12 @@ impl ExpensiveNode {
         }
         let metadata = input.schema().metadata().clone();
         let schema = Arc::new(DFSchema::new_with_metadata(fields, metadata)?);
-        Ok(Self { calls, source, input, schema })
+        Ok(Self {
+            calls,
+            source,
+            input,
+            schema,
+        })
     }
 }
 
@@ -120,7 +125,13 @@ impl UserDefinedLogicalNodeCore for ExpensiveNode {
     fn necessary_children_exprs(&self, output: &[usize]) -> Option<Vec<Vec<usize>>> {
         // Columns that only the calls read are added from `expressions` by the caller.
         let width = self.input.schema().fields().len();
-        Some(vec![output.iter().copied().filter(|column| *column < width).collect()])
+        Some(vec![
+            output
+                .iter()
+                .copied()
+                .filter(|column| *column < width)
+                .collect(),
+        ])
     }
 
     /// A row in is a row out: rows that a LIMIT drops need no training.

@@ -58,7 +58,8 @@ impl ExtensionPlanner for ExpensivePlanner {
             return internal_err!("ExpensiveCalls takes one input");
         };
         let state = session.as_any().downcast_ref::<SessionState>();
-        let state = state.ok_or_else(|| internal_datafusion_err!("not a session state"))?;
+        let state =
+            state.ok_or_else(|| internal_datafusion_err!("not a session state"))?;
         let schema = node.input.schema();
         let mut calls = Vec::with_capacity(node.calls.len());
         for (call, name) in &node.calls {
@@ -67,7 +68,11 @@ impl ExtensionPlanner for ExpensivePlanner {
                 .iter()
                 .map(|arg| planner.create_physical_expr(arg, schema, session, context))
                 .collect::<Result<_>>()?;
-            calls.push(PhysicalCall { args, name: name.clone(), ..prepared });
+            calls.push(PhysicalCall {
+                args,
+                name: name.clone(),
+                ..prepared
+            });
         }
         let source = match &node.source {
             Some(Expr::Column(column)) => schema.maybe_index_of_column(column),

@@ -1,7 +1,7 @@
 //! Finds expensive calls and gives them an operator of their own.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use atoll_udf_common::as_expensive;
 use datafusion::common::config::ConfigOptions;
@@ -11,10 +11,10 @@ use datafusion::common::tree_node::{
 use datafusion::common::{Column, Result, plan_err};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{
     Expr, Extension, LogicalPlan, LogicalPlanBuilder, Projection,
 };
-use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 
@@ -29,7 +29,8 @@ pub(crate) struct ExtractExpensiveCalls;
 
 impl AnalyzerRule for ExtractExpensiveCalls {
     fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
-        plan.transform_up_with_subqueries(extract).map(|plan| plan.data)
+        plan.transform_up_with_subqueries(extract)
+            .map(|plan| plan.data)
     }
 
     fn name(&self) -> &'static str {
@@ -53,7 +54,11 @@ fn extract(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         return plan_err!(
             "{function}() cannot be used in {}; call it in the SELECT list of a \
              subquery and use its result",
-            plan.display().to_string().split([':', ' ']).next().unwrap_or("this clause")
+            plan.display()
+                .to_string()
+                .split([':', ' '])
+                .next()
+                .unwrap_or("this clause")
         );
     }
     let names = NamePreserver::new(&plan);
@@ -72,7 +77,10 @@ fn extract(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         }
         input = round.below(input)?;
     }
-    let exprs = exprs.into_iter().zip(saved).map(|(expr, name)| name.restore(expr));
+    let exprs = exprs
+        .into_iter()
+        .zip(saved)
+        .map(|(expr, name)| name.restore(expr));
     let columns = plan.schema().columns();
     let rewritten = plan.with_new_exprs(exprs.collect(), vec![input])?;
     // A filter or sort passes its input on, which has grown by the calls' columns.
@@ -118,10 +126,14 @@ fn is_conditional(expr: &Expr) -> bool {
 fn contains_expensive_branch(expr: &Expr) -> Result<bool> {
     let branches: Vec<&Expr> = match expr {
         Expr::Case(case) => {
-            let later = case.when_then_expr.iter().enumerate().flat_map(|(i, pair)| {
-                let when = (i > 0).then_some(pair.0.as_ref());
-                when.into_iter().chain([pair.1.as_ref()])
-            });
+            let later = case
+                .when_then_expr
+                .iter()
+                .enumerate()
+                .flat_map(|(i, pair)| {
+                    let when = (i > 0).then_some(pair.0.as_ref());
+                    when.into_iter().chain([pair.1.as_ref()])
+                });
             later.chain(case.else_expr.as_deref()).collect()
         }
         Expr::ScalarFunction(call) => {
@@ -157,7 +169,9 @@ impl TreeNodeRewriter for Round {
     type Node = Expr;
 
     fn f_down(&mut self, expr: Expr) -> Result<Transformed<Expr>> {
-        let Expr::ScalarFunction(call) = &expr else { return Ok(Transformed::no(expr)) };
+        let Expr::ScalarFunction(call) = &expr else {
+            return Ok(Transformed::no(expr));
+        };
         if as_expensive(&call.func).is_none() {
             return Ok(Transformed::no(expr));
         }
@@ -196,7 +210,9 @@ impl Round {
             LogicalPlanBuilder::from(input).project(exprs)?.build()?
         };
         let node = ExpensiveNode::try_new(calls, input)?;
-        Ok(LogicalPlan::Extension(Extension { node: Arc::new(node) }))
+        Ok(LogicalPlan::Extension(Extension {
+            node: Arc::new(node),
+        }))
     }
 
     /// Computes arguments below the operator, where every kind of expression works.
@@ -231,5 +247,8 @@ fn folded(arg: Expr) -> Result<Expr> {
 }
 
 fn is_subquery(expr: &Expr) -> bool {
-    matches!(expr, Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_))
+    matches!(
+        expr,
+        Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_)
+    )
 }

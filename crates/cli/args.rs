@@ -1,0 +1,237 @@
+//! The command line.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use atoll_session::SessionOptions;
+use clap::error::ErrorKind;
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::output::Format;
+
+/// Deep learning in SQL
+///
+/// Without -c, -f or a command, atoll reads SQL from the terminal or from standard
+/// input.
+#[derive(Debug, Parser)]
+#[command(name = "atoll", version = atoll_session::VERSION)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) batch: BatchArgs,
+
+    #[command(flatten)]
+    pub(crate) session: SessionArgs,
+
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+/// SQL to run instead of reading it.
+#[derive(Debug, Args)]
+pub(crate) struct BatchArgs {
+    /// Run these statements, then exit; may repeat, also with -f, in the order given
+    #[arg(short = 'c', long = "command", value_name = "SQL")]
+    pub(crate) commands: Vec<String>,
+
+    /// Run a script, then exit; - is standard input
+    #[arg(short, long = "file", value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// What every command that runs SQL takes.
+#[derive(Debug, Args)]
+pub(crate) struct SessionArgs {
+    /// Fill ${NAME} in scripts; may repeat
+    ///
+    /// ${NAME} is replaced everywhere but in comments. Inside a string literal quotes
+    /// in the value are doubled. $${ stands for ${. A script's header lines
+    /// "-- Default: name=value" say what holds without this option.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_pair, global = true)]
+    pub(crate) set: Vec<(String, String)>,
+
+    /// Write rows in this format
+    #[arg(long, value_enum, default_value = "table", global = true)]
+    pub(crate) format: Format,
+
+    /// Show no progress and no greeting
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+
+    /// Let operators hold this much memory, such as 512m or 2g
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, global = true)]
+    pub(crate) memory_limit: Option<usize>,
+
+    /// Run this many trials, images and partitions at once [default: one a core]
+    #[arg(long, value_name = "N", global = true)]
+    pub(crate) threads: Option<NonZeroUsize>,
+
+    /// Keep trials, models and tables in this folder or URL
+    #[arg(long, value_name = "URL", global = true)]
+    pub(crate) storage: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a SQL script, then exit
+    Run(RunArgs),
+    /// Check that this machine has what atoll needs
+    Doctor,
+    /// Print the function reference
+    #[command(hide = true)]
+    Functions(FunctionsArgs),
+}
+
+/// Arguments of `atoll run`.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The script; - is standard input
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// Arguments of `atoll functions`.
+#[derive(Debug, Args)]
+pub(crate) struct FunctionsArgs {
+    /// Write the reference page
+    #[arg(long)]
+    pub(crate) markdown: bool,
+}
+
+/// Where statements come from.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Source {
+    /// The nth `-c`, from 1.
+    Command(usize, String),
+    /// A script.
+    File(PathBuf),
+}
+
+impl Cli {
+    /// Parses the command line; a wrong one ends the process with exit code 2.
+    pub(crate) fn from_command_line() -> (Self, Vec<Source>) {
+        let matches = Self::command().get_matches();
+        let cli = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        if cli.command.is_some()
+            && !(cli.batch.commands.is_empty() && cli.batch.files.is_empty())
+        {
+            let text = "-c and -f do not go with a command; leave one of them out";
+            Self::command()
+                .error(ErrorKind::ArgumentConflict, text)
+                .exit();
+        }
+        let sources = cli.sources(&matches);
+        (cli, sources)
+    }
+
+    /// `-c` and `-f` in the order they were given, or the scripts of `run`.
+    fn sources(&self, matches: &ArgMatches) -> Vec<Source> {
+        if let Some(Command::Run(run)) = &self.command {
+            return run.files.iter().cloned().map(Source::File).collect();
+        }
+        let indices = |id| matches.indices_of(id).into_iter().flatten();
+        let commands = (1..).zip(&self.batch.commands);
+        let commands = commands.map(|(n, sql)| Source::Command(n, sql.clone()));
+        let files = self.batch.files.iter().cloned().map(Source::File);
+        let mut sources: Vec<(usize, Source)> = indices("commands")
+            .zip(commands)
+            .chain(indices("files").zip(files))
+            .collect();
+        sources.sort_by_key(|(index, _)| *index);
+        sources.into_iter().map(|(_, source)| source).collect()
+    }
+}
+
+impl SessionArgs {
+    pub(crate) fn options(&self) -> SessionOptions {
+        SessionOptions {
+            storage: self.storage.clone(),
+            memory_limit: self.memory_limit,
+            threads: self.threads,
+        }
+    }
+}
+
+fn parse_pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.trim().is_empty() => {
+            Ok((name.trim().to_string(), value.to_string()))
+        }
+        _ => Err("write NAME=VALUE".to_string()),
+    }
+}
+
+/// Bytes with an optional unit; units are powers of 1024, as for memory.
+fn parse_size(text: &str) -> Result<usize, String> {
+    let lower = text.trim().to_ascii_lowercase();
+    let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit: f64 = match lower[digits.len()..]
+        .trim_end_matches('b')
+        .trim_end_matches('i')
+    {
+        "" => 1.0,
+        "k" => 1024.0,
+        "m" => 1024.0 * 1024.0,
+        "g" => 1024.0 * 1024.0 * 1024.0,
+        "t" => 1024.0 * 1024.0 * 1024.0 * 1024.0,
+        _ => return Err("write a number with k, m, g or t, such as 512m".to_string()),
+    };
+    match digits.trim().parse::<f64>() {
+        Ok(number) if number * unit >= 1.0 => Ok((number * unit) as usize),
+        _ => Err("write a size above 0, such as 512m or 2g".to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn parse(line: &str) -> (Cli, Vec<Source>) {
+        let words = line.split(' ').filter(|word| !word.is_empty());
+        let matches = Cli::command().try_get_matches_from(words).unwrap();
+        let cli = Cli::from_arg_matches(&matches).unwrap();
+        let sources = cli.sources(&matches);
+        (cli, sources)
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sources_keep_their_order() {
+        let (_, sources) = parse("atoll -c A -f b.sql -c C");
+        assert_eq!(
+            sources,
+            [
+                Source::Command(1, "A".to_string()),
+                Source::File("b.sql".into()),
+                Source::Command(2, "C".to_string()),
+            ]
+        );
+    }
+
+    #[test]
+    fn options_may_follow_the_command() {
+        let (cli, sources) = parse("atoll run a.sql --set n=1 --set p=a=b --format csv");
+        assert_eq!(cli.session.set[1], ("p".to_string(), "a=b".to_string()));
+        assert_eq!(cli.session.format, Format::Csv);
+        assert_eq!(sources, [Source::File("a.sql".into())]);
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        for (text, bytes) in [
+            ("1g", 1 << 30),
+            ("512m", 512 << 20),
+            ("1.5KiB", 1536),
+            ("7", 7),
+        ] {
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "g", "1x", "-1g", "0"] {
+            assert!(parse_size(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! `atoll doctor`: whether this machine has what atoll needs, and what to do if not.
+
+use std::io::{self, IsTerminal, Write};
+use std::num::NonZeroUsize;
+
+use atoll_session::Session;
+use datafusion::arrow::ARROW_VERSION;
+use datafusion::common::{DataFusionError, Result as DataFusionResult};
+use datafusion::datasource::listing::ListingTableUrl;
+use datafusion::object_store::{ObjectStoreExt, PutPayload};
+
+use crate::args::SessionArgs;
+use crate::errors::Failure;
+use crate::run::Ending;
+use crate::terminal;
+
+/// Below this, image models and joins compete for the last pages.
+const LITTLE_MEMORY: u64 = 2 << 30;
+
+/// What one check found.
+enum State {
+    Good,
+    /// It works, but could be better; what to do.
+    Note(String),
+    /// It does not work; what to do.
+    Wrong(String),
+}
+
+struct Check {
+    name: &'static str,
+    found: String,
+    state: State,
+}
+
+impl Check {
+    fn good(name: &'static str, found: impl Into<String>) -> Self {
+        Self {
+            name,
+            found: found.into(),
+            state: State::Good,
+        }
+    }
+}
+
+/// Runs every check and prints what they found.
+pub(crate) async fn run(args: &SessionArgs) -> Result<Ending, Failure> {
+    let checks = [
+        Check::good("atoll", atoll_session::VERSION),
+        Check::good("DataFusion", datafusion::DATAFUSION_VERSION),
+        Check::good("Arrow", ARROW_VERSION),
+        onnx_runtime(),
+        cpu(args.threads),
+        memory(),
+        storage(args).await,
+        screen(),
+    ];
+    let mut out = io::stdout().lock();
+    out.write_all(render(&checks).as_bytes())?;
+    let wrong = checks
+        .iter()
+        .any(|check| matches!(check.state, State::Wrong(_)));
+    Ok(if wrong {
+        Ending::Wrong
+    } else {
+        Ending::Finished
+    })
+}
+
+fn render(checks: &[Check]) -> String {
+    let width = checks
+        .iter()
+        .map(|check| check.name.len())
+        .max()
+        .unwrap_or(0);
+    let mut text = String::new();
+    for Check { name, found, state } in checks {
+        let (word, remedy) = match state {
+            State::Good => ("ok   ", None),
+            State::Note(remedy) => ("note ", Some(remedy)),
+            State::Wrong(remedy) => ("WRONG", Some(remedy)),
+        };
+        text.push_str(&format!("{word}  {name:width$}  {found}\n"));
+        for line in remedy.into_iter().flat_map(|remedy| remedy.lines()) {
+            text.push_str(&format!("{:7}{:width$}  {line}\n", "", ""));
+        }
+    }
+    text
+}
+
+fn onnx_runtime() -> Check {
+    let name = "ONNX Runtime";
+    match atoll_onnx::runtime() {
+        Ok(info) => {
+            Check::good(name, format!("{} at {}", info.version, info.path.display()))
+        }
+        Err(error) => {
+            let text = error.to_string();
+            let (found, remedy) = text.split_once('\n').unwrap_or((
+                &text,
+                "install onnxruntime 1.32.0 and set ORT_DYLIB_PATH to its library",
+            ));
+            let remedy = remedy.trim().trim_start_matches("hint: ").to_string();
+            Check {
+                name,
+                found: found.to_string(),
+                state: State::Wrong(remedy),
+            }
+        }
+    }
+}
+
+fn cpu(threads: Option<NonZeroUsize>) -> Check {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let threads = threads.map_or(cores, NonZeroUsize::get);
+    let features = cpu_features();
+    let list = if features.is_empty() {
+        "none".to_string()
+    } else {
+        features.join(" ")
+    };
+    let found = format!("{cores} cores, {threads} threads, vector features: {list}");
+    let state = if threads > cores {
+        State::Note(format!(
+            "more threads than cores slow each other down: --threads {cores}"
+        ))
+    } else if cfg!(target_arch = "x86_64") && !features.contains(&"fma") {
+        State::Note("training is several times slower without AVX2 and FMA".to_string())
+    } else {
+        State::Good
+    };
+    Check {
+        name: "CPU",
+        found,
+        state,
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn cpu_features() -> Vec<&'static str> {
+    let all = [
+        ("sse4.2", std::is_x86_feature_detected!("sse4.2")),
+        ("avx2", std::is_x86_feature_detected!("avx2")),
+        ("fma", std::is_x86_feature_detected!("fma")),
+        ("avx512f", std::is_x86_feature_detected!("avx512f")),
+        ("avx512bw", std::is_x86_feature_detected!("avx512bw")),
+    ];
+    all.into_iter()
+        .filter(|(_, there)| *there)
+        .map(|(name, _)| name)
+        .collect()
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn cpu_features() -> Vec<&'static str> {
+    // NEON belongs to every 64-bit ARM processor; elsewhere nothing is assumed.
+    if cfg!(target_arch = "aarch64") {
+        vec!["neon"]
+    } else {
+        vec![]
+    }
+}
+
+fn memory() -> Check {
+    let name = "memory";
+    let Some((total, free)) =
+        std::fs::read_to_string("/proc/meminfo")
+            .ok()
+            .and_then(|text| {
+                Some((
+                    meminfo(&text, "MemTotal:")?,
+                    meminfo(&text, "MemAvailable:")?,
+                ))
+            })
+    else {
+        return Check::good(name, "this system does not say");
+    };
+    let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+    let found = format!("{:.1} GiB, {:.1} GiB available", gib(total), gib(free));
+    let state = if free < LITTLE_MEMORY {
+        State::Note(
+            "end other programs, or limit operators: --memory-limit 512m".to_string(),
+        )
+    } else {
+        State::Good
+    };
+    Check { name, found, state }
+}
+
+/// A value of `/proc/meminfo`, in bytes.
+fn meminfo(text: &str, key: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+    line.trim()
+        .trim_end_matches("kB")
+        .trim()
+        .parse::<u64>()
+        .ok()
+        .map(|kib| kib << 10)
+}
+
+async fn storage(args: &SessionArgs) -> Check {
+    let name = "storage";
+    let session = match Session::new(args.options()).await {
+        Ok(session) => session,
+        Err(error) => {
+            let failure = Failure::from(error);
+            let remedy = failure.hint.unwrap_or_else(|| {
+                "name a folder you can write to with --storage FOLDER".to_string()
+            });
+            let state = State::Wrong(remedy);
+            return Check {
+                name,
+                found: failure.message,
+                state,
+            };
+        }
+    };
+    let storage = session.storage();
+    match write_to(&session, &storage).await {
+        Ok(()) => Check::good(name, format!("{storage} is writable")),
+        Err(error) => Check {
+            name,
+            found: format!("{storage}: {}", Failure::from(error).message),
+            state: State::Wrong(
+                "make it writable, or name another with --storage FOLDER".to_string(),
+            ),
+        },
+    }
+}
+
+/// Writes a small file and takes it away again.
+async fn write_to(session: &Session, storage: &str) -> DataFusionResult<()> {
+    let folder = ListingTableUrl::parse(format!("{}/", storage.trim_end_matches('/')))?;
+    let store = session.context().runtime_env().object_store(&folder)?;
+    let path = folder
+        .prefix()
+        .clone()
+        .join(format!("doctor-{}", std::process::id()));
+    let external = |error| DataFusionError::ObjectStore(Box::new(error));
+    store
+        .put(&path, PutPayload::from_static(b"atoll doctor"))
+        .await
+        .map_err(external)?;
+    store.delete(&path).await.map_err(external)
+}
+
+fn screen() -> Check {
+    let found = match terminal::stdout_width() {
+        Some(width) => format!("{width} columns"),
+        None => "output is not a terminal".to_string(),
+    };
+    let colors = if terminal::color_allowed() {
+        "colours"
+    } else {
+        "no colours"
+    };
+    let progress = if io::stderr().is_terminal() {
+        "progress"
+    } else {
+        "no progress"
+    };
+    Check::good("terminal", format!("{found}, {colors}, {progress}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_remedy_stands_below_its_finding() {
+        let checks = [
+            Check::good("atoll", "1"),
+            Check {
+                name: "storage",
+                found: "no".to_string(),
+                state: State::Wrong("do this\nand that".to_string()),
+            },
+        ];
+        assert_eq!(
+            render(&checks),
+            "ok     atoll    1\nWRONG  storage  no\n                do this\n                and that\n"
+        );
+    }
+
+    #[test]
+    fn meminfo_is_in_kibibytes() {
+        let text = "MemTotal:       2 kB\nMemAvailable:   1 kB\n";
+        assert_eq!(meminfo(text, "MemAvailable:"), Some(1024));
+        assert_eq!(meminfo(text, "Nothing:"), None);
+    }
+}

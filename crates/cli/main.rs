@@ -1,0 +1,89 @@
+//! The binary `atoll`.
+//!
+//! The only crate that prints: rows to standard output, everything else to standard
+//! error. Exit codes are 0 for success, 1 for a failed statement or check, 2 for a
+//! wrong command line and 130 after Ctrl-C.
+
+mod args;
+mod doctor;
+mod errors;
+mod functions;
+mod output;
+mod progress;
+mod repl;
+mod run;
+mod script;
+mod terminal;
+
+use std::io;
+use std::process::ExitCode;
+
+use tokio::runtime::{Builder, Handle, Runtime};
+
+use crate::args::{Cli, Command, Source};
+use crate::errors::Failure;
+use crate::run::{Ending, Runner};
+
+/// Plans nest deeply and an unoptimised build has large frames.
+const STACK_SIZE: usize = 8 << 20;
+
+fn main() -> ExitCode {
+    errors::install_panic_hook();
+    let (cli, sources) = Cli::from_command_line();
+    let (front, work) = match runtimes() {
+        Ok(runtimes) => runtimes,
+        Err(error) => {
+            return exit_code(Err(Failure::new(format!(
+                "cannot start threads: {error}"
+            ))));
+        }
+    };
+    let outcome = front.block_on(dispatch(&cli, &sources, work.handle()));
+    // Cancelled work may need a moment to notice; the process ends without it.
+    work.shutdown_background();
+    front.shutdown_background();
+    exit_code(outcome)
+}
+
+/// One runtime for the user and one for the work.
+///
+/// A query may keep every thread of the second busy for seconds without a pause. Were
+/// they the same, no thread would be left to hear Ctrl-C or to draw progress.
+fn runtimes() -> io::Result<(Runtime, Runtime)> {
+    let front = Builder::new_current_thread().enable_all().build()?;
+    let work = Builder::new_multi_thread()
+        .enable_all()
+        .thread_stack_size(STACK_SIZE)
+        .build()?;
+    Ok((front, work))
+}
+
+async fn dispatch(
+    cli: &Cli,
+    sources: &[Source],
+    work: &Handle,
+) -> Result<Ending, Failure> {
+    match &cli.command {
+        Some(Command::Doctor) => doctor::run(&cli.session).await,
+        Some(Command::Functions(args)) => functions::run(args),
+        Some(Command::Run(_)) | None if !sources.is_empty() => {
+            let mut runner = Runner::new(&cli.session, work).await?;
+            runner.run_all(sources, &cli.session.set).await
+        }
+        Some(Command::Run(_)) | None => repl::run(&cli.session, work).await,
+    }
+}
+
+fn exit_code(outcome: Result<Ending, Failure>) -> ExitCode {
+    match outcome {
+        Ok(Ending::Finished) => ExitCode::SUCCESS,
+        Ok(Ending::Wrong) => ExitCode::FAILURE,
+        Ok(Ending::Cancelled) => ExitCode::from(130),
+        // Whoever read our output has read enough.
+        Err(failure) if failure.broken_pipe => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.print();
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! JSON, streamed: an array of objects or one object per line. NULL is `null`,
+//! binary is hexadecimal, NaN and infinities are `null` as JSON has no word for them.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{RecordBatch, StructArray};
+use datafusion::arrow::datatypes::{Field, FieldRef, SchemaRef};
+use datafusion::arrow::json::writer::{EncoderOptions, make_encoder};
+
+use super::RowWriter;
+use crate::errors::Failure;
+
+/// What is around the objects.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Shape {
+    Array,
+    Lines,
+}
+
+/// Writes JSON.
+pub(super) struct Json {
+    shape: Shape,
+    row: FieldRef,
+    rows: usize,
+}
+
+impl Json {
+    pub(super) fn new(shape: Shape, schema: &SchemaRef) -> Self {
+        let row = Field::new_struct("row", schema.fields().clone(), false);
+        Self {
+            shape,
+            row: Arc::new(row),
+            rows: 0,
+        }
+    }
+}
+
+impl RowWriter for Json {
+    fn write(&mut self, batch: &RecordBatch, out: &mut dyn Write) -> Result<(), Failure> {
+        let rows = StructArray::from(batch.clone());
+        let options = EncoderOptions::default().with_explicit_nulls(true);
+        let mut encoder = make_encoder(&self.row, &rows, &options)?;
+        let mut text = Vec::new();
+        for row in 0..batch.num_rows() {
+            text.clear();
+            if self.shape == Shape::Array {
+                text.extend_from_slice(if self.rows == 0 { b"[" } else { b",\n" });
+            }
+            encoder.encode(row, &mut text);
+            if self.shape == Shape::Lines {
+                text.push(b'\n');
+            }
+            out.write_all(&text)?;
+            self.rows += 1;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, out: &mut dyn Write) -> Result<(), Failure> {
+        match (self.shape, self.rows) {
+            (Shape::Lines, _) => {}
+            (Shape::Array, 0) => out.write_all(b"[]\n")?,
+            (Shape::Array, _) => out.write_all(b"]\n")?,
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,303 @@
+//! Result rows as text, one file per kind of format.
+//!
+//! Rows are written as they arrive wherever the format allows it, so a result may be
+//! larger than memory. A statement without columns, such as DDL, writes nothing.
+
+mod cell;
+mod delimited;
+mod json;
+mod table;
+
+use std::io::Write;
+
+use clap::ValueEnum;
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
+
+use crate::errors::Failure;
+
+/// How rows are written.
+#[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
+pub(crate) enum Format {
+    /// Boxes for people
+    Table,
+    /// Comma-separated, nested values as JSON
+    Csv,
+    /// Tab-separated, with \t, \n and \\ for what would break a line
+    Tsv,
+    /// One JSON array per statement
+    Json,
+    /// One JSON object per line
+    Ndjson,
+    /// A Markdown table
+    Markdown,
+}
+
+/// How much room a table has.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Room {
+    /// Every row and every character: a file, a pipe or a script.
+    All,
+    /// The first and the last rows, cells cut to fit so many columns, and a footer.
+    Screen(usize),
+}
+
+/// Writes the rows of one statement.
+pub(crate) trait RowWriter {
+    fn write(&mut self, batch: &RecordBatch, out: &mut dyn Write) -> Result<(), Failure>;
+
+    /// Writes what the format needs after the last row, and before the first if there
+    /// was none.
+    fn finish(&mut self, out: &mut dyn Write) -> Result<(), Failure>;
+}
+
+/// A writer for rows of `schema`.
+pub(crate) fn row_writer(
+    format: Format,
+    room: Room,
+    schema: &SchemaRef,
+) -> Box<dyn RowWriter + Send> {
+    if schema.fields().is_empty() {
+        return Box::new(Nothing);
+    }
+    match format {
+        Format::Table => Box::new(table::Table::new(schema, room)),
+        Format::Csv => Box::new(delimited::Delimited::new(delimited::Style::Csv, schema)),
+        Format::Tsv => Box::new(delimited::Delimited::new(delimited::Style::Tsv, schema)),
+        Format::Markdown => Box::new(delimited::Delimited::new(
+            delimited::Style::Markdown,
+            schema,
+        )),
+        Format::Json => Box::new(json::Json::new(json::Shape::Array, schema)),
+        Format::Ndjson => Box::new(json::Json::new(json::Shape::Lines, schema)),
+    }
+}
+
+/// For statements that return no rows.
+struct Nothing;
+
+impl RowWriter for Nothing {
+    fn write(&mut self, _: &RecordBatch, _: &mut dyn Write) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn finish(&mut self, _: &mut dyn Write) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use datafusion::arrow::array::{
+        ArrayRef, BinaryArray, Float64Array, Int64Array, ListArray, StringArray,
+        StructArray,
+    };
+    use datafusion::arrow::datatypes::{DataType, Field, Int32Type};
+
+    use super::*;
+
+    /// One column of each awkward kind; the second row is NULL throughout.
+    fn batch() -> RecordBatch {
+        let binary: Vec<Option<&[u8]>> = vec![Some(&[0xab; 8400]), None];
+        let point = StructArray::new(
+            vec![Field::new("x", DataType::Int64, true)].into(),
+            vec![Arc::new(Int64Array::from(vec![Some(3), None])) as ArrayRef],
+            Some(vec![true, false].into()),
+        );
+        let list = ListArray::from_iter_primitive::<Int32Type, _, _>([
+            Some(vec![Some(1), None]),
+            None,
+        ]);
+        let columns: Vec<(&str, ArrayRef)> = vec![
+            ("n", Arc::new(Int64Array::from(vec![Some(7), None]))),
+            (
+                "text",
+                Arc::new(StringArray::from(vec![Some("a,\"b\"\tc|\nd"), None])),
+            ),
+            ("f", Arc::new(Float64Array::from(vec![Some(0.5), None]))),
+            ("bytes", Arc::new(BinaryArray::from(binary))),
+            ("point", Arc::new(point)),
+            ("list", Arc::new(list)),
+        ];
+        RecordBatch::try_from_iter_with_nullable(
+            columns.into_iter().map(|(name, array)| (name, array, true)),
+        )
+        .unwrap()
+    }
+
+    fn render(format: Format, room: Room, batches: &[RecordBatch]) -> String {
+        let mut out = Vec::new();
+        let mut writer = row_writer(format, room, batches[0].schema_ref());
+        for batch in batches {
+            writer.write(batch, &mut out).unwrap();
+        }
+        writer.finish(&mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    fn without_bytes() -> RecordBatch {
+        batch().project(&[0, 1, 2, 4, 5]).unwrap()
+    }
+
+    #[test]
+    fn csv_quotes_and_keeps_nested_values_as_json() {
+        assert_eq!(
+            render(Format::Csv, Room::All, &[without_bytes()]),
+            "n,text,f,point,list\n\
+             7,\"a,\"\"b\"\"\tc|\nd\",0.5,\"{\"\"x\"\":3}\",\"[1,null]\"\n,,,,\n"
+        );
+    }
+
+    #[test]
+    fn csv_tells_an_empty_text_from_null_and_writes_binary_as_hexadecimal() {
+        let text: ArrayRef = Arc::new(StringArray::from(vec![Some(""), None]));
+        let bytes: ArrayRef =
+            Arc::new(BinaryArray::from(vec![Some(&b"\x01\xff"[..]), None]));
+        let batch = RecordBatch::try_from_iter([("t", text), ("b", bytes)]).unwrap();
+        assert_eq!(
+            render(Format::Csv, Room::All, &[batch]),
+            "t,b\n\"\",01ff\n,\n"
+        );
+    }
+
+    #[test]
+    fn tsv_escapes_what_would_break_a_line() {
+        assert_eq!(
+            render(Format::Tsv, Room::All, &[without_bytes()]),
+            "n\ttext\tf\tpoint\tlist\n\
+             7\ta,\"b\"\\tc|\\nd\t0.5\t{\"x\":3}\t[1,null]\n\t\t\t\t\n"
+        );
+    }
+
+    #[test]
+    fn json_is_valid_over_several_record_batches() {
+        let text = render(Format::Json, Room::All, &[without_bytes(), without_bytes()]);
+        let rows: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(rows.as_array().unwrap().len(), 4);
+        assert_eq!(rows[0]["list"], serde_json::json!([1, null]));
+        assert!(rows[1]["point"].is_null());
+    }
+
+    #[test]
+    fn json_without_rows_is_an_empty_array() {
+        let none = without_bytes().slice(0, 0);
+        assert_eq!(
+            render(Format::Json, Room::All, std::slice::from_ref(&none)),
+            "[]\n"
+        );
+        assert_eq!(render(Format::Ndjson, Room::All, &[none]), "");
+    }
+
+    #[test]
+    fn ndjson_has_a_row_a_line() {
+        assert_eq!(
+            render(
+                Format::Ndjson,
+                Room::All,
+                &[without_bytes().project(&[0, 3]).unwrap()]
+            ),
+            "{\"n\":7,\"point\":{\"x\":3}}\n{\"n\":null,\"point\":null}\n"
+        );
+    }
+
+    #[test]
+    fn markdown_escapes_bars_and_sizes_binary() {
+        assert_eq!(
+            render(Format::Markdown, Room::All, &[batch()]),
+            "| n | text | f | bytes | point | list |\n\
+             | ---: | --- | ---: | --- | --- | --- |\n\
+             | 7 | a,\"b\"\tc\\|<br>d | 0.5 | <8.2 KiB> | {x: 3} | [1, NULL] |\n\
+             | NULL | NULL | NULL | NULL | NULL | NULL |\n"
+        );
+    }
+
+    #[test]
+    fn a_table_aligns_numbers_right_and_breaks_lines() {
+        assert_eq!(
+            render(
+                Format::Table,
+                Room::All,
+                &[batch().project(&[0, 1, 3]).unwrap()]
+            ),
+            "┌──────┬─────────────┬───────────┐\n\
+             │    n │ text        │ bytes     │\n\
+             ├──────┼─────────────┼───────────┤\n\
+             │    7 │ a,\"b\"    c| │ <8.2 KiB> │\n\
+             │      │ d           │           │\n\
+             │ NULL │ NULL        │ NULL      │\n\
+             └──────┴─────────────┴───────────┘\n"
+        );
+    }
+
+    fn numbers(rows: std::ops::Range<i64>) -> RecordBatch {
+        let array: ArrayRef = Arc::new(Int64Array::from_iter_values(rows));
+        RecordBatch::try_from_iter([("n", array)]).unwrap()
+    }
+
+    #[test]
+    fn a_screen_shows_the_first_and_the_last_rows() {
+        let text = render(
+            Format::Table,
+            Room::Screen(80),
+            &[
+                numbers(0..30),
+                numbers(30..35),
+                numbers(35..1000),
+                numbers(1000..1003),
+            ],
+        );
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[3], "│    0 │");
+        assert_eq!(lines[22], "│   19 │");
+        assert_eq!(lines[23], "│    · │");
+        assert_eq!(lines[24], "│  983 │");
+        assert_eq!(lines[43], "│ 1002 │");
+        assert_eq!(lines[45], "(1003 rows, 40 shown)");
+    }
+
+    #[test]
+    fn a_screen_shows_forty_rows_whole() {
+        let text = render(
+            Format::Table,
+            Room::Screen(80),
+            &[numbers(0..25), numbers(25..40)],
+        );
+        assert_eq!(text.lines().count(), 45);
+        assert!(text.ends_with("(40 rows)\n"), "{text}");
+    }
+
+    #[test]
+    fn wide_cells_are_cut_to_the_screen() {
+        let long: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(300)]));
+        let batch =
+            RecordBatch::try_from_iter([("a", Arc::clone(&long)), ("b", long)]).unwrap();
+        let text = render(
+            Format::Table,
+            Room::Screen(60),
+            std::slice::from_ref(&batch),
+        );
+        assert!(
+            text.lines().all(|line| line.chars().count() <= 60),
+            "{text}"
+        );
+        assert!(text.contains('…'));
+        assert!(!render(Format::Table, Room::All, &[batch]).contains('…'));
+    }
+
+    #[test]
+    fn a_table_larger_than_its_sample_goes_on_unbuffered() {
+        let mut out = Vec::new();
+        let first = numbers(0..table::SAMPLE as i64 + 1);
+        let mut writer = row_writer(Format::Table, Room::All, first.schema_ref());
+        writer.write(&first, &mut out).unwrap();
+        let sampled = out.len();
+        assert!(sampled > 0, "nothing was written before the end");
+        writer.write(&numbers(0..5), &mut out).unwrap();
+        assert!(out.len() > sampled);
+        writer.finish(&mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(text.lines().count(), table::SAMPLE + 6 + 4);
+    }
+}

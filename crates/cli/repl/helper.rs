@@ -1,0 +1,175 @@
+//! What the line editor asks while a statement is typed.
+
+use std::borrow::Cow;
+
+use rustyline::completion::{Completer, FilenameCompleter, Pair};
+use rustyline::highlight::{CmdKind, Highlighter};
+use rustyline::hint::Hinter;
+use rustyline::validate::{ValidationContext, ValidationResult, Validator};
+use rustyline::{Context, Helper};
+
+use super::names::{Names, is_keyword};
+use crate::script::{Kind, is_complete, segments};
+
+const KEYWORD: &str = "\x1b[1;34m";
+const TEXT: &str = "\x1b[32m";
+const NUMBER: &str = "\x1b[36m";
+const COMMENT: &str = "\x1b[90m";
+const RESET: &str = "\x1b[0m";
+
+/// Completes, colours and decides when a statement is complete.
+pub(super) struct SqlHelper {
+    names: Names,
+    colors: bool,
+    files: FilenameCompleter,
+}
+
+impl SqlHelper {
+    pub(super) fn new(colors: bool) -> Self {
+        Self {
+            names: Names::default(),
+            colors,
+            files: FilenameCompleter::new(),
+        }
+    }
+
+    pub(super) fn set_names(&mut self, names: Names) {
+        self.names = names;
+    }
+}
+
+impl Helper for SqlHelper {}
+
+impl Hinter for SqlHelper {
+    type Hint = String;
+}
+
+impl Validator for SqlHelper {
+    fn validate(
+        &self,
+        context: &mut ValidationContext,
+    ) -> rustyline::Result<ValidationResult> {
+        let text = context.input();
+        if text.trim_start().starts_with('\\') || is_complete(text) {
+            return Ok(ValidationResult::Valid(None));
+        }
+        Ok(ValidationResult::Incomplete)
+    }
+}
+
+impl Completer for SqlHelper {
+    type Candidate = Pair;
+
+    fn complete(
+        &self,
+        line: &str,
+        cursor: usize,
+        _: &Context<'_>,
+    ) -> rustyline::Result<(usize, Vec<Pair>)> {
+        // Inside a string, what is typed is most likely a path.
+        let last = segments(&line[..cursor]).pop();
+        if let Some((Kind::Text, range)) = last
+            && (range.len() == 1 || !line[..cursor].ends_with('\''))
+        {
+            return self.files.complete_path(line, cursor);
+        }
+        let (start, found) = self.names.complete(line, cursor);
+        let pair = |name: String| Pair {
+            display: name.clone(),
+            replacement: name,
+        };
+        Ok((start, found.into_iter().map(pair).collect()))
+    }
+}
+
+impl Highlighter for SqlHelper {
+    fn highlight<'l>(&self, line: &'l str, _: usize) -> Cow<'l, str> {
+        match self.colors {
+            true => Cow::Owned(color(line)),
+            false => Cow::Borrowed(line),
+        }
+    }
+
+    fn highlight_char(&self, _: &str, _: usize, kind: CmdKind) -> bool {
+        // Moving the cursor changes no colour.
+        self.colors && kind != CmdKind::MoveCursor
+    }
+}
+
+/// The line with colours, and no other change.
+fn color(line: &str) -> String {
+    let mut text = String::with_capacity(2 * line.len());
+    for (kind, range) in segments(line) {
+        let segment = &line[range];
+        match kind {
+            Kind::Code => color_code(segment, &mut text),
+            Kind::Text => push(TEXT, segment, &mut text),
+            Kind::Name => text.push_str(segment),
+            Kind::Comment => push(COMMENT, segment, &mut text),
+        }
+    }
+    text
+}
+
+fn color_code(code: &str, text: &mut String) {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let mut rest = code;
+    while let Some(first) = rest.chars().next() {
+        // A number keeps its fraction, a word does not reach over a dot.
+        let number = first.is_ascii_digit();
+        let belongs = |c: char| is_word(c) || (number && c == '.');
+        let other = |c: char| !is_word(c);
+        let end = match is_word(first) {
+            true => rest.find(|c| !belongs(c)),
+            false => rest.find(|c| !other(c)),
+        };
+        let (word, after) = rest.split_at(end.unwrap_or(rest.len()));
+        match word {
+            word if number => push(NUMBER, word, text),
+            word if is_keyword(word) => push(KEYWORD, word, text),
+            word => text.push_str(word),
+        }
+        rest = after;
+    }
+}
+
+fn push(color: &str, segment: &str, text: &mut String) {
+    text.push_str(color);
+    text.push_str(segment);
+    text.push_str(RESET);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(line: &str, expected: &str) {
+        let short = color(line)
+            .replace(KEYWORD, "<k>")
+            .replace(TEXT, "<t>")
+            .replace(NUMBER, "<n>")
+            .replace(COMMENT, "<c>")
+            .replace(RESET, "</>");
+        assert_eq!(short, expected);
+    }
+
+    #[test]
+    fn colours_keywords_texts_numbers_and_comments() {
+        check(
+            "SELECT x1, 'from' , 1.5 -- why",
+            "<k>SELECT</> x1, <t>'from'</> , <n>1.5</> <c>-- why</>",
+        );
+    }
+
+    #[test]
+    fn an_unfinished_text_is_a_text() {
+        check("'it''s é", "<t>'it'</><t>'s é</>");
+    }
+
+    #[test]
+    fn without_colours_the_line_is_untouched() {
+        let helper = SqlHelper::new(false);
+        assert_eq!(helper.highlight("SELECT 1", 0), "SELECT 1");
+    }
+}

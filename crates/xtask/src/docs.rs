@@ -1,0 +1,37 @@
+//! The function reference, generated from the functions' own documentation.
+
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::command::{atoll, build, output, say};
+
+const PAGE: &str = "docs/functions.md";
+
+/// Writes the page.
+pub(crate) fn write() -> Result<()> {
+    let page = page()?;
+    fs::create_dir_all("docs").context("cannot create the folder docs")?;
+    fs::write(PAGE, page).with_context(|| format!("cannot write {PAGE}"))?;
+    say(&format!("wrote {PAGE}"));
+    Ok(())
+}
+
+/// Fails if the page is not what [`write`] would write.
+pub(crate) fn check() -> Result<()> {
+    // A checkout on Windows may have other line ends.
+    let found = fs::read_to_string(PAGE)
+        .unwrap_or_default()
+        .replace("\r\n", "\n");
+    if found != page()? {
+        bail!("{PAGE} is stale; run cargo xtask docs and commit it");
+    }
+    say(&format!("{PAGE} is up to date"));
+    Ok(())
+}
+
+fn page() -> Result<String> {
+    build()?;
+    output(Command::new(atoll()?).args(["functions", "--markdown"]))
+}

@@ -1,0 +1,67 @@
+//! `atoll doctor` finds what is wrong and says what to do.
+
+use crate::support::Atoll;
+
+#[test]
+fn a_missing_onnx_runtime_is_wrong_and_has_a_remedy() {
+    let atoll = Atoll::new();
+    let mut command = atoll.command(&["doctor"]);
+    let child = command
+        .env("ORT_DYLIB_PATH", atoll.path("absent.so"))
+        .spawn()
+        .unwrap();
+    let output = crate::support::Running::new(child).finish();
+    assert_eq!(output.status.code(), Some(1), "{}", output.stdout);
+    let lines: Vec<&str> = output.stdout.lines().collect();
+    let found = lines
+        .iter()
+        .position(|line| line.starts_with("WRONG  ONNX Runtime"))
+        .unwrap();
+    assert!(
+        lines[found + 1].starts_with("        "),
+        "no remedy: {}",
+        output.stdout
+    );
+    assert!(output.stdout.contains(&format!(
+        "ok     atoll         {}",
+        env!("CARGO_PKG_VERSION")
+    )));
+}
+
+#[test]
+fn a_storage_that_cannot_be_written_is_wrong() {
+    let atoll = Atoll::new();
+    // A file where the folder should be fails for every user, root included.
+    atoll.file("storage", "not a folder");
+    let output = atoll.run(&["doctor"]);
+    assert_eq!(output.status.code(), Some(1), "{}", output.stdout);
+    assert!(
+        output.stdout.contains("WRONG  storage"),
+        "{}",
+        output.stdout
+    );
+    assert!(
+        output.stdout.contains("--storage FOLDER"),
+        "{}",
+        output.stdout
+    );
+}
+
+#[test]
+fn a_good_storage_is_left_as_it_was() {
+    let atoll = Atoll::new();
+    let output = atoll.run(&["doctor"]);
+    assert!(
+        output.stdout.contains("ok     storage"),
+        "{}",
+        output.stdout
+    );
+    assert!(output.stdout.contains("is writable"), "{}", output.stdout);
+    let left = std::fs::read_dir(atoll.path("storage"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let probes =
+        left.filter(|entry| entry.file_name().to_string_lossy().starts_with("doctor"));
+    assert_eq!(probes.count(), 0);
+}

@@ -1,0 +1,100 @@
+//! Every format, byte for byte.
+
+use crate::support::Atoll;
+
+const SQL: &str = "SELECT * FROM (VALUES \
+    (1, 0.5, 'plain', [1, 2], {x: 1}, arrow_cast('abc', 'Binary')), \
+    (2, NULL, 'a \"b\", c', NULL, NULL, NULL)) AS t(n, f, text, list, point, bytes) ORDER BY n";
+
+#[track_caller]
+fn check(format: &str, expected: &str) {
+    let output = Atoll::new().run(&["--format", format, "-c", SQL]).ok();
+    assert_eq!(output.stdout, expected, "{}", output.stdout);
+}
+
+#[test]
+fn table() {
+    check(
+        "table",
+        "\
+┌───┬──────┬──────────┬────────┬────────┬───────┐
+│ n │    f │ text     │ list   │ point  │ bytes │
+├───┼──────┼──────────┼────────┼────────┼───────┤
+│ 1 │  0.5 │ plain    │ [1, 2] │ {x: 1} │ <3 B> │
+│ 2 │ NULL │ a \"b\", c │ NULL   │ NULL   │ NULL  │
+└───┴──────┴──────────┴────────┴────────┴───────┘
+",
+    );
+}
+
+#[test]
+fn csv() {
+    check(
+        "csv",
+        "n,f,text,list,point,bytes\n\
+         1,0.5,plain,\"[1,2]\",\"{\"\"x\"\":1}\",616263\n\
+         2,,\"a \"\"b\"\", c\",,,\n",
+    );
+}
+
+#[test]
+fn tsv() {
+    check(
+        "tsv",
+        "n\tf\ttext\tlist\tpoint\tbytes\n\
+         1\t0.5\tplain\t[1,2]\t{\"x\":1}\t616263\n\
+         2\t\ta \"b\", c\t\t\t\n",
+    );
+}
+
+#[test]
+fn ndjson() {
+    check(
+        "ndjson",
+        "{\"n\":1,\"f\":0.5,\"text\":\"plain\",\"list\":[1,2],\"point\":{\"x\":1},\"bytes\":\"616263\"}\n\
+         {\"n\":2,\"f\":null,\"text\":\"a \\\"b\\\", c\",\"list\":null,\"point\":null,\"bytes\":null}\n",
+    );
+}
+
+#[test]
+fn json_is_one_array_per_statement() {
+    let output = Atoll::new().run(&["--format", "json", "-c", SQL]).ok();
+    let rows: serde_json::Value = serde_json::from_str(&output.stdout).unwrap();
+    assert_eq!(rows.as_array().unwrap().len(), 2);
+    assert_eq!(rows[0]["point"]["x"], 1);
+    assert!(rows[1]["f"].is_null());
+}
+
+#[test]
+fn markdown() {
+    check(
+        "markdown",
+        "| n | f | text | list | point | bytes |\n\
+         | ---: | ---: | --- | --- | --- | --- |\n\
+         | 1 | 0.5 | plain | [1, 2] | {x: 1} | <3 B> |\n\
+         | 2 | NULL | a \"b\", c | NULL | NULL | NULL |\n",
+    );
+}
+
+#[test]
+fn a_large_result_streams() {
+    let sql = "SELECT value FROM generate_series(1, 300000)";
+    for (format, lines) in [("csv", 300_001), ("ndjson", 300_000), ("table", 300_004)] {
+        let output = Atoll::new().run(&["--format", format, "-c", sql]).ok();
+        assert_eq!(output.stdout.lines().count(), lines, "{format}");
+    }
+}
+
+#[test]
+fn no_rows_keep_their_header() {
+    let sql = "SELECT 1 AS n WHERE false";
+    for (format, expected) in [
+        ("csv", "n\n"),
+        ("ndjson", ""),
+        ("json", "[]\n"),
+        ("table", "┌───┐\n│ n │\n├───┤\n└───┘\n"),
+    ] {
+        let output = Atoll::new().run(&["--format", format, "-c", sql]).ok();
+        assert_eq!(output.stdout, expected, "{format}");
+    }
+}

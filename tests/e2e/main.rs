@@ -1,0 +1,17 @@
+//! Drives the real binary, one file per promise. Every run has a time limit and a
+//! storage of its own; nothing needs a network.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "the helpers of tests fail by panicking, as tests do"
+)]
+
+mod batch;
+mod cancel;
+mod doctor;
+mod formats;
+mod prompt;
+mod resume;
+mod scripts;
+mod support;
+mod tour;

@@ -1,0 +1,86 @@
+//! Every script under `sql/` runs, on the small data in the repository.
+
+use std::path::{Path, PathBuf};
+
+use crate::support::Atoll;
+
+fn scripts(folder: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let mut scripts: Vec<PathBuf> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "sql"))
+        .collect();
+    scripts.sort();
+    scripts
+}
+
+/// Runs a script; what it writes goes to the test's own folder, and it trains briefly.
+fn run(atoll: &Atoll, script: &Path, settings: &[&str]) {
+    let text = std::fs::read_to_string(script).unwrap();
+    let script = script.display().to_string();
+    let output = format!("output={}", atoll.path("out").display());
+    let mut arguments = vec!["run", &script];
+    for setting in settings.iter().copied().chain([output.as_str()]) {
+        let name = setting.split('=').next().unwrap();
+        if text.contains(&format!("${{{name}}}")) {
+            arguments.extend(["--set", setting]);
+        }
+    }
+    atoll.run(&arguments).ok();
+}
+
+#[test]
+fn the_tour_runs_in_its_order() {
+    // One storage for all, because later stops use the tables of earlier ones.
+    let atoll = Atoll::new();
+    let demos = scripts("sql/demos");
+    assert!(demos.len() >= 6, "{demos:?}");
+    for script in demos {
+        run(&atoll, &script, &["epochs=1"]);
+    }
+}
+
+#[test]
+fn every_job_runs_twice() {
+    for script in scripts("sql/jobs") {
+        let atoll = Atoll::new();
+        run(&atoll, &script, &["epochs=1"]);
+        let trained = atoll.trials();
+        // A job that is scheduled meets its own output.
+        run(&atoll, &script, &["epochs=1"]);
+        assert_eq!(atoll.trials(), trained, "{}", script.display());
+        assert!(
+            atoll.path("out").is_dir(),
+            "{} wrote nothing",
+            script.display()
+        );
+    }
+}
+
+#[test]
+fn images_are_labelled_from_a_list_with_bad_entries() {
+    let atoll = Atoll::new();
+    let photo = Path::new(env!("CARGO_MANIFEST_DIR")).join("sql/data/photos/coffee.png");
+    let text = atoll.file("not-an-image.jpg", "hello");
+    let missing = atoll.path("missing.jpg").display().to_string();
+    let list = format!("{}\n{text}\n{missing}\n", photo.display());
+    let list = atoll.file("images.txt", &list);
+    let job = Path::new(env!("CARGO_MANIFEST_DIR")).join("sql/jobs/label_images.sql");
+    run(&atoll, &job, &[&format!("images={list}")]);
+    let sql = format!(
+        "SELECT labels[1]['label'] AS label, error_code FROM '{}/' ORDER BY error_code",
+        atoll.path("out").display()
+    );
+    let rows = atoll.run(&["-c", &sql, "--format", "csv"]).ok().stdout;
+    let rows: Vec<&str> = rows.lines().collect();
+    assert_eq!(rows.len(), 4, "a row in is a row out: {rows:?}");
+    assert!(
+        rows.iter().any(|row| row.starts_with("espresso")),
+        "{rows:?}"
+    );
+    assert!(
+        rows.iter().any(|row| row.ends_with(",NOT_AN_IMAGE")),
+        "{rows:?}"
+    );
+}

@@ -1,0 +1,125 @@
+//! ONNX Runtime computes what the network computed, for every layer.
+//!
+//! Skipped with a printed reason where ONNX Runtime is not installed.
+
+#![expect(clippy::unwrap_used, reason = "the helpers of tests fail by panicking")]
+
+use atoll_nn::{Dataset, Hyperparameters, ImageShape, Observer, Split, train};
+use atoll_onnx::{Data, LoadedModel};
+
+struct Silent;
+impl Observer for Silent {}
+
+/// Trains a small network on images of `side` and compares the logits of both.
+#[track_caller]
+fn check(side: usize, channels: usize, architecture: &str) {
+    if let Err(error) = atoll_onnx::runtime() {
+        eprintln!("skipped: {error}");
+        return;
+    }
+    let dataset = noise_by_class(side, channels);
+    let split = Split::by_fraction(dataset.len(), 0.25, 1).unwrap();
+    let hyperparameters = Hyperparameters {
+        architecture: architecture.to_owned(),
+        epochs: 2,
+        batch_size: 8,
+        ..Hyperparameters::default()
+    };
+    let report = train(&dataset, &split, &hyperparameters, &mut Silent).unwrap();
+    let ours = report.network.unwrap().logits(&dataset.pixels).unwrap();
+    let model = LoadedModel::load(architecture, &report.onnx.unwrap()).unwrap();
+    let input = model.single_input().unwrap().name.clone();
+    let image = side * side * channels;
+    for (pixels, ours) in dataset.pixels.chunks(image).zip(ours.chunks(4)) {
+        let input = vec![(input.clone(), Data::Floats(planes(pixels, channels)))];
+        let theirs = model
+            .run(input)
+            .unwrap()
+            .remove(0)
+            .data
+            .into_floats()
+            .unwrap();
+        for (ours, theirs) in ours.iter().zip(theirs) {
+            assert!(
+                (ours - theirs).abs() < 1e-4,
+                "{architecture}: {ours} {theirs}"
+            );
+        }
+    }
+}
+
+/// Interleaved bytes as the planes of values in [0, 1] that the model takes.
+fn planes(pixels: &[u8], channels: usize) -> Vec<f32> {
+    (0..channels)
+        .flat_map(|channel| pixels.iter().skip(channel).step_by(channels))
+        .map(|byte| f32::from(*byte) / 255.0)
+        .collect()
+}
+
+/// Noise that is brighter in one quarter, by class.
+fn noise_by_class(side: usize, channels: usize) -> Dataset {
+    let mut noise = 1_u32;
+    let mut pixels = Vec::new();
+    let labels: Vec<u32> = (0..48).map(|row| row % 4).collect();
+    for label in &labels {
+        for n in 0..side * side * channels {
+            let (y, x) = (n / channels / side, n / channels % side);
+            let quarter = u32::from(y > side / 2) * 2 + u32::from(x > side / 2);
+            noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let bright = if quarter == *label { 120 } else { 0 };
+            pixels.push(u8::try_from(noise >> 25).unwrap() + bright);
+        }
+    }
+    let names = ["one", "two", "three", "four"].map(str::to_owned).to_vec();
+    let shape = ImageShape {
+        height: side,
+        width: side,
+        channels,
+    };
+    Dataset::new(shape, pixels, labels, names).unwrap()
+}
+
+#[test]
+fn the_network_of_the_article() {
+    check(28, 1, "lenet");
+}
+
+#[test]
+fn a_perceptron_on_colour() {
+    check(8, 3, "mlp");
+}
+
+#[test]
+fn strides_batch_norm_and_dropout() {
+    check(
+        9,
+        3,
+        "conv(6, 3, stride: 2), batch_norm, relu, conv(5, 4, padding: valid), gelu, \
+         dense(12), tanh, dropout(0.2), dense(4)",
+    );
+}
+
+#[test]
+fn every_pooling() {
+    check(
+        11,
+        3,
+        "conv(4, 2), sigmoid, avg_pool(3, stride: 2), conv(6, 1), relu, \
+         max_pool(2, stride: 3), flatten, batch_norm, gelu, dense(4)",
+    );
+}
+
+#[test]
+fn convolutions_only() {
+    check(7, 1, "conv(8, 3), tanh, conv(4, 3), global_avg_pool");
+}
+
+#[test]
+fn a_global_average_before_the_classifier() {
+    check(6, 3, "conv(8, 5), relu, global_avg_pool, dense(4)");
+}
+
+#[test]
+fn a_linear_model() {
+    check(5, 3, "flatten, dense(4)");
+}
