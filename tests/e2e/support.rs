@@ -67,6 +67,8 @@ impl Atoll {
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .env("XDG_DATA_HOME", self.path("home"))
             .env("HOME", self.path("home"))
+            // ONNX Runtime is installed for the user and not for this home.
+            .env("XDG_CACHE_HOME", cache())
             .env("NO_COLOR", "1")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -195,6 +197,12 @@ fn read(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<String> {
         }
         String::from_utf8_lossy(&bytes).into_owned()
     })
+}
+
+fn cache() -> PathBuf {
+    let set = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    set.or_else(|| Some(std::env::home_dir()?.join(".cache")))
+        .unwrap_or_default()
 }
 
 /// How many files with this extension a folder holds.
