@@ -1,5 +1,7 @@
 //! Awkward files: `tests/data/odd/manifest.tsv` says of each whether it must decode.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of tests fail by panicking")]
+
 use std::fs;
 use std::path::PathBuf;
 

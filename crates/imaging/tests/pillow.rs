@@ -13,6 +13,8 @@
 //! gray.save("tests/data/pillow/gray_bicubic_50x70.png")
 //! ```
 
+#![expect(clippy::unwrap_used, reason = "the helpers of tests fail by panicking")]
+
 use std::path::Path;
 
 use atoll_imaging::{DecodeOptions, Filter, Image, decode, resize};

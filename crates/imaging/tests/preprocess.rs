@@ -1,5 +1,7 @@
 //! Preprocessing against torchvision's rules and a reference tensor.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of tests fail by panicking")]
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 

@@ -4,7 +4,11 @@
 //! One process with a pool of four threads; the tests take turns, because the probe's
 //! counters and the pool are the process's.
 
-#![expect(clippy::unwrap_used, reason = "the helpers of tests fail by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "the helpers of tests fail by panicking"
+)]
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -155,6 +159,7 @@ impl Bench {
 const CALLED: &str = "(SELECT x, probe(x) AS t FROM thirteen)";
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "a table of statements")]
 async fn a_call_runs_once_a_row_in_every_shape_of_statement() {
     let bench = Bench::new().await;
     let shapes = [

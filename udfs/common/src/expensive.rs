@@ -189,6 +189,10 @@ pub async fn map_rows<T: Send + 'static>(
 }
 
 /// Translates an error of the compute pool.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the signature that map_err takes"
+)]
 pub fn pool_error(error: PoolError) -> DataFusionError {
     exec_datafusion_err!("{error}")
 }

@@ -75,6 +75,10 @@ pub struct ImageColumn {
 }
 
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one a record batch, never in a list"
+)]
 enum Images {
     Encoded(ArrayRef),
     Decoded {
