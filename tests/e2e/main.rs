@@ -8,6 +8,7 @@
 
 mod batch;
 mod cancel;
+mod copy;
 mod doctor;
 mod formats;
 mod prompt;

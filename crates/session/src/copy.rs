@@ -7,9 +7,12 @@
 //! nothing. A single file is already atomic in every store.
 
 use std::path::{Path as FilePath, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::parquet_files;
 use atoll_udf_common::Location;
+use datafusion::arrow::array::RecordBatch;
 use datafusion::common::{Result, exec_datafusion_err, exec_err};
 use datafusion::datasource::MemTable;
 use datafusion::execution::SendableRecordBatchStream;
@@ -19,7 +22,6 @@ use datafusion::prelude::SessionContext;
 use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
-use std::sync::Arc;
 
 /// Marks a folder that COPY completed, as Hadoop and Spark mark theirs.
 const SUCCESS: &str = "_SUCCESS";
@@ -38,8 +40,18 @@ pub(crate) async fn execute(
             Some(folder) => {
                 refuse_foreign_folder(&folder)?;
                 let staging = Staging::beside(&folder)?;
-                copy.output_url = format!("{}/", Location::parse(&staging.path())?.url);
+                let folder = Location::parse(&staging.path())?;
+                copy.output_url = format!("{}/", folder.url);
+                let schema = Arc::clone(copy.input.schema().inner());
+                let carries_schema =
+                    copy.file_type.get_ext() == "parquet" && copy.partition_by.is_empty();
                 let counts = run(context, copy).await?;
+                if carries_schema && list(&folder).await?.is_empty() {
+                    // Without rows no file was written, but readers want the columns.
+                    let nothing = RecordBatch::new_empty(schema);
+                    let nothing = context.read_batch(nothing)?;
+                    parquet_files::write(nothing, &folder).await?;
+                }
                 staging.publish()?;
                 counts
             }

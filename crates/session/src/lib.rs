@@ -8,6 +8,7 @@
 
 mod copy;
 mod expensive;
+mod files;
 mod functions;
 mod parquet_files;
 mod tables;
@@ -97,8 +98,7 @@ impl Session {
         let Some(catalog) = context.catalog(tables::CATALOG) else {
             return internal_err!("the catalog {} is missing", tables::CATALOG);
         };
-        // `FROM 'folder/file.parquet'` reads the file.
-        let context = context.enable_url_table();
+        let context = files::with_files_as_tables(context);
         let session = Self {
             context,
             catalog,
@@ -125,7 +125,12 @@ impl Session {
     /// row with the column `count`, DDL and SET no rows.
     pub async fn execute(&self, sql: &str) -> Result<SendableRecordBatchStream> {
         let state = self.context.state();
-        let plan = state.create_logical_plan(sql).await?;
+        let dialect = state.config().options().sql_parser.dialect;
+        let statement = state.sql_to_statement(sql, &dialect)?;
+        let plan = match functions::show_functions(&statement) {
+            Some(sql) => state.create_logical_plan(&sql).await?,
+            None => state.statement_to_plan(statement).await?,
+        };
         match plan {
             LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(create)) => {
                 self.stored_tables()?.create(&self.context, create).await?;
