@@ -62,8 +62,9 @@ fn classify(model: &LoadedModel, photo: &Path) -> Vec<(usize, f32)> {
 
 /// The network apart from the preprocessing: the tensor is given.
 ///
-/// The stored logits were computed before the weights were rounded to float16, which
-/// moves none by more than 0.0202. The first four are what Python gives for this file:
+/// The stored logits differ from what Python's ONNX Runtime gives for this file by up to
+/// 0.0202, probably because they predate the rounding of its weights to float16. The
+/// first four are Python's:
 ///
 ///     session = onnxruntime.InferenceSession("efficientnet-lite0.onnx")
 ///     session.run(None, {"input": numpy.load("coral_reef_input.npy")})[0][0, :4]
