@@ -1,0 +1,1 @@
+//! Scheduler, executor and client of a Ballista cluster.
