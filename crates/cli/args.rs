@@ -1,12 +1,16 @@
 //! The command line.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use atoll_cluster::{Address, Client, Token};
 use atoll_session::SessionOptions;
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::errors::Failure;
 use crate::output::Format;
 
 /// Deep learning in SQL
@@ -68,6 +72,14 @@ pub(crate) struct SessionArgs {
     /// Keep trials, models and tables in this folder or URL
     #[arg(long, value_name = "URL", global = true)]
     pub(crate) storage: Option<String>,
+
+    /// Run expensive functions on the cluster of this scheduler
+    #[arg(long, value_name = "df://HOST:PORT", global = true)]
+    pub(crate) cluster: Option<Address>,
+
+    /// Read the cluster's token from this file [default: the variable ATOLL_TOKEN]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) token_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -76,6 +88,12 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Check that this machine has what atoll needs
     Doctor,
+    /// Start the scheduler of a cluster
+    Scheduler(SchedulerArgs),
+    /// Start an executor, which runs tasks for a scheduler
+    Executor(ExecutorArgs),
+    /// Start a scheduler and executors on this machine, to try a cluster out
+    Cluster(ClusterArgs),
     /// Print the function reference
     #[command(hide = true)]
     Functions(FunctionsArgs),
@@ -88,6 +106,76 @@ pub(crate) struct RunArgs {
     #[arg(value_name = "FILE", required = true)]
     pub(crate) files: Vec<PathBuf>,
 }
+
+/// Arguments of `atoll scheduler`.
+#[derive(Debug, Args)]
+pub(crate) struct SchedulerArgs {
+    /// Listen on this address; other machines need a token and one of theirs
+    #[arg(long, value_name = "IP", default_value_t = LOOPBACK)]
+    pub(crate) bind: IpAddr,
+
+    /// Listen on this port; 0 picks a free one
+    #[arg(long, default_value_t = atoll_cluster::DEFAULT_PORT)]
+    pub(crate) port: u16,
+
+    /// Tell executors to reach this machine by this name [default: the address]
+    #[arg(long, value_name = "HOST")]
+    pub(crate) advertise: Option<String>,
+}
+
+/// Arguments of `atoll executor`.
+#[derive(Debug, Args)]
+pub(crate) struct ExecutorArgs {
+    /// Work for this scheduler
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) scheduler: Address,
+
+    /// Run this many tasks at once [default: one a core]
+    #[arg(long, value_name = "N")]
+    pub(crate) slots: Option<NonZeroUsize>,
+
+    /// Listen on this address; other machines need a token and one of theirs
+    #[arg(long, value_name = "IP", default_value_t = LOOPBACK)]
+    pub(crate) bind: IpAddr,
+
+    /// Listen on this port and the next one; 0 picks free ones
+    #[arg(long, default_value_t = 0)]
+    pub(crate) port: u16,
+
+    /// Tell others to reach this machine by this name [default: the address]
+    #[arg(long, value_name = "HOST")]
+    pub(crate) advertise: Option<String>,
+
+    /// Keep results here until they are fetched [default: a temporary folder]
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) work_dir: Option<PathBuf>,
+
+    /// Be the process that runs the tasks: its name and ports
+    #[arg(long, value_names = ["ID", "PORT", "PORT"], num_args = 3, hide = true)]
+    pub(crate) worker: Vec<String>,
+
+    /// Stop when standard input ends
+    #[arg(long, hide = true)]
+    pub(crate) stop_with_input: bool,
+}
+
+/// Arguments of `atoll cluster`.
+#[derive(Debug, Args)]
+pub(crate) struct ClusterArgs {
+    /// Start this many executors
+    #[arg(long, value_name = "N", default_value = "2")]
+    pub(crate) executors: NonZeroUsize,
+
+    /// Give each executor this many slots
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(crate) slots: NonZeroUsize,
+
+    /// The scheduler's port; 0 picks a free one
+    #[arg(long, default_value_t = atoll_cluster::DEFAULT_PORT)]
+    pub(crate) port: u16,
+}
+
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Arguments of `atoll functions`.
 #[derive(Debug, Args)]
@@ -142,12 +230,24 @@ impl Cli {
 }
 
 impl SessionArgs {
-    pub(crate) fn options(&self) -> SessionOptions {
-        SessionOptions {
+    /// What a session needs; connects to the cluster, if there is one.
+    pub(crate) async fn options(&self) -> Result<SessionOptions, Failure> {
+        let mut options = SessionOptions {
             storage: self.storage.clone(),
             memory_limit: self.memory_limit,
             threads: self.threads,
+            cluster: None,
+        };
+        if let Some(address) = &self.cluster {
+            let client = Client::connect(address.clone(), self.token()?).await?;
+            options.cluster = Some(Arc::new(client));
         }
+        Ok(options)
+    }
+
+    /// The cluster's token.
+    pub(crate) fn token(&self) -> Result<Token, Failure> {
+        Ok(Token::find(self.token_file.as_deref())?)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::num::NonZeroUsize;
 
-use atoll_session::Session;
+use atoll_session::{Session, SessionOptions, TaskRunner};
 use datafusion::arrow::ARROW_VERSION;
 use datafusion::common::{DataFusionError, Result as DataFusionResult};
 use datafusion::datasource::listing::ListingTableUrl;
@@ -44,16 +44,35 @@ impl Check {
 
 /// Runs every check and prints what they found.
 pub(crate) async fn run(args: &SessionArgs) -> Result<Ending, Failure> {
-    let checks = [
+    let mut checks = vec![
         Check::good("atoll", atoll_session::VERSION),
         Check::good("DataFusion", datafusion::DATAFUSION_VERSION),
         Check::good("Arrow", ARROW_VERSION),
         onnx_runtime(),
         cpu(args.threads),
         memory(),
-        storage(args).await,
         screen(),
     ];
+    let options = match args.options().await {
+        Ok(options) => {
+            if let Some(cluster) = &options.cluster {
+                checks.push(slots(cluster.as_ref()).await);
+            }
+            options
+        }
+        Err(failure) => {
+            checks.push(Check {
+                name: "cluster",
+                found: failure.message,
+                state: State::Wrong(failure.hint.unwrap_or_default()),
+            });
+            SessionOptions {
+                storage: args.storage.clone(),
+                ..SessionOptions::default()
+            }
+        }
+    };
+    checks.push(storage(options).await);
     let mut out = io::stdout().lock();
     out.write_all(render(&checks).as_bytes())?;
     let wrong = checks
@@ -197,9 +216,30 @@ fn meminfo(text: &str, key: &str) -> Option<u64> {
         .map(|kib| kib << 10)
 }
 
-async fn storage(args: &SessionArgs) -> Check {
+async fn slots(cluster: &dyn TaskRunner) -> Check {
+    let (name, address) = ("cluster", cluster.address());
+    match cluster.slots().await {
+        Ok(slots) if slots > 0 => {
+            Check::good(name, format!("{address} answers, {slots} slots"))
+        }
+        Ok(_) => Check {
+            name,
+            found: format!("{address} answers, no executor is connected"),
+            state: State::Wrong(
+                "start some with: atoll executor --scheduler HOST:PORT".to_string(),
+            ),
+        },
+        Err(error) => Check {
+            name,
+            found: Failure::from(error).message,
+            state: State::Wrong("start the scheduler again".to_string()),
+        },
+    }
+}
+
+async fn storage(options: SessionOptions) -> Check {
     let name = "storage";
-    let session = match Session::new(args.options()).await {
+    let session = match Session::new(options).await {
         Ok(session) => session,
         Err(error) => {
             let failure = Failure::from(error);

@@ -78,6 +78,16 @@ impl From<io::Error> for Failure {
     }
 }
 
+impl From<atoll_cluster::Error> for Failure {
+    fn from(error: atoll_cluster::Error) -> Self {
+        let (message, hint) = split_hint(&error.to_string());
+        Self {
+            hint,
+            ..Self::new(message)
+        }
+    }
+}
+
 impl From<ArrowError> for Failure {
     fn from(error: ArrowError) -> Self {
         DataFusionError::from(error).into()

@@ -5,6 +5,7 @@
 //! wrong command line and 130 after Ctrl-C.
 
 mod args;
+mod cluster;
 mod doctor;
 mod errors;
 mod functions;
@@ -66,6 +67,13 @@ async fn dispatch(
     match &cli.command {
         Some(Command::Doctor) => doctor::run(&cli.session).await,
         Some(Command::Functions(args)) => functions::run(args),
+        Some(Command::Scheduler(args)) => {
+            cluster::scheduler(args, cli.session.token()?, work).await
+        }
+        Some(Command::Executor(args)) => {
+            cluster::executor(args, &cli.session, work).await
+        }
+        Some(Command::Cluster(args)) => cluster::all(args, &cli.session, work).await,
         Some(Command::Run(_)) | None if !sources.is_empty() => {
             let mut runner = Runner::new(&cli.session, work).await?;
             runner.run_all(sources, &cli.session.set).await

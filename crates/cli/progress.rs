@@ -6,7 +6,7 @@
 use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
 
-use atoll_compute::progress::{self, RunningTrial, Snapshot, Trials};
+use atoll_compute::progress::{self, RunningTrial, Snapshot, Tasks, Trials};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Work shorter than this is not worth a bar.
@@ -39,7 +39,7 @@ impl Progress {
 
     /// A new statement starts.
     pub(crate) fn start(&mut self) {
-        progress::reset();
+        progress::Progress::process().reset();
         self.started = Instant::now();
         self.trials_seen = None;
     }
@@ -50,7 +50,7 @@ impl Progress {
         if self.started.elapsed() < QUIET_START {
             return;
         }
-        let snapshot = progress::snapshot();
+        let snapshot = progress::Progress::process().snapshot();
         if let Some(trials) = &snapshot.trials {
             self.trials_seen
                 .get_or_insert((Instant::now(), fraction(trials)));
@@ -110,6 +110,9 @@ fn lines(snapshot: &Snapshot, trials_seen: Option<(Instant, f64)>) -> Vec<String
             lines.push(format!("  and {more} more"));
         }
     }
+    if let Some(tasks) = &snapshot.tasks {
+        lines.push(tasks_line(tasks));
+    }
     for rows in &snapshot.rows {
         lines.push(rows_line(
             &rows.label,
@@ -151,6 +154,16 @@ fn trial_line(trial: &RunningTrial) -> String {
         "  {}: epoch {}/{}{loss}",
         trial.name, trial.epoch, trial.epochs
     )
+}
+
+fn tasks_line(tasks: &Tasks) -> String {
+    let Tasks {
+        pending,
+        running,
+        done,
+    } = tasks;
+    let bar = bar(*done as f64 / (pending + running + done).max(1) as f64);
+    format!("tasks {bar} {done} done, {running} running, {pending} pending")
 }
 
 fn rows_line(label: &str, done: u64, total: u64, elapsed: Duration) -> String {
@@ -240,7 +253,7 @@ mod tests {
         };
         let snapshot = Snapshot {
             trials: Some(trials),
-            rows: vec![],
+            ..Snapshot::default()
         };
         let lines = lines(&snapshot, None);
         assert_eq!(lines.len(), 1 + TRIALS_SHOWN + 1);

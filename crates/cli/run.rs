@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use atoll_session::Session;
+use atoll_session::{Session, TaskRunner};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::DataFusionError;
@@ -76,6 +76,7 @@ impl Place {
 /// A session with a place for its rows.
 pub(crate) struct Runner {
     pub(crate) session: Arc<Session>,
+    cluster: Option<Arc<dyn TaskRunner>>,
     /// Where statements run; never the thread that listens to the user.
     work: Handle,
     pub(crate) format: Format,
@@ -98,9 +99,12 @@ struct Prepared {
 
 impl Runner {
     pub(crate) async fn new(args: &SessionArgs, work: &Handle) -> Result<Self, Failure> {
-        let session = Session::new(args.options()).await?;
+        let options = args.options().await?;
+        let cluster = options.cluster.clone();
+        let session = Session::new(options).await?;
         Ok(Self {
             session: Arc::new(session),
+            cluster,
             work: work.clone(),
             format: args.format,
             room: Room::All,
@@ -190,6 +194,9 @@ impl Runner {
             Ending::Cancelled => {
                 task.0.abort();
                 let _ = tokio::time::timeout(PATIENCE, &mut task.0).await;
+                if let Some(cluster) = &self.cluster {
+                    cluster.settle().await;
+                }
                 Ok(Ending::Cancelled)
             }
             ending => match (&mut task.0).await {

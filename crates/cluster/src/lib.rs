@@ -1,1 +1,26 @@
-//! Scheduler, executor and client of a Ballista cluster.
+//! Scheduler, executor and client of a cluster.
+//!
+//! The only crate that names Ballista. Ballista keeps the list of executors and their
+//! slots, deals tasks to slots as they come free, notices lost executors and carries
+//! results. A task of ours is opaque to it: a row of a one-row partition with a physical
+//! plan inside, under the one operator that Ballista sees, `TaskExec`.
+//!
+//! [`Client`] runs a session's jobs, [`scheduler`] and [`executor`] are the two kinds of
+//! server. Nothing here prints.
+
+mod address;
+mod board;
+mod client;
+mod error;
+pub mod executor;
+mod http;
+mod protocol;
+pub mod scheduler;
+mod status;
+mod task;
+mod token;
+
+pub use address::{Address, DEFAULT_PORT};
+pub use client::Client;
+pub use error::Error;
+pub use token::Token;

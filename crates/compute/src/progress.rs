@@ -1,19 +1,34 @@
-//! What is running in this process, for whoever draws it.
+//! What is running, for whoever draws it.
 //!
-//! Work reports here without knowing whether anyone looks; a terminal polls
-//! [`snapshot`]. Everything is process-wide, like the pool.
+//! Work reports to the [`Progress`] it was given without knowing whether anyone looks;
+//! a terminal polls [`Progress::snapshot`]. Statements report to the one of the
+//! process; a worker of a cluster gives each task its own, and what workers say of
+//! theirs is added to the client's with [`Progress::set_remote`].
 
 use std::collections::BTreeMap;
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// What is running now.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
-    /// Trials, when any were started since the last [`reset`].
+    /// Trials, when any were started since the last [`Progress::reset`].
     pub trials: Option<Trials>,
     /// Rows of other expensive functions, by label.
     pub rows: Vec<Rows>,
+    /// Tasks of a cluster, when any were submitted.
+    pub tasks: Option<Tasks>,
+}
+
+/// How far the tasks of a cluster are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tasks {
+    /// Tasks that wait for a slot.
+    pub pending: u64,
+    /// Tasks that an executor runs.
+    pub running: u64,
+    /// Tasks that ended.
+    pub done: u64,
 }
 
 /// How far the trials are.
@@ -53,80 +68,152 @@ pub struct Rows {
     pub since: Instant,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct State {
     trials: Trials,
     running: BTreeMap<u64, RunningTrial>,
     next_id: u64,
     rows: Vec<Rows>,
+    remote: BTreeMap<String, Snapshot>,
 }
 
-static STATE: LazyLock<Mutex<State>> = LazyLock::new(Mutex::default);
+/// Where work says how far it is. Clones share one state.
+#[derive(Debug, Clone, Default)]
+pub struct Progress(Arc<Mutex<State>>);
 
-fn state() -> MutexGuard<'static, State> {
-    // Progress is worth drawing even after another thread panicked over it.
-    STATE.lock().unwrap_or_else(PoisonError::into_inner)
-}
+static PROCESS: LazyLock<Progress> = LazyLock::new(Progress::default);
 
-/// What is running now.
-pub fn snapshot() -> Snapshot {
-    let state = state();
-    let trials = (state.trials.total > 0).then(|| Trials {
-        running: state.running.values().cloned().collect(),
-        ..state.trials
-    });
-    Snapshot {
-        trials,
-        rows: state.rows.clone(),
+impl Progress {
+    /// The progress of this process's own statements.
+    pub fn process() -> Self {
+        PROCESS.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Progress is worth drawing even after another thread panicked over it.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is running now, here and elsewhere.
+    pub fn snapshot(&self) -> Snapshot {
+        let state = self.state();
+        let trials = (state.trials.total > 0).then(|| Trials {
+            running: state.running.values().cloned().collect(),
+            ..state.trials
+        });
+        let here = Snapshot {
+            trials,
+            rows: state.rows.clone(),
+            tasks: None,
+        };
+        state.remote.values().fold(here, Snapshot::plus)
+    }
+
+    /// Forgets what ended, before a new statement. Trials still running keep their
+    /// place.
+    pub fn reset(&self) {
+        let mut state = self.state();
+        let running = state.running.len() as u64;
+        state.trials = Trials {
+            total: running,
+            ..Trials::default()
+        };
+        state.rows.clear();
+        state.remote.clear();
+    }
+
+    /// Replaces what is known of work under this name that runs elsewhere.
+    pub fn set_remote(&self, name: &str, snapshot: Snapshot) {
+        self.state().remote.insert(name.to_string(), snapshot);
+    }
+
+    /// Announces `count` trials, before any of them starts.
+    pub fn expect_trials(&self, count: u64) {
+        self.state().trials.total += count;
+    }
+
+    /// Says that an announced trial ended without training, such as a finished one
+    /// that was looked up.
+    pub fn trial_done(&self) {
+        self.state().trials.done += 1;
+    }
+
+    /// Says that an announced trial starts to train.
+    pub fn trial(&self, name: impl Into<String>, epochs: u32) -> TrialProgress {
+        let mut state = self.state();
+        let id = state.next_id;
+        state.next_id += 1;
+        let trial = RunningTrial {
+            name: name.into(),
+            epochs,
+            ..RunningTrial::default()
+        };
+        state.running.insert(id, trial);
+        TrialProgress {
+            progress: self.clone(),
+            id,
+        }
+    }
+
+    /// The rows of an expensive function, under its name.
+    pub fn rows(&self, label: &str) -> RowProgress {
+        let mut state = self.state();
+        if !state.rows.iter().any(|rows| rows.label == label) {
+            let since = Instant::now();
+            state.rows.push(Rows {
+                label: label.to_string(),
+                total: 0,
+                done: 0,
+                since,
+            });
+        }
+        RowProgress {
+            progress: self.clone(),
+            label: label.to_string(),
+        }
     }
 }
 
-/// Forgets what ended, before a new statement. Trials still running keep their place.
-pub fn reset() {
-    let mut state = state();
-    let running = state.running.len() as u64;
-    state.trials = Trials {
-        total: running,
-        ..Trials::default()
-    };
-    state.rows.clear();
-}
-
-/// Announces `count` trials, before any of them starts.
-pub fn expect_trials(count: u64) {
-    state().trials.total += count;
-}
-
-/// Says that an announced trial ended without training, such as a finished one that
-/// was looked up.
-pub fn trial_done() {
-    state().trials.done += 1;
-}
-
-/// Says that an announced trial starts to train.
-pub fn trial(name: impl Into<String>, epochs: u32) -> TrialProgress {
-    let mut state = state();
-    let id = state.next_id;
-    state.next_id += 1;
-    let trial = RunningTrial {
-        name: name.into(),
-        epochs,
-        ..RunningTrial::default()
-    };
-    state.running.insert(id, trial);
-    TrialProgress { id }
+impl Snapshot {
+    /// Both together.
+    pub fn plus(mut self, other: &Self) -> Self {
+        if let Some(trials) = &other.trials {
+            let sum = self.trials.get_or_insert_default();
+            sum.total += trials.total;
+            sum.done += trials.done;
+            sum.running.extend(trials.running.iter().cloned());
+        }
+        for rows in &other.rows {
+            match self.rows.iter_mut().find(|sum| sum.label == rows.label) {
+                Some(sum) => {
+                    sum.total += rows.total;
+                    sum.done += rows.done;
+                    sum.since = sum.since.min(rows.since);
+                }
+                None => self.rows.push(rows.clone()),
+            }
+        }
+        if let Some(tasks) = &other.tasks {
+            let sum = self.tasks.get_or_insert_default();
+            sum.pending += tasks.pending;
+            sum.running += tasks.running;
+            sum.done += tasks.done;
+        }
+        self
+    }
 }
 
 /// The progress of one trial in training; dropping it ends the trial.
 #[derive(Debug)]
 pub struct TrialProgress {
+    progress: Progress,
     id: u64,
 }
 
 impl TrialProgress {
     /// An epoch ended with this training loss.
     pub fn epoch(&self, epoch: u32, loss: f64) {
-        if let Some(trial) = state().running.get_mut(&self.id) {
+        if let Some(trial) = self.progress.state().running.get_mut(&self.id) {
             trial.epoch = epoch;
             trial.loss = Some(loss);
         }
@@ -135,32 +222,16 @@ impl TrialProgress {
 
 impl Drop for TrialProgress {
     fn drop(&mut self) {
-        let mut state = state();
+        let mut state = self.progress.state();
         state.running.remove(&self.id);
         state.trials.done += 1;
-    }
-}
-
-/// The rows of an expensive function, under its name.
-pub fn rows(label: &str) -> RowProgress {
-    let mut state = state();
-    if !state.rows.iter().any(|rows| rows.label == label) {
-        let since = Instant::now();
-        state.rows.push(Rows {
-            label: label.to_string(),
-            total: 0,
-            done: 0,
-            since,
-        });
-    }
-    RowProgress {
-        label: label.to_string(),
     }
 }
 
 /// The progress of one function's rows, shared by all its record batches.
 #[derive(Debug, Clone)]
 pub struct RowProgress {
+    progress: Progress,
     label: String,
 }
 
@@ -176,7 +247,7 @@ impl RowProgress {
     }
 
     fn update(&self, change: impl FnOnce(&mut Rows)) {
-        let mut state = state();
+        let mut state = self.progress.state();
         // Absent after a reset: the statement that counted these rows is over.
         if let Some(rows) = state.rows.iter_mut().find(|rows| rows.label == self.label) {
             change(rows);
@@ -188,25 +259,38 @@ impl RowProgress {
 mod tests {
     use super::*;
 
-    // One test, because the state is the process's.
     #[test]
     fn counts_trials_and_rows() {
-        expect_trials(3);
-        trial_done();
-        let first = trial("learning_rate 0.1", 5);
+        let progress = Progress::default();
+        progress.expect_trials(3);
+        progress.trial_done();
+        let first = progress.trial("learning_rate 0.1", 5);
         first.epoch(2, 0.7);
-        let trials = snapshot().trials.unwrap();
+        let trials = progress.snapshot().trials.unwrap();
         assert_eq!((trials.total, trials.done), (3, 1));
         assert_eq!(trials.running[0].epoch, 2);
         drop(first);
-        assert_eq!(snapshot().trials.unwrap().done, 2);
+        assert_eq!(progress.snapshot().trials.unwrap().done, 2);
 
-        let progress = rows("classify");
-        progress.add_total(10);
-        rows("classify").advance(4);
-        assert_eq!(snapshot().rows[0].done, 4);
-        reset();
-        progress.advance(1);
-        assert!(snapshot().rows.is_empty());
+        let rows = progress.rows("classify");
+        rows.add_total(10);
+        progress.rows("classify").advance(4);
+        assert_eq!(progress.snapshot().rows[0].done, 4);
+        progress.reset();
+        rows.advance(1);
+        assert!(progress.snapshot().rows.is_empty());
+    }
+
+    #[test]
+    fn what_runs_elsewhere_is_added_once() {
+        let (here, there) = (Progress::default(), Progress::default());
+        here.expect_trials(1);
+        there.expect_trials(2);
+        there.trial_done();
+        for _ in 0..2 {
+            here.set_remote("job", there.snapshot());
+        }
+        let trials = here.snapshot().trials.unwrap();
+        assert_eq!((trials.total, trials.done), (3, 1));
     }
 }

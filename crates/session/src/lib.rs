@@ -6,6 +6,7 @@
 //!
 //! Nothing here prints, and nothing here knows how a function works.
 
+mod cluster;
 mod copy;
 mod expensive;
 mod files;
@@ -27,13 +28,17 @@ use datafusion::common::{
 };
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder};
+use datafusion::execution::{
+    FunctionRegistry, SendableRecordBatchStream, SessionState, SessionStateBuilder,
+};
 use datafusion::logical_expr::{DdlStatement, LogicalPlan, Statement};
 use datafusion::prelude::{SessionConfig, SessionContext};
 
+use crate::cluster::DealExpensiveCalls;
 use crate::expensive::{AtollQueryPlanner, ExtractExpensiveCalls};
 use crate::tables::StoredTables;
 
+pub use cluster::{Job, Task, TaskOutput, TaskRunner, TaskRuntime};
 pub use functions::{FunctionDoc, FunctionKind, function_docs};
 
 /// The version of Atoll.
@@ -52,6 +57,8 @@ pub struct SessionOptions {
     pub memory_limit: Option<usize>,
     /// How many trials, images and partitions run at once; by default one a core.
     pub threads: Option<NonZeroUsize>,
+    /// Who runs expensive calls, if not this process.
+    pub cluster: Option<Arc<dyn TaskRunner>>,
 }
 
 /// A SQL session with all of Atoll's functions.
@@ -65,32 +72,12 @@ pub struct Session {
 impl Session {
     /// Opens a session; tables that earlier sessions stored are there at once.
     pub async fn new(options: SessionOptions) -> Result<Self> {
-        if let Some(threads) = options.threads {
-            pool::configure(threads);
-        }
-        let storage = match options.storage {
+        let storage = match &options.storage {
             // Absolute from the start, so that it means the same after a `cd`.
-            Some(storage) => Location::parse(&storage)?.to_string(),
+            Some(storage) => Location::parse(storage)?.to_string(),
             None => default_storage()?.to_string_lossy().into_owned(),
         };
-        let mut runtime =
-            RuntimeEnvBuilder::new().with_object_store_registry(Stores::shared());
-        if let Some(limit) = options.memory_limit {
-            let top = NonZeroUsize::new(CONSUMERS_NAMED).unwrap_or(NonZeroUsize::MIN);
-            let pool = TrackConsumersPool::new(FairSpillPool::new(limit), top);
-            runtime = runtime.with_memory_pool(Arc::new(pool));
-        }
-        let functions = functions::scalar_functions().into_iter().map(Arc::new);
-        let mut state = SessionStateBuilder::new()
-            .with_config(config(storage))
-            .with_runtime_env(Arc::new(runtime.build()?))
-            .with_default_features()
-            .with_query_planner(Arc::new(AtollQueryPlanner))
-            .with_analyzer_rule(Arc::new(ExtractExpensiveCalls))
-            .build();
-        for function in functions {
-            datafusion::execution::FunctionRegistry::register_udf(&mut state, function)?;
-        }
+        let state = session_state(&options, storage)?;
         let context = SessionContext::new_with_state(state);
         for (name, function, _) in functions::table_functions() {
             context.register_udtf(&name, function);
@@ -192,6 +179,39 @@ impl Session {
             .clone();
         tables.ok_or_else(|| internal_datafusion_err!("the storage is not open"))
     }
+}
+
+/// What a session plans and runs with, all functions included.
+pub(crate) fn session_state(
+    options: &SessionOptions,
+    storage: String,
+) -> Result<SessionState> {
+    if let Some(threads) = options.threads {
+        pool::configure(threads);
+    }
+    let mut runtime =
+        RuntimeEnvBuilder::new().with_object_store_registry(Stores::shared());
+    if let Some(limit) = options.memory_limit {
+        let top = NonZeroUsize::new(CONSUMERS_NAMED).unwrap_or(NonZeroUsize::MIN);
+        let pool = TrackConsumersPool::new(FairSpillPool::new(limit), top);
+        runtime = runtime.with_memory_pool(Arc::new(pool));
+    }
+    let mut builder = SessionStateBuilder::new()
+        .with_config(config(storage))
+        .with_runtime_env(Arc::new(runtime.build()?))
+        .with_default_features()
+        .with_query_planner(Arc::new(AtollQueryPlanner))
+        .with_analyzer_rule(Arc::new(ExtractExpensiveCalls));
+    if let Some(cluster) = &options.cluster {
+        let cluster = Arc::clone(cluster);
+        builder = builder
+            .with_physical_optimizer_rule(Arc::new(DealExpensiveCalls { cluster }));
+    }
+    let mut state = builder.build();
+    for function in functions::scalar_functions() {
+        state.register_udf(Arc::new(function))?;
+    }
+    Ok(state)
 }
 
 fn changes_storage(plan: &LogicalPlan) -> bool {

@@ -3,9 +3,8 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use atoll_compute::{CancellationToken, progress};
-use atoll_udf_common::Location;
 use atoll_udf_common::args::{is_text, string_at};
+use atoll_udf_common::{CallContext, Location};
 use bytes::Bytes;
 use datafusion::arrow::array::{ArrayRef, BinaryArray};
 use datafusion::arrow::datatypes::DataType;
@@ -84,12 +83,13 @@ pub(crate) fn coerce_url(function: &str, url: &DataType) -> Result<DataType> {
 async fn fetch(
     url: &str,
     limits: Limits,
-    token: &CancellationToken,
+    context: &CallContext,
 ) -> Result<Bytes, Failure> {
-    let location = Location::parse(url)
+    let location = context
+        .locate(url)
         .map_err(|error| Failure::lasting("INVALID_URL", plain(&error)))?;
     tokio::select! {
-        () = token.cancelled() => Err(Failure::lasting("CANCELLED", "cancelled")),
+        () = context.token.cancelled() => Err(Failure::lasting("CANCELLED", "cancelled")),
         fetched = fetch_in_time(&location, limits) => fetched,
     }
 }
@@ -162,15 +162,15 @@ pub(crate) fn fetch_rows(
     function: &str,
     urls: Vec<Option<String>>,
     limits: Limits,
-    token: &CancellationToken,
+    context: &CallContext,
 ) -> impl Stream<Item = Option<Result<Bytes, Failure>>> + Send + use<> {
-    let (progress, token) = (progress::rows(function), token.clone());
+    let (progress, context) = (context.progress.rows(function), context.clone());
     progress.add_total(urls.len() as u64);
     let fetches = stream::iter(urls).map(move |url| {
-        let (progress, token) = (progress.clone(), token.clone());
+        let (progress, context) = (progress.clone(), context.clone());
         async move {
             let fetched = match url {
-                Some(url) => Some(fetch(&url, limits, &token).await),
+                Some(url) => Some(fetch(&url, limits, &context).await),
                 None => None,
             };
             progress.advance(1);
@@ -213,7 +213,7 @@ mod tests {
     use super::*;
 
     async fn fails(url: &str, limits: Limits) -> Failure {
-        fetch(url, limits, &CancellationToken::new())
+        fetch(url, limits, &CallContext::default())
             .await
             .unwrap_err()
     }
@@ -246,9 +246,9 @@ mod tests {
     #[tokio::test]
     async fn a_web_server_gives_its_file() {
         let url = server(&[OK]);
-        let token = CancellationToken::new();
+        let context = CallContext::default();
         assert_eq!(
-            fetch(&url, Limits::default(), &token).await.unwrap(),
+            fetch(&url, Limits::default(), &context).await.unwrap(),
             "hello"
         );
     }
@@ -282,9 +282,9 @@ mod tests {
 
     #[tokio::test]
     async fn cancelling_ends_a_fetch() {
-        let (url, token) = (server(&[]), CancellationToken::new());
-        token.cancel();
-        let failure = fetch(&url, Limits::default(), &token).await.unwrap_err();
+        let (url, context) = (server(&[]), CallContext::default());
+        context.token.cancel();
+        let failure = fetch(&url, Limits::default(), &context).await.unwrap_err();
         assert_eq!(failure.code, "CANCELLED");
     }
 
@@ -297,8 +297,8 @@ mod tests {
             std::fs::write(&path, i.to_string()).unwrap();
             urls.push(Some(path.to_str().unwrap().to_string()));
         }
-        let token = CancellationToken::new();
-        let rows = fetch_rows("f", urls, Limits::default(), &token)
+        let context = CallContext::default();
+        let rows = fetch_rows("f", urls, Limits::default(), &context)
             .collect::<Vec<_>>()
             .await;
         assert!(rows[0].is_none());

@@ -22,7 +22,7 @@ use atoll_udf_common::expensive;
 use datafusion::catalog::TableFunctionImpl;
 use datafusion::logical_expr::{DocSection, Documentation, ScalarUDF};
 
-pub use read_blob::ReadBlob;
+pub use read_blob::{ReadBlob, decode_scan, encode_scan, file_sizes, scan_piece};
 pub use read_idx::ReadIdx;
 pub use try_url_download::TryUrlDownload;
 pub use url_download::UrlDownload;

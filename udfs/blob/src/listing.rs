@@ -5,7 +5,7 @@ use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use atoll_udf_common::Location;
+use atoll_udf_common::{CallContext, Location};
 use bytes::Bytes;
 use datafusion::common::{
     DataFusionError, Result, exec_datafusion_err, plan_datafusion_err, plan_err,
@@ -42,6 +42,35 @@ enum Source {
 }
 
 impl FileEntry {
+    /// Whether [`find_again`](Self::find_again) would find this file.
+    pub(crate) fn is_found_by_name(&self) -> bool {
+        match &self.source {
+            // A path that is not valid Unicode has another name than its own.
+            Source::Local(path) => path.to_str() == Some(self.filename.as_str()),
+            Source::Stored(..) => true,
+        }
+    }
+
+    /// A file that another process listed.
+    pub(crate) fn find_again(
+        filename: String,
+        size: u64,
+        last_modified: Option<i64>,
+        context: &CallContext,
+    ) -> Result<Self> {
+        let location = context.locate(&filename)?;
+        let source = match location.local_path() {
+            Some(path) => Source::Local(path),
+            None => Source::Stored(location.store, location.path),
+        };
+        Ok(Self {
+            filename,
+            size,
+            last_modified,
+            source,
+        })
+    }
+
     /// The whole content.
     pub(crate) async fn read(&self) -> Result<Bytes> {
         let read = match &self.source {

@@ -1,18 +1,21 @@
 //! `read_blob`: the files of a folder, a pattern or a URL, a row each.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use atoll_udf_common::CallContext;
 use datafusion::arrow::array::{
     ArrayRef, AsArray, BinaryBuilder, Int64Array, RecordBatch, RecordBatchOptions,
     StringArray, TimestampMicrosecondArray, new_null_array,
 };
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
-use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNode;
-use datafusion::common::{DFSchema, Result, ScalarValue, exec_err, plan_err};
+use datafusion::common::{
+    DFSchema, Result, ScalarValue, exec_err, internal_datafusion_err, plan_err,
+};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{
@@ -22,10 +25,11 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
 use futures::{StreamExt, TryStreamExt, stream};
+use serde::{Deserialize, Serialize};
 
 use crate::SECTION;
 use crate::listing::{FileEntry, list};
-use crate::scan::{Part, ScanExec};
+use crate::scan::ScanExec;
 
 /// How much content a record batch holds, give or take its last file.
 const BATCH_BYTES: u64 = 8 << 20;
@@ -168,23 +172,84 @@ impl TableProvider for BlobTable {
             Some(columns) => Arc::new(self.schema.project(columns)?),
             None => self.schema(),
         };
-        let label = format!("ReadBlobExec: files={}", files.len());
-        let files: Arc<[FileEntry]> = files.into();
-        let parts = shares(files.len(), state.config().target_partitions());
-        let parts = parts.map(|share| Part {
-            rows: Precision::Exact(share.len()),
-            stream: Arc::new(Share {
-                files: Arc::clone(&files),
-                share,
-                schema: Arc::clone(&schema),
-            }),
-        });
-        Ok(Arc::new(ScanExec::new(
-            label,
-            Arc::clone(&schema),
-            parts.collect(),
-        )))
+        let partitions = state.config().target_partitions();
+        Ok(Arc::new(scan(files.into(), schema, partitions)))
     }
+}
+
+/// A scan of files with at most this many partitions.
+fn scan(files: Arc<[FileEntry]>, schema: SchemaRef, partitions: usize) -> ScanExec {
+    let label = format!("ReadBlobExec: files={}", files.len());
+    let shares = shares(files.len(), partitions).map(|share| Share {
+        files: Arc::clone(&files),
+        share,
+        schema: Arc::clone(&schema),
+    });
+    let shares = shares.collect();
+    ScanExec::of_files(label, schema, shares)
+}
+
+/// How many bytes each file of a scan's partition has, where the scan can be cut into
+/// pieces that other processes read by themselves.
+pub fn file_sizes(plan: &dyn ExecutionPlan, partition: usize) -> Option<Vec<u64>> {
+    let share = plan.downcast_ref::<ScanExec>()?.share(partition)?;
+    let files = share.files();
+    let found_again = files.iter().all(FileEntry::is_found_by_name);
+    found_again.then(|| files.iter().map(|file| file.size).collect())
+}
+
+/// The scan of some files of a partition.
+pub fn scan_piece(
+    plan: &dyn ExecutionPlan,
+    partition: usize,
+    piece: Range<usize>,
+) -> Option<Arc<dyn ExecutionPlan>> {
+    let share = plan.downcast_ref::<ScanExec>()?.share(partition)?;
+    let files = share.files().get(piece)?.to_vec();
+    Some(Arc::new(scan(files.into(), Arc::clone(&share.schema), 1)))
+}
+
+/// A scan in the form in which it is sent to another process.
+#[derive(Serialize, Deserialize)]
+struct Wire<'a> {
+    columns: Vec<String>,
+    files: Vec<(Cow<'a, str>, u64, Option<i64>)>,
+}
+
+/// Writes a scan for another process; `None` when `plan` is no scan of files.
+pub fn encode_scan(plan: &dyn ExecutionPlan) -> Option<Result<Vec<u8>>> {
+    let share = plan.downcast_ref::<ScanExec>()?.share(0)?;
+    let fields = share.schema.fields().iter();
+    let files = share.files().iter().map(|file| {
+        let name = Cow::Borrowed(file.filename.as_str());
+        (name, file.size, file.last_modified)
+    });
+    let wire = Wire {
+        columns: fields.map(|field| field.name().clone()).collect(),
+        files: files.collect(),
+    };
+    let bytes = serde_json::to_vec(&wire);
+    Some(bytes.map_err(|error| internal_datafusion_err!("cannot send a scan: {error}")))
+}
+
+/// Reads what [`encode_scan`] wrote; relative names start where `context` says.
+pub fn decode_scan(
+    bytes: &[u8],
+    context: &CallContext,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let wire: Wire<'_> = serde_json::from_slice(bytes)
+        .map_err(|error| internal_datafusion_err!("not a scan: {error}"))?;
+    let all = schema();
+    let fields = wire
+        .columns
+        .iter()
+        .map(|name| Ok(all.field_with_name(name)?.clone()));
+    let schema = Arc::new(Schema::new(fields.collect::<Result<Vec<_>>>()?));
+    let files = wire.files.into_iter().map(|(name, size, modified)| {
+        FileEntry::find_again(name.into_owned(), size, modified, context)
+    });
+    let files: Vec<_> = files.collect::<Result<_>>()?;
+    Ok(Arc::new(scan(files.into(), schema, 1)))
 }
 
 /// Whether a filter can be decided before any file is read.
@@ -243,11 +308,17 @@ fn shares(files: usize, parts: usize) -> impl Iterator<Item = Range<usize>> {
 }
 
 /// The files of one partition.
-#[derive(Debug)]
-struct Share {
+#[derive(Debug, Clone)]
+pub(crate) struct Share {
     files: Arc<[FileEntry]>,
     share: Range<usize>,
     schema: SchemaRef,
+}
+
+impl Share {
+    pub(crate) fn files(&self) -> &[FileEntry] {
+        &self.files[self.share.clone()]
+    }
 }
 
 impl PartitionStream for Share {

@@ -20,6 +20,8 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
 };
 
+use crate::read_blob::Share;
+
 /// One stream of a [`ScanExec`] and how many rows it gives.
 #[derive(Debug)]
 pub(crate) struct Part {
@@ -33,6 +35,8 @@ pub(crate) struct Part {
 /// `count(*)` would read every file.
 #[derive(Debug)]
 pub(crate) struct ScanExec {
+    /// The files behind the parts, where an executor could read them by itself.
+    files: Option<Arc<[Share]>>,
     /// What the plan shows, such as `ReadBlobExec: files=9`.
     label: String,
     parts: Vec<Part>,
@@ -49,10 +53,30 @@ impl ScanExec {
         );
         let properties = properties.with_scheduling_type(SchedulingType::Cooperative);
         Self {
+            files: None,
             label,
             parts,
             properties: Arc::new(properties),
         }
+    }
+}
+
+impl ScanExec {
+    /// The same over files, a share of them in each partition.
+    pub(crate) fn of_files(label: String, schema: SchemaRef, shares: Vec<Share>) -> Self {
+        let parts = shares.iter().map(|share| Part {
+            rows: Precision::Exact(share.files().len()),
+            stream: Arc::new(share.clone()),
+        });
+        Self {
+            files: Some(shares.iter().cloned().collect()),
+            ..Self::new(label, schema, parts.collect())
+        }
+    }
+
+    /// The files of a partition, where this is a scan of files.
+    pub(crate) fn share(&self, partition: usize) -> Option<&Share> {
+        self.files.as_ref()?.get(partition)
     }
 }
 

@@ -183,9 +183,7 @@ impl PreparedCall for Prepared {
             return internal_err!("try_url_download without url");
         };
         let urls = urls(url, args.number_rows)?;
-        let fetched = fetch_rows(NAME, urls, self.limits, &context.token)
-            .collect()
-            .await;
+        let fetched = fetch_rows(NAME, urls, self.limits, context).collect().await;
         if context.token.is_cancelled() {
             return exec_err!("cancelled");
         }

@@ -105,8 +105,7 @@ impl PreparedCall for Prepared {
     ) -> Result<ArrayRef> {
         let [url] = take_function_args(NAME, args.args)?;
         let urls = urls(url, args.number_rows)?;
-        let mut fetched =
-            Box::pin(fetch_rows(NAME, urls, Limits::default(), &context.token));
+        let mut fetched = Box::pin(fetch_rows(NAME, urls, Limits::default(), context));
         let mut contents = Vec::with_capacity(args.number_rows);
         while let Some(content) = fetched.next().await {
             let row = contents.len();

@@ -8,19 +8,24 @@
 
 use std::fmt::{self, Debug, Display, Formatter};
 use std::hash::{Hash, Hasher};
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use atoll_compute::CancellationToken;
 use atoll_compute::pool::{self, PoolError};
+use atoll_compute::progress::Progress;
 use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::{DataFusionError, Result, exec_datafusion_err, exec_err};
 use datafusion::execution::SessionState;
+use datafusion::execution::config::SessionConfig;
 use datafusion::logical_expr::{
     ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
     ScalarUDFImpl, Signature,
 };
+
+use crate::Location;
 
 /// A SQL function whose rows each cost milliseconds to hours.
 ///
@@ -30,6 +35,30 @@ use datafusion::logical_expr::{
 pub trait ExpensiveFunction: ScalarUDFImpl {
     /// Checks one call at plan time and returns what runs it.
     async fn prepare(&self, call: &Call<'_>) -> Result<Arc<dyn PreparedCall>>;
+
+    /// Prepares a call in another process, from its literals and from what
+    /// [`PreparedCall::ship`] gave in the process that planned the statement.
+    async fn receive(
+        &self,
+        call: &Call<'_>,
+        _shipped: &[u8],
+    ) -> Result<Arc<dyn PreparedCall>> {
+        self.prepare(call).await
+    }
+
+    /// How the rows of a call are dealt to the executors of a cluster.
+    fn grain(&self) -> Grain {
+        Grain::Groups
+    }
+}
+
+/// How many rows of a call one task of a cluster gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Grain {
+    /// Several: a row takes less than a task costs, which is some milliseconds.
+    Groups,
+    /// One, so that no row waits for another and none is run again with another.
+    Rows,
 }
 
 /// One call in a statement, at plan time.
@@ -44,6 +73,13 @@ pub struct Call<'a> {
     pub session: &'a SessionState,
 }
 
+impl Call<'_> {
+    /// The file or folder that an argument names.
+    pub fn locate(&self, name: &str) -> Result<Location> {
+        CallContext::of(self.session.config()).locate(name)
+    }
+}
+
 /// A call that can be evaluated, shared by all partitions of a statement.
 #[async_trait]
 pub trait PreparedCall: Debug + Send + Sync {
@@ -53,13 +89,72 @@ pub trait PreparedCall: Debug + Send + Sync {
         args: ScalarFunctionArgs,
         context: &CallContext,
     ) -> Result<ArrayRef>;
+
+    /// What a process without this session's tables needs to evaluate the call, beyond
+    /// its literals. Data goes to the storage and only its name here.
+    async fn ship(&self, _context: &CallContext) -> Result<Vec<u8>> {
+        Ok(vec![])
+    }
+
+    /// The values of rows that are not evaluated, because the process that did died
+    /// each time. Functions that report failures as values do so here too.
+    async fn give_up(
+        &self,
+        _args: ScalarFunctionArgs,
+        _context: &CallContext,
+        reason: &str,
+    ) -> Result<ArrayRef> {
+        let error = exec_datafusion_err!("{reason}");
+        Err(DataFusionError::External(Box::new(RowError {
+            row: 0,
+            error,
+        })))
+    }
 }
 
 /// What a running call needs to know about its statement.
-#[derive(Debug, Clone, Default)]
+///
+/// As an extension of a session's configuration it holds for everything that the
+/// session runs, which is how a task of a cluster gets its own.
+#[derive(Debug, Clone)]
 pub struct CallContext {
     /// Cancelled when the statement is dropped. Long rows poll it.
     pub token: CancellationToken,
+    /// Where rows say how far they are.
+    pub progress: Progress,
+    /// Where relative paths start, if not at the process's own folder.
+    pub directory: Option<Arc<Path>>,
+    /// Why no row is to be evaluated, if so.
+    pub given_up: Option<Arc<str>>,
+}
+
+impl Default for CallContext {
+    fn default() -> Self {
+        Self {
+            token: CancellationToken::new(),
+            progress: Progress::process(),
+            directory: None,
+            given_up: None,
+        }
+    }
+}
+
+impl CallContext {
+    /// The context that a session gives its calls; they end with the session's token.
+    pub fn of(config: &SessionConfig) -> Self {
+        match config.get_extension::<Self>() {
+            Some(context) => Self {
+                token: context.token.child_token(),
+                ..context.as_ref().clone()
+            },
+            None => Self::default(),
+        }
+    }
+
+    /// The file or folder that a value names.
+    pub fn locate(&self, name: &str) -> Result<Location> {
+        Location::parse_from(self.directory.as_deref(), name)
+    }
 }
 
 /// Turns an expensive function into one that a session can register.

@@ -15,7 +15,7 @@ mod stores;
 pub mod structs;
 
 pub use expensive::{
-    Call, CallContext, ExpensiveFunction, PreparedCall, RowError, as_expensive,
+    Call, CallContext, ExpensiveFunction, Grain, PreparedCall, RowError, as_expensive,
     expensive, map_rows, not_here, pool_error,
 };
 pub use options::AtollOptions;

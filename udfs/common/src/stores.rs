@@ -36,7 +36,12 @@ impl Location {
     /// Understands a URL (`s3://`, `gs://`, `az://`, `http://`, `https://`, `file://`)
     /// or a local path, absolute, relative or below `~`.
     pub fn parse(location: &str) -> Result<Self> {
-        let url = parse_url(location)?;
+        Self::parse_from(None, location)
+    }
+
+    /// The same, with relative paths below `directory` instead of the process's own.
+    pub fn parse_from(directory: Option<&FilePath>, location: &str) -> Result<Self> {
+        let url = parse_url(directory, location)?;
         if url.query().is_some() && url.scheme().starts_with("http") {
             // The store would drop the query and fetch something else.
             return exec_err!(
@@ -102,14 +107,17 @@ fn root_cause(error: &dyn std::error::Error) -> String {
     cause.to_string()
 }
 
-fn parse_url(location: &str) -> Result<Url> {
+fn parse_url(directory: Option<&FilePath>, location: &str) -> Result<Url> {
     if location.contains("://") {
         return Url::parse(location)
             .map_err(|error| exec_datafusion_err!("not a URL: {location}: {error}"));
     }
     let path = match location.strip_prefix("~/").zip(std::env::home_dir()) {
         Some((below, home)) => home.join(below),
-        None => PathBuf::from(location),
+        None => match directory {
+            Some(directory) => directory.join(location),
+            None => PathBuf::from(location),
+        },
     };
     let absolute = std::path::absolute(&path)
         .map_err(|error| exec_datafusion_err!("not a path: '{location}': {error}"))?;

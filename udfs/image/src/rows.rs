@@ -3,7 +3,6 @@
 use std::fmt::{self, Debug, Formatter};
 
 use async_trait::async_trait;
-use atoll_compute::progress;
 use atoll_imaging::{Error, Image, ImageRef};
 use atoll_udf_common::args::string_at;
 use atoll_udf_common::image::{ImageColumn, ImageValue, image_error};
@@ -111,7 +110,7 @@ impl<T: Send + 'static> PreparedCall for EachRow<T> {
             .map(|arg: ColumnarValue| arg.into_array(rows))
             .collect::<Result<_>>()?;
         let images = ImageColumn::try_new(usage.function, &args[0])?;
-        let progress = progress::rows(usage.function);
+        let progress = context.progress.rows(usage.function);
         progress.add_total(rows as u64);
         let values = map_rows(rows, context, move |row, _| {
             let result = match images.get(row) {

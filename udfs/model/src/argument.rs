@@ -87,7 +87,7 @@ impl ModelArgument {
         let Some(name) = call.args.first().and_then(literal_str) else {
             return Ok(Self::Column { options, purpose });
         };
-        let model = source::load(name, &CallContext::default()).await;
+        let model = source::load(name, &CallContext::of(call.session.config())).await;
         model
             .and_then(|model| Pipeline::new(model, &options, purpose))
             .map(|pipeline| Self::Literal(Arc::new(pipeline)))

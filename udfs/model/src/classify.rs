@@ -3,7 +3,6 @@
 use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
-use atoll_compute::progress;
 use atoll_udf_common::image::{ImageColumn, coerce_image_type};
 use atoll_udf_common::{
     Call, CallContext, ExpensiveFunction, PreparedCall, map_rows, not_here,
@@ -171,7 +170,7 @@ impl Classifier {
         let models = self.model.models(&args.args[0], rows, context).await?;
         let images = ImageColumn::try_new(self.function, &args.args[1].to_array(rows)?)?;
         let ks = args.args.get(2).map(|k| k.to_array(rows)).transpose()?;
-        let progress = progress::rows(self.function);
+        let progress = context.progress.rows(self.function);
         progress.add_total(rows as u64);
         map_rows(rows, context, move |row, _| {
             let outcome = (|| {

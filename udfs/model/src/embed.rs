@@ -3,7 +3,6 @@
 use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
-use atoll_compute::progress;
 use atoll_udf_common::image::{ImageColumn, coerce_image_type};
 use atoll_udf_common::{
     Call, CallContext, ExpensiveFunction, PreparedCall, map_rows, not_here,
@@ -135,7 +134,7 @@ impl PreparedCall for PreparedEmbed {
         let rows = args.number_rows;
         let models = self.model.models(&args.args[0], rows, context).await?;
         let images = ImageColumn::try_new("embed", &args.args[1].to_array(rows)?)?;
-        let progress = progress::rows("embed");
+        let progress = context.progress.rows("embed");
         progress.add_total(rows as u64);
         let embeddings = map_rows(rows, context, move |row, _| {
             let embedding = (|| {

@@ -3,7 +3,6 @@
 use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
-use atoll_compute::progress;
 use atoll_onnx::{Data, ElementType, LoadedModel, Output};
 use atoll_udf_common::{
     Call, CallContext, ExpensiveFunction, PreparedCall, map_rows, not_here,
@@ -177,7 +176,7 @@ impl PreparedCall for PreparedPredict {
         let models = self.model.models(&args.args[0], rows, context).await?;
         let inputs = Inputs::try_new("predict", &args.args[1], rows)?;
         let first_only = matches!(self.model, ModelArgument::Column { .. });
-        let progress = progress::rows("predict");
+        let progress = context.progress.rows("predict");
         progress.add_total(rows as u64);
         let outputs = map_rows(rows, context, move |row, _| {
             let outputs = (|| {

@@ -35,6 +35,7 @@ enum Stamp {
     Fetched(Instant),
 }
 
+/// By URL: a relative path means another file for another client.
 type Names = HashMap<String, (Stamp, LoadedModel)>;
 
 static NAMES: LazyLock<Mutex<Names>> = LazyLock::new(Mutex::default);
@@ -42,8 +43,9 @@ static NAMES: LazyLock<Mutex<Names>> = LazyLock::new(Mutex::default);
 /// Loads a model at plan time, on the thread that plans.
 pub(crate) fn load_now(name: &str) -> Result<LoadedModel, Failure> {
     let location = Location::parse(name).map_err(|error| not_found(name, &error))?;
+    let url = location.url.to_string();
     let stamp = stamp(name, &location)?;
-    if let Some(model) = remembered(name, stamp) {
+    if let Some(model) = remembered(&url, stamp) {
         return Ok(model);
     }
     let bytes = match location.local_path() {
@@ -51,7 +53,7 @@ pub(crate) fn load_now(name: &str) -> Result<LoadedModel, Failure> {
         None => read_and_wait(location).map_err(|error| not_found(name, &error))?,
     };
     let model = LoadedModel::load(name, &bytes)?;
-    remember(name, stamp, &model);
+    remember(&url, stamp, &model);
     Ok(model)
 }
 
@@ -60,9 +62,12 @@ pub(crate) async fn load(
     name: &str,
     context: &CallContext,
 ) -> Result<LoadedModel, Failure> {
-    let location = Location::parse(name).map_err(|error| not_found(name, &error))?;
+    let location = context
+        .locate(name)
+        .map_err(|error| not_found(name, &error))?;
+    let url = location.url.to_string();
     let stamp = stamp(name, &location)?;
-    if let Some(model) = remembered(name, stamp) {
+    if let Some(model) = remembered(&url, stamp) {
         return Ok(model);
     }
     let bytes = match location.local_path() {
@@ -77,7 +82,7 @@ pub(crate) async fn load(
     let model = pool::run(&context.token, move || LoadedModel::load(&owned, &bytes))
         .await
         .map_err(|error| Failure::new("MODEL_RUNTIME", error.to_string()))??;
-    remember(name, stamp, &model);
+    remember(&url, stamp, &model);
     Ok(model)
 }
 
@@ -96,9 +101,9 @@ fn stamp(name: &str, location: &Location) -> Result<Stamp, Failure> {
     })
 }
 
-fn remembered(name: &str, now: Stamp) -> Option<LoadedModel> {
+fn remembered(url: &str, now: Stamp) -> Option<LoadedModel> {
     let names = names();
-    let (then, model) = names.get(name)?;
+    let (then, model) = names.get(url)?;
     let same = match (*then, now) {
         (
             Stamp::File {
@@ -113,12 +118,12 @@ fn remembered(name: &str, now: Stamp) -> Option<LoadedModel> {
     same.then(|| model.clone())
 }
 
-fn remember(name: &str, stamp: Stamp, model: &LoadedModel) {
+fn remember(url: &str, stamp: Stamp, model: &LoadedModel) {
     let mut names = names();
     if names.len() >= REMEMBERED {
         names.clear();
     }
-    names.insert(name.to_string(), (stamp, model.clone()));
+    names.insert(url.to_string(), (stamp, model.clone()));
 }
 
 fn names() -> MutexGuard<'static, Names> {

@@ -10,7 +10,8 @@ use atoll_onnx::LoadedModel;
 use atoll_udf_common::args::{bytes_at, is_text, string_at};
 use atoll_udf_common::structs::check_keys;
 use atoll_udf_common::{
-    Call, CallContext, ExpensiveFunction, Location, PreparedCall, not_here, pool_error,
+    Call, CallContext, ExpensiveFunction, Grain, PreparedCall, not_here, pool_error,
+    storage_root,
 };
 use bytes::Bytes;
 use datafusion::arrow::array::{
@@ -173,14 +174,44 @@ impl ExpensiveFunction for Evaluate {
         // A model that is the same for all rows is read now, so that a missing or
         // broken file is a plan-time error.
         if let DatasetArgument::Literal(name) = DatasetArgument::new(&call.args[0]) {
-            load(&name, &CallContext::default()).await?;
+            load(&name, &CallContext::of(call.session.config())).await?;
         }
-        Ok(Arc::new(EvaluateCall {
+        Ok(Arc::new(EvaluateCall::new(call, options, source)))
+    }
+
+    async fn receive(
+        &self,
+        call: &Call<'_>,
+        shipped: &[u8],
+    ) -> Result<Arc<dyn PreparedCall>> {
+        let DatasetArgument::Literal(name) = DatasetArgument::new(&call.args[1]) else {
+            return self.prepare(call).await;
+        };
+        if shipped.is_empty() {
+            return self.prepare(call).await;
+        }
+        let options = EvaluateOptions::from_argument(call.args.get(2))?;
+        let export = storage_root(call.session.config_options())?
+            .join(&String::from_utf8_lossy(shipped))?;
+        let from = (name.as_str(), &export);
+        let columns = &options.columns;
+        let source = Source::open_export(call.session, "evaluate", from, columns).await?;
+        Ok(Arc::new(EvaluateCall::new(call, options, Some(source))))
+    }
+
+    fn grain(&self) -> Grain {
+        Grain::Rows
+    }
+}
+
+impl EvaluateCall {
+    fn new(call: &Call<'_>, options: EvaluateOptions, source: Option<Source>) -> Self {
+        Self {
             source,
             options,
             session: call.session.clone(),
             datasets: Memo::default(),
-        }))
+        }
     }
 }
 
@@ -240,6 +271,15 @@ impl PreparedCall for EvaluateCall {
         }
         evaluation_array(&scores)
     }
+
+    async fn ship(&self, _context: &CallContext) -> Result<Vec<u8>> {
+        let Some(source) = &self.source else {
+            return Ok(vec![]);
+        };
+        let storage = storage_root(self.session.config_options())?;
+        let export = source.export(&storage).await?;
+        Ok(export.unwrap_or_default().into_bytes())
+    }
 }
 
 impl EvaluateCall {
@@ -288,7 +328,7 @@ fn check_split(source: &Source, part: Option<Part>) -> Result<()> {
 }
 
 async fn load(name: &str, context: &CallContext) -> Result<LoadedModel> {
-    let bytes = Location::parse(name)?.read().await.map_err(|error| {
+    let bytes = context.locate(name)?.read().await.map_err(|error| {
         exec_datafusion_err!("evaluate: cannot load model: {}", error.strip_backtrace())
     })?;
     open(name, bytes, context).await

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use atoll_compute::progress;
 use atoll_imaging::Preprocess;
 use atoll_onnx::{Data, LoadedModel, OutputKind, scores, top_k};
 use atoll_udf_common::{CallContext, RowError, map_rows};
@@ -28,7 +27,8 @@ pub(crate) struct Score {
     /// Images whose most probable class is their label.
     pub(crate) correct: usize,
     /// The sum of the cross-entropies; NaN when the model gave one.
-    pub(crate) loss: f64,
+    /// The loss of each row, in any order.
+    pub(crate) losses: Vec<f64>,
     /// Images by label (line) and by most probable class (column).
     pub(crate) confusion: Vec<Vec<i64>>,
 }
@@ -41,7 +41,12 @@ impl Score {
 
     /// The mean cross-entropy.
     pub(crate) fn mean_loss(&self) -> Option<f64> {
-        Some(self.loss / self.rows as f64).filter(|loss| loss.is_finite())
+        // Summed in the order of their sizes, so that the order of rows, which a scan
+        // may change, changes no bit of the mean.
+        let mut losses = self.losses.clone();
+        losses.sort_unstable_by(f64::total_cmp);
+        let mean = losses.iter().sum::<f64>() / self.rows as f64;
+        mean.is_finite().then_some(mean)
     }
 
     fn add(&mut self, label: usize, probabilities: &[f32], loss: f64) {
@@ -50,7 +55,7 @@ impl Score {
             self.confusion = vec![vec![0; classes]; classes];
         }
         self.rows += 1;
-        self.loss += loss;
+        self.losses.push(loss);
         // A row of nothing but NaN has no answer: it is wrong, and in no column.
         let best = top_k(probabilities, 1).first().map(|(class, _)| *class);
         let Some(best) = best.filter(|class| !probabilities[*class].is_nan()) else {
@@ -66,7 +71,7 @@ impl Score {
         }
         self.rows += other.rows;
         self.correct += other.correct;
-        self.loss += other.loss;
+        self.losses.extend(other.losses);
         for (line, more) in self.confusion.iter_mut().zip(other.confusion) {
             for (count, more) in line.iter_mut().zip(more) {
                 *count += more;
@@ -112,7 +117,7 @@ pub(crate) async fn score(
     let labels = model_classes(&model, dataset, &rows.labels)?;
     let input = model.single_input().map_err(failure)?.name.clone();
     let pieces = rows.len().div_ceil(PIECE);
-    let progress = progress::rows("evaluate");
+    let progress = context.progress.rows("evaluate");
     progress.add_total(rows.len() as u64);
     let scorer = Scorer {
         model,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use atoll_compute::{CancellationToken, pool};
 use atoll_udf_common::args::is_text;
 use atoll_udf_common::structs::suggest;
-use atoll_udf_common::{Location, pool_error};
+use atoll_udf_common::{CallContext, Location, pool_error};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::Field;
 use datafusion::catalog::TableProvider;
@@ -18,12 +18,15 @@ use datafusion::datasource::file_format::file_compression_type::FileCompressionT
 use datafusion::execution::SessionState;
 use datafusion::execution::options::{CsvReadOptions, ParquetReadOptions};
 use datafusion::logical_expr::{Expr, lit};
+use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::prelude::SessionContext;
 use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectStoreExt;
+use sha2::{Digest, Sha256};
 
 use crate::options::ColumnOptions;
 use crate::rows::{Format, Part, Rows, value_type};
+use crate::store::put_if_absent;
 
 /// The split column that is used when it is there and the options name no other.
 const SPLIT: &str = "split";
@@ -35,6 +38,8 @@ const PIECE: usize = 512;
 #[derive(Debug, Clone)]
 pub(crate) struct Source {
     name: String,
+    /// Whether only this session can find it.
+    is_table: bool,
     frame: DataFrame,
     split: Option<String>,
     format: Format,
@@ -60,12 +65,62 @@ impl Source {
         options: &ColumnOptions,
     ) -> Result<Self> {
         let ctx = SessionContext::new_with_state(session.clone());
-        let frame = match table(&ctx, name).await {
-            Some(table) => ctx.read_table(table)?,
-            None if is_file(name) => read_file(&ctx, name).await?,
-            None => return unknown_table(session, function, name),
-        };
+        match table(&ctx, name).await {
+            Some(table) => {
+                let source = Self::new(ctx.read_table(table)?, function, name, options)?;
+                Ok(Self {
+                    is_table: true,
+                    ..source
+                })
+            }
+            None if is_file(name) => {
+                Self::new(read_file(&ctx, name).await?, function, name, options)
+            }
+            None => unknown_table(session, function, name),
+        }
+    }
+
+    /// Opens what [`export`](Self::export) wrote, in another process.
+    pub(crate) async fn open_export(
+        session: &SessionState,
+        function: &'static str,
+        (name, location): (&str, &Location),
+        options: &ColumnOptions,
+    ) -> Result<Self> {
+        let ctx = SessionContext::new_with_state(session.clone());
+        let frame = read_file(&ctx, location.url.as_str()).await?;
         Self::new(frame, function, name, options)
+    }
+
+    /// Keeps the columns of a table or view in the storage, for processes without this
+    /// session's tables. A file needs no copy: any process can open it.
+    pub(crate) async fn export(&self, storage: &Location) -> Result<Option<String>> {
+        if !self.is_table {
+            return Ok(None);
+        }
+        let frame = self.frame.clone().select(self.columns().map(column_expr))?;
+        let schema = Arc::new(frame.schema().as_arrow().clone());
+        let batches = frame.collect().await?;
+        let encode = move || {
+            let mut file = Vec::new();
+            let mut writer = ArrowWriter::try_new(&mut file, schema, None)?;
+            for batch in &batches {
+                writer.write(batch)?;
+            }
+            writer.close()?;
+            Ok::<_, DataFusionError>(file)
+        };
+        let file = pool::run(&CancellationToken::new(), encode);
+        let file = file.await.map_err(pool_error)??;
+        let below = format!("exports/{}.parquet", hex::encode(Sha256::digest(&file)));
+        put_if_absent(&storage.join(&below)?, file).await?;
+        Ok(Some(below))
+    }
+
+    /// The columns that are read.
+    fn columns(&self) -> impl Iterator<Item = &str> {
+        let image_and_label = self.format.columns().into_iter();
+        image_and_label.chain(self.split.as_deref())
     }
 
     /// Finds a file and checks its columns, without reading rows.
@@ -107,6 +162,7 @@ impl Source {
         }
         Ok(Self {
             name: name.to_string(),
+            is_table: false,
             frame,
             split,
             format,
@@ -129,11 +185,6 @@ impl Source {
         wanted: Wanted,
         token: &CancellationToken,
     ) -> Result<Rows> {
-        let columns = self
-            .format
-            .columns()
-            .into_iter()
-            .chain(self.split.as_deref());
         let mut frame = self.frame.clone();
         if let Some(split) = self.split.as_deref().map(column_expr) {
             frame = match wanted {
@@ -147,7 +198,7 @@ impl Source {
             };
         }
         let batches = frame
-            .select(columns.map(column_expr))?
+            .select(self.columns().map(column_expr))?
             .execute_stream()
             .await?;
         let format = Arc::new(self.format.clone());
@@ -206,7 +257,7 @@ fn is_file(name: &str) -> bool {
 }
 
 async fn read_file(ctx: &SessionContext, name: &str) -> Result<DataFrame> {
-    let location = Location::parse(name)?;
+    let location = CallContext::of(ctx.state().config()).locate(name)?;
     if location.url.scheme() != "file" {
         let root = object_store_root(&location)?;
         ctx.runtime_env()
@@ -249,7 +300,9 @@ async fn read_file(ctx: &SessionContext, name: &str) -> Result<DataFrame> {
 /// The URL for DataFusion, once it is clear that there is something to list.
 async fn url_to_list(location: &Location, name: &str) -> Result<String> {
     if name.contains(['*', '?', '[']) && !name.contains("://") {
-        return Ok(name.to_string());
+        // The pattern itself, below the folder where relative paths start.
+        let path = location.local_path().map(|path| path.display().to_string());
+        return Ok(path.unwrap_or_else(|| name.to_string()));
     }
     let missing = match location.store.head(&location.path).await {
         Ok(_) => return Ok(location.url.to_string()),

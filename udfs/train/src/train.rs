@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
-use atoll_compute::{CancellationToken, progress};
+use atoll_compute::CancellationToken;
 use atoll_nn::Hyperparameters;
 use atoll_udf_common::args::string_at;
 use atoll_udf_common::structs::{check_keys, row_to_json};
 use atoll_udf_common::{
-    Call, CallContext, ExpensiveFunction, PreparedCall, not_here, storage_root,
+    Call, CallContext, ExpensiveFunction, Grain, PreparedCall, not_here, storage_root,
 };
 use datafusion::arrow::array::{ArrayRef, AsArray};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
@@ -158,15 +158,26 @@ impl ExpensiveFunction for Train {
             }
             DatasetArgument::Null | DatasetArgument::Column => None,
         };
-        let root = storage_root(call.session.config_options())?;
+        Ok(Arc::new(TrainCall::new(call, options, source)?))
+    }
+
+    async fn receive(
+        &self,
+        call: &Call<'_>,
+        shipped: &[u8],
+    ) -> Result<Arc<dyn PreparedCall>> {
+        if shipped.is_empty() {
+            return self.prepare(call).await;
+        }
+        let options = TrainOptions::from_argument(call.args.get(2))?;
         Ok(Arc::new(TrainCall {
-            source,
-            options,
-            store: TrialStore::new(root),
-            session: call.session.clone(),
-            statement: statement(call.session),
-            studies: Memo::default(),
+            snapshot: Some(String::from_utf8_lossy(shipped).into_owned()),
+            ..TrainCall::new(call, options, None)?
         }))
+    }
+
+    fn grain(&self) -> Grain {
+        Grain::Rows
     }
 }
 
@@ -174,6 +185,8 @@ impl ExpensiveFunction for Train {
 struct TrainCall {
     /// The dataset, when it is the same for all rows.
     source: Option<Source>,
+    /// The digest of its snapshot, where another process took it.
+    snapshot: Option<String>,
     options: TrainOptions,
     store: TrialStore,
     session: SessionState,
@@ -224,7 +237,7 @@ impl PreparedCall for TrainCall {
         let args = arrays(args)?;
         let open = self.open_rows(rows, &args, context).await?;
         let announced = open.iter().filter(|row| !matches!(row, Row::Null)).count();
-        progress::expect_trials(announced as u64);
+        context.progress.expect_trials(announced as u64);
         // All lookups come before the first training, or a finished trial would wait
         // for one that is not.
         let looked_up: Vec<Row> = futures::stream::iter(open)
@@ -235,9 +248,58 @@ impl PreparedCall for TrainCall {
         let running = looked_up.into_iter().map(|row| self.run(row, context));
         trial_array(&try_join_all(running).await?)
     }
+
+    async fn ship(&self, context: &CallContext) -> Result<Vec<u8>> {
+        let Some(source) = &self.source else {
+            return Ok(vec![]);
+        };
+        let study = self.study(source.name(), &context.token).await?;
+        Ok(study.snapshot.sha256.clone().into_bytes())
+    }
+
+    async fn give_up(
+        &self,
+        args: ScalarFunctionArgs,
+        context: &CallContext,
+        reason: &str,
+    ) -> Result<ArrayRef> {
+        let rows = args.number_rows;
+        let open = self.open_rows(rows, &arrays(args)?, context).await?;
+        let failed = open.into_iter().map(|row| {
+            let record = match row {
+                Row::Null => return None,
+                Row::Done(record) => *record,
+                Row::Open(study, trial) => trial
+                    .record(&study, Status::Failed)
+                    .because("WORKER_DIED", reason),
+            };
+            Some(TrialRow {
+                record,
+                model: None,
+            })
+        });
+        trial_array(&failed.collect::<Vec<_>>())
+    }
 }
 
 impl TrainCall {
+    fn new(
+        call: &Call<'_>,
+        options: TrainOptions,
+        source: Option<Source>,
+    ) -> Result<Self> {
+        let root = storage_root(call.session.config_options())?;
+        Ok(Self {
+            source,
+            snapshot: None,
+            options,
+            store: TrialStore::new(root),
+            session: call.session.clone(),
+            statement: statement(call.session),
+            studies: Memo::default(),
+        })
+    }
+
     /// Reads the arguments of all rows and names their trials.
     async fn open_rows(
         &self,
@@ -282,7 +344,13 @@ impl TrainCall {
             Ok(study) => Ok(Ok(study)),
             // A dataset that all rows share was checked when the statement was planned;
             // what is wrong with it now is no row's fault.
-            Err(error) if self.source.is_some() || token.is_cancelled() => Err(error),
+            Err(error)
+                if self.source.is_some()
+                    || self.snapshot.is_some()
+                    || token.is_cancelled() =>
+            {
+                Err(error)
+            }
             Err(error) => {
                 let error = error.strip_backtrace();
                 Ok(Err(refused(Status::Failed, "INVALID_DATASET", error)))
@@ -317,6 +385,9 @@ impl TrainCall {
         name: &str,
         token: &CancellationToken,
     ) -> Result<SharedSnapshot> {
+        if let Some(sha256) = &self.snapshot {
+            return Snapshot::load(self.store.root(), sha256).await;
+        }
         let columns = &self.options.columns;
         let source = match &self.source {
             Some(source) => source.clone(),
@@ -334,10 +405,10 @@ impl TrainCall {
         let record = match row {
             Row::Null => return Ok(None),
             Row::Done(record) => {
-                progress::trial_done();
+                context.progress.trial_done();
                 *record
             }
-            Row::Open(study, trial) => study.run(trial, context.token.clone()).await?,
+            Row::Open(study, trial) => study.run(trial, context).await?,
         };
         let sha256 = record.model_sha256.as_deref();
         let model = sha256

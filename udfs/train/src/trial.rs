@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use atoll_compute::CancellationToken;
 use atoll_compute::pool::{self, PoolError};
-use atoll_compute::progress::{self, TrialProgress};
+use atoll_compute::progress::{Progress, TrialProgress};
 use atoll_nn::{Epoch, Error, Hyperparameters, Observer, Outcome, Report};
-use atoll_udf_common::pool_error;
+use atoll_udf_common::{CallContext, pool_error};
 use datafusion::common::{Result, exec_datafusion_err, exec_err};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -119,7 +119,7 @@ impl Study {
     pub(crate) async fn run(
         self: Arc<Self>,
         trial: Arc<Trial>,
-        token: CancellationToken,
+        context: &CallContext,
     ) -> Result<TrialRecord> {
         let key = format!("{}#{}", self.store.root().url, trial.id);
         let cell = RUNNING.cell(&key);
@@ -130,12 +130,12 @@ impl Study {
                 return Ok(found);
             }
             drawn.store(trial.hyperparameters.is_ok(), Ordering::Relaxed);
-            let Ended { record, network } = self.end(&trial, &token).await?;
+            let Ended { record, network } = self.end(&trial, context).await?;
             self.store.keep(record, network).await
         };
         let record = cell.get_or_try_init(run).await.cloned()?;
         if !drawn.load(Ordering::Relaxed) {
-            progress::trial_done();
+            context.progress.trial_done();
         }
         Ok(record)
     }
@@ -143,7 +143,7 @@ impl Study {
     async fn end(
         self: &Arc<Self>,
         trial: &Arc<Trial>,
-        token: &CancellationToken,
+        context: &CallContext,
     ) -> Result<Ended> {
         let hyperparameters = match &trial.hyperparameters {
             Ok(hyperparameters) => hyperparameters.clone(),
@@ -156,11 +156,12 @@ impl Study {
             }
         };
         // Dropping this future stops the training.
-        let token = token.child_token();
+        let token = context.token.child_token();
         let _stop = token.clone().drop_guard();
         let (study, shared, poll) = (Arc::clone(self), Arc::clone(trial), token.clone());
+        let progress = context.progress.clone();
         let trained = pool::run(&token, move || {
-            study.train(&shared, &hyperparameters, &poll)
+            study.train(&shared, &hyperparameters, &poll, &progress)
         });
         match trained.await {
             Ok(Some(ended)) => Ok(ended),
@@ -184,6 +185,7 @@ impl Study {
         trial: &Trial,
         hyperparameters: &Hyperparameters,
         token: &CancellationToken,
+        progress: &Progress,
     ) -> Option<Ended> {
         STARTED.fetch_add(1, Ordering::SeqCst);
         let started = Instant::now();
@@ -192,7 +194,7 @@ impl Study {
             deadline: self
                 .timeout
                 .and_then(|timeout| started.checked_add(timeout)),
-            progress: progress::trial(trial.title(), hyperparameters.epochs),
+            progress: progress.trial(trial.title(), hyperparameters.epochs),
             history: Vec::new(),
         };
         let fraction = hyperparameters.validation_fraction;
@@ -246,7 +248,7 @@ impl Study {
 
 impl Trial {
     /// A record of this trial without results.
-    fn record(&self, study: &Study, status: Status) -> TrialRecord {
+    pub(crate) fn record(&self, study: &Study, status: Status) -> TrialRecord {
         let complete = self.hyperparameters.as_ref().ok();
         let seed = match complete {
             Some(hyperparameters) => i64::try_from(hyperparameters.seed).ok(),

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use atoll_udf_common::{CallContext, PreparedCall, RowError};
+use atoll_udf_common::{CallContext, Grain, PreparedCall, RowError};
 use datafusion::arrow::array::{Array, ArrayRef, RecordBatch, new_empty_array};
 use datafusion::arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use datafusion::arrow::util::display::array_value_to_string;
@@ -51,6 +51,10 @@ pub(crate) struct PhysicalCall {
     pub(crate) args: Vec<Arc<dyn PhysicalExpr>>,
     pub(crate) arg_fields: Vec<FieldRef>,
     pub(crate) return_field: FieldRef,
+    /// How a cluster deals the rows.
+    pub(crate) grain: Grain,
+    /// What an executor needs beyond the arguments, once that is where it can find it.
+    pub(crate) shipped: Option<Vec<u8>>,
 }
 
 /// The rows of `input` in their order, with one more column for each call.
@@ -96,6 +100,35 @@ impl ExpensiveExec {
             input,
             properties,
         })
+    }
+}
+
+impl ExpensiveExec {
+    pub(crate) fn calls(&self) -> &[PhysicalCall] {
+        &self.calls
+    }
+
+    pub(crate) fn source(&self) -> Option<usize> {
+        self.source
+    }
+
+    /// The finest grain of its calls.
+    pub(crate) fn grain(&self) -> Grain {
+        let grains = self.calls.iter().map(|call| call.grain);
+        grains.max().unwrap_or(Grain::Groups)
+    }
+
+    /// The same calls over `input`, ready to be sent to another process.
+    pub(crate) async fn shipped(
+        &self,
+        input: Arc<dyn ExecutionPlan>,
+        context: &CallContext,
+    ) -> Result<Self> {
+        let mut calls = self.calls.clone();
+        for call in &mut calls {
+            call.shipped = Some(call.prepared.ship(context).await?);
+        }
+        Self::try_new(calls, self.source, input)
     }
 }
 
@@ -187,7 +220,7 @@ impl ExecutionPlan for ExpensiveExec {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        let call_context = CallContext::default();
+        let call_context = CallContext::of(context.session_config());
         let stop = call_context.token.clone().drop_guard();
         Ok(Box::pin(ExpensiveStream {
             input: self.input.execute(partition, Arc::clone(&context))?,
@@ -238,7 +271,10 @@ impl Work {
             return_field: Arc::clone(&call.return_field),
             config_options: Arc::clone(&self.options),
         };
-        let result = call.prepared.invoke(args, &self.context).await;
+        let result = match &self.context.given_up {
+            Some(reason) => call.prepared.give_up(args, &self.context, reason).await,
+            None => call.prepared.invoke(args, &self.context).await,
+        };
         let array = result.map_err(|error| self.describe(error, batch))?;
         if array.len() != rows {
             return internal_err!(

@@ -11,5 +11,6 @@ mod node;
 mod planner;
 mod rule;
 
+pub(crate) use exec::{ExpensiveExec, PhysicalCall};
 pub(crate) use planner::AtollQueryPlanner;
 pub(crate) use rule::ExtractExpensiveCalls;

@@ -115,6 +115,8 @@ async fn prepare<'a>(
         args: vec![],
         arg_fields,
         return_field,
+        grain: expensive.grain(),
+        shipped: None,
     };
     Ok((call, &function.args))
 }

@@ -1,0 +1,325 @@
+//! The commands that start the processes of a cluster.
+
+use std::path::PathBuf;
+use std::process::{ExitCode, Stdio};
+
+use atoll_cluster::executor::{self, Event, ExecutorOptions, READY, WorkerId};
+use atoll_cluster::scheduler::{Scheduler, SchedulerOptions};
+use atoll_cluster::{Address, Token};
+use atoll_compute::pool;
+use tokio::io::AsyncReadExt;
+use tokio::process::{Child, Command};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use crate::args::{ClusterArgs, ExecutorArgs, SchedulerArgs, SessionArgs};
+use crate::errors::Failure;
+use crate::run::Ending;
+
+/// `atoll scheduler`: until SIGTERM or Ctrl-C.
+pub(crate) async fn scheduler(
+    args: &SchedulerArgs,
+    token: Token,
+    work: &Handle,
+) -> Result<Ending, Failure> {
+    let options = SchedulerOptions {
+        bind: args.bind,
+        port: args.port,
+        advertise: args.advertise.clone(),
+        token,
+    };
+    let mut stop = stop_signals();
+    let stopped = async move {
+        let _ = stop.changed().await;
+    };
+    serve(options, stopped, work).await?;
+    note("scheduler stopped");
+    Ok(Ending::Finished)
+}
+
+/// Starts a scheduler and says so.
+async fn serve(
+    options: SchedulerOptions,
+    stop: impl Future<Output = ()> + Send + 'static,
+    work: &Handle,
+) -> Result<(), Failure> {
+    let secured = options.token.is_set();
+    let scheduler = work.spawn(Scheduler::bind(options)).await;
+    let scheduler = scheduler.map_err(|_| gave_up())??;
+    let address = scheduler.address();
+    note(&format!(
+        "atoll {} scheduler: df://{address}, status page http://{address}/status, {}",
+        atoll_session::VERSION,
+        match secured {
+            true => "token required",
+            false => "no token: anyone on this machine may use it",
+        }
+    ));
+    let served = work.spawn(scheduler.serve(stop)).await;
+    Ok(served.map_err(|_| gave_up())??)
+}
+
+/// `atoll executor`: the supervisor, or the worker that it starts.
+pub(crate) async fn executor(
+    args: &ExecutorArgs,
+    session: &SessionArgs,
+    work: &Handle,
+) -> Result<Ending, Failure> {
+    let options = options(args, session)?;
+    match args.worker.as_slice() {
+        [id, port, grpc_port] => {
+            let wrong = |_| Failure::new("--worker takes a name and two ports");
+            let worker = WorkerId {
+                id: id.clone(),
+                port: port.parse().map_err(wrong)?,
+                grpc_port: grpc_port.parse().map_err(wrong)?,
+            };
+            let working =
+                async move { executor::work(&options, &worker, || say(READY)).await };
+            let code = work.spawn(working).await.map_err(|_| gave_up())??;
+            match code == ExitCode::SUCCESS {
+                true => Ok(Ending::Finished),
+                false => Ok(Ending::Wrong),
+            }
+        }
+        _ => {
+            let stop = match args.stop_with_input {
+                true => stop_with_input(),
+                false => stop_signals(),
+            };
+            let owns_folder = args.work_dir.is_none();
+            let folder = options.work_dir.clone();
+            let ended = supervise(args, session, options, stop, work).await;
+            if owns_folder {
+                // Nothing in it outlives the executor.
+                let _ = std::fs::remove_dir_all(folder);
+            }
+            ended
+        }
+    }
+}
+
+fn options(
+    args: &ExecutorArgs,
+    session: &SessionArgs,
+) -> Result<ExecutorOptions, Failure> {
+    let token = session.token()?;
+    if !args.bind.is_loopback() && !token.is_set() {
+        return Err(Failure::new(format!(
+            "listening on {} lets others see results",
+            args.bind
+        ))
+        .hint("set ATOLL_TOKEN or --token-file to the secret of the cluster first"));
+    }
+    let slots = match args.slots {
+        Some(slots) => slots,
+        None => pool::threads()
+            .try_into()
+            .unwrap_or(std::num::NonZeroUsize::MIN),
+    };
+    Ok(ExecutorOptions {
+        scheduler: args.scheduler.clone(),
+        bind: args.bind,
+        advertise: args.advertise.clone(),
+        port: args.port,
+        slots,
+        work_dir: args.work_dir.clone().unwrap_or_else(temporary_folder),
+        token,
+        memory_limit: session.memory_limit,
+    })
+}
+
+fn temporary_folder() -> PathBuf {
+    let name = format!("atoll-executor-{}", std::process::id());
+    std::env::temp_dir().join(name)
+}
+
+async fn supervise(
+    args: &ExecutorArgs,
+    session: &SessionArgs,
+    options: ExecutorOptions,
+    stop: watch::Receiver<u32>,
+    work: &Handle,
+) -> Result<Ending, Failure> {
+    std::fs::create_dir_all(&options.work_dir).map_err(|error| {
+        Failure::new(format!(
+            "cannot create the work folder {}: {error}",
+            options.work_dir.display()
+        ))
+    })?;
+    let program = std::env::current_exe()?;
+    let folder = options.work_dir.clone();
+    let token_file = session.token_file.clone();
+    let (scheduler, slots, bind) = (options.scheduler.clone(), options.slots, args.bind);
+    let (advertise, memory) = (args.advertise.clone(), session.memory_limit);
+    let command = move |worker: &WorkerId| {
+        let mut command = Command::new(&program);
+        command
+            .args(["executor", "--scheduler", &scheduler.to_string()])
+            .args(["--slots", &slots.to_string(), "--bind", &bind.to_string()])
+            .arg("--work-dir")
+            .arg(&folder)
+            .args(["--worker", &worker.id])
+            .args([worker.port.to_string(), worker.grpc_port.to_string()]);
+        if let Some(name) = &advertise {
+            command.args(["--advertise", name]);
+        }
+        if let Some(bytes) = memory {
+            command.args(["--memory-limit", &bytes.to_string()]);
+        }
+        if let Some(file) = &token_file {
+            command.arg("--token-file").arg(file);
+        }
+        command
+    };
+    let shown = options.clone();
+    let tell = move |event| tell(&shown, event);
+    let ended = work
+        .spawn(async move { executor::supervise(&options, stop, command, tell).await })
+        .await;
+    ended.map_err(|_| gave_up())??;
+    note("executor stopped");
+    Ok(Ending::Finished)
+}
+
+fn tell(options: &ExecutorOptions, event: Event) {
+    match event {
+        Event::Ready { address } => note(&format!(
+            "atoll {} executor: {address}, {} slots, scheduler {}, work folder {}, \
+             storage as each statement says",
+            atoll_session::VERSION,
+            options.slots,
+            options.scheduler,
+            options.work_dir.display()
+        )),
+        Event::Draining => note("finishing running tasks; once more to stop at once"),
+        Event::Died(status) => note(&format!(
+            "the worker process ended ({status}); its tasks start elsewhere, a new one \
+             starts now"
+        )),
+        Event::Waiting(error) => note(&format!("{error}; trying again")),
+    }
+}
+
+/// `atoll cluster`: everything on this machine.
+pub(crate) async fn all(
+    args: &ClusterArgs,
+    session: &SessionArgs,
+    work: &Handle,
+) -> Result<Ending, Failure> {
+    let token = session.token()?;
+    let options = SchedulerOptions {
+        bind: std::net::Ipv4Addr::LOCALHOST.into(),
+        port: args.port,
+        advertise: None,
+        token,
+    };
+    let scheduler = work.spawn(Scheduler::bind(options)).await;
+    let scheduler = scheduler.map_err(|_| gave_up())??;
+    let address = Address::new("127.0.0.1", scheduler.address().port());
+    let mut stop = stop_signals();
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    let serving = work.spawn(scheduler.serve(async move {
+        let _ = ended.await;
+    }));
+    let mut executors = (0..args.executors.get())
+        .map(|_| start_executor(&address, args, session))
+        .collect::<Result<Vec<_>, Failure>>()?;
+    note(&format!(
+        "atoll {} cluster: {} executors with {} slots each, status page \
+         http://127.0.0.1:{}/status\nuse it with: atoll --cluster {address}\nCtrl-C \
+         stops it",
+        atoll_session::VERSION,
+        args.executors,
+        args.slots,
+        address.port()
+    ));
+    let _ = stop.changed().await;
+    note("stopping");
+    for executor in &mut executors {
+        // The end of its input stops it.
+        drop(executor.stdin.take());
+    }
+    for mut executor in executors {
+        tokio::select! {
+            _ = executor.wait() => {}
+            _ = stop.changed() => {
+                let _ = executor.kill().await;
+            }
+        }
+    }
+    let _ = end.send(());
+    serving.await.map_err(|_| gave_up())??;
+    Ok(Ending::Finished)
+}
+
+fn start_executor(
+    scheduler: &Address,
+    args: &ClusterArgs,
+    session: &SessionArgs,
+) -> Result<Child, Failure> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command
+        .args(["executor", "--stop-with-input"])
+        .args(["--scheduler", &scheduler.to_string()])
+        .args(["--slots", &args.slots.to_string()])
+        .stdin(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true);
+    if let Some(bytes) = session.memory_limit {
+        command.args(["--memory-limit", &bytes.to_string()]);
+    }
+    if let Some(file) = &session.token_file {
+        command.arg("--token-file").arg(file);
+    }
+    Ok(command.spawn()?)
+}
+
+/// Counts SIGTERM and Ctrl-C.
+fn stop_signals() -> watch::Receiver<u32> {
+    let (sender, receiver) = watch::channel(0);
+    tokio::spawn(async move {
+        use tokio::signal::unix::{SignalKind, signal};
+        let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+            return;
+        };
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+            sender.send_modify(|count| *count += 1);
+        }
+    });
+    receiver
+}
+
+/// Counts 1 when standard input ends, and signals too.
+fn stop_with_input() -> watch::Receiver<u32> {
+    let (sender, receiver) = watch::channel(0);
+    tokio::spawn(async move {
+        let mut rest = Vec::new();
+        // An error ends the input too.
+        let _ = tokio::io::stdin().read_to_end(&mut rest).await;
+        sender.send_modify(|count| *count += 1);
+        std::future::pending::<()>().await;
+    });
+    receiver
+}
+
+fn gave_up() -> Failure {
+    // The panic hook has said what happened.
+    Failure::new("the command was given up")
+}
+
+/// Says something on standard error, which being closed leaves no one to tell.
+fn note(text: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Says something to the process that started this one.
+fn say(text: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stdout(), "{text}");
+}

@@ -1,0 +1,369 @@
+//! What the scheduler knows of jobs beyond what Ballista does: who waits for them, how
+//! far each task is, and which rows bring their executor down.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use atoll_compute::progress::Snapshot;
+
+use crate::protocol::{
+    Attempt, End, JobState, NewJob, Report, RowId, TaskId, Wanted, WireProgress,
+};
+
+/// A client that says nothing for so long is gone, and its jobs with it.
+const CLIENT_SILENCE: Duration = Duration::from_secs(15);
+
+/// Jobs that ended and are still shown.
+const ENDED_SHOWN: usize = 100;
+
+/// Everything about the jobs of a scheduler.
+#[derive(Debug, Default)]
+pub(crate) struct Board {
+    jobs: Mutex<BTreeMap<String, Job>>,
+}
+
+/// A job.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) new: NewJob,
+    pub(crate) since: SystemTime,
+    pub(crate) ended: Option<(SystemTime, &'static str)>,
+    pub(crate) error: Option<String>,
+    tasks: HashMap<u32, TaskState>,
+    /// What tasks that ended had done.
+    finished: Snapshot,
+    client_seen: Instant,
+    executor_seen: Instant,
+}
+
+/// A task that was started at least once.
+#[derive(Debug, Default)]
+struct TaskState {
+    /// Where it runs, if it does.
+    running: Option<Running>,
+    done: bool,
+    /// Starts without an end.
+    starts: u32,
+    /// The row that was started last, and how often.
+    row_starts: HashMap<u64, u32>,
+}
+
+#[derive(Debug, Clone)]
+struct Running {
+    executor: String,
+    since: Instant,
+    progress: WireProgress,
+}
+
+/// A task in a listing.
+#[derive(Debug)]
+pub(crate) struct RunningTask {
+    pub(crate) task: u32,
+    pub(crate) executor: String,
+    pub(crate) seconds: f64,
+    pub(crate) attempt: u32,
+    pub(crate) progress: WireProgress,
+}
+
+impl Board {
+    fn jobs(&self) -> MutexGuard<'_, BTreeMap<String, Job>> {
+        // Every change leaves the board whole, so a panic elsewhere does no harm.
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A client is about to submit a job, for the first time or again. Attempts count
+    /// on: a row that brings executors down does so in every submission.
+    pub(crate) fn announce(&self, new: NewJob) {
+        let now = Instant::now();
+        let mut jobs = self.jobs();
+        if let Some(job) = jobs.get_mut(&new.key) {
+            job.ended = None;
+            job.error = None;
+            job.client_seen = now;
+            job.executor_seen = now;
+            for task in job.tasks.values_mut() {
+                task.running = None;
+                task.done = false;
+            }
+            return;
+        }
+        let job = Job {
+            since: SystemTime::now(),
+            ended: None,
+            error: None,
+            tasks: HashMap::new(),
+            finished: Snapshot::default(),
+            client_seen: now,
+            executor_seen: now,
+            new,
+        };
+        jobs.insert(job.new.key.clone(), job);
+        let mut ended: Vec<_> = jobs
+            .iter()
+            .filter_map(|(key, job)| Some((job.ended?.0, key.clone())))
+            .collect();
+        ended.sort();
+        let surplus = ended.len().saturating_sub(ENDED_SHOWN);
+        for (_, key) in ended.into_iter().take(surplus) {
+            jobs.remove(&key);
+        }
+    }
+
+    /// What a client asks for, which also says that it is still there.
+    pub(crate) fn ask(&self, key: &str) -> Option<JobState> {
+        let mut jobs = self.jobs();
+        let job = jobs.get_mut(key)?;
+        job.client_seen = Instant::now();
+        Some(job.state())
+    }
+
+    /// Nobody waits for the job any more; whether it was still running.
+    pub(crate) fn end(&self, key: &str, how: &'static str) -> bool {
+        match self.jobs().get_mut(key) {
+            Some(job) if job.ended.is_none() => {
+                job.ended = Some((SystemTime::now(), how));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Jobs whose client went away without a word.
+    pub(crate) fn forsaken(&self) -> Vec<String> {
+        let jobs = self.jobs();
+        jobs.iter()
+            .filter(|(_, job)| job.ended.is_none())
+            .filter(|(_, job)| job.client_seen.elapsed() > CLIENT_SILENCE)
+            .map(|(key, _)| key.clone())
+            .collect()
+    }
+
+    /// An executor starts a task.
+    pub(crate) fn start(&self, id: &TaskId) -> Option<Attempt> {
+        let mut jobs = self.jobs();
+        let job = jobs.get_mut(&id.job)?;
+        job.executor_seen = Instant::now();
+        let task = job.tasks.entry(id.task).or_default();
+        task.starts += 1;
+        task.done = false;
+        task.running = Some(Running {
+            executor: id.executor.clone(),
+            since: Instant::now(),
+            progress: WireProgress::default(),
+        });
+        Some(Attempt {
+            attempt: task.starts,
+        })
+    }
+
+    /// An executor starts a row. Rows of a task run one after the other, so the ones
+    /// before it did no harm.
+    pub(crate) fn start_row(&self, id: &RowId) -> Option<Attempt> {
+        let mut jobs = self.jobs();
+        let job = jobs.get_mut(&id.task.job)?;
+        job.executor_seen = Instant::now();
+        let task = job.tasks.entry(id.task.task).or_default();
+        task.row_starts.retain(|row, _| *row >= id.row);
+        let starts = task.row_starts.entry(id.row).or_default();
+        *starts += 1;
+        Some(Attempt { attempt: *starts })
+    }
+
+    /// An executor says what its tasks do.
+    pub(crate) fn report(&self, report: Report) -> Wanted {
+        let mut jobs = self.jobs();
+        let mut wanted = Wanted::default();
+        for said in report.tasks {
+            let Some(job) = jobs.get_mut(&said.id.job) else {
+                wanted.over.push(said.id.job);
+                continue;
+            };
+            if job.ended.is_some() {
+                wanted.over.push(said.id.job.clone());
+            }
+            job.executor_seen = Instant::now();
+            let task = job.tasks.entry(said.id.task).or_default();
+            let here = |running: &Running| running.executor == said.id.executor;
+            match said.end {
+                None => {
+                    if let Some(running) = &mut task.running
+                        && here(running)
+                    {
+                        running.progress = said.progress;
+                    }
+                }
+                Some(end) => {
+                    if task.running.as_ref().is_some_and(here) {
+                        task.running = None;
+                    }
+                    match end {
+                        End::Done if !task.done => {
+                            task.done = true;
+                            task.starts = 0;
+                            task.row_starts.clear();
+                            let sum = std::mem::take(&mut job.finished);
+                            job.finished = sum.plus(&said.progress.into());
+                        }
+                        // It did not bring its executor down.
+                        End::Done | End::Cancelled => task.starts = 0,
+                        End::Failed(error) => {
+                            task.starts = 0;
+                            job.error.get_or_insert(error);
+                        }
+                    }
+                }
+            }
+        }
+        wanted
+    }
+
+    /// An executor is gone, and its tasks with it.
+    pub(crate) fn lose(&self, executor: &str) {
+        for job in self.jobs().values_mut() {
+            for task in job.tasks.values_mut() {
+                let lost = |running: &Running| running.executor == executor;
+                if task.running.as_ref().is_some_and(lost) {
+                    task.running = None;
+                }
+            }
+        }
+    }
+
+    /// Shows every job to `show`, the latest first.
+    pub(crate) fn each(&self, mut show: impl FnMut(&Job)) {
+        let jobs = self.jobs();
+        let mut jobs: Vec<&Job> = jobs.values().collect();
+        jobs.sort_by_key(|job| std::cmp::Reverse(job.since));
+        jobs.into_iter().for_each(&mut show);
+    }
+}
+
+impl Job {
+    /// How far it is.
+    pub(crate) fn state(&self) -> JobState {
+        let count = |of: fn(&TaskState) -> bool| {
+            self.tasks.values().filter(|task| of(task)).count() as u64
+        };
+        let running = count(|task| task.running.is_some());
+        let done = count(|task| task.done && task.running.is_none());
+        let progress = self
+            .tasks
+            .values()
+            .filter_map(|task| task.running.as_ref())
+            .fold(self.finished.clone(), |sum, running| {
+                sum.plus(&running.progress.clone().into())
+            });
+        JobState {
+            pending: self.new.tasks.saturating_sub(running + done),
+            running,
+            done,
+            progress: progress.into(),
+            error: self.error.clone(),
+            silent_seconds: self.executor_seen.elapsed().as_secs(),
+            slots: 0,
+            free: 0,
+        }
+    }
+
+    /// The tasks that run now.
+    pub(crate) fn running(&self) -> Vec<RunningTask> {
+        let mut running: Vec<_> = self
+            .tasks
+            .iter()
+            .filter_map(|(number, task)| {
+                let running = task.running.as_ref()?;
+                Some(RunningTask {
+                    task: *number,
+                    executor: running.executor.clone(),
+                    seconds: running.since.elapsed().as_secs_f64(),
+                    attempt: task.starts,
+                    progress: running.progress.clone(),
+                })
+            })
+            .collect();
+        running.sort_by_key(|task| task.task);
+        running
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::TaskReport;
+
+    fn board() -> Board {
+        let board = Board::default();
+        board.announce(NewJob {
+            key: "job".to_string(),
+            label: "train".to_string(),
+            tasks: 3,
+            rows: 3,
+            client: "test".to_string(),
+        });
+        board
+    }
+
+    fn id(task: u32, executor: &str) -> TaskId {
+        TaskId {
+            job: "job".to_string(),
+            task,
+            executor: executor.to_string(),
+        }
+    }
+
+    fn end(board: &Board, task: u32, executor: &str, end: End) -> Wanted {
+        board.report(Report {
+            executor: executor.to_string(),
+            tasks: vec![TaskReport {
+                id: id(task, executor),
+                progress: WireProgress::default(),
+                end: Some(end),
+            }],
+        })
+    }
+
+    #[test]
+    fn tasks_are_pending_then_running_then_done() {
+        let board = board();
+        board.start(&id(0, "a"));
+        board.start(&id(1, "b"));
+        end(&board, 1, "b", End::Done);
+        let state = board.ask("job").unwrap();
+        assert_eq!((state.pending, state.running, state.done), (1, 1, 1));
+    }
+
+    #[test]
+    fn starts_without_an_end_are_attempts() {
+        let board = board();
+        for attempt in 1..=3 {
+            assert_eq!(board.start(&id(0, "a")).unwrap().attempt, attempt);
+            board.lose("a");
+        }
+        end(&board, 0, "a", End::Done);
+        assert_eq!(board.start(&id(0, "a")).unwrap().attempt, 1);
+    }
+
+    #[test]
+    fn a_row_that_was_passed_counts_no_more() {
+        let board = board();
+        let row = |row| RowId {
+            task: id(0, "a"),
+            row,
+        };
+        for attempt in 1..=2 {
+            assert_eq!(board.start_row(&row(0)).unwrap().attempt, 1);
+            assert_eq!(board.start_row(&row(1)).unwrap().attempt, attempt);
+        }
+    }
+
+    #[test]
+    fn executors_hear_that_a_job_is_over() {
+        let board = board();
+        board.start(&id(0, "a"));
+        assert!(board.end("job", "cancelled"));
+        let wanted = end(&board, 0, "a", End::Cancelled);
+        assert_eq!(wanted.over, ["job"]);
+        assert!(board.start(&id(0, "a")).is_some());
+    }
+}

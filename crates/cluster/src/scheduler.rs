@@ -1,0 +1,390 @@
+//! The scheduler: Ballista's, with a board of jobs, a status page and a token.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use axum::Json;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::{delete, get, post};
+use ballista_core::extension::SessionConfigExt;
+use ballista_core::serde::protobuf::ExecutorStoppedParams;
+use ballista_core::serde::protobuf::scheduler_grpc_server::{
+    SchedulerGrpc, SchedulerGrpcServer,
+};
+use ballista_scheduler::cluster::BallistaCluster;
+use ballista_scheduler::config::{SchedulerConfig, TaskDistributionPolicy};
+use ballista_scheduler::scheduler_process::create_scheduler;
+use ballista_scheduler::scheduler_server::SchedulerServer;
+use datafusion::prelude::SessionConfig;
+use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
+use tokio::net::TcpListener;
+
+use crate::board::Board;
+use crate::protocol::{
+    Attempt, GONE, Hello, JOBS, JobState, NewJob, REPORT, Report, RowId, START,
+    START_ROW, STATUS, STATUS_JSON, TaskId, VERSION, Wanted,
+};
+use crate::status::{Executor, Status, page};
+use crate::task::TaskCodec;
+use crate::{Error, Token};
+
+/// The largest message: a job with its rows.
+pub(crate) const MESSAGE_BYTES: u32 = 256 << 20;
+
+/// An executor that says nothing for so long is lost.
+const EXECUTOR_SILENCE_SECONDS: u64 = 10;
+
+/// How often lost executors and clients are looked for.
+const ROUND: Duration = Duration::from_secs(1);
+
+/// How long results wait to be fetched.
+const RESULTS_KEPT_SECONDS: u64 = 3600;
+
+/// What a scheduler is started with.
+#[derive(Debug, Clone)]
+pub struct SchedulerOptions {
+    /// The address to listen on.
+    pub bind: IpAddr,
+    /// The port; 0 picks a free one.
+    pub port: u16,
+    /// The name by which executors reach this machine, if not by `bind`.
+    pub advertise: Option<String>,
+    /// The cluster's secret. Needed to listen on anything but the loopback.
+    pub token: Token,
+}
+
+/// A scheduler that listens, but does not answer yet.
+pub struct Scheduler {
+    listener: TcpListener,
+    address: SocketAddr,
+    options: SchedulerOptions,
+}
+
+type Server = SchedulerServer<LogicalPlanNode, PhysicalPlanNode>;
+
+/// What the routes share.
+struct App {
+    server: Server,
+    board: Board,
+    token: Token,
+    since: SystemTime,
+}
+
+/// The options of Ballista's sessions, the same for all processes.
+pub(crate) fn session_config() -> SessionConfig {
+    SessionConfig::new_with_ballista()
+        // The adaptive planner loses tasks with an executor.
+        .set_bool("ballista.planner.adaptive.enabled", false)
+        .set_usize("ballista.scheduler.max_partitions_per_task", 1)
+        .set_usize(
+            "ballista.client.grpc_max_message_size",
+            MESSAGE_BYTES as usize,
+        )
+}
+
+impl Scheduler {
+    /// Listens.
+    pub async fn bind(options: SchedulerOptions) -> Result<Self, Error> {
+        if !options.bind.is_loopback() && !options.token.is_set() {
+            return Err(Error::Start(format!(
+                "listening on {} lets others run statements; set ATOLL_TOKEN or \
+                 --token-file to a secret of the cluster first",
+                options.bind
+            )));
+        }
+        let wanted = SocketAddr::new(options.bind, options.port);
+        let failed = |error: std::io::Error| {
+            Error::Start(format!("cannot listen on {wanted}: {error}"))
+        };
+        let listener = TcpListener::bind(wanted).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Self {
+            listener,
+            address,
+            options,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers until `stop` resolves.
+    pub async fn serve(
+        self,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), Error> {
+        let config = Arc::new(config(&self.options, self.address));
+        let failed = |error: &dyn std::fmt::Display| {
+            Error::Start(format!("the scheduler cannot start: {error}"))
+        };
+        let cluster = BallistaCluster::new_from_config(&config)
+            .await
+            .map_err(|error| failed(&error))?;
+        let server = create_scheduler(cluster, config)
+            .await
+            .map_err(|error| failed(&error))?;
+        let app = Arc::new(App {
+            server,
+            board: Board::default(),
+            token: self.options.token,
+            since: SystemTime::now(),
+        });
+        let watch = tokio::spawn(Arc::clone(&app).watch());
+        let service = routes(&app).into_make_service_with_connect_info::<SocketAddr>();
+        // Executors keep their connections, so waiting for them would last for ever.
+        let ended = tokio::select! {
+            ended = axum::serve(self.listener, service) => {
+                ended.map_err(|error| failed(&error))
+            }
+            () = stop => Ok(()),
+        };
+        watch.abort();
+        ended
+    }
+}
+
+fn config(options: &SchedulerOptions, address: SocketAddr) -> SchedulerConfig {
+    let agent = options.token.user_agent();
+    let host = match &options.advertise {
+        Some(name) => name.clone(),
+        None if options.bind.is_unspecified() => "localhost".to_string(),
+        None => options.bind.to_string(),
+    };
+    SchedulerConfig {
+        bind_host: options.bind.to_string(),
+        bind_port: address.port(),
+        external_host: host,
+        task_distribution: TaskDistributionPolicy::RoundRobin,
+        finished_job_data_clean_up_interval_seconds: RESULTS_KEPT_SECONDS,
+        // An executor that stops has finished its tasks already.
+        executor_termination_grace_period: 0,
+        grpc_server_max_decoding_message_size: MESSAGE_BYTES,
+        grpc_server_max_encoding_message_size: MESSAGE_BYTES,
+        grpc_client_max_message_size: MESSAGE_BYTES,
+        executor_timeout_seconds: EXECUTOR_SILENCE_SECONDS,
+        expire_dead_executor_interval_seconds: ROUND.as_secs(),
+        no_executors_grace_period_seconds: 60,
+        override_config_producer: Some(Arc::new(session_config)),
+        override_physical_codec: Some(Arc::new(TaskCodec::default())),
+        override_create_grpc_client_endpoint: Some(Arc::new(move |endpoint| {
+            Ok(endpoint.user_agent(agent.clone())?)
+        })),
+        ..SchedulerConfig::default()
+    }
+}
+
+fn routes(app: &Arc<App>) -> Router {
+    let grpc = SchedulerGrpcServer::new(app.server.clone())
+        .max_encoding_message_size(MESSAGE_BYTES as usize)
+        .max_decoding_message_size(MESSAGE_BYTES as usize);
+    let mut services = tonic::service::RoutesBuilder::default();
+    services.add_service(grpc);
+    Router::new()
+        .route("/", get(status_page))
+        .route(STATUS, get(status_page))
+        .route(STATUS_JSON, get(status_json))
+        .route(VERSION, get(version))
+        .route(JOBS, post(announce))
+        .route(&format!("{JOBS}/{{key}}"), get(ask).merge(delete(give_up)))
+        .route(&format!("{JOBS}/{{key}}/done"), post(done))
+        .route(START, post(start))
+        .route(START_ROW, post(start_row))
+        .route(REPORT, post(report))
+        .route(GONE, post(gone))
+        .with_state(Arc::clone(app))
+        .merge(services.routes().into_axum_router())
+        .layer(middleware::from_fn_with_state(Arc::clone(app), admit))
+}
+
+/// Lets only holders of the token in.
+async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    if !app.token.is_set() || is_admitted(&app.token, request.headers()) {
+        return next.run(request).await;
+    }
+    let mut refusal = Response::new(Body::from("a token is needed\n"));
+    *refusal.status_mut() = StatusCode::UNAUTHORIZED;
+    // A browser then asks; the name does not matter, the password is the token.
+    refusal.headers_mut().insert(
+        header::WWW_AUTHENTICATE,
+        HeaderValue::from_static("Basic realm=\"atoll: the token is the password\""),
+    );
+    refusal
+}
+
+fn is_admitted(token: &Token, headers: &HeaderMap) -> bool {
+    let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    if header(header::USER_AGENT).is_some_and(|agent| token.admits_agent(agent)) {
+        return true;
+    }
+    let Some(given) = header(header::AUTHORIZATION) else {
+        return false;
+    };
+    match given.split_once(' ') {
+        Some(("Bearer", given)) => token.is(given),
+        Some(("Basic", given)) => {
+            use base64::Engine as _;
+            let decoded = base64::engine::general_purpose::STANDARD.decode(given);
+            let decoded = decoded.ok().and_then(|bytes| String::from_utf8(bytes).ok());
+            decoded.is_some_and(|text| {
+                text.split_once(':')
+                    .is_some_and(|(_, password)| token.is(password))
+            })
+        }
+        _ => false,
+    }
+}
+
+type Answer<T> = Result<Json<T>, StatusCode>;
+
+async fn version() -> Json<Hello> {
+    Json(Hello {
+        name: "atoll".to_string(),
+        version: atoll_session::VERSION.to_string(),
+    })
+}
+
+async fn announce(State(app): State<Arc<App>>, Json(new): Json<NewJob>) -> Json<()> {
+    app.board.announce(new);
+    Json(())
+}
+
+async fn ask(State(app): State<Arc<App>>, Path(key): Path<String>) -> Answer<JobState> {
+    let state = app.board.ask(&key).ok_or(StatusCode::NOT_FOUND)?;
+    let executors = app.executors().await;
+    let free = |one: &Executor| one.slots.saturating_sub(one.running);
+    Ok(Json(JobState {
+        slots: executors.iter().map(|one| one.slots).sum(),
+        free: executors.iter().map(free).sum(),
+        ..state
+    }))
+}
+
+async fn give_up(State(app): State<Arc<App>>, Path(key): Path<String>) -> Json<()> {
+    app.cancel(&key, "cancelled").await;
+    Json(())
+}
+
+async fn done(State(app): State<Arc<App>>, Path(key): Path<String>) -> Json<()> {
+    app.board.end(&key, "done");
+    Json(())
+}
+
+async fn start(State(app): State<Arc<App>>, Json(id): Json<TaskId>) -> Answer<Attempt> {
+    let attempt = app.board.start(&id);
+    attempt.map(Json).ok_or(StatusCode::NOT_FOUND)
+}
+
+async fn start_row(
+    State(app): State<Arc<App>>,
+    Json(id): Json<RowId>,
+) -> Answer<Attempt> {
+    let attempt = app.board.start_row(&id);
+    attempt.map(Json).ok_or(StatusCode::NOT_FOUND)
+}
+
+async fn report(State(app): State<Arc<App>>, Json(report): Json<Report>) -> Json<Wanted> {
+    Json(app.board.report(report))
+}
+
+async fn gone(State(app): State<Arc<App>>, Json(executor): Json<String>) -> Json<()> {
+    app.board.lose(&executor);
+    let stopped = tonic::Request::new(ExecutorStoppedParams {
+        executor_id: executor,
+        reason: "its process ended".to_string(),
+    });
+    if let Err(error) = SchedulerGrpc::executor_stopped(&app.server, stopped).await {
+        tracing::warn!("cannot remove an executor: {error}");
+    }
+    Json(())
+}
+
+async fn status_json(State(app): State<Arc<App>>) -> Json<Status> {
+    Json(app.status().await)
+}
+
+async fn status_page(State(app): State<Arc<App>>) -> impl IntoResponse {
+    Html(page(&app.status().await))
+}
+
+impl App {
+    async fn status(&self) -> Status {
+        Status::new(self.since, self.executors().await, &self.board)
+    }
+
+    /// The executors that are connected.
+    async fn executors(&self) -> Vec<Executor> {
+        let known = self
+            .server
+            .state
+            .executor_manager
+            .get_executors_state()
+            .await;
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let limit = Duration::from_secs(EXECUTOR_SILENCE_SECONDS);
+        let mut executors: Vec<Executor> = known
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|(metadata, seen, _)| {
+                let silent = now.saturating_sub(seen?);
+                (silent <= limit).then(|| Executor {
+                    id: metadata.id,
+                    address: format!("{}:{}", metadata.host, metadata.port),
+                    slots: metadata.specification.vcores as usize,
+                    running: 0,
+                    silent_seconds: silent.as_secs(),
+                })
+            })
+            .collect();
+        executors.sort_by(|a, b| a.id.cmp(&b.id));
+        self.board.each(|job| {
+            for task in job.running() {
+                let here = |executor: &&mut Executor| executor.id == task.executor;
+                if let Some(executor) = executors.iter_mut().find(here) {
+                    executor.running += 1;
+                }
+            }
+        });
+        executors
+    }
+
+    /// Ends a job here and in Ballista, where it goes by another name.
+    async fn cancel(&self, key: &str, how: &'static str) {
+        if !self.board.end(key, how) {
+            return;
+        }
+        let jobs = self.server.state.task_manager.get_running_job_cache();
+        for (id, job) in jobs.iter() {
+            let named = job.execution_graph.read().await.job_name() == key;
+            if named && let Err(error) = self.server.cancel_job(id.clone()).await {
+                tracing::warn!("cannot cancel a job: {error}");
+            }
+        }
+    }
+
+    /// Looks for clients and executors that went away without a word.
+    async fn watch(self: Arc<Self>) {
+        let mut known: Vec<String> = Vec::new();
+        loop {
+            tokio::time::sleep(ROUND).await;
+            for key in self.board.forsaken() {
+                self.cancel(&key, "abandoned").await;
+            }
+            let executors = self.executors().await;
+            let now: Vec<String> = executors.into_iter().map(|one| one.id).collect();
+            for lost in known.iter().filter(|id| !now.contains(id)) {
+                self.board.lose(lost);
+            }
+            known = now;
+        }
+    }
+}

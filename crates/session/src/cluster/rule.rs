@@ -1,0 +1,239 @@
+//! Finds the parts of a plan that a cluster runs.
+
+use std::fmt::{self, Formatter};
+use std::sync::Arc;
+
+use atoll_udf_common::Grain;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{Result, Statistics, internal_err};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::coop::CooperativeExec;
+use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::execution_plan::CardinalityEffect;
+use datafusion::physical_plan::filter::FilterExec;
+use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
+    replace_children_if_necessary,
+};
+
+use super::TaskRunner;
+use super::exec::ClusterExec;
+use super::runtime::encode_plan;
+use crate::expensive::ExpensiveExec;
+
+/// Gives every chain of operators around expensive calls to the cluster.
+///
+/// The last rule of all: what runs on the client was planned as for one machine, and
+/// the chain keeps its partitions and their order.
+#[derive(Debug)]
+pub(crate) struct DealExpensiveCalls {
+    pub(crate) cluster: Arc<dyn TaskRunner>,
+}
+
+impl PhysicalOptimizerRule for DealExpensiveCalls {
+    fn optimize(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        _config: &ConfigOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        self.deal(plan, &mut 0)
+    }
+
+    fn name(&self) -> &'static str {
+        "deal_expensive_calls"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
+}
+
+impl DealExpensiveCalls {
+    /// Jobs are numbered in the order in which they run, inputs first.
+    fn deal(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        jobs: &mut usize,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let Some((links, input)) = chain(&plan) else {
+            let children = plan.children().into_iter().map(Arc::clone);
+            let children = children
+                .map(|child| self.deal(child, jobs))
+                .collect::<Result<Vec<_>>>()?;
+            return match children.is_empty() {
+                true => Ok(plan),
+                false => replace_children_if_necessary(plan, children),
+            };
+        };
+        let grain = links
+            .iter()
+            .filter_map(calls)
+            .map(ExpensiveExec::grain)
+            .max();
+        let input = self.deal(input, jobs)?;
+        let bottom = TaskInputExec {
+            input,
+            grain: grain.unwrap_or(Grain::Groups),
+        };
+        let bottom: Arc<dyn ExecutionPlan> = Arc::new(bottom);
+        let chain = links.into_iter().rev().try_fold(bottom, |below, link| {
+            replace_children_if_necessary(link, vec![below])
+        })?;
+        *jobs += 1;
+        let cluster = Arc::clone(&self.cluster);
+        Ok(Arc::new(ClusterExec::new(chain, *jobs, cluster)))
+    }
+}
+
+/// The operators at the top of `plan` that one task can run over its own rows, and what
+/// gives the rows; `None` when no expensive call is among them.
+fn chain(
+    plan: &Arc<dyn ExecutionPlan>,
+) -> Option<(Vec<Arc<dyn ExecutionPlan>>, Arc<dyn ExecutionPlan>)> {
+    let mut links: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
+    let mut lowest_calls = None;
+    let mut below = plan;
+    while is_link(below) {
+        lowest_calls = calls(below).map(|_| links.len()).or(lowest_calls);
+        links.push(Arc::clone(below));
+        below = below.children().first().copied()?;
+    }
+    let lowest_calls = lowest_calls?;
+    // Executors read files themselves. Of anything else only the rows that the calls
+    // need are sent, and the cheap operators below the calls run here.
+    if !is_scan_of_files(below.as_ref()) {
+        links.truncate(lowest_calls + 1);
+        below = links.last()?.children().first().copied()?;
+        let input = Arc::clone(below);
+        return Some((links, input));
+    }
+    Some((links, Arc::clone(below)))
+}
+
+/// The calls of an operator that makes some.
+pub(super) fn calls(plan: &Arc<dyn ExecutionPlan>) -> Option<&ExpensiveExec> {
+    plan.downcast_ref::<ExpensiveExec>()
+}
+
+/// Whether an operator treats each row by itself and can be sent.
+fn is_link(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    if calls(plan).is_some() {
+        return true;
+    }
+    let by_row = plan.is::<ProjectionExec>()
+        || plan.is::<CooperativeExec>()
+        || plan
+            .downcast_ref::<FilterExec>()
+            .is_some_and(|filter| filter.fetch().is_none());
+    by_row && is_sendable(plan)
+}
+
+/// Whether an operator survives being written; some expressions, such as a subquery's
+/// result, exist in this process only.
+fn is_sendable(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let [child] = plan.children()[..] else {
+        return false;
+    };
+    let empty = Arc::new(EmptyExec::new(child.schema()));
+    let alone = replace_children_if_necessary(Arc::clone(plan), vec![empty]);
+    alone.and_then(encode_plan).is_ok()
+}
+
+pub(super) fn is_scan_of_files(plan: &dyn ExecutionPlan) -> bool {
+    let partitions = plan.output_partitioning().partition_count();
+    partitions > 0
+        && (0..partitions)
+            .all(|partition| atoll_udf_blob::file_sizes(plan, partition).is_some())
+}
+
+/// Marks where the client's part of a plan ends: its rows become tasks.
+#[derive(Debug)]
+pub(super) struct TaskInputExec {
+    pub(super) input: Arc<dyn ExecutionPlan>,
+    pub(super) grain: Grain,
+}
+
+impl DisplayAs for TaskInputExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut Formatter<'_>) -> fmt::Result {
+        let files = is_scan_of_files(self.input.as_ref());
+        let tasks = match (self.grain, files) {
+            (Grain::Rows, false) => "one row a task",
+            (Grain::Rows, true) => "one file a task, read by the executor",
+            (Grain::Groups, false) => "groups of rows",
+            (Grain::Groups, true) => "groups of files, read by the executor",
+        };
+        write!(f, "TaskInputExec: tasks={tasks}")
+    }
+}
+
+impl ExecutionPlan for TaskInputExec {
+    fn name(&self) -> &'static str {
+        "TaskInputExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        self.input.properties()
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn maintains_input_order(&self) -> Vec<bool> {
+        vec![true]
+    }
+
+    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
+        vec![false]
+    }
+
+    fn cardinality_effect(&self) -> CardinalityEffect {
+        CardinalityEffect::Equal
+    }
+
+    fn apply_expressions(
+        &self,
+        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        mut children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let (1, Some(input)) = (children.len(), children.pop()) else {
+            return internal_err!("TaskInputExec takes one child");
+        };
+        let grain = self.grain;
+        Ok(Arc::new(Self { input, grain }))
+    }
+
+    fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
+        vec![ChildStats::At(partition)]
+    }
+
+    fn statistics_from_inputs(
+        &self,
+        inputs: &[Arc<Statistics>],
+        _args: &StatisticsArgs,
+    ) -> Result<Arc<Statistics>> {
+        match inputs {
+            [input] => Ok(Arc::clone(input)),
+            _ => internal_err!("TaskInputExec has one child"),
+        }
+    }
+
+    fn execute(
+        &self,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        self.input.execute(partition, context)
+    }
+}

@@ -1,0 +1,300 @@
+//! Tasks, as the process sees them that runs them.
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use atoll_compute::CancellationToken;
+use atoll_udf_common::{AtollOptions, CallContext, Location, PreparedCall};
+use bytes::Bytes;
+use datafusion::common::{Result, exec_err, internal_datafusion_err, internal_err};
+use datafusion::config::ConfigOptions;
+use datafusion::datasource::memory::MemorySourceConfig;
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::execution::config::SessionConfig;
+use datafusion::execution::{SendableRecordBatchStream, SessionState, TaskContext};
+use datafusion::physical_plan::{ExecutionPlan, replace_children_if_necessary};
+use datafusion_proto::bytes::{
+    physical_plan_from_bytes_with_extension_codec,
+    physical_plan_to_bytes_with_extension_codec,
+};
+use object_store::{ObjectStoreExt, PutMode};
+use prost::Message;
+use sha2::{Digest, Sha256};
+
+use super::wire::{PlanCodec, Received, to_ipc};
+use crate::SessionOptions;
+
+/// The file that tells one storage from another.
+const STORAGE_ID: &str = "storage.id";
+
+/// How long a prepared call, with its dataset or model, is kept for the next task.
+const KEPT: Duration = Duration::from_secs(120);
+
+/// How many prepared calls are kept.
+const KEPT_CALLS: usize = 16;
+
+/// The prefix of the session options that change what a plan does.
+const OPTIONS: &str = "datafusion.execution.";
+
+/// A task on its way.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct WireTask {
+    #[prost(string, tag = "1")]
+    pub(super) storage: String,
+    #[prost(string, tag = "2")]
+    pub(super) storage_id: String,
+    /// Where the client's relative paths start.
+    #[prost(string, tag = "3")]
+    pub(super) directory: String,
+    #[prost(map = "string, string", tag = "4")]
+    pub(super) options: HashMap<String, String>,
+    #[prost(bytes = "vec", tag = "5")]
+    pub(super) plan: Vec<u8>,
+}
+
+/// Writes a physical plan.
+pub(super) fn encode_plan(plan: Arc<dyn ExecutionPlan>) -> Result<Vec<u8>> {
+    let codec = PlanCodec { calls: None };
+    let bytes = physical_plan_to_bytes_with_extension_codec(plan, &codec)?;
+    Ok(bytes.to_vec())
+}
+
+/// The session options that differ from DataFusion's own.
+pub(super) fn changed_options(options: &ConfigOptions) -> HashMap<String, String> {
+    let usual: HashMap<_, _> = ConfigOptions::new()
+        .entries()
+        .into_iter()
+        .map(|entry| (entry.key, entry.value))
+        .collect();
+    options
+        .entries()
+        .into_iter()
+        .filter(|entry| entry.key.starts_with(OPTIONS))
+        .filter(|entry| usual.get(&entry.key) != Some(&entry.value))
+        .filter_map(|entry| Some((entry.key, entry.value?)))
+        .collect()
+}
+
+/// Names a storage, so that an executor can tell whether it reaches the same one.
+pub(super) async fn identify_storage(storage: &Location) -> Result<String> {
+    let file = storage.join(STORAGE_ID)?;
+    let id = crate::unique_id();
+    let put = file
+        .store
+        .put_opts(&file.path, id.clone().into(), PutMode::Create.into())
+        .await;
+    match put {
+        Ok(_) => Ok(id),
+        Err(object_store::Error::AlreadyExists { .. }) => {
+            Ok(String::from_utf8_lossy(&file.read().await?).into_owned())
+        }
+        Err(error) => exec_err!("cannot write {file}: {error}"),
+    }
+}
+
+/// Evaluates tasks: the same functions as every session, without tables.
+#[derive(Debug)]
+pub struct TaskRuntime {
+    state: SessionState,
+    calls: Arc<PreparedCalls>,
+    /// Storages that were found to be the client's.
+    reached: Mutex<HashSet<(String, String)>>,
+}
+
+impl TaskRuntime {
+    /// What a worker of a cluster needs. The storage comes with each task.
+    pub fn new(options: &SessionOptions) -> Result<Self> {
+        let state = crate::session_state(options, String::new())?;
+        let calls = Arc::new(PreparedCalls {
+            state: state.clone(),
+            kept: Mutex::default(),
+        });
+        Ok(Self {
+            state,
+            calls,
+            reached: Mutex::default(),
+        })
+    }
+
+    /// Starts a task; its rows come as the stream is polled.
+    pub async fn start(
+        &self,
+        task: &[u8],
+        context: CallContext,
+    ) -> Result<SendableRecordBatchStream> {
+        let (plan, context) = self.open(task, context).await?;
+        plan.execute(0, context)
+    }
+
+    /// Starts one row of a task.
+    pub async fn start_row(
+        &self,
+        task: &[u8],
+        row: usize,
+        context: CallContext,
+    ) -> Result<SendableRecordBatchStream> {
+        let (plan, context) = self.open(task, context).await?;
+        only_row(&plan, row)?.execute(0, context)
+    }
+
+    /// A record batch as it travels.
+    pub fn encode(batch: &datafusion::arrow::array::RecordBatch) -> Result<Bytes> {
+        Ok(to_ipc(batch)?.into())
+    }
+
+    async fn open(
+        &self,
+        task: &[u8],
+        context: CallContext,
+    ) -> Result<(Arc<dyn ExecutionPlan>, Arc<TaskContext>)> {
+        let task = WireTask::decode(task)
+            .map_err(|error| internal_datafusion_err!("not a task: {error}"))?;
+        self.check_storage(&task).await?;
+        let context = CallContext {
+            directory: Some(PathBuf::from(&task.directory).into()),
+            ..context
+        };
+        let mut state = self.state.clone();
+        let config = state.config_mut();
+        let mut config = std::mem::take(config).with_extension(Arc::new(context));
+        let options = config.options_mut();
+        for (key, value) in &task.options {
+            options.set(key, value)?;
+        }
+        options.set("atoll.storage", &task.storage)?;
+        *state.config_mut() = config;
+        let context = state.task_ctx();
+        let codec = PlanCodec {
+            calls: Some(Arc::clone(&self.calls)),
+        };
+        let plan =
+            physical_plan_from_bytes_with_extension_codec(&task.plan, &context, &codec)?;
+        Ok((plan, context))
+    }
+
+    /// Says so when this machine sees another storage than the client, which would
+    /// otherwise show as missing files.
+    async fn check_storage(&self, task: &WireTask) -> Result<()> {
+        let key = (task.storage.clone(), task.storage_id.clone());
+        let known = |set: &Mutex<HashSet<_>>| {
+            set.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .contains(&key)
+        };
+        if known(&self.reached) {
+            return Ok(());
+        }
+        let file = Location::parse(&task.storage)?.join(STORAGE_ID)?;
+        let problem = match file.store.get(&file.path).await {
+            Ok(found) => match found.bytes().await {
+                Ok(id) if id == task.storage_id.as_bytes() => None,
+                Ok(_) => Some("it is another folder there".to_string()),
+                Err(error) => Some(error.to_string()),
+            },
+            Err(object_store::Error::NotFound { .. }) => {
+                Some("it is not there".to_string())
+            }
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(problem) = problem {
+            return exec_err!(
+                "an executor cannot reach the storage {}: {problem}; give all nodes \
+                 one storage, such as --storage s3://bucket/atoll or a shared mount, \
+                 and the environment that opens it",
+                task.storage
+            );
+        }
+        let mut reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
+        reached.insert(key);
+        Ok(())
+    }
+}
+
+/// The plan with one row of its input.
+fn only_row(plan: &Arc<dyn ExecutionPlan>, row: usize) -> Result<Arc<dyn ExecutionPlan>> {
+    if let [child] = plan.children()[..] {
+        let child = only_row(child, row)?;
+        return replace_children_if_necessary(Arc::clone(plan), vec![child]);
+    }
+    if let Some(piece) = atoll_udf_blob::scan_piece(plan.as_ref(), 0, row..row + 1) {
+        return Ok(piece);
+    }
+    let memory = plan.downcast_ref::<DataSourceExec>().and_then(|exec| {
+        let source: &dyn std::any::Any = exec.data_source().as_ref();
+        source.downcast_ref::<MemorySourceConfig>()
+    });
+    let batch = memory.and_then(|memory| memory.partitions().first()?.first());
+    match batch.filter(|batch| row < batch.num_rows()) {
+        Some(batch) => {
+            let rows = [vec![batch.slice(row, 1)]];
+            Ok(MemorySourceConfig::try_new_exec(
+                &rows,
+                batch.schema(),
+                None,
+            )?)
+        }
+        None => internal_err!("a task has no row {row}"),
+    }
+}
+
+/// Calls of other processes, prepared once for all their tasks: a dataset or a model is
+/// loaded once, however many rows need it.
+pub(super) struct PreparedCalls {
+    state: SessionState,
+    kept: Mutex<HashMap<[u8; 32], (Arc<Received>, Instant)>>,
+}
+
+impl std::fmt::Debug for PreparedCalls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PreparedCalls").finish_non_exhaustive()
+    }
+}
+
+impl PreparedCalls {
+    /// The call with this content, received before or now.
+    pub(super) fn shared(
+        &self,
+        call: &[u8],
+        config: &SessionConfig,
+        receive: impl FnOnce(SessionState) -> Received,
+    ) -> Arc<dyn PreparedCall> {
+        let context = CallContext::of(config);
+        let directory = context.directory.as_deref();
+        let storage = AtollOptions::get(config.options()).storage;
+        let mut key = Sha256::new();
+        for part in [call, storage.as_bytes()] {
+            key.update((part.len() as u64).to_le_bytes());
+            key.update(part);
+        }
+        if let Some(directory) = directory {
+            key.update(directory.as_os_str().as_encoded_bytes());
+        }
+        let key: [u8; 32] = key.finalize().into();
+        let now = Instant::now();
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((call, used)) = kept.get_mut(&key) {
+            *used = now;
+            return Arc::<Received>::clone(call);
+        }
+        kept.retain(|_, (_, used)| now.duration_since(*used) < KEPT);
+        if kept.len() >= KEPT_CALLS {
+            let oldest = kept.iter().min_by_key(|(_, (_, used))| *used);
+            if let Some(oldest) = oldest.map(|(key, _)| *key) {
+                kept.remove(&oldest);
+            }
+        }
+        // Outlives the task that brought it, and so must not end with its token.
+        let context = CallContext {
+            token: CancellationToken::new(),
+            given_up: None,
+            ..context
+        };
+        let mut state = self.state.clone();
+        *state.config_mut() = config.clone().with_extension(Arc::new(context));
+        let call = Arc::new(receive(state));
+        kept.insert(key, (Arc::clone(&call), now));
+        call
+    }
+}

@@ -1,0 +1,314 @@
+//! Physical plans as bytes.
+//!
+//! DataFusion writes its own operators; [`PlanCodec`] adds those of Atoll. A call is
+//! written as its function's name, its literal arguments and what
+//! [`PreparedCall::ship`] gave, and is prepared anew in the process that reads it.
+
+use std::fmt::{self, Debug, Formatter};
+use std::io::Cursor;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use atoll_udf_common::{
+    Call, CallContext, ExpensiveFunction, Grain, PreparedCall, as_expensive,
+};
+use datafusion::arrow::array::{
+    ArrayRef, RecordBatch, RecordBatchOptions, new_null_array,
+};
+use datafusion::arrow::datatypes::{FieldRef, Schema, SchemaRef};
+use datafusion::arrow::ipc::reader::StreamReader;
+use datafusion::arrow::ipc::writer::StreamWriter;
+use datafusion::common::{
+    Column, Result, ScalarValue, internal_datafusion_err, internal_err,
+};
+use datafusion::execution::{SessionState, TaskContext};
+use datafusion::logical_expr::{Expr, ScalarFunctionArgs};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::{Column as PhysicalColumn, Literal};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion_proto::physical_plan::{
+    PhysicalExtensionCodec, PhysicalProtoConverterExtension,
+};
+use prost::Message;
+use tokio::sync::OnceCell;
+
+use super::runtime::PreparedCalls;
+use crate::expensive::{ExpensiveExec, PhysicalCall};
+
+/// The name of the field that carries what a call returns.
+const RETURNED: &str = "returned";
+
+/// An operator of Atoll.
+#[derive(Clone, PartialEq, Message)]
+struct WireNode {
+    #[prost(oneof = "WireOperator", tags = "1, 2")]
+    operator: Option<WireOperator>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+enum WireOperator {
+    #[prost(message, tag = "1")]
+    Calls(WireCalls),
+    #[prost(bytes, tag = "2")]
+    Scan(Vec<u8>),
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct WireCalls {
+    #[prost(message, repeated, tag = "1")]
+    calls: Vec<WireCall>,
+    /// The column that names a row's file.
+    #[prost(uint32, optional, tag = "2")]
+    source: Option<u32>,
+}
+
+/// One call.
+#[derive(Clone, PartialEq, Eq, Hash, Message)]
+pub(super) struct WireCall {
+    #[prost(string, tag = "1")]
+    function: String,
+    /// The name of the column it makes.
+    #[prost(string, tag = "2")]
+    name: String,
+    /// An Arrow IPC stream of one row: the arguments, NULL where they are columns, and
+    /// last the type that the call returns.
+    #[prost(bytes = "vec", tag = "3")]
+    arguments: Vec<u8>,
+    /// For each argument the column it is, or -1 for a literal.
+    #[prost(sint32, repeated, tag = "4")]
+    columns: Vec<i32>,
+    /// What the function ships.
+    #[prost(bytes = "vec", tag = "5")]
+    shipped: Vec<u8>,
+}
+
+/// Writes and reads Atoll's operators.
+#[derive(Debug)]
+pub(super) struct PlanCodec {
+    /// Who prepares calls that are read; nobody in a process that only writes.
+    pub(super) calls: Option<Arc<PreparedCalls>>,
+}
+
+impl PhysicalExtensionCodec for PlanCodec {
+    fn try_encode(
+        &self,
+        node: Arc<dyn ExecutionPlan>,
+        bytes: &mut Vec<u8>,
+        _: &dyn PhysicalProtoConverterExtension,
+    ) -> Result<()> {
+        let operator = if let Some(exec) = node.downcast_ref::<ExpensiveExec>() {
+            let calls = exec.calls().iter().map(encode_call);
+            WireOperator::Calls(WireCalls {
+                calls: calls.collect::<Result<_>>()?,
+                source: exec.source().and_then(|column| u32::try_from(column).ok()),
+            })
+        } else if let Some(scan) = atoll_udf_blob::encode_scan(node.as_ref()) {
+            WireOperator::Scan(scan?)
+        } else {
+            return internal_err!("{} cannot be sent to an executor", node.name());
+        };
+        let node = WireNode {
+            operator: Some(operator),
+        };
+        node.encode(bytes)
+            .map_err(|error| internal_datafusion_err!("cannot send a plan: {error}"))
+    }
+
+    fn try_decode(
+        &self,
+        bytes: &[u8],
+        inputs: &[Arc<dyn ExecutionPlan>],
+        task: &TaskContext,
+        _: &dyn PhysicalProtoConverterExtension,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let node = WireNode::decode(bytes)
+            .map_err(|error| internal_datafusion_err!("not a plan of Atoll: {error}"))?;
+        match (node.operator, inputs) {
+            (Some(WireOperator::Calls(calls)), [input]) => {
+                let Some(prepared) = &self.calls else {
+                    return internal_err!("this process evaluates no calls");
+                };
+                let schema = input.schema();
+                let decode = |call| decode_call(call, &schema, prepared, task);
+                let source = calls.source.map(|column| column as usize);
+                let calls = calls.calls.into_iter().map(decode);
+                let calls = calls.collect::<Result<_>>()?;
+                let exec = ExpensiveExec::try_new(calls, source, Arc::clone(input))?;
+                Ok(Arc::new(exec))
+            }
+            (Some(WireOperator::Scan(scan)), []) => {
+                let context = CallContext::of(task.session_config());
+                atoll_udf_blob::decode_scan(&scan, &context)
+            }
+            _ => internal_err!("not an operator of Atoll"),
+        }
+    }
+}
+
+fn encode_call(call: &PhysicalCall) -> Result<WireCall> {
+    let mut fields: Vec<FieldRef> = Vec::new();
+    let mut values: Vec<ArrayRef> = Vec::new();
+    let mut columns = Vec::new();
+    for (arg, field) in call.args.iter().zip(&call.arg_fields) {
+        let (value, column) = match arg.downcast_ref::<Literal>() {
+            Some(literal) => (literal.value().to_array_of_size(1)?, -1),
+            None => match arg.downcast_ref::<PhysicalColumn>() {
+                Some(column) => (
+                    new_null_array(field.data_type(), 1),
+                    i32::try_from(column.index()).unwrap_or(i32::MAX),
+                ),
+                None => {
+                    return internal_err!("an argument is neither literal nor column");
+                }
+            },
+        };
+        // Of the value and not of the field: a literal NULL has the type Null.
+        let data_type = value.data_type().clone();
+        let field = field.as_ref().clone().with_data_type(data_type);
+        fields.push(Arc::new(field.with_nullable(true)));
+        values.push(value);
+        columns.push(column);
+    }
+    let returned = call.return_field.as_ref().clone().with_name(RETURNED);
+    values.push(new_null_array(returned.data_type(), 1));
+    fields.push(Arc::new(returned.with_nullable(true)));
+    let options = RecordBatchOptions::new().with_row_count(Some(1));
+    let schema = Arc::new(Schema::new(fields));
+    let batch = RecordBatch::try_new_with_options(schema, values, &options)?;
+    Ok(WireCall {
+        function: call.function.clone(),
+        name: call.name.clone(),
+        arguments: to_ipc(&batch)?,
+        columns,
+        shipped: call.shipped.clone().unwrap_or_default(),
+    })
+}
+
+fn decode_call(
+    wire: WireCall,
+    input: &SchemaRef,
+    prepared: &Arc<PreparedCalls>,
+    task: &TaskContext,
+) -> Result<PhysicalCall> {
+    let batch = from_ipc(&wire.arguments)?;
+    let schema = batch.schema();
+    let Some((return_field, arg_fields)) = schema.fields().split_last() else {
+        return internal_err!("a call without what it returns");
+    };
+    let mut args: Vec<Arc<dyn PhysicalExpr>> = Vec::new();
+    let mut exprs = Vec::new();
+    for (n, column) in wire.columns.iter().enumerate() {
+        match usize::try_from(*column) {
+            Err(_) => {
+                let value = ScalarValue::try_from_array(batch.column(n), 0)?;
+                exprs.push(Expr::Literal(value.clone(), None));
+                args.push(Arc::new(Literal::new(value)));
+            }
+            Ok(column) => {
+                let name = input.field(column).name();
+                exprs.push(Expr::Column(Column::new_unqualified(name)));
+                args.push(Arc::new(PhysicalColumn::new(name, column)));
+            }
+        }
+    }
+    let function = task
+        .scalar_functions()
+        .get(&wire.function)
+        .and_then(|udf| as_expensive(udf).cloned());
+    let Some(function) = function else {
+        return internal_err!("this executor has no function {}", wire.function);
+    };
+    let (arg_fields, return_field) = (arg_fields.to_vec(), Arc::clone(return_field));
+    let (name, shown) = (wire.name.clone(), wire.function.clone());
+    let receive = |session| Received {
+        function,
+        args: exprs,
+        arg_fields: arg_fields.clone(),
+        return_field: Arc::clone(&return_field),
+        shipped: wire.shipped.clone(),
+        session,
+        prepared: OnceCell::new(),
+    };
+    let received = prepared.shared(&wire.encode_to_vec(), task.session_config(), receive);
+    Ok(PhysicalCall {
+        function: shown,
+        name,
+        prepared: received,
+        args,
+        arg_fields,
+        return_field,
+        grain: Grain::Groups,
+        shipped: None,
+    })
+}
+
+/// A call from another process, prepared by its first rows.
+pub(super) struct Received {
+    function: Arc<dyn ExpensiveFunction>,
+    args: Vec<Expr>,
+    arg_fields: Vec<FieldRef>,
+    return_field: FieldRef,
+    shipped: Vec<u8>,
+    session: SessionState,
+    prepared: OnceCell<Arc<dyn PreparedCall>>,
+}
+
+/// Without the session, which prints its whole catalog.
+impl Debug for Received {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let mut call = f.debug_struct("Received");
+        call.field("args", &self.args).finish_non_exhaustive()
+    }
+}
+
+impl Received {
+    async fn prepared(&self) -> Result<&Arc<dyn PreparedCall>> {
+        let call = Call {
+            args: &self.args,
+            arg_fields: &self.arg_fields,
+            return_field: &self.return_field,
+            session: &self.session,
+        };
+        let prepare = || self.function.receive(&call, &self.shipped);
+        self.prepared.get_or_try_init(prepare).await
+    }
+}
+
+#[async_trait]
+impl PreparedCall for Received {
+    async fn invoke(
+        &self,
+        args: ScalarFunctionArgs,
+        context: &CallContext,
+    ) -> Result<ArrayRef> {
+        self.prepared().await?.invoke(args, context).await
+    }
+
+    async fn give_up(
+        &self,
+        args: ScalarFunctionArgs,
+        context: &CallContext,
+        reason: &str,
+    ) -> Result<ArrayRef> {
+        self.prepared().await?.give_up(args, context, reason).await
+    }
+}
+
+/// A record batch as an Arrow IPC stream.
+pub(super) fn to_ipc(batch: &RecordBatch) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut writer = StreamWriter::try_new(&mut bytes, &batch.schema())?;
+    writer.write(batch)?;
+    writer.finish()?;
+    drop(writer);
+    Ok(bytes)
+}
+
+/// The only record batch of an Arrow IPC stream.
+pub(super) fn from_ipc(bytes: &[u8]) -> Result<RecordBatch> {
+    let mut reader = StreamReader::try_new(Cursor::new(bytes), None)?;
+    match reader.next() {
+        Some(batch) => Ok(batch?),
+        None => internal_err!("a message without rows"),
+    }
+}
