@@ -403,8 +403,8 @@ mod tests {
 
     async fn run(study: &Arc<Study>, json: &str) -> TrialRecord {
         let trial = Arc::new(study.trial(given(json)).unwrap());
-        let token = CancellationToken::new();
-        Arc::clone(study).run(trial, token).await.unwrap()
+        let context = CallContext::default();
+        Arc::clone(study).run(trial, &context).await.unwrap()
     }
 
     const MLP: &str = r#""architecture": "dense(2)", "learning_rate": 0.5, "epochs": 2"#;
@@ -443,7 +443,9 @@ mod tests {
         let tasks: Vec<_> = (0..4)
             .map(|_| {
                 let (study, trial) = (Arc::clone(&study), Arc::clone(&trial));
-                tokio::spawn(study.run(trial, CancellationToken::new()))
+                let run =
+                    async move { study.run(trial, &CallContext::default()).await };
+                tokio::spawn(run)
             })
             .collect();
         let mut records = Vec::new();
@@ -516,9 +518,11 @@ mod tests {
         let (_folder, study) = study(&[], 0).await;
         let trial = study.trial(given(r#"{"epochs": 100000, "architecture": "mlp"}"#));
         let trial = Arc::new(trial.unwrap());
-        let token = CancellationToken::new();
+        let context = CallContext::default();
+        let token = context.token.clone();
+        let (study_too, trial_too) = (Arc::clone(&study), Arc::clone(&trial));
         let running =
-            tokio::spawn(Arc::clone(&study).run(Arc::clone(&trial), token.clone()));
+            tokio::spawn(async move { study_too.run(trial_too, &context).await });
         tokio::time::sleep(Duration::from_millis(50)).await;
         token.cancel();
         let error = running.await.unwrap().unwrap_err();
