@@ -1,13 +1,14 @@
 //! Runs every file under `tests/slt`, and the example of every function, through the
-//! session that the binary uses.
+//! session that the binary uses: embedded, and on a cluster of two executors.
 //!
 //! Each has its own storage. The process starts in the workspace root, so files
 //! name data as `sql/data/..`. Filter with `cargo test --test slt -- train`.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock, Mutex};
 
 use async_trait::async_trait;
+use atoll_cluster::{Client, Token};
 use atoll_session::{Session, SessionOptions, function_docs};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -17,6 +18,28 @@ use datafusion::sql::sqlparser::parser::Parser;
 use futures::TryStreamExt;
 use libtest_mimic::{Arguments, Failed, Trial};
 use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType, Runner};
+
+#[path = "support/cluster.rs"]
+mod cluster;
+
+use cluster::Server;
+
+/// What runs the expensive functions.
+#[derive(Debug, Clone, Copy)]
+enum Engine {
+    Embedded,
+    Cluster,
+}
+
+const ENGINES: [(Engine, &str); 2] =
+    [(Engine::Embedded, "embedded"), (Engine::Cluster, "cluster")];
+
+/// Started by the first test that needs it.
+static CLUSTER: LazyLock<(Mutex<Option<Server>>, String)> = LazyLock::new(|| {
+    let server = Server::cluster(2, |_| {});
+    let address = server.address();
+    (Mutex::new(Some(server)), address)
+});
 
 fn main() {
     let arguments = Arguments::from_args();
@@ -28,14 +51,26 @@ fn main() {
             .unwrap_or(&file)
             .display()
             .to_string();
-        tests.push(Trial::test(format!("embedded::{name}"), move || run(&file)));
+        for (engine, prefix) in ENGINES {
+            let file = file.clone();
+            let test = move || run(engine, &file);
+            tests.push(Trial::test(format!("{prefix}::{name}"), test));
+        }
     }
     for doc in function_docs() {
         let example = doc.documentation.sql_example.unwrap_or_default();
-        let name = format!("example::{}::{}", doc.family, doc.name);
-        tests.push(Trial::test(name, move || run_example(&example)));
+        for (engine, prefix) in ENGINES {
+            let name = format!("{prefix}::example::{}::{}", doc.family, doc.name);
+            let example = example.clone();
+            tests.push(Trial::test(name, move || run_example(engine, &example)));
+        }
     }
-    libtest_mimic::run(&arguments, tests).exit();
+    let conclusion = libtest_mimic::run(&arguments, tests);
+    if let Some(cluster) = LazyLock::get(&CLUSTER) {
+        // Statics are never dropped.
+        drop(cluster.0.lock().unwrap().take());
+    }
+    conclusion.exit();
 }
 
 fn slt_files(folder: &Path) -> Vec<PathBuf> {
@@ -55,23 +90,23 @@ fn slt_files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn run(file: &Path) -> Result<(), Failed> {
-    with_session(async |session| {
+fn run(engine: Engine, file: &Path) -> Result<(), Failed> {
+    with_session(engine, async |session| {
         let mut runner = Runner::new(|| {
             let session = Arc::clone(&session);
-            async move { Ok(Embedded(session)) }
+            async move { Ok(Database(session)) }
         });
         Ok(runner.run_file_async(file).await?)
     })
 }
 
 /// Runs what the documentation shows; only the rows are left to the reader.
-fn run_example(example: &str) -> Result<(), Failed> {
+fn run_example(engine: Engine, example: &str) -> Result<(), Failed> {
     let statements = Parser::parse_sql(&GenericDialect {}, example)?;
     if statements.is_empty() {
         return Err("the example holds no statement".into());
     }
-    with_session(async |session| {
+    with_session(engine, async |session| {
         for statement in statements {
             let rows = session.execute(&statement.to_string()).await?;
             let rows: Vec<RecordBatch> = rows.try_collect().await?;
@@ -84,27 +119,32 @@ fn run_example(example: &str) -> Result<(), Failed> {
 }
 
 fn with_session(
+    engine: Engine,
     test: impl AsyncFnOnce(Arc<Session>) -> Result<(), Failed>,
 ) -> Result<(), Failed> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
     let storage = tempfile::tempdir()?;
-    let options = SessionOptions {
+    let mut options = SessionOptions {
         storage: Some(storage.path().to_string_lossy().into_owned()),
         ..SessionOptions::default()
     };
     runtime.block_on(async {
+        if let Engine::Cluster = engine {
+            let client = Client::connect(CLUSTER.1.parse()?, Token::default());
+            options.cluster = Some(Arc::new(client.await?));
+        }
         let session = Arc::new(Session::new(options).await?);
         test(session).await
     })
 }
 
-/// The embedded engine.
-struct Embedded(Arc<Session>);
+/// A session, as sqllogictest sees it.
+struct Database(Arc<Session>);
 
 #[async_trait]
-impl AsyncDB for Embedded {
+impl AsyncDB for Database {
     type Error = DataFusionError;
     type ColumnType = DefaultColumnType;
 

@@ -121,6 +121,17 @@ pub(crate) struct SchedulerArgs {
     /// Tell executors to reach this machine by this name [default: the address]
     #[arg(long, value_name = "HOST")]
     pub(crate) advertise: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) stop: StopArgs,
+}
+
+/// When a server stops.
+#[derive(Debug, Args)]
+pub(crate) struct StopArgs {
+    /// Stop when standard input ends, and not only at a signal
+    #[arg(long, hide = true)]
+    pub(crate) stop_with_input: bool,
 }
 
 /// Arguments of `atoll executor`.
@@ -154,9 +165,8 @@ pub(crate) struct ExecutorArgs {
     #[arg(long, value_names = ["ID", "PORT", "PORT"], num_args = 3, hide = true)]
     pub(crate) worker: Vec<String>,
 
-    /// Stop when standard input ends
-    #[arg(long, hide = true)]
-    pub(crate) stop_with_input: bool,
+    #[command(flatten)]
+    pub(crate) stop: StopArgs,
 }
 
 /// Arguments of `atoll cluster`.
@@ -173,6 +183,9 @@ pub(crate) struct ClusterArgs {
     /// The scheduler's port; 0 picks a free one
     #[arg(long, default_value_t = atoll_cluster::DEFAULT_PORT)]
     pub(crate) port: u16,
+
+    #[command(flatten)]
+    pub(crate) stop: StopArgs,
 }
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);

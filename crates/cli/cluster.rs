@@ -12,7 +12,7 @@ use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use crate::args::{ClusterArgs, ExecutorArgs, SchedulerArgs, SessionArgs};
+use crate::args::{ClusterArgs, ExecutorArgs, SchedulerArgs, SessionArgs, StopArgs};
 use crate::errors::Failure;
 use crate::run::Ending;
 
@@ -28,7 +28,7 @@ pub(crate) async fn scheduler(
         advertise: args.advertise.clone(),
         token,
     };
-    let mut stop = stop_signals();
+    let mut stop = stop(&args.stop);
     let stopped = async move {
         let _ = stop.changed().await;
     };
@@ -83,10 +83,7 @@ pub(crate) async fn executor(
             }
         }
         _ => {
-            let stop = match args.stop_with_input {
-                true => stop_with_input(),
-                false => stop_signals(),
-            };
+            let stop = stop(&args.stop);
             let owns_folder = args.work_dir.is_none();
             let folder = options.work_dir.clone();
             let ended = supervise(args, session, options, stop, work).await;
@@ -217,7 +214,7 @@ pub(crate) async fn all(
     let scheduler = work.spawn(Scheduler::bind(options)).await;
     let scheduler = scheduler.map_err(|_| gave_up())??;
     let address = Address::new("127.0.0.1", scheduler.address().port());
-    let mut stop = stop_signals();
+    let mut stop = stop(&args.stop);
     let (end, ended) = tokio::sync::oneshot::channel::<()>();
     let serving = work.spawn(scheduler.serve(async move {
         let _ = ended.await;
@@ -275,18 +272,22 @@ fn start_executor(
     Ok(command.spawn()?)
 }
 
-/// Counts SIGTERM and Ctrl-C.
-fn stop_signals() -> watch::Receiver<u32> {
+/// Counts SIGTERM and Ctrl-C, and the end of standard input if that is to count.
+fn stop(args: &StopArgs) -> watch::Receiver<u32> {
     let (sender, receiver) = watch::channel(0);
+    let with_input = args.stop_with_input;
     tokio::spawn(async move {
         use tokio::signal::unix::{SignalKind, signal};
         let Ok(mut terminate) = signal(SignalKind::terminate()) else {
             return;
         };
+        let mut input = Box::pin(input_ends());
+        let mut open = with_input;
         loop {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = tokio::signal::ctrl_c() => {}
+                () = &mut input, if open => open = false,
             }
             sender.send_modify(|count| *count += 1);
         }
@@ -294,17 +295,10 @@ fn stop_signals() -> watch::Receiver<u32> {
     receiver
 }
 
-/// Counts 1 when standard input ends, and signals too.
-fn stop_with_input() -> watch::Receiver<u32> {
-    let (sender, receiver) = watch::channel(0);
-    tokio::spawn(async move {
-        let mut rest = Vec::new();
-        // An error ends the input too.
-        let _ = tokio::io::stdin().read_to_end(&mut rest).await;
-        sender.send_modify(|count| *count += 1);
-        std::future::pending::<()>().await;
-    });
-    receiver
+async fn input_ends() {
+    let mut rest = Vec::new();
+    // An error ends the input too.
+    let _ = tokio::io::stdin().read_to_end(&mut rest).await;
 }
 
 fn gave_up() -> Failure {

@@ -44,6 +44,8 @@ fn families() -> Vec<(&'static str, Vec<ScalarUDF>, Vec<TableFunction>)> {
         ("model", atoll_udf_model::functions(), vec![]),
         ("train", atoll_udf_train::functions(), vec![]),
         ("search", atoll_udf_search::functions(), vec![]),
+        // Nothing, unless the environment asks for it.
+        ("testing", atoll_udf_testing::functions(), vec![]),
     ]
 }
 

@@ -443,8 +443,7 @@ mod tests {
         let tasks: Vec<_> = (0..4)
             .map(|_| {
                 let (study, trial) = (Arc::clone(&study), Arc::clone(&trial));
-                let run =
-                    async move { study.run(trial, &CallContext::default()).await };
+                let run = async move { study.run(trial, &CallContext::default()).await };
                 tokio::spawn(run)
             })
             .collect();

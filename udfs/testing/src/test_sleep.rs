@@ -1,0 +1,112 @@
+//! `test_sleep`: a row that takes its time and no core.
+
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use atoll_udf_common::{
+    Call, CallContext, ExpensiveFunction, Grain, PreparedCall, map_rows, not_here,
+};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float64Array};
+use datafusion::arrow::datatypes::{DataType, Float64Type};
+use datafusion::common::{Result, exec_err};
+use datafusion::logical_expr::{
+    ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDFImpl, Signature,
+    Volatility,
+};
+
+use crate::SECTION;
+
+/// How often a sleeping row looks whether it is still wanted.
+const GLANCE: Duration = Duration::from_millis(5);
+
+static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
+    Documentation::builder(
+        SECTION,
+        "Waits on a thread of the compute pool, then returns its argument.",
+        "test_sleep(seconds)",
+    )
+    .with_argument("seconds", "How long to wait. NULL gives NULL.")
+    .with_sql_example("SELECT test_sleep(0.001) AS slept;")
+    .build()
+});
+
+/// The SQL function `test_sleep(seconds)`.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct TestSleep {
+    signature: Signature,
+}
+
+impl Default for TestSleep {
+    fn default() -> Self {
+        Self {
+            signature: Signature::exact(vec![DataType::Float64], Volatility::Volatile),
+        }
+    }
+}
+
+impl ScalarUDFImpl for TestSleep {
+    fn name(&self) -> &str {
+        "test_sleep"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Float64)
+    }
+
+    fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        not_here(self.name())
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        Some(&DOCUMENTATION)
+    }
+}
+
+#[async_trait]
+impl ExpensiveFunction for TestSleep {
+    async fn prepare(&self, _call: &Call<'_>) -> Result<Arc<dyn PreparedCall>> {
+        Ok(Arc::new(Sleep))
+    }
+
+    fn grain(&self) -> Grain {
+        Grain::Rows
+    }
+}
+
+#[derive(Debug)]
+struct Sleep;
+
+#[async_trait]
+impl PreparedCall for Sleep {
+    async fn invoke(
+        &self,
+        args: ScalarFunctionArgs,
+        context: &CallContext,
+    ) -> Result<ArrayRef> {
+        let rows = args.number_rows;
+        let seconds = args.args[0].to_array(rows)?;
+        let seconds = seconds.as_primitive::<Float64Type>().clone();
+        let slept = map_rows(rows, context, move |row, token| {
+            if seconds.is_null(row) {
+                return Ok(None);
+            }
+            let wanted = seconds.value(row);
+            let since = Instant::now();
+            while since.elapsed().as_secs_f64() < wanted {
+                if token.is_cancelled() {
+                    return exec_err!("test_sleep: the statement was cancelled");
+                }
+                let left = wanted - since.elapsed().as_secs_f64();
+                let left = Duration::try_from_secs_f64(left).unwrap_or_default();
+                std::thread::sleep(left.min(GLANCE));
+            }
+            Ok(Some(wanted))
+        });
+        Ok(Arc::new(Float64Array::from(slept.await?)))
+    }
+}
