@@ -8,11 +8,14 @@
 
 mod batch;
 mod cancel;
+mod cluster;
 mod copy;
 mod doctor;
 mod formats;
 mod prompt;
 mod resume;
 mod scripts;
+#[path = "../support/cluster.rs"]
+mod server;
 mod support;
 mod tour;

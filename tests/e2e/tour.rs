@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::server::Server;
 use crate::support::Atoll;
 
 fn scripts(folder: &str) -> Vec<PathBuf> {
@@ -17,6 +18,16 @@ fn scripts(folder: &str) -> Vec<PathBuf> {
 
 /// Runs a script; what it writes goes to the test's own folder, and it trains briefly.
 fn run(atoll: &Atoll, script: &Path, settings: &[&str]) {
+    run_on(atoll, None, script, settings);
+}
+
+/// The same on a cluster, or on this machine; returns what it printed.
+fn run_on(
+    atoll: &Atoll,
+    cluster: Option<&str>,
+    script: &Path,
+    settings: &[&str],
+) -> String {
     let text = std::fs::read_to_string(script).unwrap();
     let script = script.display().to_string();
     let output = format!("output={}", atoll.path("out").display());
@@ -27,7 +38,11 @@ fn run(atoll: &Atoll, script: &Path, settings: &[&str]) {
             arguments.extend(["--set", setting]);
         }
     }
-    atoll.run(&arguments).ok();
+    if let Some(cluster) = cluster {
+        arguments.extend(["--cluster", cluster]);
+    }
+    let home = atoll.path("").display().to_string();
+    atoll.run(&arguments).ok().stdout.replace(&home, "")
 }
 
 #[test]
@@ -38,6 +53,39 @@ fn the_tour_runs_in_its_order() {
     assert!(demos.len() >= 6, "{demos:?}");
     for script in demos {
         run(&atoll, &script, &["epochs=1"]);
+    }
+}
+
+#[test]
+fn every_script_prints_the_same_on_a_cluster() {
+    let cluster = Server::cluster(2, |_| {});
+    let address = cluster.address();
+    let (there, here) = (Atoll::new(), Atoll::new());
+    for script in [scripts("sql/demos"), scripts("sql/jobs")].concat() {
+        let settings = ["epochs=1"];
+        for atoll in [&there, &here] {
+            // Each script writes its own.
+            let _ = std::fs::remove_dir_all(atoll.path("out"));
+        }
+        let expected = run_on(&there, Some(&address), &script, &settings);
+        // The trials of the cluster, so that only the seconds they took are the same
+        // by being the same trials; everything else is computed anew.
+        for folder in ["snapshots", "trials", "models"] {
+            copy(
+                &there.path("storage").join(folder),
+                &here.path("storage").join(folder),
+            );
+        }
+        let actual = run_on(&here, None, &script, &settings);
+        assert_eq!(actual, expected, "{}", script.display());
+        assert_eq!(here.trials(), there.trials(), "{}", script.display());
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for file in std::fs::read_dir(from).into_iter().flatten().flatten() {
+        std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
     }
 }
 

@@ -1,4 +1,9 @@
 //! A cluster of real processes on the loopback, which ends with whoever started it.
+#![allow(
+    clippy::allow_attributes,
+    dead_code,
+    reason = "shared by two test programs"
+)]
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdin, Command, Stdio};

@@ -35,7 +35,11 @@ impl Http {
 
     /// Checks that an Atoll scheduler of this version answers.
     pub(crate) async fn check_version(&self) -> Result<(), Error> {
-        let hello: Hello = self.get(VERSION).await?;
+        let hello = self.get(VERSION).await;
+        let hello: Hello = hello.map_err(|error| match error {
+            Error::Unknown(_) => self.strange(&"it has no page /version"),
+            error => error,
+        })?;
         if hello.name == "atoll" && hello.version == atoll_session::VERSION {
             return Ok(());
         }

@@ -100,7 +100,11 @@ impl Scheduler {
         }
         let wanted = SocketAddr::new(options.bind, options.port);
         let failed = |error: std::io::Error| {
-            Error::Start(format!("cannot listen on {wanted}: {error}"))
+            let remedy = match error.kind() {
+                std::io::ErrorKind::AddrInUse => "; choose another --port",
+                _ => "; choose another --bind",
+            };
+            Error::Start(format!("cannot listen on {wanted}: {error}{remedy}"))
         };
         let listener = TcpListener::bind(wanted).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;

@@ -1,0 +1,441 @@
+//! A cluster gives the same rows as one machine, whatever happens to its processes.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use crate::server::Server;
+use crate::support::{Atoll, Output};
+
+/// Twelve short trials. Seconds and paths differ between runs, and are left out.
+const STUDY: &str = "SELECT hidden, seed, t.status, t.epochs, t.validation_accuracy, \
+    t.train_loss, t.trial_id, t.model_sha256 \
+    FROM (SELECT hidden, seed, train('sql/data/digits.parquet', {architecture: 'mlp', \
+    hidden: hidden, epochs: 12, learning_rate: 0.1, seed: seed}) AS t \
+    FROM generate_series(1, 4) AS s(seed) CROSS JOIN (VALUES (48), (64), (96)) AS h(hidden)) \
+    ORDER BY hidden, seed";
+
+fn with_test_functions(command: &mut std::process::Command) {
+    command.env("ATOLL_TEST_FUNCTIONS", "1");
+}
+
+fn cluster(executors: usize) -> Server {
+    Server::cluster(executors, with_test_functions)
+}
+
+impl Atoll {
+    /// Runs statements on a cluster.
+    fn on(&self, cluster: &Server, sql: &str) -> Output {
+        let mut command = self.command(&[
+            "--format",
+            "csv",
+            "--cluster",
+            &cluster.address(),
+            "-c",
+            sql,
+        ]);
+        with_test_functions(&mut command);
+        crate::support::Running::new(command.spawn().unwrap()).finish()
+    }
+}
+
+/// Asks a scheduler for its status; empty when it does not answer.
+fn status(cluster: &Server) -> String {
+    let address = cluster.address();
+    let address = address.trim_start_matches("df://");
+    let ask = || {
+        let mut stream = std::net::TcpStream::connect(address)?;
+        stream.write_all(b"GET /status.json HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok::<_, std::io::Error>(answer)
+    };
+    ask().unwrap_or_default()
+}
+
+fn slots_busy(cluster: &Server) -> usize {
+    let status = status(cluster);
+    let (_, body) = status.split_once("\r\n\r\n").unwrap();
+    let status: serde_json::Value = serde_json::from_str(body).unwrap();
+    let executors = status["executors"].as_array().unwrap();
+    let running = |one: &serde_json::Value| one["running"].as_u64().unwrap();
+    executors.iter().map(running).sum::<u64>() as usize
+}
+
+#[track_caller]
+fn within(limit: Duration, what: &str, done: impl Fn() -> bool) {
+    let since = Instant::now();
+    while !done() {
+        assert!(since.elapsed() < limit, "not within {limit:?}: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The processes whose command line has all of these words, such as the workers of an
+/// executor.
+fn processes(words: &[&str]) -> Vec<u32> {
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    all.filter_map(|entry| {
+        let id = entry.file_name().to_str()?.parse().ok()?;
+        let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        words.iter().all(|word| line.contains(word)).then_some(id)
+    })
+    .collect()
+}
+
+fn kill(id: u32) {
+    let id = id.to_string();
+    // It may have ended by itself.
+    let _ = std::process::Command::new("kill")
+        .args(["-9", &id])
+        .status();
+}
+
+/// The executors of a cluster: those that watch, and those that work.
+fn executors(cluster: &Server) -> (Vec<u32>, Vec<u32>) {
+    let address = cluster.address();
+    let all = processes(&["executor", "--scheduler", &address]);
+    let workers = processes(&["executor", "--scheduler", &address, "--worker"]);
+    let watching = all.into_iter().filter(|id| !workers.contains(id)).collect();
+    (watching, workers)
+}
+
+#[test]
+fn a_script_gives_the_same_rows_on_both_engines() {
+    let script = "CREATE TABLE trials AS SELECT hidden, train('sql/data/digits.parquet', \
+        {architecture: 'mlp', hidden: hidden, epochs: 3, learning_rate: 0.1}) AS t \
+        FROM (VALUES (16), (32), (64)) AS s(hidden); \
+        CREATE VIEW held_out AS SELECT image, label FROM 'sql/data/digits.parquet' \
+        WHERE split = 'test'; \
+        SELECT hidden, t.model_sha256, t.validation_loss FROM trials ORDER BY hidden; \
+        SELECT hidden, e.rows, e.accuracy, e.loss, e.confusion FROM (SELECT hidden, \
+        evaluate(trials.t.model, 'held_out') AS e FROM trials) ORDER BY hidden; \
+        SELECT filename, classify('sql/data/efficientnet-lite0.onnx', content, 2) AS l \
+        FROM read_blob('sql/data/photos/*') ORDER BY filename; \
+        COPY (SELECT filename, image_info(content)['width'] AS width \
+        FROM read_blob('sql/data/photos/*.png')) TO '${out}' STORED AS CSV; \
+        SELECT * FROM '${out}' ORDER BY 1; \
+        DESCRIBE trials; SHOW TABLES; SELECT count(*) FROM generate_series(1, 5)";
+    let cluster = cluster(2);
+    let outputs = [None, Some(cluster.address())].map(|address| {
+        let atoll = Atoll::new();
+        let out = atoll.path("out.csv").display().to_string();
+        let script = script.replace("${out}", &out);
+        let mut arguments = vec!["--format", "csv", "-c", script.as_str()];
+        if let Some(address) = &address {
+            arguments.extend(["--cluster", address]);
+        }
+        atoll.run(&arguments).ok().stdout
+    });
+    assert!(outputs[0].lines().count() > 30, "{}", outputs[0]);
+    assert_eq!(outputs[0], outputs[1]);
+}
+
+#[test]
+fn executors_die_and_no_row_is_lost() {
+    let undisturbed = Atoll::new();
+    let expected = undisturbed
+        .run(&["--format", "csv", "-c", STUDY])
+        .ok()
+        .stdout;
+    for seed in 0..3 {
+        let cluster = cluster(3);
+        let (_, workers) = executors(&cluster);
+        let atoll = Atoll::new();
+        let address = cluster.address();
+        let arguments = ["--format", "csv", "--cluster", &address, "-c", STUDY];
+        let running = atoll.start(&arguments);
+        // In the middle of the study, another executor and another time for each seed.
+        let trials = 2 + 3 * seed;
+        within(Duration::from_secs(60), "trials", || {
+            atoll.trials() >= trials
+        });
+        kill(workers[seed % workers.len()]);
+        let output = running.finish().ok();
+        assert_eq!(output.stdout, expected, "seed {seed}");
+        assert_eq!(atoll.trials(), 12);
+        let again = atoll.on(&cluster, STUDY).ok();
+        assert_eq!(again.stdout, expected, "finished trials are found again");
+    }
+}
+
+#[test]
+fn a_machine_is_lost_without_a_word() {
+    let cluster = cluster(2);
+    let (watching, _) = executors(&cluster);
+    let atoll = Atoll::new();
+    let address = cluster.address();
+    let expected = atoll.run(&["--format", "csv", "-c", STUDY]).ok().stdout;
+    let atoll = Atoll::new();
+    let running = atoll.start(&["--format", "csv", "--cluster", &address, "-c", STUDY]);
+    within(Duration::from_secs(60), "a trial", || atoll.trials() >= 1);
+    // The supervisor cannot tell the scheduler, and the worker ends with it.
+    kill(watching[0]);
+    assert_eq!(running.finish().ok().stdout, expected);
+}
+
+#[test]
+fn a_row_that_kills_executors_is_given_up() {
+    let cluster = cluster(2);
+    let atoll = Atoll::new();
+    let rows = atoll.on(
+        &cluster,
+        "SELECT n, test_abort(n = 3) AS status FROM generate_series(1, 5) AS s(n) \
+         ORDER BY n",
+    );
+    let expected =
+        "n,status\n1,SUCCEEDED\n2,SUCCEEDED\n3,FAILED\n4,SUCCEEDED\n5,SUCCEEDED\n";
+    assert_eq!(rows.ok().stdout, expected);
+    // Among rows of one task only the one row is given up.
+    let rows = atoll.on(
+        &cluster,
+        "SELECT status, count(*) AS n, min(n) AS first FROM (SELECT n, \
+         test_abort_in_group(n = 70) AS status FROM generate_series(1, 200) AS s(n)) \
+         GROUP BY status ORDER BY status",
+    );
+    assert_eq!(
+        rows.ok().stdout,
+        "status,n,first\nFAILED,1,70\nSUCCEEDED,199,1\n"
+    );
+    let rows = atoll
+        .on(&cluster, "SELECT test_abort(false) AS status")
+        .ok();
+    assert_eq!(rows.stdout, "status\nSUCCEEDED\n", "the cluster lives");
+}
+
+#[test]
+fn rows_are_dealt_one_by_one_to_free_slots() {
+    let cluster = cluster(3);
+    let atoll = Atoll::new();
+    // One long row and eight short ones: two slots do the short ones meanwhile.
+    let sql = "SELECT sum(test_sleep(CASE WHEN n = 1 THEN 2.0 ELSE 0.4 END)) AS slept \
+        FROM generate_series(1, 9) AS s(n)";
+    let output = atoll.on(&cluster, sql).ok();
+    assert_eq!(output.stdout, "slept\n5.2\n");
+    // All in a row take 5.2 s; split in three equal runs of rows, 2.8 s at least.
+    assert!(
+        output.took < Duration::from_millis(2750),
+        "{:?}",
+        output.took
+    );
+}
+
+#[test]
+fn explain_shows_the_jobs() {
+    let cluster = cluster(1);
+    let atoll = Atoll::new();
+    let sql = "EXPLAIN SELECT evaluate(x.t.model, 'sql/data/digits.parquet') FROM (SELECT \
+        train('sql/data/digits.parquet', {hidden: h}) AS t FROM (VALUES (1)) AS s(h)) AS x";
+    let plan = atoll.on(&cluster, sql).ok().stdout;
+    // Trained and evaluated in one task: a row needs nothing of another row.
+    assert!(plan.contains("ClusterExec: job=1"), "{plan}");
+    assert!(plan.contains("one row a task"), "{plan}");
+    let sql = "EXPLAIN SELECT classify('sql/data/efficientnet-lite0.onnx', content) FROM \
+        read_blob('sql/data/photos/*') WHERE filename IN (SELECT filename FROM (SELECT \
+        filename, try_classify('sql/data/efficientnet-lite0.onnx', content) AS c FROM \
+        read_blob('sql/data/photos/*')) WHERE c.error IS NULL)";
+    let plan = atoll.on(&cluster, sql).ok().stdout;
+    assert!(plan.contains("job=2"), "{plan}");
+    assert!(
+        plan.contains("groups of files, read by the executor"),
+        "{plan}"
+    );
+}
+
+#[test]
+fn ctrl_c_stops_executors_and_frees_their_slots() {
+    let cluster = cluster(2);
+    let atoll = Atoll::new();
+    let address = cluster.address();
+    let sql = "SELECT t.status FROM (SELECT train('sql/data/digits.parquet', \
+        {architecture: 'lenet', learning_rate: 0.01, epochs: 100000, patience: 0, \
+        seed: seed}) AS t FROM generate_series(1, 4) AS s(seed))";
+    let running = atoll.start(&["--cluster", &address, "-c", sql]);
+    within(Duration::from_secs(30), "two trials", || {
+        slots_busy(&cluster) == 2
+    });
+    let page = status(&cluster);
+    assert!(page.contains("\"label\":\"train\""), "{page}");
+    within(Duration::from_secs(30), "an epoch", || {
+        status(&cluster).contains("\"epochs\":100000,\"loss\":0")
+            || status(&cluster).contains("\"epochs\":100000,\"loss\":1")
+            || status(&cluster).contains("\"epochs\":100000,\"loss\":2")
+    });
+    running.signal("INT");
+    let output = running.finish();
+    assert_eq!(output.status.code(), Some(130), "{}", output.stderr);
+    within(Duration::from_secs(5), "free slots", || {
+        slots_busy(&cluster) == 0
+    });
+    // The slots take new work at once, so nothing trains on behind the scenes.
+    let quick = atoll.on(
+        &cluster,
+        "SELECT sum(test_sleep(0.1)) AS s FROM (VALUES (1), (2))",
+    );
+    assert!(quick.took < Duration::from_secs(5), "{:?}", quick.took);
+}
+
+#[test]
+fn a_killed_client_is_missed() {
+    let cluster = cluster(1);
+    let atoll = Atoll::new();
+    let address = cluster.address();
+    let mut command =
+        atoll.command(&["--cluster", &address, "-c", "SELECT test_sleep(600)"]);
+    with_test_functions(&mut command);
+    let mut client = command.spawn().unwrap();
+    within(Duration::from_secs(30), "a task", || {
+        slots_busy(&cluster) == 1
+    });
+    client.kill().unwrap();
+    client.wait().unwrap();
+    within(Duration::from_secs(30), "a free slot", || {
+        slots_busy(&cluster) == 0
+    });
+}
+
+#[test]
+fn a_lost_scheduler_is_reported_and_the_study_resumes() {
+    let mut first = Server::start(&["scheduler", "--port", "0"], |_| {});
+    let address = first.address();
+    let port = address.rsplit(':').next().unwrap().to_string();
+    let executor = Server::start(
+        &["executor", "--scheduler", &address, "--slots", "1"],
+        with_test_functions,
+    );
+    executor.wait(|said| said.contains(" executor: "));
+    let atoll = Atoll::new();
+    let running = atoll.start(&["--format", "csv", "--cluster", &address, "-c", STUDY]);
+    within(Duration::from_secs(60), "trials", || atoll.trials() >= 2);
+    first.child.kill().unwrap();
+    first.child.wait().unwrap();
+    let output = running.finish();
+    assert!(output.took < Duration::from_secs(45), "{:?}", output.took);
+    output.fails_naming(&[&address, "has not answered", "finished trials are kept"]);
+    let kept = atoll.trials();
+    let second = Server::start(&["scheduler", "--port", &port], |_| {});
+    executor.wait(|said| said.matches(" executor: ").count() == 2);
+    let rows = atoll.on(&second, STUDY).ok();
+    assert_eq!(rows.stdout.lines().count(), 13);
+    assert!(kept >= 2 && atoll.trials() == 12);
+}
+
+#[test]
+fn an_executor_that_is_told_to_stop_finishes_first() {
+    let scheduler = Server::start(&["scheduler", "--port", "0"], |_| {});
+    let address = scheduler.address();
+    let mut executor = Server::start(
+        &["executor", "--scheduler", &address, "--slots", "1"],
+        with_test_functions,
+    );
+    executor.wait(|said| said.contains(" executor: "));
+    let atoll = Atoll::new();
+    let mut command = atoll.command(&[
+        "--format",
+        "csv",
+        "--cluster",
+        &address,
+        "-c",
+        "SELECT test_sleep(3) AS s",
+    ]);
+    with_test_functions(&mut command);
+    let running = crate::support::Running::new(command.spawn().unwrap());
+    within(Duration::from_secs(30), "a task", || {
+        slots_busy(&scheduler) == 1
+    });
+    let id = executor.child.id().to_string();
+    std::process::Command::new("kill")
+        .args(["-TERM", &id])
+        .status()
+        .unwrap();
+    executor.wait(|said| said.contains("finishing running tasks"));
+    let ended = executor.child.wait().unwrap();
+    assert!(ended.success(), "{}", executor.said());
+    // Its results went with it, and the row runs again on the next executor.
+    let _next = Server::start(
+        &["executor", "--scheduler", &address, "--slots", "1"],
+        with_test_functions,
+    );
+    assert_eq!(running.finish().ok().stdout, "s\n3.0\n");
+}
+
+#[test]
+fn only_holders_of_the_token_are_served() {
+    let token = "correct horse battery staple";
+    let cluster = Server::cluster(1, |command| {
+        with_test_functions(command);
+        command.env("ATOLL_TOKEN", token);
+    });
+    let address = cluster.address();
+    let atoll = Atoll::new();
+    let sql = "SELECT test_sleep(0.0) AS s";
+    let run = |given: Option<&str>| {
+        let mut command =
+            atoll.command(&["--format", "csv", "--cluster", &address, "-c", sql]);
+        with_test_functions(&mut command);
+        command.env_remove("ATOLL_TOKEN");
+        if let Some(given) = given {
+            command.env("ATOLL_TOKEN", given);
+        }
+        crate::support::Running::new(command.spawn().unwrap()).finish()
+    };
+    run(None).fails_naming(&["asks for a token", "ATOLL_TOKEN"]);
+    run(Some("another secret of ours")).fails_naming(&["asks for a token"]);
+    assert_eq!(run(Some(token)).ok().stdout, "s\n0.0\n");
+    assert!(
+        status(&cluster).starts_with("HTTP/1.0 401"),
+        "{}",
+        status(&cluster)
+    );
+    let intruder = ["executor", "--scheduler", &address, "--slots", "1"];
+    let mut command = atoll.command(&intruder);
+    command.env_remove("ATOLL_TOKEN");
+    let output = crate::support::Running::new(command.spawn().unwrap()).finish();
+    output.fails_naming(&["asks for a token"]);
+    assert!(!cluster.said().contains(token), "{}", cluster.said());
+}
+
+#[test]
+fn wrong_addresses_say_what_is_wrong() {
+    let atoll = Atoll::new();
+    let run = |address: &str| atoll.run(&["--cluster", address, "-c", "SELECT 1"]);
+    run("127.0.0.1:1").fails_naming(&["df://127.0.0.1:1", "atoll scheduler"]);
+    for (body, parts) in [
+        ("hello", ["no scheduler of Atoll", "check the port"]),
+        (
+            r#"{"name": "atoll", "version": "0.0.1"}"#,
+            ["Atoll 0.0.1", "the same version"],
+        ),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let length = body.len();
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}");
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 4096];
+            let _ = stream.read(&mut request);
+            stream.write_all(answer.as_bytes()).unwrap();
+        });
+        run(&address).fails_naming(&parts);
+    }
+    let output = atoll.run(&["scheduler", "--bind", "0.0.0.0", "--port", "0"]);
+    output.fails_naming(&["0.0.0.0", "ATOLL_TOKEN"]);
+}
+
+#[test]
+fn errors_of_rows_are_those_of_one_machine() {
+    let cluster = cluster(2);
+    let atoll = Atoll::new();
+    let bad = atoll.file("bad.jpg", "hello");
+    let photo = format!("{}/sql/data/photos/coffee.png", env!("CARGO_MANIFEST_DIR"));
+    let sql = format!(
+        "SELECT classify('sql/data/efficientnet-lite0.onnx', content) \
+         FROM read_blob(['{bad}', '{photo}'])"
+    );
+    let here = atoll.run(&["-c", &sql]);
+    let there = atoll.on(&cluster, &sql);
+    assert_eq!(here.stderr, there.stderr);
+    there.fails_naming(&["bad.jpg", "try_classify"]);
+}
