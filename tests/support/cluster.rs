@@ -1,8 +1,9 @@
 //! A cluster of real processes on the loopback, which ends with whoever started it.
 #![allow(
     clippy::allow_attributes,
+    clippy::unwrap_used,
     dead_code,
-    reason = "shared by two test programs"
+    reason = "shared by tests and benches, which fail by panicking"
 )]
 
 use std::io::{BufRead, BufReader};

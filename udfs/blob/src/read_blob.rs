@@ -173,20 +173,21 @@ impl TableProvider for BlobTable {
             None => self.schema(),
         };
         let partitions = state.config().target_partitions();
-        Ok(Arc::new(scan(files.into(), schema, partitions)))
+        Ok(Arc::new(scan(files, schema, partitions)))
     }
 }
 
 /// A scan of files with at most this many partitions.
-fn scan(files: Arc<[FileEntry]>, schema: SchemaRef, partitions: usize) -> ScanExec {
+fn scan(files: Vec<FileEntry>, schema: SchemaRef, partitions: usize) -> ScanExec {
+    let files: Arc<[FileEntry]> = files.into();
     let label = format!("ReadBlobExec: files={}", files.len());
     let shares = shares(files.len(), partitions).map(|share| Share {
         files: Arc::clone(&files),
         share,
         schema: Arc::clone(&schema),
     });
-    let shares = shares.collect();
-    ScanExec::of_files(label, schema, shares)
+    let shares: Vec<Share> = shares.collect();
+    ScanExec::of_files(label, schema, shares.into())
 }
 
 /// How many bytes each file of a scan's partition has, where the scan can be cut into
@@ -206,7 +207,7 @@ pub fn scan_piece(
 ) -> Option<Arc<dyn ExecutionPlan>> {
     let share = plan.downcast_ref::<ScanExec>()?.share(partition)?;
     let files = share.files().get(piece)?.to_vec();
-    Some(Arc::new(scan(files.into(), Arc::clone(&share.schema), 1)))
+    Some(Arc::new(scan(files, Arc::clone(&share.schema), 1)))
 }
 
 /// A scan in the form in which it is sent to another process.
@@ -249,7 +250,7 @@ pub fn decode_scan(
         FileEntry::find_again(name.into_owned(), size, modified, context)
     });
     let files: Vec<_> = files.collect::<Result<_>>()?;
-    Ok(Arc::new(scan(files.into(), schema, 1)))
+    Ok(Arc::new(scan(files, schema, 1)))
 }
 
 /// Whether a filter can be decided before any file is read.

@@ -63,14 +63,19 @@ impl ScanExec {
 
 impl ScanExec {
     /// The same over files, a share of them in each partition.
-    pub(crate) fn of_files(label: String, schema: SchemaRef, shares: Vec<Share>) -> Self {
+    pub(crate) fn of_files(
+        label: String,
+        schema: SchemaRef,
+        shares: Arc<[Share]>,
+    ) -> Self {
         let parts = shares.iter().map(|share| Part {
             rows: Precision::Exact(share.files().len()),
             stream: Arc::new(share.clone()),
         });
+        let scan = Self::new(label, schema, parts.collect());
         Self {
-            files: Some(shares.iter().cloned().collect()),
-            ..Self::new(label, schema, parts.collect())
+            files: Some(shares),
+            ..scan
         }
     }
 

@@ -177,7 +177,7 @@ async fn run(
     loop {
         while jobs.len() < JOBS_AHEAD && !ended {
             match source.next_job().await? {
-                Some(inputs) => jobs.push_back(dealer.start(inputs)?),
+                Some(inputs) => jobs.push_back(dealer.start(&inputs)?),
                 None => ended = true,
             }
         }
@@ -277,7 +277,7 @@ impl Dealer {
     }
 
     /// Submits a job; its results wait in the channel.
-    fn start(&self, inputs: Vec<Input>) -> Result<Started> {
+    fn start(&self, inputs: &[Input]) -> Result<Started> {
         let sent = inputs.iter().map(|(rows, _)| *rows).collect();
         let tasks = inputs.iter().map(|(rows, leaf)| {
             let task = WireTask {

@@ -90,12 +90,13 @@ impl DealExpensiveCalls {
     }
 }
 
+/// Operators, each above the next.
+type Links = Vec<Arc<dyn ExecutionPlan>>;
+
 /// The operators at the top of `plan` that one task can run over its own rows, and what
 /// gives the rows; `None` when no expensive call is among them.
-fn chain(
-    plan: &Arc<dyn ExecutionPlan>,
-) -> Option<(Vec<Arc<dyn ExecutionPlan>>, Arc<dyn ExecutionPlan>)> {
-    let mut links: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
+fn chain(plan: &Arc<dyn ExecutionPlan>) -> Option<(Links, Arc<dyn ExecutionPlan>)> {
+    let mut links = Links::new();
     let mut lowest_calls = None;
     let mut below = plan;
     while is_link(below) {

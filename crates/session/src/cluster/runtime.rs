@@ -239,11 +239,14 @@ fn only_row(plan: &Arc<dyn ExecutionPlan>, row: usize) -> Result<Arc<dyn Executi
     }
 }
 
+/// Calls by their content, and when each was used last.
+type Kept = HashMap<[u8; 32], (Arc<Received>, Instant)>;
+
 /// Calls of other processes, prepared once for all their tasks: a dataset or a model is
 /// loaded once, however many rows need it.
 pub(super) struct PreparedCalls {
     state: SessionState,
-    kept: Mutex<HashMap<[u8; 32], (Arc<Received>, Instant)>>,
+    kept: Mutex<Kept>,
 }
 
 impl std::fmt::Debug for PreparedCalls {

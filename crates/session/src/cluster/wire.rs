@@ -131,7 +131,7 @@ impl PhysicalExtensionCodec for PlanCodec {
                 let schema = input.schema();
                 let decode = |call| decode_call(call, &schema, prepared, task);
                 let source = calls.source.map(|column| column as usize);
-                let calls = calls.calls.into_iter().map(decode);
+                let calls = calls.calls.iter().map(decode);
                 let calls = calls.collect::<Result<_>>()?;
                 let exec = ExpensiveExec::try_new(calls, source, Arc::clone(input))?;
                 Ok(Arc::new(exec))
@@ -185,7 +185,7 @@ fn encode_call(call: &PhysicalCall) -> Result<WireCall> {
 }
 
 fn decode_call(
-    wire: WireCall,
+    wire: &WireCall,
     input: &SchemaRef,
     prepared: &Arc<PreparedCalls>,
     task: &TaskContext,
