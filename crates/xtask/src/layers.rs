@@ -19,6 +19,7 @@ const LAYERS: [&[&str]; 6] = [
         "atoll-udf-image",
         "atoll-udf-model",
         "atoll-udf-search",
+        "atoll-udf-testing",
         "atoll-udf-train",
     ],
     &["atoll-udf-common"],

@@ -271,7 +271,7 @@ impl PreparedCall for TrainCall {
                 Row::Done(record) => *record,
                 Row::Open(study, trial) => trial
                     .record(&study, Status::Failed)
-                    .because("WORKER_DIED", reason),
+                    .because("EXECUTOR_DIED", reason),
             };
             Some(TrialRow {
                 record,
