@@ -198,6 +198,19 @@ fn a_row_that_kills_executors_is_given_up() {
         rows.ok().stdout,
         "status,n,first\nFAILED,1,70\nSUCCEEDED,199,1\n"
     );
+    // What fails as a value does so here too.
+    let rows = atoll.on(
+        &cluster,
+        "SELECT d.error_code, e.error_code, d.image IS NULL AS no_image, status \
+         FROM (SELECT filename, try_image_decode(content) AS d, \
+         try_classify('sql/data/efficientnet-lite0.onnx', content) AS e, \
+         test_abort_in_group(filename LIKE '%coffee%') AS status \
+         FROM read_blob('sql/data/photos/c*')) ORDER BY filename",
+    );
+    let rows = rows.ok().stdout;
+    let died = "EXECUTOR_DIED,EXECUTOR_DIED,true,FAILED";
+    assert_eq!(rows.matches(died).count(), 1, "{rows}");
+    assert_eq!(rows.matches("\n,,false,SUCCEEDED").count(), 3, "{rows}");
     let rows = atoll
         .on(&cluster, "SELECT test_abort(false) AS status")
         .ok();

@@ -55,7 +55,7 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    fn lasting(code: &'static str, message: impl Into<String>) -> Self {
+    pub(crate) fn lasting(code: &'static str, message: impl Into<String>) -> Self {
         Self {
             code,
             message: message.into(),

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use atoll_udf_common::structs::{check_keys, row_to_json};
-use atoll_udf_common::{Call, CallContext, ExpensiveFunction, PreparedCall, not_here};
+use atoll_udf_common::{
+    Call, CallContext, EXECUTOR_DIED, ExpensiveFunction, PreparedCall, not_here,
+};
 use datafusion::arrow::array::{ArrayRef, StringArray, StructArray};
 use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields};
@@ -188,6 +190,16 @@ impl PreparedCall for Prepared {
             return exec_err!("cancelled");
         }
         struct_column(fetched)
+    }
+
+    async fn give_up(
+        &self,
+        args: ScalarFunctionArgs,
+        _context: &CallContext,
+        reason: &str,
+    ) -> Result<ArrayRef> {
+        let failed = || Some(Err(Failure::lasting(EXECUTOR_DIED, reason)));
+        struct_column((0..args.number_rows).map(|_| failed()).collect())
     }
 }
 

@@ -52,6 +52,9 @@ pub trait ExpensiveFunction: ScalarUDFImpl {
     }
 }
 
+/// The `error_code` of a row that was given up.
+pub const EXECUTOR_DIED: &str = "EXECUTOR_DIED";
+
 /// How many rows of a call one task of a cluster gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Grain {

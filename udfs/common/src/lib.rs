@@ -15,8 +15,8 @@ mod stores;
 pub mod structs;
 
 pub use expensive::{
-    Call, CallContext, ExpensiveFunction, Grain, PreparedCall, RowError, as_expensive,
-    expensive, map_rows, not_here, pool_error,
+    Call, CallContext, EXECUTOR_DIED, ExpensiveFunction, Grain, PreparedCall, RowError,
+    as_expensive, expensive, map_rows, not_here, pool_error,
 };
 pub use options::AtollOptions;
 pub use stores::{Location, Stores, storage_root};

@@ -5,7 +5,9 @@ use std::sync::{Arc, LazyLock};
 use async_trait::async_trait;
 use atoll_imaging::{Error, Image};
 use atoll_udf_common::image::{image_array, image_type};
-use atoll_udf_common::{Call, ExpensiveFunction, PreparedCall, not_here};
+use atoll_udf_common::{
+    Call, CallContext, EXECUTOR_DIED, ExpensiveFunction, PreparedCall, not_here,
+};
 use datafusion::arrow::array::{ArrayRef, StringArray, StructArray};
 use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields};
@@ -93,13 +95,45 @@ impl ScalarUDFImpl for TryImageDecode {
 #[async_trait]
 impl ExpensiveFunction for TryImageDecode {
     async fn prepare(&self, _call: &Call<'_>) -> Result<Arc<dyn PreparedCall>> {
-        Ok(Arc::new(EachRow {
+        Ok(Arc::new(PreparedTryImageDecode(EachRow {
             usage: &USAGE,
             value: |row| Ok(Some(row.image.decode())),
-            collect: result_array,
-        }))
+            collect: |results| {
+                let described = |error: Error| (error.code(), error.to_string());
+                let results = results.into_iter();
+                let results = results.map(|row| row.map(|row| row.map_err(described)));
+                result_array(results.collect())
+            },
+        })))
     }
 }
+
+#[derive(Debug)]
+struct PreparedTryImageDecode(EachRow<Result<Image, Error>>);
+
+#[async_trait]
+impl PreparedCall for PreparedTryImageDecode {
+    async fn invoke(
+        &self,
+        args: ScalarFunctionArgs,
+        context: &CallContext,
+    ) -> Result<ArrayRef> {
+        self.0.invoke(args, context).await
+    }
+
+    async fn give_up(
+        &self,
+        args: ScalarFunctionArgs,
+        _context: &CallContext,
+        reason: &str,
+    ) -> Result<ArrayRef> {
+        let failed = || Some(Err((EXECUTOR_DIED, reason.to_string())));
+        result_array((0..args.number_rows).map(|_| failed()).collect())
+    }
+}
+
+/// An image, or the code and the message of its error.
+type Decoded = Result<Image, (&'static str, String)>;
 
 fn fields() -> Fields {
     Fields::from(vec![
@@ -110,20 +144,15 @@ fn fields() -> Fields {
 }
 
 /// A NULL struct for a NULL image.
-fn result_array(results: Vec<Option<Result<Image, Error>>>) -> Result<ArrayRef> {
+fn result_array(results: Vec<Option<Decoded>>) -> Result<ArrayRef> {
     let nulls = NullBuffer::from_iter(results.iter().map(Option::is_some));
-    let error = |result: &Option<Result<Image, Error>>| match result {
-        Some(Err(error)) => Some(error.clone()),
-        _ => None,
+    let errors = || {
+        let errors = results.iter().map(|result| result.as_ref()?.as_ref().err());
+        errors.collect::<Vec<_>>().into_iter()
     };
-    let errors: Vec<Option<Error>> = results.iter().map(error).collect();
-    let codes: StringArray = errors
-        .iter()
-        .map(|error| error.as_ref().map(Error::code))
-        .collect();
-    let messages: StringArray = errors
-        .iter()
-        .map(|error| error.as_ref().map(ToString::to_string))
+    let codes: StringArray = errors().map(|error| error.map(|(code, _)| *code)).collect();
+    let messages: StringArray = errors()
+        .map(|error| error.map(|(_, message)| message.as_str()))
         .collect();
     let images = results
         .into_iter()

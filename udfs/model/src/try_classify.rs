@@ -3,7 +3,9 @@
 use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
-use atoll_udf_common::{Call, CallContext, ExpensiveFunction, PreparedCall, not_here};
+use atoll_udf_common::{
+    Call, CallContext, EXECUTOR_DIED, ExpensiveFunction, PreparedCall, not_here,
+};
 use datafusion::arrow::array::{ArrayRef, StringBuilder, StructArray};
 use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields};
@@ -15,6 +17,7 @@ use datafusion::logical_expr::{
 
 use crate::SECTION;
 use crate::classify::{Classifier, Outcome, check, coerce, labels_array, labels_type};
+use crate::failure::Failure;
 
 static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     Documentation::builder(
@@ -114,6 +117,18 @@ impl PreparedCall for PreparedTryClassify {
         context: &CallContext,
     ) -> Result<ArrayRef> {
         Ok(result_array(self.0.rows(args, context, Ok).await?))
+    }
+
+    async fn give_up(
+        &self,
+        args: ScalarFunctionArgs,
+        _context: &CallContext,
+        reason: &str,
+    ) -> Result<ArrayRef> {
+        let failed = || Some(Err(Failure::new(EXECUTOR_DIED, reason)));
+        Ok(result_array(
+            (0..args.number_rows).map(|_| failed()).collect(),
+        ))
     }
 }
 

@@ -11,7 +11,8 @@ use atoll_nn::Hyperparameters;
 use atoll_udf_common::args::string_at;
 use atoll_udf_common::structs::{check_keys, row_to_json};
 use atoll_udf_common::{
-    Call, CallContext, ExpensiveFunction, Grain, PreparedCall, not_here, storage_root,
+    Call, CallContext, EXECUTOR_DIED, ExpensiveFunction, Grain, PreparedCall, not_here,
+    storage_root,
 };
 use datafusion::arrow::array::{ArrayRef, AsArray};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
@@ -271,7 +272,7 @@ impl PreparedCall for TrainCall {
                 Row::Done(record) => *record,
                 Row::Open(study, trial) => trial
                     .record(&study, Status::Failed)
-                    .because("EXECUTOR_DIED", reason),
+                    .because(EXECUTOR_DIED, reason),
             };
             Some(TrialRow {
                 record,
