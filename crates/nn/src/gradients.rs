@@ -26,8 +26,9 @@ pub(crate) fn check_layer(text: &str, (height, width, channels): (usize, usize, 
     };
     let plan = Plan::of_layers(text, &parse(text).unwrap(), image).unwrap();
     let planned = plan.layers.last().unwrap();
+    let last = std::slice::from_ref(planned);
     let mut stream = Stream::new(1, text);
-    let mut layer = build(planned, ROWS, stream.clone()).unwrap();
+    let mut layer = build(last, ROWS, stream.clone()).0.unwrap();
 
     let mut random =
         |n: usize| -> Vec<f32> { (0..n).map(|_| 2.0 * stream.unit() - 1.0).collect() };

@@ -6,6 +6,7 @@ use std::ops::Range;
 use crate::Error;
 use crate::architecture::{Init, Parameter, Plan, PlannedLayer};
 use crate::dataset::scale;
+use crate::kernels::Buffer;
 use crate::layers::{self, Flow, Layer, Mode};
 use crate::random::Stream;
 
@@ -16,13 +17,13 @@ const MAX_VALUES: usize = 1 << 30;
 pub struct Network {
     plan: Plan,
     layers: Vec<Running>,
-    weights: Vec<f32>,
-    gradients: Vec<f32>,
+    weights: Buffer,
+    gradients: Buffer,
     /// The input of each layer, then the logits.
-    activations: Vec<Vec<f32>>,
+    activations: Vec<Buffer>,
     /// The gradient of a layer's output, and room for that of its input: they change
     /// places from layer to layer.
-    slopes: [Vec<f32>; 2],
+    slopes: [Buffer; 2],
     /// The largest mini-batch.
     rows: usize,
 }
@@ -50,24 +51,30 @@ impl Network {
             });
         }
         let mut layers = Vec::new();
-        for (planned, layer) in plan.layers.iter().enumerate() {
+        let mut planned = 0;
+        while planned < plan.layers.len() {
             let dropout = Stream::new(seed, &format!("dropout {planned}"));
-            let (weights, output) = (layer.weights(), layer.output.values());
-            if let Some(layer) = layers::build(layer, rows, dropout) {
+            let (layer, covered) = layers::build(&plan.layers[planned..], rows, dropout);
+            if let Some(layer) = layer {
                 layers.push(Running {
                     layer,
                     planned,
-                    weights,
-                    output,
+                    weights: plan.layers[planned].weights(),
+                    output: plan.layers[planned + covered - 1].output.values(),
                 });
             }
+            planned += covered.max(1);
         }
-        let mut activations = vec![vec![0.0; rows * plan.image.values()]];
-        activations.extend(layers.iter().map(|layer| vec![0.0; rows * layer.output]));
+        let mut activations = vec![Buffer::zeros(rows * plan.image.values())];
+        activations.extend(
+            layers
+                .iter()
+                .map(|layer| Buffer::zeros(rows * layer.output)),
+        );
         let widest = layers.iter().map(|layer| layer.output).max().unwrap_or(0);
-        let slopes = [vec![0.0; rows * widest], vec![0.0; rows * widest]];
+        let slopes = [Buffer::zeros(rows * widest), Buffer::zeros(rows * widest)];
         let weights = initial_weights(&plan, seed);
-        let gradients = vec![0.0; plan.weights];
+        let gradients = Buffer::zeros(plan.weights);
         Ok(Self {
             plan,
             layers,
@@ -244,8 +251,8 @@ impl fmt::Debug for Network {
     }
 }
 
-fn initial_weights(plan: &Plan, seed: u64) -> Vec<f32> {
-    let mut weights = vec![0.0; plan.weights];
+fn initial_weights(plan: &Plan, seed: u64) -> Buffer {
+    let mut weights = Buffer::zeros(plan.weights);
     let mut stream = Stream::new(seed, "weights");
     for parameter in plan.layers.iter().flat_map(|layer| &layer.parameters) {
         for weight in &mut weights[parameter.range.clone()] {

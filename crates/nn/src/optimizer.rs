@@ -1,6 +1,7 @@
 //! How gradients become steps. The formulas and their order are PyTorch's.
 
 use crate::architecture::Parameter;
+use crate::kernels::Buffer;
 use crate::{Hyperparameters, OptimizerKind};
 
 /// An optimizer with its memory, one number per weight and moment.
@@ -15,7 +16,7 @@ enum Rule {
     Sgd {
         momentum: f32,
         nesterov: bool,
-        velocity: Vec<f32>,
+        velocity: Buffer,
     },
     Adam {
         beta1: f64,
@@ -27,19 +28,19 @@ enum Rule {
     RmsProp {
         rho: f64,
         epsilon: f32,
-        squares: Vec<f32>,
+        squares: Buffer,
     },
 }
 
 struct Moments {
-    means: Vec<f32>,
-    squares: Vec<f32>,
+    means: Buffer,
+    squares: Buffer,
 }
 
 impl Optimizer {
     pub(crate) fn new(hyperparameters: &Hyperparameters, weights: usize) -> Self {
         let epsilon = hyperparameters.epsilon as f32;
-        let zeros = || vec![0.0; weights];
+        let zeros = || Buffer::zeros(weights);
         let rule = match hyperparameters.optimizer {
             OptimizerKind::Sgd => Rule::Sgd {
                 momentum: hyperparameters.momentum as f32,

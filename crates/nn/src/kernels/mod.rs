@@ -1,23 +1,30 @@
 //! Plain functions over slices: the only code of this crate that knows about the CPU.
 
+mod buffer;
+mod direct;
+mod finish;
 mod gemm;
+mod level;
+mod product;
+mod simd;
 mod window;
+mod winograd;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
+pub(crate) use buffer::Buffer;
+pub(crate) use direct::Direct;
+pub(crate) use finish::Finish;
 pub(crate) use gemm::{Matrix, Sum, multiply};
-pub(crate) use window::{Window, col2im, im2col};
+#[cfg(test)]
+pub(crate) use level::forced::at_each_level;
+pub(crate) use level::level;
+pub(crate) use window::Window;
+pub(crate) use winograd::{Flow as ConvFlow, Winograd};
 
-/// The CPU feature level that the matrix product dispatches on.
+/// The CPU feature level that kernels run at.
 pub(crate) fn cpu_level() -> &'static str {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if std::arch::is_x86_feature_detected!("avx512f") {
-            return "avx512f";
-        }
-        if std::arch::is_x86_feature_detected!("fma") {
-            return "fma";
-        }
-    }
-    std::env::consts::ARCH
+    level().name()
 }
 
 /// Adds each row of `rows` to `sum`.

@@ -10,7 +10,8 @@ mod dense;
 mod dropout;
 mod pool;
 
-use crate::architecture::{LayerSpec, PlannedLayer};
+use crate::architecture::{Activation, LayerSpec, PlannedLayer};
+use crate::kernels::Finish;
 use crate::random::Stream;
 
 pub(crate) use batch_norm::EPSILON as BATCH_NORM_EPSILON;
@@ -59,26 +60,33 @@ pub(crate) trait Layer: Send {
     }
 }
 
-/// The running form of a planned layer, for mini-batches of at most `rows` images.
+/// The running form of the first of `planned`, for mini-batches of at most `rows` images,
+/// and how many of them it covers: an activation and pooling may be part of the layer
+/// before them.
 ///
 /// Flattening has none: in NHWC order it moves nothing.
 pub(crate) fn build(
-    planned: &PlannedLayer,
+    planned: &[PlannedLayer],
     rows: usize,
     dropout: Stream,
-) -> Option<Box<dyn Layer>> {
-    let output = planned.output;
-    let layer: Box<dyn Layer> = match (planned.spec, planned.window) {
+) -> (Option<Box<dyn Layer>>, usize) {
+    let Some(first) = planned.first() else {
+        return (None, 0);
+    };
+    let (finish, covered) = finish(planned);
+    let output = first.output;
+    let layer: Box<dyn Layer> = match (first.spec, first.window) {
         (LayerSpec::Conv { filters, .. }, Some(window)) => {
-            Box::new(conv::Conv::new(window, filters))
+            let conv = conv::Conv::new(window, filters, finish, rows);
+            return (Some(Box::new(conv)), covered);
         }
         (LayerSpec::MaxPool { .. }, Some(window)) => {
             Box::new(pool::MaxPool::new(window, rows))
         }
         (LayerSpec::AvgPool { .. }, Some(window)) => Box::new(pool::AvgPool::new(window)),
         (LayerSpec::GlobalAvgPool, _) => Box::new(pool::GlobalAvgPool::new(
-            planned.input.channels,
-            planned.input.values(),
+            first.input.channels,
+            first.input.values(),
         )),
         (LayerSpec::BatchNorm, _) => {
             Box::new(batch_norm::BatchNorm::new(output.channels))
@@ -92,9 +100,23 @@ pub(crate) fn build(
             Box::new(activation::Elementwise::new(function))
         }
         (LayerSpec::Dense { units }, _) => {
-            Box::new(dense::Dense::new(planned.input.values(), units))
+            Box::new(dense::Dense::new(first.input.values(), units))
         }
-        _ => return None,
+        _ => return (None, 1),
     };
-    Some(layer)
+    (Some(layer), 1)
+}
+
+/// What the layers after the first one let it do in the same pass, and how many layers
+/// that makes.
+fn finish(planned: &[PlannedLayer]) -> (Finish, usize) {
+    const RELU: LayerSpec = LayerSpec::Activation(Activation::Relu);
+    let spec = |index: usize| planned.get(index).map(|layer| layer.spec);
+    match (spec(1), spec(2)) {
+        (Some(RELU), Some(LayerSpec::MaxPool { size: 2, stride: 2 })) => {
+            (Finish::ReluPool, 3)
+        }
+        (Some(RELU), _) => (Finish::Relu, 2),
+        _ => (Finish::Plain, 1),
+    }
 }

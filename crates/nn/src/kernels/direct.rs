@@ -1,0 +1,550 @@
+//! Convolution by its definition, for every window, stride and padding.
+//!
+//! The image is not unfolded: the matrix product reads it through its strides. Two rows of
+//! the output at a time are made, finished and forgotten, so they stay in the first-level
+//! cache.
+#![expect(unsafe_code, reason = "images are read through strides")]
+
+use super::finish::{Finish, pool, through_relu, unpool};
+use super::level::dispatch;
+use super::product::{Product, load_up_to, store_up_to};
+use super::simd::{Kernel, Simd};
+use super::winograd::Flow;
+use super::{Buffer, Window};
+
+/// Filters and lines are filled up to a multiple of this, whatever the level.
+const LANES: usize = 16;
+
+/// A convolution and the memory that it needs.
+pub(crate) struct Direct {
+    shape: Shape,
+    /// A row for each value under the window, filters filled up.
+    filters: Buffer,
+    /// For each row of the window, a row for each filter, values filled up.
+    filters_across: Buffer,
+    scratch: Scratch,
+}
+
+/// All sizes that the passes need.
+#[derive(Clone, Copy)]
+struct Shape {
+    window: Window,
+    filters: usize,
+    finish: Finish,
+    /// The filters, filled up.
+    units: usize,
+    /// The values in one row of the window, filled up.
+    line: usize,
+    /// The image with its border.
+    padded_width: usize,
+    padded_height: usize,
+}
+
+/// The memory of the image that is being worked on.
+struct Scratch {
+    /// An image with its border of zeros.
+    padded: Buffer,
+    /// The gradient of such an image.
+    padded_gradient: Buffer,
+    /// Two rows of the output or its gradient, filters filled up.
+    rows: Buffer,
+    /// The gradient of what lies under one row of the windows of one row of the output.
+    lines: Buffer,
+    /// The gradient of the filters, filled up.
+    filter_gradient: Buffer,
+}
+
+impl Shape {
+    fn new(window: Window, filters: usize, finish: Finish) -> Self {
+        let cover = |out: usize| (out - 1) * window.stride + window.size;
+        Self {
+            window,
+            filters,
+            finish,
+            units: filters.next_multiple_of(LANES),
+            line: (window.size * window.channels).next_multiple_of(LANES),
+            padded_width: cover(window.out_width).max(window.pad_left + window.in_width),
+            padded_height: cover(window.out_height)
+                .max(window.pad_top + window.in_height),
+        }
+    }
+
+    fn image_values(&self) -> usize {
+        self.window.in_height * self.window.in_width * self.window.channels
+    }
+
+    fn output_values(&self) -> usize {
+        self.finish.positions(&self.window) * self.filters
+    }
+
+    fn padded_row(&self) -> usize {
+        self.padded_width * self.window.channels
+    }
+
+    /// The rows of the output that are made at once, two unless one is left over.
+    fn pairs(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let height = self.window.out_height;
+        (0..height)
+            .step_by(2)
+            .map(move |y| (y, (height - y).min(2)))
+    }
+}
+
+impl Direct {
+    pub(crate) fn new(window: Window, filters: usize, finish: Finish) -> Self {
+        let shape = Shape::new(window, filters, finish);
+        let padded = shape.padded_height * shape.padded_row();
+        Self {
+            shape,
+            filters: Buffer::zeros(window.values() * shape.units),
+            filters_across: Buffer::zeros(window.size * filters * shape.line),
+            scratch: Scratch {
+                padded: Buffer::zeros(padded),
+                padded_gradient: Buffer::zeros(padded),
+                rows: Buffer::zeros(2 * window.out_width * shape.units),
+                lines: Buffer::zeros(window.out_width * shape.line),
+                filter_gradient: Buffer::zeros(window.values() * shape.units),
+            },
+        }
+    }
+
+    /// Convolves all images of `input` and finishes them.
+    ///
+    /// `winners` has a byte for each value of `output` if the finish pools.
+    pub(crate) fn forward(
+        &mut self,
+        weights: &[f32],
+        input: &[f32],
+        output: &mut [f32],
+        winners: &mut [u8],
+    ) {
+        let Shape { units, filters, .. } = self.shape;
+        let (weights, bias) = weights.split_at(weights.len() - filters);
+        let rows = weights.chunks_exact(filters);
+        for (to, from) in self.filters.chunks_exact_mut(units).zip(rows) {
+            to[..filters].copy_from_slice(from);
+        }
+        let images = input.chunks_exact(self.shape.image_values());
+        let size = self.shape.output_values();
+        for (index, image) in images.enumerate() {
+            let place = index * size..(index + 1) * size;
+            pad(&self.shape, image, &mut self.scratch.padded);
+            dispatch(Forward {
+                shape: &self.shape,
+                filters: &self.filters,
+                bias,
+                output: &mut output[place.clone()],
+                winners: match self.shape.finish {
+                    Finish::ReluPool => &mut winners[place],
+                    _ => &mut [],
+                },
+                scratch: &mut self.scratch,
+            });
+        }
+    }
+
+    /// Finds the gradients of weights and input; comes after the forward pass.
+    pub(crate) fn backward(
+        &mut self,
+        weights: &[f32],
+        gradients: &mut [f32],
+        flow: Flow<'_>,
+        mut input_gradient: Option<&mut [f32]>,
+    ) {
+        let Shape { units, filters, .. } = self.shape;
+        if input_gradient.is_some() {
+            self.turn_filters(weights);
+        }
+        let (gradients, bias) = gradients.split_at_mut(gradients.len() - filters);
+        bias.fill(0.0);
+        self.scratch.filter_gradient.fill(0.0);
+        let images = flow.input.chunks_exact(self.shape.image_values());
+        let size = self.shape.output_values();
+        for (index, image) in images.enumerate() {
+            let place = index * size..(index + 1) * size;
+            pad(&self.shape, image, &mut self.scratch.padded);
+            self.scratch.padded_gradient.fill(0.0);
+            dispatch(Backward {
+                shape: &self.shape,
+                filters_across: input_gradient.as_ref().map(|_| &*self.filters_across),
+                output: &flow.output[place.clone()],
+                gradient: &flow.output_gradient[place.clone()],
+                winners: match self.shape.finish {
+                    Finish::ReluPool => &flow.winners[place],
+                    _ => &[],
+                },
+                bias_gradient: bias,
+                scratch: &mut self.scratch,
+            });
+            if let Some(gradient) = input_gradient.as_deref_mut() {
+                let size = self.shape.image_values();
+                let to = &mut gradient[index * size..(index + 1) * size];
+                crop(&self.shape, &self.scratch.padded_gradient, to);
+            }
+        }
+        let rows = self.scratch.filter_gradient.chunks_exact(units);
+        for (to, from) in gradients.chunks_exact_mut(filters).zip(rows) {
+            to.copy_from_slice(&from[..filters]);
+        }
+    }
+
+    /// Exchanges filters and values in each row of the window.
+    fn turn_filters(&mut self, weights: &[f32]) {
+        let Shape {
+            window,
+            filters,
+            line,
+            ..
+        } = self.shape;
+        let values = window.size * window.channels;
+        for row in 0..window.size {
+            for value in 0..values {
+                let from = &weights[(row * values + value) * filters..][..filters];
+                for (filter, weight) in from.iter().enumerate() {
+                    self.filters_across[(row * filters + filter) * line + value] =
+                        *weight;
+                }
+            }
+        }
+    }
+}
+
+/// Copies an image into its border of zeros.
+fn pad(shape: &Shape, image: &[f32], padded: &mut [f32]) {
+    let window = &shape.window;
+    let line = window.in_width * window.channels;
+    let rows = padded.chunks_exact_mut(shape.padded_row());
+    let rows = rows.skip(window.pad_top);
+    for (to, from) in rows.zip(image.chunks_exact(line)) {
+        to[window.pad_left * window.channels..][..line].copy_from_slice(from);
+    }
+}
+
+/// The inverse of [`pad`].
+fn crop(shape: &Shape, padded: &[f32], image: &mut [f32]) {
+    let window = &shape.window;
+    let line = window.in_width * window.channels;
+    let rows = padded.chunks_exact(shape.padded_row()).skip(window.pad_top);
+    for (to, from) in image.chunks_exact_mut(line).zip(rows) {
+        to.copy_from_slice(&from[window.pad_left * window.channels..][..line]);
+    }
+}
+
+/// One padded image in, its finished output out.
+struct Forward<'a> {
+    shape: &'a Shape,
+    filters: &'a [f32],
+    bias: &'a [f32],
+    output: &'a mut [f32],
+    winners: &'a mut [u8],
+    scratch: &'a mut Scratch,
+}
+
+impl Kernel for Forward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, simd: S) {
+        let shape = *self.shape;
+        let window = shape.window;
+        assert_eq!(self.bias.len(), shape.filters);
+        assert_eq!(self.output.len(), shape.output_values());
+        let values = window.out_width * shape.units;
+        for (y, count) in shape.pairs() {
+            for row in 0..count {
+                let start = (y + row) * window.stride * shape.padded_row();
+                let product = Product {
+                    rows: window.out_width,
+                    columns: shape.filters.next_multiple_of(S::LANES),
+                    segments: window.size,
+                    length: window.size * window.channels,
+                    a: self.scratch.padded[start..].as_ptr(),
+                    a_row: window.stride * window.channels,
+                    a_step: 1,
+                    a_segment: shape.padded_row(),
+                    b: self.filters.as_ptr(),
+                    b_row: shape.units,
+                    c: self.scratch.rows[row * values..].as_mut_ptr(),
+                    c_row: shape.units,
+                    add: false,
+                };
+                // SAFETY: the padded image has room for the windows of all positions,
+                // `rows` for two rows of the output, and `filters` a row for each value
+                // under the window; see `Direct::new`.
+                unsafe { simd.product(&product) };
+            }
+            if shape.finish == Finish::ReluPool {
+                if count == 2 {
+                    self.pool(simd, y);
+                }
+            } else {
+                for row in 0..count {
+                    self.copy(simd, y, row);
+                }
+            }
+        }
+    }
+}
+
+impl Forward<'_> {
+    /// Pools two rows of the output.
+    #[inline(always)]
+    fn pool<S: Simd>(&mut self, simd: S, y: usize) {
+        let Shape {
+            window,
+            filters,
+            units,
+            ..
+        } = *self.shape;
+        let width = window.out_width / 2;
+        let below = window.out_width * units;
+        for filter in (0..filters).step_by(S::LANES) {
+            let count = (filters - filter).min(S::LANES);
+            for x in 0..width {
+                let at = (y / 2 * width + x) * filters + filter;
+                // SAFETY: the position lies in the output, which has `filters` values and
+                // winners for each; the rows have `units` values for each of its pixels.
+                unsafe {
+                    let bias = load_up_to(simd, self.bias.as_ptr().add(filter), count);
+                    let from = self.scratch.rows.as_ptr().add(2 * x * units + filter);
+                    let square = [
+                        simd.add(simd.load(from), bias),
+                        simd.add(simd.load(from.add(units)), bias),
+                        simd.add(simd.load(from.add(below)), bias),
+                        simd.add(simd.load(from.add(below + units)), bias),
+                    ];
+                    let (best, winner) = pool(simd, square);
+                    store_up_to(simd, self.output.as_mut_ptr().add(at), best, count);
+                    simd.store_bytes(self.winners.as_mut_ptr().add(at), winner, count);
+                }
+            }
+        }
+    }
+
+    /// Copies one of two rows of the output.
+    #[inline(always)]
+    fn copy<S: Simd>(&mut self, simd: S, y: usize, row: usize) {
+        let Shape {
+            window,
+            filters,
+            units,
+            finish,
+            ..
+        } = *self.shape;
+        for x in 0..window.out_width {
+            for filter in (0..filters).step_by(S::LANES) {
+                let count = (filters - filter).min(S::LANES);
+                let from = (row * window.out_width + x) * units + filter;
+                let at = ((y + row) * window.out_width + x) * filters + filter;
+                // SAFETY: the position lies in the output, which has `filters` values for
+                // each; the rows have `units` values for each of its pixels.
+                unsafe {
+                    let bias = load_up_to(simd, self.bias.as_ptr().add(filter), count);
+                    let sum = simd.load(self.scratch.rows.as_ptr().add(from));
+                    let mut value = simd.add(sum, bias);
+                    if finish == Finish::Relu {
+                        value = simd.relu(value);
+                    }
+                    store_up_to(simd, self.output.as_mut_ptr().add(at), value, count);
+                }
+            }
+        }
+    }
+}
+
+/// One padded image and the gradient of its output in; the gradients added up.
+struct Backward<'a> {
+    shape: &'a Shape,
+    filters_across: Option<&'a [f32]>,
+    output: &'a [f32],
+    gradient: &'a [f32],
+    winners: &'a [u8],
+    bias_gradient: &'a mut [f32],
+    scratch: &'a mut Scratch,
+}
+
+impl Kernel for Backward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, simd: S) {
+        let shape = *self.shape;
+        let window = shape.window;
+        assert_eq!(self.bias_gradient.len(), shape.filters);
+        assert_eq!(self.output.len(), shape.output_values());
+        assert_eq!(self.gradient.len(), shape.output_values());
+        let values = window.size * window.channels;
+        for (y, count) in shape.pairs() {
+            if shape.finish == Finish::ReluPool {
+                if count < 2 {
+                    continue;
+                }
+                self.unpool(simd, y);
+            } else {
+                for row in 0..count {
+                    self.copy(simd, y, row);
+                }
+            }
+            for row in 0..window.size {
+                let start = (y * window.stride + row) * shape.padded_row();
+                let product = Product {
+                    rows: values,
+                    columns: shape.filters.next_multiple_of(S::LANES),
+                    segments: count,
+                    length: window.out_width,
+                    a: self.scratch.padded[start..].as_ptr(),
+                    a_row: 1,
+                    a_step: window.stride * window.channels,
+                    a_segment: window.stride * shape.padded_row(),
+                    b: self.scratch.rows.as_ptr(),
+                    b_row: shape.units,
+                    c: self.scratch.filter_gradient[row * values * shape.units..]
+                        .as_mut_ptr(),
+                    c_row: shape.units,
+                    add: true,
+                };
+                // SAFETY: as in the forward pass; the gradient of the filters has a row
+                // for each value under the window.
+                unsafe { simd.product(&product) };
+            }
+            if let Some(filters) = self.filters_across {
+                for row in 0..count {
+                    self.spread(simd, filters, y, row);
+                }
+            }
+        }
+    }
+}
+
+impl Backward<'_> {
+    /// The gradient of two rows of sums from that of the row that was pooled from them.
+    #[inline(always)]
+    fn unpool<S: Simd>(&mut self, simd: S, y: usize) {
+        let Shape {
+            window,
+            filters,
+            units,
+            ..
+        } = *self.shape;
+        let width = window.out_width / 2;
+        let below = window.out_width * units;
+        for filter in (0..filters).step_by(S::LANES) {
+            let count = (filters - filter).min(S::LANES);
+            let mut total = simd.splat(0.0);
+            for x in 0..width {
+                let at = (y / 2 * width + x) * filters + filter;
+                // SAFETY: the position lies in the output, which has `filters` values and
+                // winners for each; the rows have `units` values for each of its pixels.
+                unsafe {
+                    let output = load_up_to(simd, self.output.as_ptr().add(at), count);
+                    let dy = load_up_to(simd, self.gradient.as_ptr().add(at), count);
+                    let winner = simd.load_bytes(self.winners.as_ptr().add(at), count);
+                    let dy = through_relu(simd, output, dy);
+                    total = simd.add(total, dy);
+                    let [a, b, c, d] = unpool(simd, dy, winner);
+                    let to = self.scratch.rows.as_mut_ptr().add(2 * x * units + filter);
+                    simd.store(to, a);
+                    simd.store(to.add(units), b);
+                    simd.store(to.add(below), c);
+                    simd.store(to.add(below + units), d);
+                }
+            }
+            if window.out_width % 2 == 1 {
+                let last = (window.out_width - 1) * units + filter;
+                // SAFETY: the last pixel of both rows.
+                unsafe {
+                    let to = self.scratch.rows.as_mut_ptr().add(last);
+                    simd.store(to, simd.splat(0.0));
+                    simd.store(to.add(below), simd.splat(0.0));
+                }
+            }
+            self.add_bias(simd, total, filter, count);
+        }
+    }
+
+    /// The gradient of one of two rows of sums.
+    #[inline(always)]
+    fn copy<S: Simd>(&mut self, simd: S, y: usize, row: usize) {
+        let Shape {
+            window,
+            filters,
+            units,
+            finish,
+            ..
+        } = *self.shape;
+        for filter in (0..filters).step_by(S::LANES) {
+            let count = (filters - filter).min(S::LANES);
+            let mut total = simd.splat(0.0);
+            for x in 0..window.out_width {
+                let at = ((y + row) * window.out_width + x) * filters + filter;
+                let to = (row * window.out_width + x) * units + filter;
+                // SAFETY: the position lies in the output, which has `filters` values for
+                // each; the rows have `units` values for each of its pixels.
+                unsafe {
+                    let mut dy = load_up_to(simd, self.gradient.as_ptr().add(at), count);
+                    if finish == Finish::Relu {
+                        let output =
+                            load_up_to(simd, self.output.as_ptr().add(at), count);
+                        dy = through_relu(simd, output, dy);
+                    }
+                    total = simd.add(total, dy);
+                    simd.store(self.scratch.rows.as_mut_ptr().add(to), dy);
+                }
+            }
+            self.add_bias(simd, total, filter, count);
+        }
+    }
+
+    #[inline(always)]
+    fn add_bias<S: Simd>(
+        &mut self,
+        simd: S,
+        total: S::Vector,
+        filter: usize,
+        count: usize,
+    ) {
+        // SAFETY: there is a bias for each filter.
+        unsafe {
+            let bias = self.bias_gradient.as_mut_ptr().add(filter);
+            let sum = simd.add(load_up_to(simd, bias, count), total);
+            store_up_to(simd, bias, sum, count);
+        }
+    }
+
+    /// Adds the gradient of what lies under the windows of one of two rows.
+    #[inline(always)]
+    fn spread<S: Simd>(&mut self, simd: S, filters: &[f32], y: usize, row: usize) {
+        let shape = *self.shape;
+        let window = shape.window;
+        let values = window.size * window.channels;
+        for line in 0..window.size {
+            let product = Product {
+                rows: window.out_width,
+                columns: values,
+                segments: 1,
+                length: shape.filters,
+                a: self.scratch.rows[row * window.out_width * shape.units..].as_ptr(),
+                a_row: shape.units,
+                a_step: 1,
+                a_segment: 0,
+                b: filters[line * shape.filters * shape.line..].as_ptr(),
+                b_row: shape.line,
+                c: self.scratch.lines.as_mut_ptr(),
+                c_row: shape.line,
+                add: false,
+            };
+            // SAFETY: `lines` has a line for each position of a row, and the filters one
+            // for each filter, filled up to whole vectors; see `Direct::new`.
+            unsafe { simd.product(&product) };
+            let start = ((y + row) * window.stride + line) * shape.padded_row();
+            let sources = self.scratch.lines.chunks_exact(shape.line);
+            for (x, from) in sources.enumerate() {
+                let start = start + x * window.stride * window.channels;
+                let to = &mut self.scratch.padded_gradient[start..start + values];
+                for (sum, value) in to.iter_mut().zip(from) {
+                    *sum += value;
+                }
+            }
+        }
+    }
+}

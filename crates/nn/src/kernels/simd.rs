@@ -1,0 +1,262 @@
+//! One small set of vector operations that all kernels are written in, and its plain form.
+//!
+//! A kernel is a function that is generic over [`Simd`]. [`dispatch`] compiles it once per
+//! CPU feature level and calls the best one that this machine has. The value of a `Simd`
+//! type is the proof that the machine has the level's instructions, which is why only
+//! `dispatch` makes one.
+#![expect(
+    unsafe_code,
+    reason = "vectors are read and written through raw pointers"
+)]
+
+use super::product::Product;
+
+/// The vector operations of one CPU feature level.
+///
+/// All operations on values are safe, those on memory are not: pointers need no alignment
+/// but must be valid for as many values as the operation's documentation says.
+pub(crate) trait Simd: Copy {
+    /// The number of values in a vector: 8 or 16.
+    const LANES: usize;
+    /// The rows of the largest tile of a matrix product that stays in registers.
+    const TILE_ROWS: usize;
+    /// The vectors in each row of such a tile.
+    const TILE_VECTORS: usize;
+    /// A vector of `LANES` values.
+    type Vector: Copy;
+    /// A choice for each lane.
+    type Mask: Copy;
+
+    /// The same value in all lanes.
+    fn splat(self, value: f32) -> Self::Vector;
+    /// `a + b`
+    fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// `a - b`
+    fn sub(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// `a * b`
+    fn mul(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// `a * b + c`, rounded once where the CPU can.
+    fn fma(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
+    /// `x`, or zero where it is negative. NaN stays NaN.
+    fn relu(self, x: Self::Vector) -> Self::Vector;
+    /// Where `a > b`; never for NaN.
+    fn greater(self, a: Self::Vector, b: Self::Vector) -> Self::Mask;
+    /// Where `a > b` or `a` is NaN.
+    fn greater_or_nan(self, a: Self::Vector, b: Self::Vector) -> Self::Mask;
+    /// Where `a == b`.
+    fn equal(self, a: Self::Vector, b: Self::Vector) -> Self::Mask;
+    /// `yes` where the mask is set and `no` elsewhere.
+    fn select(
+        self,
+        mask: Self::Mask,
+        yes: Self::Vector,
+        no: Self::Vector,
+    ) -> Self::Vector;
+
+    /// Reads `LANES` values.
+    unsafe fn load(self, from: *const f32) -> Self::Vector;
+    /// Writes `LANES` values.
+    unsafe fn store(self, to: *mut f32, vector: Self::Vector);
+    /// Reads the first `count` values, at most `LANES`; the other lanes are zero.
+    unsafe fn load_part(self, from: *const f32, count: usize) -> Self::Vector;
+    /// Writes the first `count` values, at most `LANES`.
+    unsafe fn store_part(self, to: *mut f32, vector: Self::Vector, count: usize);
+    /// Reads `count` bytes as numbers; the other lanes are zero.
+    unsafe fn load_bytes(self, from: *const u8, count: usize) -> Self::Vector;
+    /// Writes the first `count` lanes, whole numbers from 0 to 255, as bytes.
+    unsafe fn store_bytes(self, to: *mut u8, vector: Self::Vector, count: usize);
+    /// Exchanges rows and columns of a square of `LANES` rows, whose distances are given.
+    unsafe fn transpose(
+        self,
+        from: *const f32,
+        from_row: usize,
+        to: *mut f32,
+        to_row: usize,
+    );
+
+    /// [`Product::run`], compiled once for each level and not for each kernel.
+    ///
+    /// # Safety
+    ///
+    /// That of [`Product::run`].
+    unsafe fn product(self, product: &Product);
+}
+
+/// A function over the operations of any level.
+pub(crate) trait Kernel {
+    /// What it returns.
+    type Output;
+    /// The function. It and all it calls must be `#[inline(always)]`, because a function
+    /// that is not inlined is compiled without the level's instructions.
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// Eight numbers in plain Rust, which the compiler turns into what the CPU has (NEON).
+#[derive(Clone, Copy)]
+pub(crate) struct Portable(());
+
+impl Portable {
+    /// Needs no instructions that are not always there.
+    pub(super) fn new() -> Self {
+        Self(())
+    }
+}
+
+const WIDTH: usize = 8;
+
+#[inline(always)]
+fn each(function: impl Fn(usize) -> f32) -> [f32; WIDTH] {
+    let mut result = [0.0; WIDTH];
+    for (lane, value) in result.iter_mut().enumerate() {
+        *value = function(lane);
+    }
+    result
+}
+
+#[inline(always)]
+fn test(function: impl Fn(usize) -> bool) -> [bool; WIDTH] {
+    let mut result = [false; WIDTH];
+    for (lane, value) in result.iter_mut().enumerate() {
+        *value = function(lane);
+    }
+    result
+}
+
+impl Simd for Portable {
+    const LANES: usize = WIDTH;
+    const TILE_ROWS: usize = 4;
+    const TILE_VECTORS: usize = 1;
+    type Vector = [f32; WIDTH];
+    type Mask = [bool; WIDTH];
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> Self::Vector {
+        [value; WIDTH]
+    }
+
+    #[inline(always)]
+    fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector {
+        each(|lane| a[lane] + b[lane])
+    }
+
+    #[inline(always)]
+    fn sub(self, a: Self::Vector, b: Self::Vector) -> Self::Vector {
+        each(|lane| a[lane] - b[lane])
+    }
+
+    #[inline(always)]
+    fn mul(self, a: Self::Vector, b: Self::Vector) -> Self::Vector {
+        each(|lane| a[lane] * b[lane])
+    }
+
+    #[inline(always)]
+    fn fma(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector {
+        // Without the instruction `mul_add` is a slow function of the system's library.
+        if cfg!(any(target_arch = "aarch64", target_feature = "fma")) {
+            each(|lane| a[lane].mul_add(b[lane], c[lane]))
+        } else {
+            each(|lane| a[lane] * b[lane] + c[lane])
+        }
+    }
+
+    #[inline(always)]
+    fn relu(self, x: Self::Vector) -> Self::Vector {
+        each(|lane| if x[lane] < 0.0 { 0.0 } else { x[lane] })
+    }
+
+    #[inline(always)]
+    fn greater(self, a: Self::Vector, b: Self::Vector) -> Self::Mask {
+        test(|lane| a[lane] > b[lane])
+    }
+
+    #[inline(always)]
+    fn greater_or_nan(self, a: Self::Vector, b: Self::Vector) -> Self::Mask {
+        test(|lane| a[lane] > b[lane] || a[lane].is_nan())
+    }
+
+    #[inline(always)]
+    fn equal(self, a: Self::Vector, b: Self::Vector) -> Self::Mask {
+        test(|lane| a[lane] == b[lane])
+    }
+
+    #[inline(always)]
+    fn select(
+        self,
+        mask: Self::Mask,
+        yes: Self::Vector,
+        no: Self::Vector,
+    ) -> Self::Vector {
+        each(|lane| if mask[lane] { yes[lane] } else { no[lane] })
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, from: *const f32) -> Self::Vector {
+        // SAFETY: the caller promises that LANES values can be read.
+        unsafe { from.cast::<[f32; WIDTH]>().read_unaligned() }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32, vector: Self::Vector) {
+        // SAFETY: the caller promises that LANES values can be written.
+        unsafe { to.cast::<[f32; WIDTH]>().write_unaligned(vector) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_part(self, from: *const f32, count: usize) -> Self::Vector {
+        let mut vector = [0.0; WIDTH];
+        for (lane, value) in vector.iter_mut().enumerate().take(count) {
+            // SAFETY: the caller promises that `count` values can be read.
+            *value = unsafe { from.add(lane).read() };
+        }
+        vector
+    }
+
+    #[inline(always)]
+    unsafe fn store_part(self, to: *mut f32, vector: Self::Vector, count: usize) {
+        for (lane, value) in vector.iter().enumerate().take(count) {
+            // SAFETY: the caller promises that `count` values can be written.
+            unsafe { to.add(lane).write(*value) };
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bytes(self, from: *const u8, count: usize) -> Self::Vector {
+        let mut vector = [0.0; WIDTH];
+        for (lane, value) in vector.iter_mut().enumerate().take(count) {
+            // SAFETY: the caller promises that `count` bytes can be read.
+            *value = f32::from(unsafe { from.add(lane).read() });
+        }
+        vector
+    }
+
+    #[inline(always)]
+    unsafe fn store_bytes(self, to: *mut u8, vector: Self::Vector, count: usize) {
+        for (lane, value) in vector.iter().enumerate().take(count) {
+            // SAFETY: the caller promises that `count` bytes can be written.
+            unsafe { to.add(lane).write(*value as u8) };
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn transpose(
+        self,
+        from: *const f32,
+        from_row: usize,
+        to: *mut f32,
+        to_row: usize,
+    ) {
+        for row in 0..WIDTH {
+            for column in 0..WIDTH {
+                // SAFETY: the caller promises both squares.
+                unsafe {
+                    *to.add(column * to_row + row) = *from.add(row * from_row + column);
+                }
+            }
+        }
+    }
+
+    unsafe fn product(self, product: &Product) {
+        // SAFETY: the caller's promise is the same.
+        unsafe { product.run(self) }
+    }
+}
