@@ -2,7 +2,8 @@
 
 use crate::ImageShape;
 use crate::architecture::{Plan, parse};
-use crate::layers::{Flow, Layer, Mode, build};
+use crate::kernels::Team;
+use crate::layers::{Flow, Layer, Mode, Pass, build};
 use crate::random::Stream;
 
 const ROWS: usize = 3;
@@ -28,7 +29,7 @@ pub(crate) fn check_layer(text: &str, (height, width, channels): (usize, usize, 
     let planned = plan.layers.last().unwrap();
     let last = std::slice::from_ref(planned);
     let mut stream = Stream::new(1, text);
-    let mut layer = build(last, ROWS, stream.clone()).0.unwrap();
+    let mut layer = build(last, ROWS, 1, stream.clone()).0.unwrap();
 
     let mut random =
         |n: usize| -> Vec<f32> { (0..n).map(|_| 2.0 * stream.unit() - 1.0).collect() };
@@ -39,7 +40,12 @@ pub(crate) fn check_layer(text: &str, (height, width, channels): (usize, usize, 
     let mut input = spread(ROWS * planned.input.values());
     let mut output = vec![0.0; outputs];
 
-    layer.forward(&weights, &input, &mut output, Mode::Training);
+    layer.forward(
+        &weights,
+        &input,
+        &mut output,
+        Pass::alone(Mode::Training, &Team::new(1)),
+    );
     // Both gradients must be overwritten, not added to.
     let mut input_gradient = vec![9.0; input.len()];
     let mut gradients = vec![9.0; weights.len()];
@@ -48,6 +54,7 @@ pub(crate) fn check_layer(text: &str, (height, width, channels): (usize, usize, 
         input: &input,
         output: &output,
         output_gradient: &objective,
+        team: &Team::new(1),
     };
     layer.backward(flow, Some(&mut input_gradient), &mut gradients);
     let mut alone = vec![9.0; weights.len()];
@@ -96,7 +103,12 @@ fn value(
     objective: &[f32],
 ) -> f64 {
     let mut output = vec![0.0; objective.len()];
-    layer.forward(weights, input, &mut output, Mode::Training);
+    layer.forward(
+        weights,
+        input,
+        &mut output,
+        Pass::alone(Mode::Training, &Team::new(1)),
+    );
     output
         .iter()
         .zip(objective)

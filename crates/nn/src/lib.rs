@@ -2,8 +2,7 @@
 //!
 //! A trial is fully described by its [`Hyperparameters`] (seed included), its
 //! [`Dataset`] and its [`Split`]: the same three give the same bits, whatever else runs
-//! beside it, on every machine for which [`engine`] says the same and whose caches have
-//! the same sizes (the matrix product blocks its sums by them). One trial uses one
+//! beside it, on every machine for which [`engine`] says the same. One trial uses one
 //! thread; a caller with more cores trains more trials.
 //!
 //! ```

@@ -6,8 +6,8 @@ use std::ops::Range;
 use crate::Error;
 use crate::architecture::{Init, Parameter, Plan, PlannedLayer};
 use crate::dataset::scale;
-use crate::kernels::Buffer;
-use crate::layers::{self, Flow, Layer, Mode};
+use crate::kernels::{Buffer, Team};
+use crate::layers::{self, Flow, Layer, Mode, Pass};
 use crate::random::Stream;
 
 /// More values than this for one mini-batch are refused (4 GiB).
@@ -26,6 +26,7 @@ pub struct Network {
     slopes: [Buffer; 2],
     /// The largest mini-batch.
     rows: usize,
+    team: Team,
 }
 
 /// A layer that computes, in contrast to one that only changes the shape.
@@ -38,8 +39,21 @@ struct Running {
 }
 
 impl Network {
-    /// Builds the network with its initial weights, for mini-batches of up to `rows`.
+    /// Builds a network that works alone; see [`Network::with_threads`].
+    #[cfg(test)]
     pub(crate) fn new(plan: Plan, rows: usize, seed: u64) -> Result<Self, Error> {
+        Self::with_threads(plan, rows, seed, 1)
+    }
+
+    /// Builds the network with its initial weights, for mini-batches of up to `rows`.
+    ///
+    /// The number of threads changes no bit of any result.
+    pub(crate) fn with_threads(
+        plan: Plan,
+        rows: usize,
+        seed: u64,
+        threads: usize,
+    ) -> Result<Self, Error> {
         let values: usize = plan.layers.iter().map(|layer| layer.output.values()).sum();
         if values.saturating_mul(rows) > MAX_VALUES {
             return Err(Error::Architecture {
@@ -51,10 +65,12 @@ impl Network {
             });
         }
         let mut layers = Vec::new();
+        let team = Team::new(threads);
         let mut planned = 0;
         while planned < plan.layers.len() {
             let dropout = Stream::new(seed, &format!("dropout {planned}"));
-            let (layer, covered) = layers::build(&plan.layers[planned..], rows, dropout);
+            let (layer, covered) =
+                layers::build(&plan.layers[planned..], rows, team.threads(), dropout);
             if let Some(layer) = layer {
                 layers.push(Running {
                     layer,
@@ -83,6 +99,7 @@ impl Network {
             activations,
             slopes,
             rows,
+            team,
         })
     }
 
@@ -143,7 +160,10 @@ impl Network {
             let input = &inputs[index][..rows * width];
             let output = &mut outputs[0][..rows * running.output];
             let weights = &self.weights[running.weights.clone()];
-            running.layer.forward(weights, input, output, mode);
+            let team = &self.team;
+            running
+                .layer
+                .forward(weights, input, output, Pass { mode, team });
             width = running.output;
         }
         &self.activations[self.layers.len()][..rows * width]
@@ -171,6 +191,7 @@ impl Network {
                 input: &self.activations[index][..inputs],
                 output: &self.activations[index + 1][..outputs],
                 output_gradient: &from[..outputs],
+                team: &self.team,
             };
             // The image itself has no gradient, nor has what does not depend on weights.
             let target = if index > first {
@@ -268,6 +289,7 @@ fn initial_weights(plan: &Plan, seed: u64) -> Buffer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::optimizer::Optimizer;
     use crate::{Hyperparameters, ImageShape};
 
     fn network(architecture: &str, rows: usize) -> Result<Network, Error> {
@@ -295,6 +317,51 @@ mod tests {
             assert!((a - b).abs() < 1e-5, "{all:?} {chunked:?}");
         }
         assert_eq!(pairs.logits(&pixels).unwrap(), chunked);
+    }
+
+    #[test]
+    fn threads_change_no_bit() {
+        let text = "conv(9, 5), relu, max_pool(2), conv(10, 3), batch_norm, relu, \
+                    conv(8, 2, stride: 2), dropout(0.3), dense(20), relu, dense(3)";
+        let shape = ImageShape {
+            height: 12,
+            width: 11,
+            channels: 2,
+        };
+        let trained = |threads: usize| {
+            let hyperparameters = Hyperparameters {
+                architecture: text.to_owned(),
+                ..Hyperparameters::default()
+            };
+            let plan = hyperparameters.plan(shape, 3).unwrap();
+            let mut optimizer = Optimizer::new(&hyperparameters, plan.weights);
+            let mut network = Network::with_threads(plan, 70, 1, threads).unwrap();
+            for rows in [70, 64, 33, 5] {
+                let images = network.images_mut(rows);
+                for (index, value) in images.iter_mut().enumerate() {
+                    *value = (index * 37 % 251) as f32 / 255.0;
+                }
+                let labels: Vec<u32> = (0..rows as u32).map(|row| row % 3).collect();
+                network.forward(rows, Mode::Training);
+                let (logits, slopes) = network.logits_and_slopes(rows);
+                for ((slope, logit), label) in slopes.iter_mut().zip(logits).zip(
+                    labels
+                        .iter()
+                        .flat_map(|label| (0..3).map(move |n| n == *label)),
+                ) {
+                    *slope = 0.01 * (logit - f32::from(u8::from(label)));
+                }
+                network.backward(rows);
+                let (parameters, weights, gradients) = network.learn();
+                optimizer.step(parameters, weights, gradients, 0.05);
+            }
+            network.weights().to_vec()
+        };
+        let alone = trained(1);
+        assert!(alone.iter().all(|weight| weight.is_finite()));
+        for threads in [2, 3, 5] {
+            assert_eq!(trained(threads), alone, "{threads} threads");
+        }
     }
 
     #[test]

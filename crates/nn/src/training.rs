@@ -152,7 +152,7 @@ impl<'a> Trial<'a> {
         let optimizer = Optimizer::new(hyperparameters, plan.weights);
         let largest = split.train.len().max(split.validation.len());
         let rows = largest.min(hyperparameters.batch_size as usize);
-        let network = Network::new(plan, rows, seed)?;
+        let network = Network::with_threads(plan, rows, seed, 1)?;
         Ok(Self {
             dataset,
             split,

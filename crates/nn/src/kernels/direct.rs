@@ -9,8 +9,9 @@ use super::finish::{Finish, pool, through_relu, unpool};
 use super::level::dispatch;
 use super::product::{Product, load_up_to, store_up_to};
 use super::simd::{Kernel, Simd};
+use super::slices::{self, SLICE, Slices};
 use super::winograd::Flow;
-use super::{Buffer, Window};
+use super::{Buffer, Team, Window};
 
 /// Filters and lines are filled up to a multiple of this, whatever the level.
 const LANES: usize = 16;
@@ -22,7 +23,9 @@ pub(crate) struct Direct {
     filters: Buffer,
     /// For each row of the window, a row for each filter, values filled up.
     filters_across: Buffer,
-    scratch: Scratch,
+    /// The gradients of all images: a row for each value under the window, then the bias.
+    sums: Buffer,
+    slices: Slices<Scratch>,
 }
 
 /// All sizes that the passes need.
@@ -50,8 +53,28 @@ struct Scratch {
     rows: Buffer,
     /// The gradient of what lies under one row of the windows of one row of the output.
     lines: Buffer,
-    /// The gradient of the filters, filled up.
-    filter_gradient: Buffer,
+    /// The gradient of the filters, filled up, then of the bias.
+    sums: Buffer,
+}
+
+impl slices::Scratch for Scratch {
+    fn sums(&mut self) -> &mut Buffer {
+        &mut self.sums
+    }
+}
+
+impl Scratch {
+    fn new(shape: &Shape) -> Self {
+        let padded = shape.padded_height * shape.padded_row();
+        let width = shape.window.out_width;
+        Self {
+            padded: Buffer::zeros(padded),
+            padded_gradient: Buffer::zeros(padded),
+            rows: Buffer::zeros(2 * width * shape.units),
+            lines: Buffer::zeros(width * shape.line),
+            sums: Buffer::zeros(shape.sums()),
+        }
+    }
 }
 
 impl Shape {
@@ -81,6 +104,11 @@ impl Shape {
         self.padded_width * self.window.channels
     }
 
+    /// The filters and the bias.
+    fn sums(&self) -> usize {
+        (self.window.values() + 1) * self.units
+    }
+
     /// The rows of the output that are made at once, two unless one is left over.
     fn pairs(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
         let height = self.window.out_height;
@@ -91,20 +119,21 @@ impl Shape {
 }
 
 impl Direct {
-    pub(crate) fn new(window: Window, filters: usize, finish: Finish) -> Self {
+    /// For mini-batches of at most `rows` images.
+    pub(crate) fn new(
+        window: Window,
+        filters: usize,
+        finish: Finish,
+        rows: usize,
+        threads: usize,
+    ) -> Self {
         let shape = Shape::new(window, filters, finish);
-        let padded = shape.padded_height * shape.padded_row();
         Self {
             shape,
             filters: Buffer::zeros(window.values() * shape.units),
             filters_across: Buffer::zeros(window.size * filters * shape.line),
-            scratch: Scratch {
-                padded: Buffer::zeros(padded),
-                padded_gradient: Buffer::zeros(padded),
-                rows: Buffer::zeros(2 * window.out_width * shape.units),
-                lines: Buffer::zeros(window.out_width * shape.line),
-                filter_gradient: Buffer::zeros(window.values() * shape.units),
-            },
+            sums: Buffer::zeros(shape.sums()),
+            slices: Slices::new(rows, threads, || Scratch::new(&shape)),
         }
     }
 
@@ -117,30 +146,40 @@ impl Direct {
         input: &[f32],
         output: &mut [f32],
         winners: &mut [u8],
+        team: &Team,
     ) {
-        let Shape { units, filters, .. } = self.shape;
-        let (weights, bias) = weights.split_at(weights.len() - filters);
-        let rows = weights.chunks_exact(filters);
-        for (to, from) in self.filters.chunks_exact_mut(units).zip(rows) {
-            to[..filters].copy_from_slice(from);
+        let shape = self.shape;
+        let (weights, bias) = weights.split_at(weights.len() - shape.filters);
+        let rows = weights.chunks_exact(shape.filters);
+        for (to, from) in self.filters.chunks_exact_mut(shape.units).zip(rows) {
+            to[..shape.filters].copy_from_slice(from);
         }
-        let images = input.chunks_exact(self.shape.image_values());
-        let size = self.shape.output_values();
-        for (index, image) in images.enumerate() {
-            let place = index * size..(index + 1) * size;
-            pad(&self.shape, image, &mut self.scratch.padded);
-            dispatch(Forward {
-                shape: &self.shape,
-                filters: &self.filters,
-                bias,
-                output: &mut output[place.clone()],
-                winners: match self.shape.finish {
-                    Finish::ReluPool => &mut winners[place],
-                    _ => &mut [],
-                },
-                scratch: &mut self.scratch,
+        let filters = &self.filters;
+        let size = shape.output_values();
+        let winners = winners.chunks_mut(SLICE * size);
+        let parts = input
+            .chunks(SLICE * shape.image_values())
+            .zip(output.chunks_mut(SLICE * size))
+            .zip(winners.chain(std::iter::repeat_with(Default::default)));
+        self.slices
+            .each(team, parts, |scratch, ((input, output), winners)| {
+                let images = input.chunks_exact(shape.image_values());
+                let winners = winners.chunks_exact_mut(size);
+                let outputs = output
+                    .chunks_exact_mut(size)
+                    .zip(winners.chain(std::iter::repeat_with(Default::default)));
+                for (image, (output, winners)) in images.zip(outputs) {
+                    pad(&shape, image, &mut scratch.padded);
+                    dispatch(Forward {
+                        shape: &shape,
+                        filters,
+                        bias,
+                        output,
+                        winners,
+                        scratch,
+                    });
+                }
             });
-        }
     }
 
     /// Finds the gradients of weights and input; comes after the forward pass.
@@ -149,42 +188,46 @@ impl Direct {
         weights: &[f32],
         gradients: &mut [f32],
         flow: Flow<'_>,
-        mut input_gradient: Option<&mut [f32]>,
+        input_gradient: Option<&mut [f32]>,
+        team: &Team,
     ) {
-        let Shape { units, filters, .. } = self.shape;
-        if input_gradient.is_some() {
+        let shape = self.shape;
+        let filters_across = if input_gradient.is_some() {
             self.turn_filters(weights);
-        }
-        let (gradients, bias) = gradients.split_at_mut(gradients.len() - filters);
-        bias.fill(0.0);
-        self.scratch.filter_gradient.fill(0.0);
-        let images = flow.input.chunks_exact(self.shape.image_values());
-        let size = self.shape.output_values();
-        for (index, image) in images.enumerate() {
-            let place = index * size..(index + 1) * size;
-            pad(&self.shape, image, &mut self.scratch.padded);
-            self.scratch.padded_gradient.fill(0.0);
-            dispatch(Backward {
-                shape: &self.shape,
-                filters_across: input_gradient.as_ref().map(|_| &*self.filters_across),
-                output: &flow.output[place.clone()],
-                gradient: &flow.output_gradient[place.clone()],
-                winners: match self.shape.finish {
-                    Finish::ReluPool => &flow.winners[place],
-                    _ => &[],
-                },
-                bias_gradient: bias,
-                scratch: &mut self.scratch,
-            });
-            if let Some(gradient) = input_gradient.as_deref_mut() {
-                let size = self.shape.image_values();
-                let to = &mut gradient[index * size..(index + 1) * size];
-                crop(&self.shape, &self.scratch.padded_gradient, to);
-            }
-        }
-        let rows = self.scratch.filter_gradient.chunks_exact(units);
-        for (to, from) in gradients.chunks_exact_mut(filters).zip(rows) {
-            to.copy_from_slice(&from[..filters]);
+            Some(&*self.filters_across)
+        } else {
+            None
+        };
+        let (size, images) = (shape.output_values(), shape.image_values());
+        let input_gradients = input_gradient
+            .map(|gradient| gradient.chunks_mut(SLICE * images))
+            .into_iter()
+            .flatten()
+            .chain(std::iter::repeat_with(Default::default));
+        let parts = flow.slices(SLICE * images, SLICE * size);
+        self.slices.sum(
+            team,
+            parts.zip(input_gradients),
+            &mut self.sums,
+            |scratch, (flow, input_gradient)| {
+                let targets = input_gradient.chunks_exact_mut(images);
+                let targets = targets.chain(std::iter::repeat_with(Default::default));
+                for (flow, target) in flow.slices(images, size).zip(targets) {
+                    pad(&shape, flow.input, &mut scratch.padded);
+                    scratch.padded_gradient.fill(0.0);
+                    dispatch(Backward {
+                        shape: &shape,
+                        filters_across,
+                        flow,
+                        scratch,
+                    });
+                    crop(&shape, &scratch.padded_gradient, target);
+                }
+            },
+        );
+        let rows = self.sums.chunks_exact(shape.units);
+        for (to, from) in gradients.chunks_exact_mut(shape.filters).zip(rows) {
+            to.copy_from_slice(&from[..shape.filters]);
         }
     }
 
@@ -356,10 +399,7 @@ impl Forward<'_> {
 struct Backward<'a> {
     shape: &'a Shape,
     filters_across: Option<&'a [f32]>,
-    output: &'a [f32],
-    gradient: &'a [f32],
-    winners: &'a [u8],
-    bias_gradient: &'a mut [f32],
+    flow: Flow<'a>,
     scratch: &'a mut Scratch,
 }
 
@@ -370,9 +410,8 @@ impl Kernel for Backward<'_> {
     fn run<S: Simd>(mut self, simd: S) {
         let shape = *self.shape;
         let window = shape.window;
-        assert_eq!(self.bias_gradient.len(), shape.filters);
-        assert_eq!(self.output.len(), shape.output_values());
-        assert_eq!(self.gradient.len(), shape.output_values());
+        assert_eq!(self.flow.output.len(), shape.output_values());
+        assert_eq!(self.flow.output_gradient.len(), shape.output_values());
         let values = window.size * window.channels;
         for (y, count) in shape.pairs() {
             if shape.finish == Finish::ReluPool {
@@ -398,8 +437,7 @@ impl Kernel for Backward<'_> {
                     a_segment: window.stride * shape.padded_row(),
                     b: self.scratch.rows.as_ptr(),
                     b_row: shape.units,
-                    c: self.scratch.filter_gradient[row * values * shape.units..]
-                        .as_mut_ptr(),
+                    c: self.scratch.sums[row * values * shape.units..].as_mut_ptr(),
                     c_row: shape.units,
                     add: true,
                 };
@@ -436,9 +474,15 @@ impl Backward<'_> {
                 // SAFETY: the position lies in the output, which has `filters` values and
                 // winners for each; the rows have `units` values for each of its pixels.
                 unsafe {
-                    let output = load_up_to(simd, self.output.as_ptr().add(at), count);
-                    let dy = load_up_to(simd, self.gradient.as_ptr().add(at), count);
-                    let winner = simd.load_bytes(self.winners.as_ptr().add(at), count);
+                    let output =
+                        load_up_to(simd, self.flow.output.as_ptr().add(at), count);
+                    let dy = load_up_to(
+                        simd,
+                        self.flow.output_gradient.as_ptr().add(at),
+                        count,
+                    );
+                    let winner =
+                        simd.load_bytes(self.flow.winners.as_ptr().add(at), count);
                     let dy = through_relu(simd, output, dy);
                     total = simd.add(total, dy);
                     let [a, b, c, d] = unpool(simd, dy, winner);
@@ -458,7 +502,7 @@ impl Backward<'_> {
                     simd.store(to.add(below), simd.splat(0.0));
                 }
             }
-            self.add_bias(simd, total, filter, count);
+            self.add_bias(simd, total, filter);
         }
     }
 
@@ -481,33 +525,31 @@ impl Backward<'_> {
                 // SAFETY: the position lies in the output, which has `filters` values for
                 // each; the rows have `units` values for each of its pixels.
                 unsafe {
-                    let mut dy = load_up_to(simd, self.gradient.as_ptr().add(at), count);
+                    let mut dy = load_up_to(
+                        simd,
+                        self.flow.output_gradient.as_ptr().add(at),
+                        count,
+                    );
                     if finish == Finish::Relu {
                         let output =
-                            load_up_to(simd, self.output.as_ptr().add(at), count);
+                            load_up_to(simd, self.flow.output.as_ptr().add(at), count);
                         dy = through_relu(simd, output, dy);
                     }
                     total = simd.add(total, dy);
                     simd.store(self.scratch.rows.as_mut_ptr().add(to), dy);
                 }
             }
-            self.add_bias(simd, total, filter, count);
+            self.add_bias(simd, total, filter);
         }
     }
 
     #[inline(always)]
-    fn add_bias<S: Simd>(
-        &mut self,
-        simd: S,
-        total: S::Vector,
-        filter: usize,
-        count: usize,
-    ) {
-        // SAFETY: there is a bias for each filter.
+    fn add_bias<S: Simd>(&mut self, simd: S, total: S::Vector, filter: usize) {
+        let at = self.shape.window.values() * self.shape.units + filter;
+        // SAFETY: the biases follow the filters and are filled up to whole vectors.
         unsafe {
-            let bias = self.bias_gradient.as_mut_ptr().add(filter);
-            let sum = simd.add(load_up_to(simd, bias, count), total);
-            store_up_to(simd, bias, sum, count);
+            let bias = self.scratch.sums.as_mut_ptr().add(at);
+            simd.store(bias, simd.add(simd.load(bias), total));
         }
     }
 

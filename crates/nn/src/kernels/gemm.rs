@@ -6,6 +6,7 @@
 
 use std::mem::MaybeUninit;
 
+use super::Team;
 use super::level::dispatch;
 use super::product::Product;
 use super::simd::{Kernel, Simd};
@@ -47,7 +48,20 @@ impl<'a> Matrix<'a> {
             column_stride: self.row_stride,
         }
     }
+
+    /// `count` rows from `first` on.
+    fn rows_from(self, first: usize, count: usize) -> Self {
+        assert!(first + count <= self.rows, "only rows that there are");
+        Self {
+            values: &self.values[first * self.row_stride..],
+            rows: count,
+            ..self
+        }
+    }
 }
+
+/// Each thread gets a multiple of this many rows.
+const ROWS: usize = 8;
 
 /// What becomes of the values that the result already has.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -59,7 +73,15 @@ pub(crate) enum Sum {
 }
 
 /// `out = left * right`, or `out += left * right`; `out` is stored row after row.
-pub(crate) fn multiply(out: &mut [f32], left: Matrix<'_>, right: Matrix<'_>, sum: Sum) {
+///
+/// Threads share the rows, which changes no bit of the result.
+pub(crate) fn multiply(
+    out: &mut [f32],
+    left: Matrix<'_>,
+    right: Matrix<'_>,
+    sum: Sum,
+    team: &Team,
+) {
     assert_eq!(left.columns, right.rows, "inner dimensions must agree");
     assert_eq!(
         out.len(),
@@ -69,11 +91,15 @@ pub(crate) fn multiply(out: &mut [f32], left: Matrix<'_>, right: Matrix<'_>, sum
     if out.is_empty() {
         return;
     }
-    dispatch(Multiply {
-        out,
-        left,
-        right,
-        sum,
+    let rows = left.rows.div_ceil(team.threads()).next_multiple_of(ROWS);
+    let parts = out.chunks_mut(rows * right.columns).enumerate();
+    team.share(parts, |(part, out)| {
+        dispatch(Multiply {
+            left: left.rows_from(part * rows, out.len() / right.columns),
+            out,
+            right,
+            sum,
+        });
     });
 }
 
@@ -239,9 +265,9 @@ mod tests {
     fn overwrites_or_adds() {
         let mut out = [100.0; 4];
         let (left, right) = (Matrix::new(&LEFT, 2, 3), Matrix::new(&RIGHT, 3, 2));
-        multiply(&mut out, left, right, Sum::Overwrite);
+        multiply(&mut out, left, right, Sum::Overwrite, &Team::new(1));
         assert_eq!(out, [4.0, 5.0, 10.0, 11.0]);
-        multiply(&mut out, left, right, Sum::Add);
+        multiply(&mut out, left, right, Sum::Add, &Team::new(1));
         assert_eq!(out, [8.0, 10.0, 20.0, 22.0]);
     }
 
@@ -249,7 +275,13 @@ mod tests {
     fn a_transposed_operand_is_read_across() {
         let mut out = [0.0; 9];
         let left = Matrix::new(&LEFT, 2, 3).transposed();
-        multiply(&mut out, left, Matrix::new(&LEFT, 2, 3), Sum::Overwrite);
+        multiply(
+            &mut out,
+            left,
+            Matrix::new(&LEFT, 2, 3),
+            Sum::Overwrite,
+            &Team::new(1),
+        );
         assert_eq!(out, [17.0, 22.0, 27.0, 22.0, 29.0, 36.0, 27.0, 36.0, 45.0]);
     }
 
@@ -257,7 +289,7 @@ mod tests {
     #[should_panic(expected = "inner dimensions must agree")]
     fn mismatched_operands_never_reach_the_kernel() {
         let matrix = Matrix::new(&LEFT, 2, 3);
-        multiply(&mut [0.0; 6], matrix, matrix, Sum::Overwrite);
+        multiply(&mut [0.0; 6], matrix, matrix, Sum::Overwrite, &Team::new(1));
     }
 
     /// Small whole numbers, whose sums are exact in any order.
@@ -300,7 +332,7 @@ mod tests {
             at_each_level(|level| {
                 let mut out = vec![2.0; m * n];
                 let sum = if add { Sum::Add } else { Sum::Overwrite };
-                multiply(&mut out, left, right, sum);
+                multiply(&mut out, left, right, sum, &Team::new(1));
                 assert_eq!(out, expected, "{level:?}");
             });
         }

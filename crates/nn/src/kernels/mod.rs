@@ -7,6 +7,8 @@ mod gemm;
 mod level;
 mod product;
 mod simd;
+mod slices;
+mod team;
 mod window;
 mod winograd;
 #[cfg(target_arch = "x86_64")]
@@ -19,6 +21,7 @@ pub(crate) use gemm::{Matrix, Sum, multiply};
 #[cfg(test)]
 pub(crate) use level::forced::at_each_level;
 pub(crate) use level::level;
+pub(crate) use team::Team;
 pub(crate) use window::Window;
 pub(crate) use winograd::{Flow as ConvFlow, Winograd};
 

@@ -2,7 +2,7 @@
 
 use std::f32::consts::{FRAC_1_SQRT_2, PI};
 
-use super::{Flow, Layer, Mode};
+use super::{Flow, Layer, Pass};
 use crate::architecture::Activation;
 
 /// Applies a function to each value.
@@ -17,7 +17,7 @@ impl Elementwise {
 }
 
 impl Layer for Elementwise {
-    fn forward(&mut self, _: &[f32], input: &[f32], output: &mut [f32], _: Mode) {
+    fn forward(&mut self, _: &[f32], input: &[f32], output: &mut [f32], _: Pass<'_>) {
         match self.function {
             Activation::Relu => map(input, output, relu),
             Activation::Tanh => map(input, output, f32::tanh),
@@ -103,6 +103,8 @@ fn complementary_error(x: f32) -> f32 {
 mod tests {
     use super::*;
     use crate::gradients::check_layer;
+    use crate::kernels::Team;
+    use crate::layers::Mode;
 
     #[test]
     fn slopes() {
@@ -119,7 +121,12 @@ mod tests {
         let mut gelu = Elementwise::new(Activation::Gelu);
         let mut output = [0.0; 5];
         let input = [-3.0, -0.5, 0.0, 1.0, 4.0];
-        gelu.forward(&[], &input, &mut output, Mode::Inference);
+        gelu.forward(
+            &[],
+            &input,
+            &mut output,
+            Pass::alone(Mode::Inference, &Team::new(1)),
+        );
         for (actual, expected) in output.iter().zip(expected) {
             assert!((actual - expected).abs() < 1e-6, "{actual} {expected}");
         }
@@ -135,7 +142,12 @@ mod tests {
         ] {
             let mut output = [0.0];
             let mut layer = Elementwise::new(function);
-            layer.forward(&[], &[f32::NAN], &mut output, Mode::Inference);
+            layer.forward(
+                &[],
+                &[f32::NAN],
+                &mut output,
+                Pass::alone(Mode::Inference, &Team::new(1)),
+            );
             assert!(output[0].is_nan(), "{function:?}");
         }
     }

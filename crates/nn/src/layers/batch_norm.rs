@@ -1,6 +1,6 @@
 //! Batch normalisation per channel, with PyTorch's constants and conventions.
 
-use super::{Flow, Layer, Mode};
+use super::{Flow, Layer, Mode, Pass};
 
 /// Keeps the divisor from zero.
 pub(crate) const EPSILON: f32 = 1e-5;
@@ -78,9 +78,9 @@ impl Layer for BatchNorm {
         weights: &[f32],
         input: &[f32],
         output: &mut [f32],
-        mode: Mode,
+        pass: Pass<'_>,
     ) {
-        match mode {
+        match pass.mode {
             Mode::Training => self.measure(input),
             Mode::Inference => self.recall(),
         }
@@ -148,6 +148,7 @@ impl Layer for BatchNorm {
 mod tests {
     use super::*;
     use crate::gradients::check_layer;
+    use crate::kernels::Team;
 
     #[test]
     fn gradients() {
@@ -164,7 +165,12 @@ mod tests {
         let weights = [1.0, 1.0, 0.0, 0.0];
         let input = [1.0, 10.0, 3.0, 20.0, 8.0, 60.0];
         let mut output = [0.0; 6];
-        norm.forward(&weights, &input, &mut output, Mode::Training);
+        norm.forward(
+            &weights,
+            &input,
+            &mut output,
+            Pass::alone(Mode::Training, &Team::new(1)),
+        );
         check(
             &output,
             &[
@@ -189,7 +195,7 @@ mod tests {
             &[1.0, 1.0, 0.5, 0.5],
             &[3.0, 4.0],
             &mut output,
-            Mode::Training,
+            Pass::alone(Mode::Training, &Team::new(1)),
         );
         assert_eq!(output, [0.5, 0.5]);
         assert!(norm.statistics().iter().all(|x| x.is_finite()));

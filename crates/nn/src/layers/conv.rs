@@ -1,6 +1,6 @@
 //! Convolution, together with the ReLU and the pooling that follow it.
 
-use super::{Flow, Layer, Mode};
+use super::{Flow, Layer, Pass};
 use crate::kernels::{ConvFlow, Direct, Finish, Window, Winograd};
 
 /// A convolution with a bias.
@@ -28,11 +28,12 @@ impl Conv {
         filters: usize,
         finish: Finish,
         rows: usize,
+        threads: usize,
     ) -> Self {
         let kernel = if Winograd::suits(&window, filters) {
-            Kernel::Winograd(Winograd::new(window, filters, finish))
+            Kernel::Winograd(Winograd::new(window, filters, finish, rows, threads))
         } else {
-            Kernel::Direct(Direct::new(window, filters, finish))
+            Kernel::Direct(Direct::new(window, filters, finish, rows, threads))
         };
         let outputs = finish.positions(&window) * filters;
         let winners = match finish {
@@ -48,13 +49,21 @@ impl Conv {
 }
 
 impl Layer for Conv {
-    fn forward(&mut self, weights: &[f32], input: &[f32], output: &mut [f32], _: Mode) {
+    fn forward(
+        &mut self,
+        weights: &[f32],
+        input: &[f32],
+        output: &mut [f32],
+        pass: Pass<'_>,
+    ) {
         let winners = self.winners.len().min(output.len());
         let winners = &mut self.winners[..winners];
         match &mut self.kernel {
-            Kernel::Direct(direct) => direct.forward(weights, input, output, winners),
+            Kernel::Direct(direct) => {
+                direct.forward(weights, input, output, winners, pass.team);
+            }
             Kernel::Winograd(winograd) => {
-                winograd.forward(weights, input, output, winners);
+                winograd.forward(weights, input, output, winners, pass.team);
             }
         }
     }
@@ -75,10 +84,16 @@ impl Layer for Conv {
         };
         match &mut self.kernel {
             Kernel::Direct(direct) => {
-                direct.backward(flow.weights, gradients, conv_flow, input_gradient);
+                direct.backward(
+                    flow.weights,
+                    gradients,
+                    conv_flow,
+                    input_gradient,
+                    flow.team,
+                );
             }
             Kernel::Winograd(winograd) => {
-                winograd.backward(gradients, conv_flow, input_gradient);
+                winograd.backward(gradients, conv_flow, input_gradient, flow.team);
             }
         }
     }
@@ -88,7 +103,8 @@ impl Layer for Conv {
 mod tests {
     use super::*;
     use crate::gradients::check_layer;
-    use crate::kernels::at_each_level;
+    use crate::kernels::{Team, at_each_level};
+    use crate::layers::Mode;
     use crate::random::Stream;
     use proptest::prelude::*;
 
@@ -165,6 +181,7 @@ mod tests {
 
     /// The errors of outputs, gradients of weights and gradients of inputs.
     fn errors(window: Window, filters: usize, finish: Finish, rows: usize) -> [f64; 3] {
+        let team = Team::new(1);
         let mut stream = Stream::new(7, "errors");
         let mut random = |count: usize| -> Vec<f32> {
             (0..count).map(|_| 2.0 * stream.unit() - 1.0).collect()
@@ -175,9 +192,14 @@ mod tests {
         let outputs = finish.positions(&window) * filters;
         let input = random(rows * size);
         let gradient = random(rows * outputs);
-        let mut conv = Conv::new(window, filters, finish, rows);
+        let mut conv = Conv::new(window, filters, finish, rows, team.threads());
         let mut output = vec![9.0; rows * outputs];
-        conv.forward(&weights, &input, &mut output, Mode::Training);
+        conv.forward(
+            &weights,
+            &input,
+            &mut output,
+            Pass::alone(Mode::Training, &team),
+        );
         let mut gradients = vec![9.0; weights.len()];
         let mut input_gradient = vec![9.0; input.len()];
         let flow = Flow {
@@ -185,6 +207,7 @@ mod tests {
             input: &input,
             output: &output,
             output_gradient: &gradient,
+            team: &team,
         };
         conv.backward(flow, Some(&mut input_gradient), &mut gradients);
 
@@ -288,6 +311,7 @@ mod tests {
             same in any::<bool>(),
         ) {
             let Some(window) = window(image, steps, same) else { return Ok(()) };
+            prop_assume!(FINISHES[finish].positions(&window) > 0);
             at_each_level(|level| {
                 let errors = errors(window, filters, FINISHES[finish], rows);
                 assert!(errors.iter().all(|e| *e < 1e-5), "{level:?} {errors:?}");
@@ -302,6 +326,7 @@ mod tests {
         ) {
             let size = if five { 5 } else { 3 };
             let Some(window) = window(image, [size, 1], same) else { return Ok(()) };
+            prop_assume!(FINISHES[finish].positions(&window) > 0);
             at_each_level(|level| {
                 let errors = errors(window, filters, FINISHES[finish], rows);
                 assert!(errors.iter().all(|e| *e < 1e-4), "{level:?} {errors:?}");
@@ -326,12 +351,17 @@ mod tests {
     fn nan_is_never_hidden() {
         for channels in [1, 8] {
             let window = window([8, 8, channels], [3, 1], true).unwrap();
-            let mut conv = Conv::new(window, 8, Finish::ReluPool, 1);
+            let mut conv = Conv::new(window, 8, Finish::ReluPool, 1, 1);
             let weights = vec![0.1; (window.values() + 1) * 8];
             let mut input = vec![1.0; 64 * channels];
             input[0] = f32::NAN;
             let mut output = vec![0.0; 16 * 8];
-            conv.forward(&weights, &input, &mut output, Mode::Inference);
+            conv.forward(
+                &weights,
+                &input,
+                &mut output,
+                Pass::alone(Mode::Inference, &Team::new(1)),
+            );
             assert!(output[..8].iter().all(|y| y.is_nan()), "{output:?}");
         }
     }

@@ -1,6 +1,6 @@
 //! The fully connected layer: one matrix product per mini-batch.
 
-use super::{Flow, Layer, Mode};
+use super::{Flow, Layer, Pass};
 use crate::kernels::{Matrix, Sum, add_rows, fill_rows, multiply};
 
 /// A dense layer. Its weights are a matrix of input by unit, then one bias per unit.
@@ -16,7 +16,13 @@ impl Dense {
 }
 
 impl Layer for Dense {
-    fn forward(&mut self, weights: &[f32], input: &[f32], output: &mut [f32], _: Mode) {
+    fn forward(
+        &mut self,
+        weights: &[f32],
+        input: &[f32],
+        output: &mut [f32],
+        pass: Pass<'_>,
+    ) {
         let (matrix, bias) = weights.split_at(self.inputs * self.units);
         let rows = input.len() / self.inputs;
         fill_rows(output, bias);
@@ -26,6 +32,7 @@ impl Layer for Dense {
             input,
             Matrix::new(matrix, self.inputs, self.units),
             Sum::Add,
+            pass.team,
         );
     }
 
@@ -48,10 +55,17 @@ impl Layer for Dense {
             input.transposed(),
             gradient,
             Sum::Overwrite,
+            flow.team,
         );
         if let Some(target) = input_gradient {
             let matrix = Matrix::new(matrix, self.inputs, self.units);
-            multiply(target, gradient, matrix.transposed(), Sum::Overwrite);
+            multiply(
+                target,
+                gradient,
+                matrix.transposed(),
+                Sum::Overwrite,
+                flow.team,
+            );
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Dropout, scaled during training so that inference does nothing.
 
-use super::{Flow, Layer, Mode};
+use super::{Flow, Layer, Mode, Pass};
 use crate::random::Stream;
 
 /// Drops each value with a probability and enlarges the others to keep the sum.
@@ -25,8 +25,8 @@ impl Dropout {
 }
 
 impl Layer for Dropout {
-    fn forward(&mut self, _: &[f32], input: &[f32], output: &mut [f32], mode: Mode) {
-        if mode == Mode::Inference {
+    fn forward(&mut self, _: &[f32], input: &[f32], output: &mut [f32], pass: Pass<'_>) {
+        if pass.mode == Mode::Inference {
             output.copy_from_slice(input);
             return;
         }
@@ -54,13 +54,15 @@ impl Layer for Dropout {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::Team;
 
     #[test]
     fn the_gradient_takes_the_way_of_the_values() {
+        let team = Team::new(1);
         let mut dropout = Dropout::new(0.25, 8_000, Stream::new(1, "test"));
         let input = vec![3.0; 8_000];
         let mut output = vec![0.0; 8_000];
-        dropout.forward(&[], &input, &mut output, Mode::Training);
+        dropout.forward(&[], &input, &mut output, Pass::alone(Mode::Training, &team));
         let dropped = output.iter().filter(|y| **y == 0.0).count();
         assert!((1_900..2_100).contains(&dropped), "{dropped}");
         assert!(output.iter().all(|y| *y == 0.0 || *y == 4.0));
@@ -69,6 +71,7 @@ mod tests {
             input: &input,
             output: &output,
             output_gradient: &input,
+            team: &team,
         };
         let mut gradient = vec![9.0; 8_000];
         dropout.backward(flow, Some(&mut gradient), &mut []);
@@ -77,9 +80,15 @@ mod tests {
 
     #[test]
     fn inference_changes_nothing() {
+        let team = Team::new(1);
         let mut dropout = Dropout::new(0.9, 3, Stream::new(1, "test"));
         let mut output = [0.0; 3];
-        dropout.forward(&[], &[1.0, 2.0, 3.0], &mut output, Mode::Inference);
+        dropout.forward(
+            &[],
+            &[1.0, 2.0, 3.0],
+            &mut output,
+            Pass::alone(Mode::Inference, &team),
+        );
         assert_eq!(output, [1.0, 2.0, 3.0]);
     }
 }

@@ -11,7 +11,7 @@ mod dropout;
 mod pool;
 
 use crate::architecture::{Activation, LayerSpec, PlannedLayer};
-use crate::kernels::Finish;
+use crate::kernels::{Finish, Team};
 use crate::random::Stream;
 
 pub(crate) use batch_norm::EPSILON as BATCH_NORM_EPSILON;
@@ -25,6 +25,20 @@ pub(crate) enum Mode {
     Inference,
 }
 
+/// What a forward pass is for and who makes it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pass<'a> {
+    pub(crate) mode: Mode,
+    pub(crate) team: &'a Team,
+}
+
+#[cfg(test)]
+impl<'a> Pass<'a> {
+    pub(crate) fn alone(mode: Mode, team: &'a Team) -> Self {
+        Self { mode, team }
+    }
+}
+
 /// What flowed forward through a layer, and the gradient that flows back.
 #[derive(Clone, Copy)]
 pub(crate) struct Flow<'a> {
@@ -32,12 +46,19 @@ pub(crate) struct Flow<'a> {
     pub(crate) input: &'a [f32],
     pub(crate) output: &'a [f32],
     pub(crate) output_gradient: &'a [f32],
+    pub(crate) team: &'a Team,
 }
 
 /// One layer of a running network.
 pub(crate) trait Layer: Send {
     /// Overwrites `output`, for as many images as `input` has.
-    fn forward(&mut self, weights: &[f32], input: &[f32], output: &mut [f32], mode: Mode);
+    fn forward(
+        &mut self,
+        weights: &[f32],
+        input: &[f32],
+        output: &mut [f32],
+        pass: Pass<'_>,
+    );
 
     /// Overwrites both gradients; comes after a forward pass in training mode.
     ///
@@ -68,6 +89,7 @@ pub(crate) trait Layer: Send {
 pub(crate) fn build(
     planned: &[PlannedLayer],
     rows: usize,
+    threads: usize,
     dropout: Stream,
 ) -> (Option<Box<dyn Layer>>, usize) {
     let Some(first) = planned.first() else {
@@ -77,7 +99,7 @@ pub(crate) fn build(
     let output = first.output;
     let layer: Box<dyn Layer> = match (first.spec, first.window) {
         (LayerSpec::Conv { filters, .. }, Some(window)) => {
-            let conv = conv::Conv::new(window, filters, finish, rows);
+            let conv = conv::Conv::new(window, filters, finish, rows, threads);
             return (Some(Box::new(conv)), covered);
         }
         (LayerSpec::MaxPool { .. }, Some(window)) => {

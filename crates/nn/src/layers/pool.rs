@@ -1,6 +1,6 @@
 //! Pooling. Windows never leave the image.
 
-use super::{Flow, Layer, Mode};
+use super::{Flow, Layer, Pass};
 use crate::kernels::{Window, add_rows};
 
 /// Where the values of a window position lie in an image.
@@ -44,7 +44,7 @@ impl MaxPool {
 }
 
 impl Layer for MaxPool {
-    fn forward(&mut self, _: &[f32], input: &[f32], output: &mut [f32], _: Mode) {
+    fn forward(&mut self, _: &[f32], input: &[f32], output: &mut [f32], _: Pass<'_>) {
         let window = self.window;
         let channels = window.channels;
         let size = window.positions() * channels;
@@ -131,7 +131,7 @@ impl AvgPool {
 }
 
 impl Layer for AvgPool {
-    fn forward(&mut self, _: &[f32], input: &[f32], output: &mut [f32], _: Mode) {
+    fn forward(&mut self, _: &[f32], input: &[f32], output: &mut [f32], _: Pass<'_>) {
         let window = self.window;
         let channels = window.channels;
         let share = self.share();
@@ -197,7 +197,7 @@ impl GlobalAvgPool {
 }
 
 impl Layer for GlobalAvgPool {
-    fn forward(&mut self, _: &[f32], input: &[f32], output: &mut [f32], _: Mode) {
+    fn forward(&mut self, _: &[f32], input: &[f32], output: &mut [f32], _: Pass<'_>) {
         let share = self.share();
         let images = input.chunks_exact(self.values);
         for (image, mean) in images.zip(output.chunks_exact_mut(self.channels)) {

@@ -9,13 +9,18 @@
 //! The gradients are the exact transposes of the forward pass. Both need the transformed
 //! gradient of the output, which is therefore made once.
 
-mod pass;
+mod backward;
+mod filters;
+mod forward;
 mod tile;
 
-use self::pass::{Backward, FilterGradient, Filters, Forward};
+use self::backward::Backward;
+use self::filters::{Across, FilterGradient, Filters};
+use self::forward::Forward;
 use self::tile::{Five, OUTPUTS, Three, Tile};
 use super::level::dispatch;
-use super::{Buffer, Finish, Window};
+use super::slices::{self, SLICE, Slices};
+use super::{Buffer, Finish, Team, Window};
 
 /// Channels are filled up to a multiple of this, whatever the level.
 const LANES: usize = 16;
@@ -93,6 +98,11 @@ impl Shape {
     pub(super) fn filter_stride(&self) -> usize {
         self.channels * self.units + SKEW
     }
+
+    /// The transformed filters and the bias.
+    fn sums(&self) -> usize {
+        self.frequencies * self.filter_stride() + self.units
+    }
 }
 
 /// A convolution and the memory that it needs.
@@ -102,7 +112,9 @@ pub(crate) struct Winograd {
     filters: Buffer,
     /// The same, filter by channel.
     filters_across: Buffer,
-    scratch: Scratch,
+    /// The gradients of all images: those of the transformed filters, then the bias.
+    sums: Buffer,
+    slices: Slices<Scratch>,
 }
 
 /// The memory of the images that are being worked on.
@@ -116,8 +128,38 @@ pub(super) struct Scratch {
     pub(super) inputs: Buffer,
     /// Tiles by filters, for each frequency.
     pub(super) outputs: Buffer,
-    /// Channels by filters, for each frequency.
-    pub(super) filter_gradient: Buffer,
+    /// Channels by filters, for each frequency, then the bias.
+    pub(super) sums: Buffer,
+}
+
+impl slices::Scratch for Scratch {
+    fn sums(&mut self) -> &mut Buffer {
+        &mut self.sums
+    }
+}
+
+impl Scratch {
+    fn new(shape: &Shape) -> Self {
+        let padded = shape.padded_height * shape.padded_width * shape.channels;
+        Self {
+            padded: Buffer::zeros(padded),
+            padded_gradient: Buffer::zeros(padded),
+            inputs: Buffer::zeros(shape.frequencies * shape.input_stride()),
+            outputs: Buffer::zeros(shape.frequencies * shape.output_stride()),
+            sums: Buffer::zeros(shape.sums()),
+        }
+    }
+
+    /// Checks what the passes rely on.
+    fn check(&self, shape: &Shape) {
+        let padded = shape.padded_height * shape.padded_width * shape.channels;
+        assert_eq!(self.padded.len(), padded);
+        assert_eq!(self.padded_gradient.len(), padded);
+        let frequencies = shape.frequencies;
+        assert_eq!(self.inputs.len(), frequencies * shape.input_stride());
+        assert_eq!(self.outputs.len(), frequencies * shape.output_stride());
+        assert_eq!(self.sums.len(), shape.sums());
+    }
 }
 
 impl Winograd {
@@ -128,21 +170,22 @@ impl Winograd {
         size && positions && window.stride == 1 && window.channels >= 8 && filters >= 8
     }
 
-    pub(crate) fn new(window: Window, filters: usize, finish: Finish) -> Self {
+    /// For mini-batches of at most `rows` images.
+    pub(crate) fn new(
+        window: Window,
+        filters: usize,
+        finish: Finish,
+        rows: usize,
+        threads: usize,
+    ) -> Self {
         let shape = Shape::new(window, filters, finish);
-        let frequencies = shape.frequencies;
-        let padded = shape.padded_height * shape.padded_width * shape.channels;
+        let filters = shape.frequencies * shape.filter_stride();
         Self {
             shape,
-            filters: Buffer::zeros(frequencies * shape.filter_stride()),
-            filters_across: Buffer::zeros(frequencies * shape.filter_stride()),
-            scratch: Scratch {
-                padded: Buffer::zeros(padded),
-                padded_gradient: Buffer::zeros(padded),
-                inputs: Buffer::zeros(frequencies * shape.input_stride()),
-                outputs: Buffer::zeros(frequencies * shape.output_stride()),
-                filter_gradient: Buffer::zeros(frequencies * shape.filter_stride()),
-            },
+            filters: Buffer::zeros(filters),
+            filters_across: Buffer::zeros(filters),
+            sums: Buffer::zeros(shape.sums()),
+            slices: Slices::new(rows, threads, || Scratch::new(&shape)),
         }
     }
 
@@ -155,10 +198,11 @@ impl Winograd {
         input: &[f32],
         output: &mut [f32],
         winners: &mut [u8],
+        team: &Team,
     ) {
         match self.shape.window.size {
-            3 => self.forward_with::<Three>(weights, input, output, winners),
-            _ => self.forward_with::<Five>(weights, input, output, winners),
+            3 => self.forward_with::<Three>(weights, input, output, winners, team),
+            _ => self.forward_with::<Five>(weights, input, output, winners, team),
         }
     }
 
@@ -168,17 +212,24 @@ impl Winograd {
         input: &[f32],
         output: &mut [f32],
         winners: &mut [u8],
+        team: &Team,
     ) {
-        let (weights, bias) = self.split(weights);
-        dispatch(Filters::<T>::new(self.shape, weights, &mut self.filters));
-        dispatch(Forward::<T>::new(
-            self.shape,
-            [&self.filters, bias],
-            input,
-            [output],
-            winners,
-            &mut self.scratch,
-        ));
+        let shape = self.shape;
+        let (weights, bias) = weights.split_at(weights.len() - shape.filters);
+        dispatch(Filters::<T>::new(shape, weights, &mut self.filters));
+        let filters = &self.filters;
+        let values = SLICE * shape.output_values();
+        let winners = winners.chunks_mut(values);
+        let parts = input
+            .chunks(SLICE * shape.image_values())
+            .zip(output.chunks_mut(values))
+            .zip(winners.chain(std::iter::repeat_with(Default::default)));
+        self.slices
+            .each(team, parts, |scratch, ((input, output), winners)| {
+                let filters = [filters, bias];
+                let outputs = (output, winners);
+                dispatch(Forward::<T>::new(shape, filters, input, outputs, scratch));
+            });
     }
 
     /// Finds the gradients of weights and input; comes after the forward pass.
@@ -187,10 +238,11 @@ impl Winograd {
         gradients: &mut [f32],
         flow: Flow<'_>,
         input_gradient: Option<&mut [f32]>,
+        team: &Team,
     ) {
         match self.shape.window.size {
-            3 => self.backward_with::<Three>(gradients, flow, input_gradient),
-            _ => self.backward_with::<Five>(gradients, flow, input_gradient),
+            3 => self.backward_with::<Three>(gradients, flow, input_gradient, team),
+            _ => self.backward_with::<Five>(gradients, flow, input_gradient, team),
         }
     }
 
@@ -199,36 +251,45 @@ impl Winograd {
         gradients: &mut [f32],
         flow: Flow<'_>,
         input_gradient: Option<&mut [f32]>,
+        team: &Team,
     ) {
         let shape = self.shape;
         if input_gradient.is_some() {
-            dispatch(pass::Across {
+            dispatch(Across {
                 shape,
                 from: &self.filters,
                 to: &mut self.filters_across,
             });
         }
-        let at = gradients.len() - shape.filters;
-        let (gradients, bias) = gradients.split_at_mut(at);
-        bias.fill(0.0);
-        self.scratch.filter_gradient.fill(0.0);
-        dispatch(Backward::<T>::new(
-            shape,
-            &self.filters_across,
-            flow,
-            input_gradient,
-            bias,
-            &mut self.scratch,
-        ));
-        dispatch(FilterGradient::<T>::new(
-            shape,
-            &self.scratch.filter_gradient,
-            gradients,
-        ));
-    }
-
-    fn split<'a>(&self, weights: &'a [f32]) -> (&'a [f32], &'a [f32]) {
-        weights.split_at(weights.len() - self.shape.filters)
+        let filters_across = &self.filters_across;
+        let images = SLICE * shape.image_values();
+        let input_gradients = input_gradient
+            .map(|gradient| gradient.chunks_mut(images))
+            .into_iter()
+            .flatten()
+            .map(Some)
+            .chain(std::iter::repeat_with(|| None));
+        let parts = flow.slices(images, SLICE * shape.output_values());
+        self.slices.sum(
+            team,
+            parts.zip(input_gradients),
+            &mut self.sums,
+            |scratch, (flow, input_gradient)| {
+                dispatch(Backward::<T>::new(
+                    shape,
+                    filters_across,
+                    flow,
+                    input_gradient,
+                    scratch,
+                ));
+            },
+        );
+        let (sums, bias_sums) = self
+            .sums
+            .split_at(shape.frequencies * shape.filter_stride());
+        let (gradients, bias) = gradients.split_at_mut(gradients.len() - shape.filters);
+        bias.copy_from_slice(&bias_sums[..shape.filters]);
+        dispatch(FilterGradient::<T>::new(shape, sums, gradients));
     }
 }
 
@@ -240,4 +301,26 @@ pub(crate) struct Flow<'a> {
     pub(crate) output_gradient: &'a [f32],
     /// Which value of its square each value of the output was, if they were pooled.
     pub(crate) winners: &'a [u8],
+}
+
+impl<'a> Flow<'a> {
+    /// Cuts it into slices of as many values.
+    pub(super) fn slices(
+        self,
+        input: usize,
+        output: usize,
+    ) -> impl Iterator<Item = Flow<'a>> {
+        let winners = self.winners.chunks(output);
+        self.input
+            .chunks(input)
+            .zip(self.output.chunks(output))
+            .zip(self.output_gradient.chunks(output))
+            .zip(winners.chain(std::iter::repeat_with(Default::default)))
+            .map(|(((input, output), output_gradient), winners)| Flow {
+                input,
+                output,
+                output_gradient,
+                winners,
+            })
+    }
 }

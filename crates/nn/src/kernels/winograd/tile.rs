@@ -46,6 +46,22 @@ pub(crate) struct Three;
 /// Filters of 5 taps: 8 multiplications instead of 20.
 pub(crate) struct Five;
 
+/// A row of a square whose columns are given.
+///
+/// (The closure of `array::map` would not be compiled with the level's instructions.)
+#[inline(always)]
+pub(crate) fn across<S: Simd, const N: usize>(
+    simd: S,
+    columns: &[[S::Vector; LARGEST]; N],
+    row: usize,
+) -> [S::Vector; N] {
+    let mut values = [simd.splat(0.0); N];
+    for (value, column) in values.iter_mut().zip(columns) {
+        *value = column[row];
+    }
+    values
+}
+
 /// `a * x + y` for a constant.
 #[inline(always)]
 fn axpy<S: Simd>(simd: S, a: f32, x: S::Vector, y: S::Vector) -> S::Vector {
