@@ -108,14 +108,24 @@ impl Dataset {
         self.class_names.len()
     }
 
-    /// Copies the images and labels of `rows` into buffers of exactly that size.
-    pub(crate) fn gather(&self, rows: &[u32], images: &mut [f32], labels: &mut [u32]) {
+    /// The pixels of one image.
+    pub(crate) fn image(&self, row: u32) -> &[u8] {
         let values = self.shape.values();
-        let targets = images.chunks_exact_mut(values).zip(labels);
-        for (&row, (image, label)) in rows.iter().zip(targets) {
-            let row = row as usize;
-            scale(&self.pixels[row * values..(row + 1) * values], image);
-            *label = self.labels[row];
+        &self.pixels[row as usize * values..][..values]
+    }
+
+    /// Copies the images of `rows` into a buffer of exactly that size.
+    pub(crate) fn gather(&self, rows: &[u32], images: &mut [f32]) {
+        let images = images.chunks_exact_mut(self.shape.values());
+        for (&row, image) in rows.iter().zip(images) {
+            scale(self.image(row), image);
+        }
+    }
+
+    /// Copies the labels of `rows` into a buffer of exactly that size.
+    pub(crate) fn gather_labels(&self, rows: &[u32], labels: &mut [u32]) {
+        for (&row, label) in rows.iter().zip(labels) {
+            *label = self.labels[row as usize];
         }
     }
 }
@@ -225,7 +235,8 @@ mod tests {
     fn gathered_pixels_are_between_zero_and_one() {
         let dataset = dataset(8, &[0, 1]).unwrap();
         let (mut images, mut labels) = ([0.0; 4], [9]);
-        dataset.gather(&[1], &mut images, &mut labels);
+        dataset.gather(&[1], &mut images);
+        dataset.gather_labels(&[1], &mut labels);
         assert_eq!(images, [0.2; 4]);
         assert_eq!(labels, [1]);
     }

@@ -35,7 +35,9 @@
 #[cfg(test)]
 mod allocations;
 mod architecture;
+mod augment;
 mod dataset;
+mod ema;
 mod error;
 #[cfg(test)]
 mod gradients;
@@ -43,6 +45,7 @@ mod hyperparameters;
 mod kernels;
 mod layers;
 mod loss;
+mod mixup;
 mod network;
 mod onnx;
 mod optimizer;
@@ -54,7 +57,7 @@ mod training;
 
 pub use dataset::{Dataset, ImageShape, Split};
 pub use error::Error;
-pub use hyperparameters::{Hyperparameters, OptimizerKind, ScheduleKind};
+pub use hyperparameters::{Augmentation, Hyperparameters, OptimizerKind, ScheduleKind};
 pub use network::Network;
 pub use training::{Epoch, Observer, Outcome, Report, train};
 

@@ -9,28 +9,75 @@ pub(crate) struct Cost {
     pub(crate) correct: u32,
 }
 
+/// What the logits of a mini-batch should be.
+#[derive(Clone, Copy)]
+pub(crate) struct Targets<'a> {
+    /// The class of each image.
+    pub(crate) labels: &'a [u32],
+    /// The share of a label that goes to all classes in equal parts (Szegedy 2016).
+    pub(crate) smoothing: f32,
+    /// The share that an image kept when it was mixed with the one as far from the other
+    /// end; 1 where nothing was mixed.
+    pub(crate) kept: f32,
+}
+
+impl<'a> Targets<'a> {
+    /// The labels as they are.
+    pub(crate) fn plain(labels: &'a [u32]) -> Self {
+        Self {
+            labels,
+            smoothing: 0.0,
+            kept: 1.0,
+        }
+    }
+
+    /// The probabilities of a row, as (class, probability), on top of the same floor for
+    /// every class.
+    fn of(&self, row: usize, classes: usize) -> ([(usize, f32); 2], f32) {
+        let partner = self.labels[self.labels.len() - 1 - row];
+        let sharp = 1.0 - self.smoothing;
+        let own = (self.labels[row] as usize, sharp * self.kept);
+        let other = (partner as usize, sharp * (1.0 - self.kept));
+        ([own, other], self.smoothing / classes as f32)
+    }
+}
+
 /// The cost of `logits`, and the gradient of its mean if there is room for one.
+///
+/// Right is what agrees with an image's own label, however it was mixed or smoothed.
 pub(crate) fn cross_entropy(
     logits: &[f32],
-    labels: &[u32],
+    targets: Targets<'_>,
     mut gradient: Option<&mut [f32]>,
 ) -> Cost {
-    let classes = logits.len() / labels.len();
-    let share = 1.0 / labels.len() as f32;
+    let rows = targets.labels.len();
+    let classes = logits.len() / rows;
+    let share = 1.0 / rows as f32;
     let mut cost = Cost::default();
-    for (row, (logits, &label)) in logits.chunks_exact(classes).zip(labels).enumerate() {
-        let label = label as usize;
+    for (row, logits) in logits.chunks_exact(classes).enumerate() {
         let (best, largest) = largest(logits);
         let total: f32 = logits.iter().map(|logit| (logit - largest).exp()).sum();
-        cost.loss += f64::from(total.ln() + largest - logits[label]);
-        cost.correct += u32::from(best == label);
+        let ([own, other], floor) = targets.of(row, classes);
+        let mut wanted = own.1 * logits[own.0];
+        // Nothing times infinity would spoil the sum.
+        if other.1 != 0.0 {
+            wanted += other.1 * logits[other.0];
+        }
+        if floor != 0.0 {
+            wanted += floor * logits.iter().sum::<f32>();
+        }
+        cost.loss += f64::from(total.ln() + largest - wanted);
+        cost.correct += u32::from(best == own.0);
         let Some(gradient) = gradient.as_deref_mut() else {
             continue;
         };
         let gradient = &mut gradient[row * classes..(row + 1) * classes];
-        for (class, (slope, logit)) in gradient.iter_mut().zip(logits).enumerate() {
+        for (slope, logit) in gradient.iter_mut().zip(logits) {
             let probability = (logit - largest).exp() / total;
-            *slope = (probability - f32::from(u8::from(class == label))) * share;
+            *slope = (probability - floor) * share;
+        }
+        for (class, probability) in [own, other] {
+            gradient[class] -= probability * share;
         }
     }
     cost
@@ -58,7 +105,8 @@ mod tests {
     fn pytorch_agrees() {
         let logits = [1.0, 2.0, 0.5, 0.1, -3.0, 4.0];
         let mut gradient = [9.0; 6];
-        let cost = cross_entropy(&logits, &[1, 0], Some(&mut gradient));
+        let targets = Targets::plain(&[1, 0]);
+        let cost = cross_entropy(&logits, targets, Some(&mut gradient));
         assert!((cost.loss / 2.0 - EXPECTED_LOSS).abs() < 1e-6, "{cost:?}");
         assert_eq!(cost.correct, 1);
         for (actual, expected) in gradient.iter().zip(EXPECTED_GRADIENT) {
@@ -76,9 +124,42 @@ mod tests {
         0.489_642_2,
     ];
 
+    // >>> t = 0.9 * (0.7 * one_hot([1, 0]) + 0.3 * one_hot([0, 1])) + 0.1 / 3
+    // >>> loss = torch.nn.functional.cross_entropy(logits, t)
+    #[test]
+    fn smoothed_and_mixed_labels_are_probabilities() {
+        let logits = [1.0, 2.0, 0.5, 0.1, -3.0, 4.0];
+        let targets = Targets {
+            labels: &[1, 0],
+            smoothing: 0.1,
+            kept: 0.7,
+        };
+        let mut gradient = [9.0; 6];
+        let cost = cross_entropy(&logits, targets, Some(&mut gradient));
+        let floor = 0.1 / 3.0;
+        let wanted = [
+            [0.27 + floor, 0.63 + floor, floor],
+            [0.63 + floor, 0.27 + floor, floor],
+        ];
+        let mut expected = 0.0;
+        for (row, wanted) in wanted.iter().enumerate() {
+            let logits = &logits[row * 3..row * 3 + 3];
+            let total: f64 = logits.iter().map(|&z| f64::from(z).exp()).sum();
+            for (class, wanted) in wanted.iter().enumerate() {
+                let probability = f64::from(logits[class]).exp() / total;
+                expected -= wanted * probability.ln();
+                let slope = (probability - wanted) / 2.0;
+                let actual = f64::from(gradient[row * 3 + class]);
+                assert!((actual - slope).abs() < 1e-6, "{gradient:?}");
+            }
+        }
+        assert!((cost.loss - expected).abs() < 1e-5, "{cost:?} {expected}");
+        assert_eq!(cost.correct, 1);
+    }
+
     #[test]
     fn large_logits_do_not_overflow_and_infinite_ones_are_noticed() {
-        let cost = cross_entropy(&[1e30, -1e30], &[0], None);
+        let cost = cross_entropy(&[1e30, -1e30], Targets::plain(&[0]), None);
         assert_eq!(
             cost,
             Cost {
@@ -88,7 +169,9 @@ mod tests {
         );
         for logits in [[f32::NAN, 0.0], [0.0, f32::NAN], [f32::INFINITY, 0.0]] {
             assert!(
-                !cross_entropy(&logits, &[0], None).loss.is_finite(),
+                !cross_entropy(&logits, Targets::plain(&[0]), None)
+                    .loss
+                    .is_finite(),
                 "{logits:?}"
             );
         }
@@ -96,7 +179,13 @@ mod tests {
 
     #[test]
     fn ties_go_to_the_lowest_class() {
-        assert_eq!(cross_entropy(&[0.0, 0.0], &[0], None).correct, 1);
-        assert_eq!(cross_entropy(&[0.0, 0.0], &[1], None).correct, 0);
+        assert_eq!(
+            cross_entropy(&[0.0, 0.0], Targets::plain(&[0]), None).correct,
+            1
+        );
+        assert_eq!(
+            cross_entropy(&[0.0, 0.0], Targets::plain(&[1]), None).correct,
+            0
+        );
     }
 }

@@ -222,6 +222,12 @@ impl Network {
         self.weights.len() + statistics.sum::<usize>()
     }
 
+    /// The parts of a [`Network::save`], in its order.
+    pub(crate) fn saved_parts(&self) -> impl Iterator<Item = &[f32]> {
+        let statistics = self.layers.iter().map(|running| running.layer.statistics());
+        std::iter::once(self.weights.as_slice()).chain(statistics)
+    }
+
     /// Copies everything that training changes.
     pub(crate) fn save(&self, saved: &mut [f32]) {
         let (weights, mut rest) = saved.split_at_mut(self.weights.len());

@@ -21,7 +21,7 @@
 use std::ops::Range;
 
 use crate::layers::Mode;
-use crate::loss::cross_entropy;
+use crate::loss::{Targets, cross_entropy};
 use crate::network::Network;
 use crate::optimizer::Optimizer;
 use crate::{Hyperparameters, ImageShape};
@@ -59,7 +59,7 @@ fn check<const N: usize>(
         }
         network.forward(5, Mode::Training);
         let (logits, slopes) = network.logits_and_slopes(5);
-        let cost = cross_entropy(logits, &[0, 1, 2, 0, 1], Some(slopes));
+        let cost = cross_entropy(logits, Targets::plain(&[0, 1, 2, 0, 1]), Some(slopes));
         assert!(
             (cost.loss / 5.0 - expected).abs() < 2e-6,
             "step {step}: {cost:?}"

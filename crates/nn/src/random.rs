@@ -35,6 +35,11 @@ impl Stream {
         (self.0.next_u64() >> 32) as u32
     }
 
+    /// A whole number below `limit`, which is not 0. Its bias is about `limit / 2^32`.
+    pub(crate) fn below(&mut self, limit: u32) -> u32 {
+        ((u64::from(self.bits()) * u64::from(limit)) >> 32) as u32
+    }
+
     /// Puts the elements into a random order (Fisher and Yates).
     pub(crate) fn shuffle(&mut self, items: &mut [u32]) {
         for last in (1..items.len()).rev() {

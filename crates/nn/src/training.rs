@@ -1,10 +1,14 @@
 //! The training loop: one network, one thread, no allocation once it runs.
 
 use std::fmt;
+use std::ops::Range;
 use std::time::Instant;
 
+use crate::augment::Augmenter;
+use crate::ema::Average;
 use crate::layers::Mode;
-use crate::loss::{Cost, cross_entropy};
+use crate::loss::{Cost, Targets, cross_entropy};
+use crate::mixup::Mixup;
 use crate::network::Network;
 use crate::optimizer::Optimizer;
 use crate::random::Stream;
@@ -39,10 +43,10 @@ pub struct Epoch {
     pub epoch: u32,
     /// The learning rate of its steps.
     pub learning_rate: f64,
-    /// The mean loss of the mini-batches as they were trained on, dropout included and
-    /// weight decay not.
+    /// The mean loss of the mini-batches as they were trained on: dropout, augmentation,
+    /// mixup and label smoothing included, weight decay not.
     pub train_loss: f64,
-    /// The mean loss on the validation split at its end.
+    /// The mean loss on the validation split at its end, images and labels as they are.
     pub validation_loss: f64,
     /// The share of the validation split that is classified right at its end.
     pub validation_accuracy: f64,
@@ -124,6 +128,9 @@ struct Trial<'a> {
     hyperparameters: &'a Hyperparameters,
     network: Network,
     optimizer: Optimizer,
+    augmenter: Option<Augmenter>,
+    mixup: Option<Mixup>,
+    average: Option<Average>,
     /// The training rows in the order of the current epoch.
     order: Vec<u32>,
     shuffle: Stream,
@@ -153,11 +160,18 @@ impl<'a> Trial<'a> {
         let largest = split.train.len().max(split.validation.len());
         let rows = largest.min(hyperparameters.batch_size as usize);
         let network = Network::with_threads(plan, rows, seed, 1)?;
+        let augmentation = hyperparameters.augmentation.as_ref();
+        let augmenter =
+            augmentation.map(|spec| Augmenter::new(spec, dataset.shape, seed));
+        let (mixup, decay) = (hyperparameters.mixup, hyperparameters.ema_decay);
         Ok(Self {
             dataset,
             split,
             hyperparameters,
             optimizer,
+            augmenter: augmenter.transpose()?,
+            mixup: (mixup > 0.0).then(|| Mixup::new(mixup, seed)),
+            average: (decay > 0.0).then(|| Average::new(decay, &network)),
             order: split.train.clone(),
             shuffle: Stream::new(seed, "shuffle"),
             labels: vec![0; rows],
@@ -179,6 +193,10 @@ impl<'a> Trial<'a> {
             let Some(train_loss) = train_loss else {
                 return Ok(Outcome::Diverged { epoch });
             };
+            // From here to the end of the epoch the network has the averaged weights.
+            if let Some(average) = &mut self.average {
+                average.enter(&mut self.network);
+            }
             let cost = self.validate(observer)?;
             let rows = self.split.validation.len() as f64;
             if has_diverged(cost.loss / rows) {
@@ -201,6 +219,9 @@ impl<'a> Trial<'a> {
                 self.best = Some(last);
                 self.network.save(&mut self.best_weights);
             }
+            if let Some(average) = &self.average {
+                average.leave(&mut self.network);
+            }
             let patience = self.hyperparameters.patience as usize;
             if patience > 0 && self.best.is_some_and(|best| last - best >= patience) {
                 break;
@@ -220,31 +241,58 @@ impl<'a> Trial<'a> {
         let steps = self.order.len().div_ceil(batch_size);
         let total = steps.saturating_mul(self.hyperparameters.epochs as usize);
         let mut loss = 0.0;
-        for mini_batch in self.order.chunks(batch_size) {
+        for start in (0..self.order.len()).step_by(batch_size) {
             if observer.should_stop() {
                 return Err(Error::Cancelled);
             }
-            let rows = mini_batch.len();
-            let labels = &mut self.labels[..rows];
-            self.dataset
-                .gather(mini_batch, self.network.images_mut(rows), labels);
-            self.network.forward(rows, Mode::Training);
-            let (logits, slopes) = self.network.logits_and_slopes(rows);
-            let cost = cross_entropy(logits, labels, Some(slopes));
+            let rows = batch_size.min(self.order.len() - start);
+            let cost = self.step(start..start + rows, learning_rate);
             let mean = cost.loss / rows as f64;
             if has_diverged(mean) {
                 return Ok(None);
             }
             self.last_finite = mean;
             loss += cost.loss;
-            self.network.backward(rows);
-            let (parameters, weights, gradients) = self.network.learn();
-            self.optimizer
-                .step(parameters, weights, gradients, learning_rate);
             self.steps += 1;
             observer.on_step(self.steps, total);
         }
         Ok(Some(loss / self.order.len() as f64))
+    }
+
+    /// Trains on one mini-batch, unless its cost has diverged.
+    fn step(&mut self, places: Range<usize>, learning_rate: f64) -> Cost {
+        let mini_batch = &self.order[places];
+        let rows = mini_batch.len();
+        let images = self.network.images_mut(rows);
+        match &mut self.augmenter {
+            Some(augmenter) => augmenter.gather(self.dataset, mini_batch, images),
+            None => self.dataset.gather(mini_batch, images),
+        }
+        let values = self.dataset.shape.values();
+        let mixup = self.mixup.as_mut();
+        let kept = mixup.map_or(1.0, |mixup| mixup.mix(images, values));
+        let labels = &mut self.labels[..rows];
+        self.dataset.gather_labels(mini_batch, labels);
+        self.network.forward(rows, Mode::Training);
+        let (logits, slopes) = self.network.logits_and_slopes(rows);
+        let smoothing = self.hyperparameters.label_smoothing as f32;
+        let targets = Targets {
+            labels,
+            smoothing,
+            kept,
+        };
+        let cost = cross_entropy(logits, targets, Some(slopes));
+        if has_diverged(cost.loss / rows as f64) {
+            return cost;
+        }
+        self.network.backward(rows);
+        let (parameters, weights, gradients) = self.network.learn();
+        self.optimizer
+            .step(parameters, weights, gradients, learning_rate);
+        if let Some(average) = &mut self.average {
+            average.update(&self.network);
+        }
+        cost
     }
 
     /// The total cost of the validation split.
@@ -257,9 +305,10 @@ impl<'a> Trial<'a> {
             let rows = mini_batch.len();
             let labels = &mut self.labels[..rows];
             self.dataset
-                .gather(mini_batch, self.network.images_mut(rows), labels);
-            let cost =
-                cross_entropy(self.network.forward(rows, Mode::Inference), labels, None);
+                .gather(mini_batch, self.network.images_mut(rows));
+            self.dataset.gather_labels(mini_batch, labels);
+            let logits = self.network.forward(rows, Mode::Inference);
+            let cost = cross_entropy(logits, Targets::plain(labels), None);
             total.loss += cost.loss;
             total.correct += cost.correct;
         }
@@ -357,6 +406,10 @@ mod tests {
                                  gelu, avg_pool(2), dropout(0.5), dense(8), tanh, dense(2)",
                 "optimizer": optimizer,
                 "clip_norm": clip_norm,
+                "augmentation": {"shift": 1, "rotate": 5, "elastic": 0.5, "cutout": 2},
+                "mixup": 0.2,
+                "label_smoothing": 0.1,
+                "ema_decay": 0.9,
                 "batch_size": 7,
                 "epochs": 3,
             });

@@ -1,5 +1,7 @@
 //! What is chosen before training: the hyperparameters of a trial and their domains.
 
+mod augmentation;
+mod check;
 mod read;
 
 use std::fmt::Display;
@@ -10,6 +12,8 @@ use serde_json::{Map, Value};
 use crate::architecture::{Plan, Preset, parse};
 use crate::error::nearest;
 use crate::{Error, ImageShape};
+
+pub use augmentation::Augmentation;
 
 /// Everything that distinguishes one trial on a dataset from another.
 ///
@@ -63,6 +67,16 @@ pub struct Hyperparameters {
     /// Presets: probability of dropping a hidden unit; default 0.5 for `lenet`, 0 for
     /// `mlp`.
     pub dropout: Option<f64>,
+    /// Share of a label that is spread over all classes while training. Default 0.
+    pub label_smoothing: f64,
+    /// Mixes training images with each other, with shares from the beta distribution with
+    /// this parameter (Zhang 2018), at most 1. Default 0: not.
+    pub mixup: f64,
+    /// Random changes of training images. Default: none.
+    pub augmentation: Option<Augmentation>,
+    /// Decay of a moving average of the weights, which is validated and exported in their
+    /// place; the first steps decay faster, as in TensorFlow. Default 0: no average.
+    pub ema_decay: f64,
     /// Largest global norm of the gradients; longer ones are shortened. Default: no limit.
     pub clip_norm: Option<f64>,
     /// Epochs without a better one after which training stops. Default 0: never.
@@ -122,6 +136,10 @@ const KEYS: &[&str] = &[
     "decay_epochs",
     "warmup_epochs",
     "dropout",
+    "label_smoothing",
+    "mixup",
+    "augmentation",
+    "ema_decay",
     "clip_norm",
     "patience",
     "validation_fraction",
@@ -153,6 +171,10 @@ impl Default for Hyperparameters {
             decay_epochs: 10,
             warmup_epochs: 0,
             dropout: None,
+            label_smoothing: 0.0,
+            mixup: 0.0,
+            augmentation: None,
+            ema_decay: 0.0,
             clip_norm: None,
             patience: 0,
             validation_fraction: 0.1,
@@ -190,12 +212,16 @@ impl Hyperparameters {
     pub fn validate(&self) -> Result<(), Error> {
         self.check_steps()?;
         self.check_training()?;
+        self.check_regularisation()?;
         self.check_preset()
     }
 
     /// Checks also that the architecture fits the images and classes.
     pub fn validate_for(&self, shape: ImageShape, classes: usize) -> Result<(), Error> {
         self.validate()?;
+        if let Some(augmentation) = &self.augmentation {
+            augmentation.validate_for(shape)?;
+        }
         self.plan(shape, classes).map(|_| ())
     }
 
@@ -234,6 +260,10 @@ impl Hyperparameters {
             "decay_epochs" => self.decay_epochs = read::count(key, value)?,
             "warmup_epochs" => self.warmup_epochs = read::count(key, value)?,
             "dropout" => self.dropout = Some(read::number(key, value)?),
+            "label_smoothing" => self.label_smoothing = read::number(key, value)?,
+            "mixup" => self.mixup = read::number(key, value)?,
+            "augmentation" => self.augmentation = Augmentation::from_json(value)?,
+            "ema_decay" => self.ema_decay = read::number(key, value)?,
             "clip_norm" => self.clip_norm = Some(read::number(key, value)?),
             "patience" => self.patience = read::count(key, value)?,
             "validation_fraction" => {
@@ -245,110 +275,6 @@ impl Hyperparameters {
         }
         Ok(())
     }
-
-    fn check_steps(&self) -> Result<(), Error> {
-        let below_one = "at least 0 and less than 1";
-        let unit = |x: f64| (0.0..1.0).contains(&x);
-        let positive = |x: f64| x > 0.0;
-        check(
-            "learning_rate",
-            self.learning_rate,
-            "greater than 0",
-            positive,
-        )?;
-        check("momentum", self.momentum, below_one, unit)?;
-        check("beta1", self.beta1, below_one, unit)?;
-        check("beta2", self.beta2, below_one, unit)?;
-        check("epsilon", self.epsilon, "greater than 0", positive)?;
-        check("rho", self.rho, below_one, unit)?;
-        check("weight_decay", self.weight_decay, "at least 0", |x| {
-            x >= 0.0
-        })?;
-        if let Some(clip_norm) = self.clip_norm {
-            check("clip_norm", clip_norm, "greater than 0", positive)?;
-        }
-        if let Some(decay) = self.decay {
-            let domain = "greater than 0 and at most 1";
-            check("decay", decay, domain, |x| x > 0.0 && x <= 1.0)?;
-        }
-        if self.nesterov && self.momentum == 0.0 && self.optimizer == OptimizerKind::Sgd {
-            return refuse("momentum", "greater than 0 when nesterov is true", &0);
-        }
-        Ok(())
-    }
-
-    fn check_training(&self) -> Result<(), Error> {
-        if self.batch_size == 0 {
-            return refuse("batch_size", "at least 1", &0);
-        }
-        if self.epochs == 0 || self.epochs > MAX_EPOCHS {
-            return refuse("epochs", &format!("from 1 to {MAX_EPOCHS}"), &self.epochs);
-        }
-        if self.decay_epochs == 0 {
-            return refuse("decay_epochs", "at least 1", &0);
-        }
-        let fraction = self.validation_fraction;
-        let domain = "greater than 0 and less than 1";
-        check("validation_fraction", fraction, domain, |x| {
-            x > 0.0 && x < 1.0
-        })
-    }
-
-    fn check_preset(&self) -> Result<(), Error> {
-        let preset = Preset::named(&self.architecture);
-        let given = [
-            (
-                "filters",
-                self.filters.as_ref().map(|counts| format!("{counts:?}")),
-            ),
-            ("hidden", self.hidden.map(|units| units.to_string())),
-            (
-                "dropout",
-                self.dropout.map(|probability| probability.to_string()),
-            ),
-        ];
-        for (name, actual) in given {
-            let Some(actual) = actual else { continue };
-            let expected = match preset {
-                None => format!(
-                    "left out when architecture is a list of layers, because it is a key \
-                     of the presets; write {} into the layers instead",
-                    if name == "filters" {
-                        "conv"
-                    } else {
-                        if_hidden(name)
-                    }
-                ),
-                Some(Preset::Mlp) if name == "filters" => {
-                    "left out for the preset 'mlp', which has no convolution".to_owned()
-                }
-                Some(_) => continue,
-            };
-            return refuse(name, &expected, &actual);
-        }
-        match (preset, &self.filters, self.hidden) {
-            (None, ..) => parse(&self.architecture).map(|_| ())?,
-            (_, Some(counts), _) if counts.is_empty() || counts.contains(&0) => {
-                return refuse(
-                    "filters",
-                    "a list of integers of at least 1",
-                    &format!("{counts:?}"),
-                );
-            }
-            (_, _, Some(0)) => return refuse("hidden", "at least 1", &0),
-            _ => {}
-        }
-        if let Some(dropout) = self.dropout {
-            let domain = "at least 0 and less than 1";
-            check("dropout", dropout, domain, |x| (0.0..1.0).contains(&x))?;
-        }
-        Ok(())
-    }
-}
-
-/// The layer that stands for a preset's key.
-fn if_hidden(name: &str) -> &'static str {
-    if name == "hidden" { "dense" } else { "dropout" }
 }
 
 fn check(
@@ -404,7 +330,8 @@ mod tests {
             "beta1": 0.8, "beta2": 0.9, "epsilon": 1e-7, "rho": 0.5, "weight_decay": 5e-4,
             "batch_size": 32.0, "epochs": 3, "schedule": "cosine", "decay": 0.9,
             "decay_epochs": 2, "warmup_epochs": 1, "dropout": 0.1, "clip_norm": 1,
-            "patience": 2, "validation_fraction": 0.2, "seed": 18446744073709551615}"#;
+            "label_smoothing": 0.1, "mixup": 0.2, "augmentation": {"shift": 2},
+            "ema_decay": 0.99, "patience": 2, "validation_fraction": 0.2, "seed": 18446744073709551615}"#;
         let map: Map<String, Value> = serde_json::from_str(json).unwrap();
         assert_eq!(map.len(), KEYS.len());
         let read = Hyperparameters::from_json(&map).unwrap();
@@ -472,6 +399,15 @@ mod tests {
             (
                 r#"{"filters": []}"#,
                 "filters must be a list of integers of at least 1, got []",
+            ),
+            (
+                r#"{"label_smoothing": 1}"#,
+                "label_smoothing must be at least 0 and less than 1, got 1",
+            ),
+            (r#"{"mixup": 2}"#, "mixup must be from 0 to 1, got 2"),
+            (
+                r#"{"ema_decay": -0.5}"#,
+                "ema_decay must be at least 0 and less than 1, got -0.5",
             ),
             (
                 r#"{"nesterov": true, "momentum": 0}"#,
