@@ -265,3 +265,82 @@ fn the_learning_rate_is_checked_before_anything_is_trained() {
         "dataset: the validation split has no rows"
     );
 }
+
+#[test]
+fn only_training_images_are_changed() {
+    // So small a step leaves the weights as they are.
+    let json = |more: &str| {
+        let text = format!(
+            r#"{{"architecture": "dense(3)", "learning_rate": 1e-30, "epochs": 1 {more}}}"#
+        );
+        serde_json::from_str(&text).unwrap()
+    };
+    let plain = trial(&json(""));
+    for more in [
+        r#", "augmentation": {"shift": 2, "rotate": 90}"#,
+        r#", "augmentation": {"cutout": 4}"#,
+        r#", "mixup": 1"#,
+        r#", "label_smoothing": 0.3"#,
+    ] {
+        let changed = trial(&json(more));
+        assert_eq!(changed.validation_loss, plain.validation_loss, "{more}");
+        assert_ne!(changed.train_loss, plain.train_loss, "{more}");
+    }
+}
+
+#[test]
+fn a_network_that_saw_only_changed_images_knows_the_others() {
+    let report = trial(&serde_json::json!({
+        "architecture": SMALL, "learning_rate": 0.05, "epochs": 12, "batch_size": 16,
+        "augmentation": {"shift": 1, "rotate": 10, "scale": 0.1, "elastic": 0.5},
+        "mixup": 0.2, "label_smoothing": 0.1, "ema_decay": 0.9,
+    }));
+    assert!(report.validation_accuracy >= 0.95, "{report:?}");
+}
+
+#[test]
+fn an_average_is_validated_and_exported() {
+    let json = |decay: f64| {
+        serde_json::json!({
+            "architecture": SMALL, "learning_rate": 0.05, "epochs": 3, "batch_size": 16,
+            "ema_decay": decay,
+        })
+    };
+    let (plain, average) = (trial(&json(0.0)), trial(&json(0.9)));
+    // The average watches: it changes nothing of the training.
+    let losses = |report: &Report| -> Vec<f64> {
+        report
+            .history
+            .iter()
+            .map(|epoch| epoch.train_loss)
+            .collect()
+    };
+    assert_eq!(losses(&plain), losses(&average));
+    assert_ne!(plain.validation_loss, average.validation_loss);
+    assert_ne!(plain.onnx, average.onnx);
+    let dataset = squares(120);
+    let split = Split::by_fraction(120, 0.25, 1).unwrap();
+    let logits = average.network.unwrap().logits(&dataset.pixels).unwrap();
+    let losses = split.validation.iter().map(|&row| {
+        let logits = &logits[row as usize * 3..row as usize * 3 + 3];
+        let total: f64 = logits.iter().map(|&logit| f64::from(logit).exp()).sum();
+        total.ln() - f64::from(logits[dataset.labels[row as usize] as usize])
+    });
+    let loss = losses.sum::<f64>() / split.validation.len() as f64;
+    assert!((loss - average.validation_loss).abs() < 1e-6);
+}
+
+#[test]
+fn an_augmentation_that_leaves_nothing_is_infeasible() {
+    let dataset = squares(10);
+    let split = Split::by_fraction(10, 0.2, 1).unwrap();
+    let json =
+        serde_json::json!({"architecture": "dense(3)", "augmentation": {"shift": 8}});
+    let error =
+        train(&dataset, &split, &hyperparameters(&json), &mut Silent).unwrap_err();
+    assert!(error.is_infeasible());
+    assert_eq!(
+        error.to_string(),
+        "augmentation.shift must be less than 8 for images of 8 x 8, got 8"
+    );
+}

@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use atoll_compute::CancellationToken;
-use atoll_nn::Hyperparameters;
+use atoll_nn::{Augmentation, Hyperparameters};
 use atoll_udf_common::args::string_at;
 use atoll_udf_common::structs::{check_keys, row_to_json};
 use atoll_udf_common::{
@@ -42,6 +42,12 @@ use crate::trial::{Study, Trial, refused};
 /// core, so there are more of them than threads.
 const LOOKUPS: usize = 64;
 
+/// The documentation of the keys of `augmentation`.
+const AUGMENTATION: &str = "most whole pixels, degrees and share by which an image moves, \
+    turns and grows; whether every second one is mirrored; standard deviation in pixels of \
+    an elastic distortion and of the Gaussian that smooths it, 4 by default; side of a \
+    square that is blackened";
+
 static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     Documentation::builder(
         SECTION,
@@ -68,8 +74,15 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
         format!(
             "Struct with any of {}. NULL gives NULL; a NULL in it is the default. \
              `architecture` is 'lenet' (default), 'mlp' or layers such as 'conv(32, 5), \
-             relu, max_pool(2), dense(10)'.",
-            Hyperparameters::keys().join(", ")
+             relu, max_pool(2), dense(10)'. `augmentation` changes training images at \
+             random, each time anew; it is a struct with any of {} ({AUGMENTATION}). \
+             `mixup` mixes training images with each other, with shares from a beta \
+             distribution with this parameter (0 to 1); `label_smoothing` spreads a share of \
+             each label over all classes. With `ema_decay`, such as 0.999, a moving average \
+             of the weights is validated and exported in their place; its first steps decay \
+             faster, as in TensorFlow.",
+            Hyperparameters::keys().join(", "),
+            Augmentation::keys().join(", ")
         ),
     )
     .with_argument(
@@ -136,6 +149,13 @@ impl ScalarUDFImpl for Train {
         ];
         for (field, (what, keys)) in args.arg_fields.iter().skip(1).zip(keys) {
             check_keys(self.name(), what, field.data_type(), keys)?;
+        }
+        if let Some(DataType::Struct(fields)) =
+            args.arg_fields.get(1).map(|f| f.data_type())
+            && let Some((_, augmentation)) = fields.find("augmentation")
+        {
+            let keys = Augmentation::keys();
+            check_keys(self.name(), "augmentation", augmentation.data_type(), keys)?;
         }
         Ok(Arc::new(Field::new(self.name(), trial_type(), true)))
     }

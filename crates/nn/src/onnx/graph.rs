@@ -12,8 +12,22 @@ use crate::network::Network;
 /// The graph from `input` to `logits`.
 pub(super) fn graph(network: &Network, classes: usize) -> Graph {
     let mut builder = Builder::default();
-    for (layer, weights, statistics) in network.trained() {
-        builder.layer(layer, weights, statistics);
+    // Dropout does nothing at inference.
+    let layers = network
+        .trained()
+        .filter(|(layer, ..)| !matches!(layer.spec, LayerSpec::Dropout { .. }));
+    let mut layers = layers.peekable();
+    while let Some((layer, weights, statistics)) = layers.next() {
+        let learns =
+            matches!(layer.spec, LayerSpec::Conv { .. } | LayerSpec::Dense { .. });
+        let norm =
+            layers.next_if(|(next, ..)| learns && next.spec == LayerSpec::BatchNorm);
+        match norm {
+            Some((_, norm, moments)) => {
+                builder.layer(layer, &folded(weights, norm, moments), statistics);
+            }
+            None => builder.layer(layer, weights, statistics),
+        }
     }
     if let Some(last) = builder.nodes.last_mut() {
         last.outputs = vec!["logits".to_owned()];
@@ -60,7 +74,7 @@ impl Builder {
             (LayerSpec::Dense { units }, _) => {
                 self.dense(layer.input.values(), units, weights);
             }
-            // Dropout does nothing at inference, nor does flattening a vector.
+            // Flattening a vector does nothing.
             _ => {}
         }
     }
@@ -188,6 +202,33 @@ impl Builder {
         });
         name
     }
+}
+
+/// The weights of a layer that does what it and the batch norm after it did: a batch norm
+/// at inference is `x * factor + offset` for each output of the layer.
+fn folded(weights: &[f32], norm: &[f32], moments: &[f32]) -> Vec<f32> {
+    let outputs = norm.len() / 2;
+    let (scales, shifts) = norm.split_at(outputs);
+    let (means, variances) = moments.split_at(outputs);
+    let factors: Vec<f64> = scales
+        .iter()
+        .zip(variances)
+        .map(|(&scale, &variance)| {
+            f64::from(scale) / f64::from(variance + BATCH_NORM_EPSILON).sqrt()
+        })
+        .collect();
+    let (matrix, bias) = weights.split_at(weights.len() - outputs);
+    let mut folded = Vec::with_capacity(weights.len());
+    for row in matrix.chunks_exact(outputs) {
+        let scaled = row.iter().zip(&factors);
+        folded
+            .extend(scaled.map(|(&weight, factor)| (f64::from(weight) * factor) as f32));
+    }
+    folded.extend((0..outputs).map(|output| {
+        let centred = f64::from(bias[output]) - f64::from(means[output]);
+        (centred * factors[output] + f64::from(shifts[output])) as f32
+    }));
+    folded
 }
 
 fn pooling(window: &Window) -> Vec<Attribute> {

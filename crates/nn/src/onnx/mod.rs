@@ -2,7 +2,8 @@
 //!
 //! The file follows the usual contract, not this crate's memory order: images come in
 //! NCHW order, convolutions are ordinary ones, and the first dense layer after an image
-//! has its rows permuted to fit. Dropout does nothing at inference and is left out.
+//! has its rows permuted to fit. Dropout does nothing at inference and is left out; a
+//! batch norm after a layer with weights becomes part of them.
 //! Labels and preprocessing are in the metadata. The bytes are a function of the trial.
 
 mod graph;
@@ -84,6 +85,7 @@ fn preprocessing(image: ImageShape) -> Vec<(&'static str, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layers::BATCH_NORM_EPSILON;
 
     fn network(architecture: &str, image: ImageShape) -> (Network, Hyperparameters) {
         let hyperparameters = Hyperparameters {
@@ -164,6 +166,47 @@ mod tests {
             ("logits", "batch 2".into())
         );
         assert_eq!(graph.nodes.last().unwrap().outputs, ["logits"]);
+    }
+
+    #[test]
+    fn a_batch_norm_becomes_part_of_the_weights_before_it() {
+        let image = ImageShape {
+            height: 4,
+            width: 4,
+            channels: 1,
+        };
+        let operators = |architecture: &str| -> Vec<String> {
+            let nodes = decoded(architecture, image).graph.unwrap().nodes;
+            nodes.into_iter().map(|node| node.operator).collect()
+        };
+        assert_eq!(
+            operators(
+                "conv(3, 3), dropout(0.5), batch_norm, relu, dense(4), batch_norm, dense(2)"
+            ),
+            ["Conv", "Relu", "Flatten", "Gemm", "Gemm"]
+        );
+        // Here it scales pixels and places: there are no weights to become part of.
+        assert_eq!(
+            operators("batch_norm, conv(3, 3), flatten, batch_norm, dense(2)"),
+            [
+                "BatchNormalization",
+                "Conv",
+                "Flatten",
+                "BatchNormalization",
+                "Gemm"
+            ]
+        );
+        let (mut network, hyperparameters) = network("dense(2), batch_norm", image);
+        // Bias 33, scale 35, shift 37; mean 0 and variance 1 are the statistics.
+        network.set_weights(|index| index as f32);
+        let names = ["a".to_owned(), "b".to_owned()];
+        let bytes = export(&network, &names, &hyperparameters);
+        let model = proto::Model::decode(bytes.as_slice()).unwrap();
+        let initializers = model.graph.unwrap().initializers;
+        let bias = initializers.iter().find(|t| t.shape == [2]).unwrap();
+        let value = f32::from_le_bytes(bias.raw[4..].try_into().unwrap());
+        let expected = 33.0 * 35.0 / (1.0_f32 + BATCH_NORM_EPSILON).sqrt() + 37.0;
+        assert!((value - expected).abs() < 1e-3, "{value} {expected}");
     }
 
     #[test]
