@@ -225,7 +225,7 @@ impl Network {
     /// The parts of a [`Network::save`], in its order.
     pub(crate) fn saved_parts(&self) -> impl Iterator<Item = &[f32]> {
         let statistics = self.layers.iter().map(|running| running.layer.statistics());
-        std::iter::once(self.weights.as_slice()).chain(statistics)
+        std::iter::once(&self.weights[..]).chain(statistics)
     }
 
     /// Copies everything that training changes.
