@@ -68,6 +68,10 @@ impl Augmenter {
         })
     }
 
+    pub(crate) fn stream(&mut self) -> &mut Stream {
+        &mut self.stream
+    }
+
     /// As [`Dataset::gather`], with each image changed.
     pub(crate) fn gather(&mut self, dataset: &Dataset, rows: &[u32], images: &mut [f32]) {
         let values = self.shape.values();

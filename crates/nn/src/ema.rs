@@ -10,8 +10,8 @@ use crate::network::Network;
 /// averaged with the weights that they belong to.
 pub(crate) struct Average {
     decay: f64,
-    steps: u64,
-    values: Vec<f32>,
+    pub(crate) steps: usize,
+    pub(crate) values: Vec<f32>,
     /// The network's own values while it has the average's.
     own: Vec<f32>,
 }

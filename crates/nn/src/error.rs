@@ -39,6 +39,12 @@ pub enum Error {
         /// What is wrong and how to repair it.
         problem: String,
     },
+    /// A checkpoint cannot be read, or not be used here.
+    #[error("checkpoint: {problem}")]
+    Checkpoint {
+        /// What is wrong.
+        problem: String,
+    },
     /// The observer asked to stop.
     #[error("the trial was cancelled")]
     Cancelled,
@@ -54,7 +60,7 @@ impl Error {
             Error::Hyperparameter { .. }
             | Error::UnknownHyperparameter { .. }
             | Error::Architecture { .. } => true,
-            Error::Dataset { .. } | Error::Cancelled => false,
+            Error::Dataset { .. } | Error::Checkpoint { .. } | Error::Cancelled => false,
         }
     }
 }

@@ -36,6 +36,7 @@
 mod allocations;
 mod architecture;
 mod augment;
+mod checkpoint;
 mod dataset;
 mod ema;
 mod error;
@@ -55,11 +56,12 @@ mod random;
 mod schedule;
 mod training;
 
+pub use checkpoint::Checkpoint;
 pub use dataset::{Dataset, ImageShape, Split};
 pub use error::Error;
 pub use hyperparameters::{Augmentation, Hyperparameters, OptimizerKind, ScheduleKind};
 pub use network::Network;
-pub use training::{Epoch, Observer, Outcome, Report, train};
+pub use training::{Epoch, Observer, Outcome, Report, resume, train};
 
 /// The version of this crate and the CPU feature level that its kernels use here.
 ///

@@ -16,6 +16,10 @@ impl Mixup {
         }
     }
 
+    pub(crate) fn stream(&mut self) -> &mut Stream {
+        &mut self.stream
+    }
+
     /// Mixes each image with the one that is as far from the other end, and returns the
     /// share of itself that it keeps. The order of a mini-batch is random, so its
     /// reversal is as good as another one, and needs no second mini-batch.

@@ -222,6 +222,13 @@ impl Network {
         self.weights.len() + statistics.sum::<usize>()
     }
 
+    /// The random streams of its layers.
+    pub(crate) fn streams(&mut self) -> impl Iterator<Item = &mut Stream> {
+        self.layers
+            .iter_mut()
+            .filter_map(|running| running.layer.stream())
+    }
+
     /// The parts of a [`Network::save`], in its order.
     pub(crate) fn saved_parts(&self) -> impl Iterator<Item = &[f32]> {
         let statistics = self.layers.iter().map(|running| running.layer.statistics());

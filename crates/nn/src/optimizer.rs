@@ -74,6 +74,26 @@ impl Optimizer {
         }
     }
 
+    /// The steps so far, and what it remembers of them.
+    pub(crate) fn memory(&self) -> (i32, [&[f32]; 2]) {
+        let moments: [&[f32]; 2] = match &self.rule {
+            Rule::Sgd { velocity, .. } => [velocity, &[]],
+            Rule::Adam { moments, .. } => [&moments.means, &moments.squares],
+            Rule::RmsProp { squares, .. } => [squares, &[]],
+        };
+        (self.steps, moments)
+    }
+
+    /// See [`Optimizer::memory`].
+    pub(crate) fn memory_mut(&mut self) -> (&mut i32, [&mut [f32]; 2]) {
+        let moments: [&mut [f32]; 2] = match &mut self.rule {
+            Rule::Sgd { velocity, .. } => [velocity, &mut []],
+            Rule::Adam { moments, .. } => [&mut moments.means, &mut moments.squares],
+            Rule::RmsProp { squares, .. } => [squares, &mut []],
+        };
+        (&mut self.steps, moments)
+    }
+
     /// Moves all weights once. `parameters` says to which of them weight decay applies.
     pub(crate) fn step<'a>(
         &mut self,

@@ -9,7 +9,11 @@ use sha2::{Digest, Sha256};
 
 /// One independent stream of random numbers.
 #[derive(Clone)]
-pub(crate) struct Stream(Pcg64);
+pub(crate) struct Stream {
+    generator: Pcg64,
+    /// How many numbers were drawn.
+    drawn: u64,
+}
 
 impl Stream {
     /// The stream of `seed` for one purpose.
@@ -22,7 +26,26 @@ impl Stream {
             .chain_update(seed.to_le_bytes())
             .chain_update(purpose.as_bytes())
             .finalize();
-        Self(Pcg64::from_seed(digest.into()))
+        Self {
+            generator: Pcg64::from_seed(digest.into()),
+            drawn: 0,
+        }
+    }
+
+    /// How many numbers were drawn so far.
+    pub(crate) fn drawn(&self) -> u64 {
+        self.drawn
+    }
+
+    /// Skips numbers of a new stream, as if they had been drawn.
+    pub(crate) fn skip(&mut self, numbers: u64) {
+        self.generator.advance(numbers.into());
+        self.drawn += numbers;
+    }
+
+    fn next(&mut self) -> u64 {
+        self.drawn += 1;
+        self.generator.next_u64()
     }
 
     /// A number in `[0, 1)`, with 24 random bits.
@@ -32,7 +55,7 @@ impl Stream {
 
     /// 32 random bits.
     pub(crate) fn bits(&mut self) -> u32 {
-        (self.0.next_u64() >> 32) as u32
+        (self.next() >> 32) as u32
     }
 
     /// A whole number below `limit`, which is not 0. Its bias is about `limit / 2^32`.
@@ -44,7 +67,7 @@ impl Stream {
     pub(crate) fn shuffle(&mut self, items: &mut [u32]) {
         for last in (1..items.len()).rev() {
             // A 64-bit draw makes the bias of the multiplication about 2^-32.
-            let draw = u128::from(self.0.next_u64()) * (last as u128 + 1);
+            let draw = u128::from(self.next()) * (last as u128 + 1);
             items.swap(last, (draw >> 64) as usize);
         }
     }
@@ -60,6 +83,17 @@ mod tests {
         assert_eq!(first(1, "shuffle"), first(1, "shuffle"));
         assert_ne!(first(1, "shuffle"), first(1, "dropout"));
         assert_ne!(first(1, "shuffle"), first(2, "shuffle"));
+    }
+
+    #[test]
+    fn skipped_numbers_count_as_drawn() {
+        let mut drawn = Stream::new(1, "test");
+        drawn.shuffle(&mut [0; 100]);
+        drawn.unit();
+        let mut skipped = Stream::new(1, "test");
+        skipped.skip(drawn.drawn());
+        assert_eq!((drawn.drawn(), skipped.drawn()), (100, 100));
+        assert_eq!(drawn.bits(), skipped.bits());
     }
 
     #[test]

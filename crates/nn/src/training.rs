@@ -1,10 +1,13 @@
 //! The training loop: one network, one thread, no allocation once it runs.
 
+mod state;
+
 use std::fmt;
 use std::ops::Range;
 use std::time::Instant;
 
 use crate::augment::Augmenter;
+use crate::checkpoint::Checkpoint;
 use crate::ema::Average;
 use crate::layers::Mode;
 use crate::loss::{Cost, Targets, cross_entropy};
@@ -29,6 +32,15 @@ pub trait Observer {
 
     /// `done` of `total` steps are made. Early stopping may end the trial before `total`.
     fn on_step(&mut self, _done: usize, _total: usize) {}
+
+    /// Whether to make a checkpoint now, at the end of an epoch; `last` when no other
+    /// one will follow.
+    fn wants_checkpoint(&mut self, _last: bool) -> bool {
+        false
+    }
+
+    /// A checkpoint that was asked for.
+    fn on_checkpoint(&mut self, _checkpoint: Checkpoint) {}
 
     /// Whether to end the trial with [`Error::Cancelled`]; asked before each mini-batch.
     fn should_stop(&mut self) -> bool {
@@ -122,6 +134,23 @@ pub fn train(
     Ok(trial.into_report(outcome))
 }
 
+/// Goes on from a checkpoint, to the same report as if the trial had never stopped.
+///
+/// See [`Checkpoint::check`] for what may differ from the hyperparameters of the
+/// checkpoint.
+pub fn resume(
+    checkpoint: &Checkpoint,
+    dataset: &Dataset,
+    split: &Split,
+    hyperparameters: &Hyperparameters,
+    observer: &mut dyn Observer,
+) -> Result<Report, Error> {
+    let mut trial = Trial::new(dataset, split, hyperparameters)?;
+    trial.restore(checkpoint)?;
+    let outcome = trial.run(observer)?;
+    Ok(trial.into_report(outcome))
+}
+
 struct Trial<'a> {
     dataset: &'a Dataset,
     split: &'a Split,
@@ -186,7 +215,8 @@ impl<'a> Trial<'a> {
     }
 
     fn run(&mut self, observer: &mut dyn Observer) -> Result<Outcome, Error> {
-        for epoch in 1..=self.hyperparameters.epochs {
+        while !self.is_over() {
+            let epoch = self.history.len() as u32 + 1;
             let started = Instant::now();
             let learning_rate = learning_rate(self.hyperparameters, epoch - 1);
             let train_loss = self.train_epoch(learning_rate, observer)?;
@@ -202,7 +232,7 @@ impl<'a> Trial<'a> {
             if has_diverged(cost.loss / rows) {
                 return Ok(Outcome::Diverged { epoch });
             }
-            self.history.push(Epoch {
+            self.end_epoch(Epoch {
                 epoch,
                 learning_rate,
                 train_loss,
@@ -210,24 +240,33 @@ impl<'a> Trial<'a> {
                 validation_accuracy: f64::from(cost.correct) / rows,
                 seconds: started.elapsed().as_secs_f64(),
             });
-            let last = self.history.len() - 1;
-            observer.on_epoch(&self.history[last]);
-            if self
-                .best
-                .is_none_or(|best| is_better(&self.history[last], &self.history[best]))
-            {
-                self.best = Some(last);
-                self.network.save(&mut self.best_weights);
-            }
+            observer.on_epoch(&self.history[epoch as usize - 1]);
             if let Some(average) = &self.average {
                 average.leave(&mut self.network);
             }
-            let patience = self.hyperparameters.patience as usize;
-            if patience > 0 && self.best.is_some_and(|best| last - best >= patience) {
-                break;
+            if observer.wants_checkpoint(self.is_over()) {
+                observer.on_checkpoint(self.checkpoint());
             }
         }
         Ok(Outcome::Succeeded)
+    }
+
+    /// Whether all epochs were made, or none will be better.
+    fn is_over(&self) -> bool {
+        let patience = self.hyperparameters.patience as usize;
+        let since = self.best.map_or(0, |best| self.history.len() - 1 - best);
+        self.history.len() >= self.hyperparameters.last_epoch() as usize
+            || (patience > 0 && since >= patience)
+    }
+
+    /// Notes an epoch, and the weights if it was the best.
+    fn end_epoch(&mut self, epoch: Epoch) {
+        let best = self.best.map(|best| &self.history[best]);
+        if best.is_none_or(|best| is_better(&epoch, best)) {
+            self.best = Some(self.history.len());
+            self.network.save(&mut self.best_weights);
+        }
+        self.history.push(epoch);
     }
 
     /// The mean loss, or nothing as soon as a mini-batch has diverged.
@@ -239,7 +278,7 @@ impl<'a> Trial<'a> {
         self.shuffle.shuffle(&mut self.order);
         let batch_size = self.network.rows();
         let steps = self.order.len().div_ceil(batch_size);
-        let total = steps.saturating_mul(self.hyperparameters.epochs as usize);
+        let total = steps.saturating_mul(self.hyperparameters.last_epoch() as usize);
         let mut loss = 0.0;
         for start in (0..self.order.len()).step_by(batch_size) {
             if observer.should_stop() {

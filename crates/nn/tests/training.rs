@@ -7,8 +7,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use atoll_nn::{
-    Dataset, Epoch, Error, Hyperparameters, ImageShape, Observer, Outcome, Report, Split,
-    train,
+    Checkpoint, Dataset, Epoch, Error, Hyperparameters, ImageShape, Observer, Outcome,
+    Report, Split, resume, train,
 };
 
 /// Squares in one of three places, with some noise.
@@ -343,4 +343,185 @@ fn an_augmentation_that_leaves_nothing_is_infeasible() {
         error.to_string(),
         "augmentation.shift must be less than 8 for images of 8 x 8, got 8"
     );
+}
+
+/// Keeps the checkpoint of each epoch.
+#[derive(Default)]
+struct Keep(Vec<Checkpoint>);
+
+impl Observer for Keep {
+    fn wants_checkpoint(&mut self, _last: bool) -> bool {
+        true
+    }
+
+    fn on_checkpoint(&mut self, checkpoint: Checkpoint) {
+        self.0.push(checkpoint);
+    }
+}
+
+fn with_checkpoints(json: &serde_json::Value) -> (Report, Vec<Checkpoint>) {
+    let dataset = squares(120);
+    let split = Split::by_fraction(120, 0.25, 1).unwrap();
+    let mut keep = Keep::default();
+    let report = train(&dataset, &split, &hyperparameters(json), &mut keep).unwrap();
+    (report, keep.0)
+}
+
+fn resumed(
+    checkpoint: &Checkpoint,
+    json: &serde_json::Value,
+) -> Result<(Report, Vec<Checkpoint>), Error> {
+    let dataset = squares(120);
+    let split = Split::by_fraction(120, 0.25, 1).unwrap();
+    let mut keep = Keep::default();
+    // As a file would have it.
+    let checkpoint = Checkpoint::from_bytes(checkpoint.bytes().to_vec())?;
+    let hyperparameters = hyperparameters(json);
+    let report = resume(&checkpoint, &dataset, &split, &hyperparameters, &mut keep)?;
+    Ok((report, keep.0))
+}
+
+#[track_caller]
+fn check_equal(resumed: &Report, whole: &Report) {
+    let timeless = |report: &Report| -> Vec<Epoch> {
+        let epochs = report.history.iter();
+        epochs
+            .map(|epoch| Epoch {
+                seconds: 0.0,
+                ..epoch.clone()
+            })
+            .collect()
+    };
+    assert_eq!(timeless(resumed), timeless(whole));
+    assert_eq!(resumed.best_epoch, whole.best_epoch);
+    assert_eq!(resumed.onnx, whole.onnx);
+}
+
+#[test]
+fn three_epochs_and_two_are_five() {
+    for optimizer in ["sgd", "adam", "adamw", "rmsprop"] {
+        let json = |epochs: u32| {
+            serde_json::json!({
+                "architecture": "conv(4, 3), batch_norm, relu, max_pool(2), dropout(0.2), \
+                                 dense(16), relu, dropout(0.5), dense(3)",
+                "optimizer": optimizer, "epochs": epochs, "batch_size": 16,
+                "learning_rate": 0.003, "decay": 0.8, "warmup_epochs": 2,
+                "augmentation": {"shift": 1, "rotate": 10, "elastic": 0.5, "cutout": 2},
+                "mixup": 0.2, "label_smoothing": 0.1, "ema_decay": 0.9,
+            })
+        };
+        let (whole, all) = with_checkpoints(&json(5));
+        assert_eq!(all.len(), 5);
+        let (_, three) = with_checkpoints(&json(3));
+        let (report, rest) = resumed(&three[2], &json(5)).unwrap();
+        check_equal(&report, &whole);
+        let digests = |all: &[Checkpoint]| -> Vec<String> {
+            all.iter()
+                .map(|checkpoint| checkpoint.sha256().to_owned())
+                .collect()
+        };
+        assert_eq!(digests(&rest), digests(&all[3..]));
+        // Without averages and mixtures there is less to remember.
+        let (whole, all) = with_checkpoints(&serde_json::json!({
+            "architecture": SMALL, "optimizer": optimizer, "epochs": 2, "batch_size": 16,
+        }));
+        let json = serde_json::json!({
+            "architecture": SMALL, "optimizer": optimizer, "epochs": 2, "batch_size": 16,
+        });
+        check_equal(&resumed(&all[0], &json).unwrap().0, &whole);
+        check_equal(&resumed(&all[1], &json).unwrap().0, &whole);
+    }
+}
+
+#[test]
+fn a_schedule_that_goes_on_is_stopped_and_resumed() {
+    let json = |stop_after: Option<u32>| {
+        serde_json::json!({
+            "architecture": SMALL, "epochs": 5, "schedule": "cosine", "batch_size": 16,
+            "stop_after": stop_after,
+        })
+    };
+    let (whole, _) = with_checkpoints(&json(None));
+    let (stopped, three) = with_checkpoints(&json(Some(3)));
+    assert_eq!((stopped.outcome, stopped.epochs), (Outcome::Succeeded, 3));
+    check_equal(&resumed(&three[2], &json(None)).unwrap().0, &whole);
+
+    // A cosine of another length has other learning rates from the first epoch on.
+    let mut longer = json(None);
+    longer["epochs"] = 6.into();
+    let error = resumed(&three[2], &longer).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "epochs must be 5 as in the checkpoint that it resumes from, got 6"
+    );
+    assert!(error.is_infeasible());
+}
+
+#[test]
+fn patience_counts_across_a_checkpoint() {
+    let json = |epochs: u32| {
+        serde_json::json!({
+            "architecture": "dense(3)", "learning_rate": 1e-30, "epochs": epochs,
+            "patience": 3,
+        })
+    };
+    let (whole, _) = with_checkpoints(&json(9));
+    assert_eq!(whole.epochs, 4);
+    let (_, two) = with_checkpoints(&json(2));
+    check_equal(&resumed(&two[1], &json(9)).unwrap().0, &whole);
+    let (_, four) = with_checkpoints(&json(4));
+    check_equal(&resumed(&four[3], &json(9)).unwrap().0, &whole);
+}
+
+#[test]
+fn a_checkpoint_of_something_else_is_refused() {
+    let json = serde_json::json!({"architecture": "dense(3)", "epochs": 2});
+    let (_, all) = with_checkpoints(&json);
+    let check = |json: serde_json::Value, expected: &str| {
+        let error = resumed(&all[1], &json).unwrap_err();
+        assert!(error.is_infeasible());
+        assert_eq!(error.to_string(), expected);
+    };
+    check(
+        serde_json::json!({"architecture": "dense(3)", "epochs": 2, "learning_rate": 0.5}),
+        "learning_rate must be 0.01 as in the checkpoint that it resumes from, got 0.5",
+    );
+    check(
+        serde_json::json!({"architecture": "dense(3)", "epochs": 1}),
+        "epochs must be at least 2, which the checkpoint that it resumes from has already, \
+         got 1",
+    );
+    let dataset = squares(120);
+    let split = Split::by_fraction(120, 0.25, 2).unwrap();
+    let hyperparameters = hyperparameters(&json);
+    let other = resume(&all[1], &dataset, &split, &hyperparameters, &mut Silent);
+    assert_eq!(
+        other.unwrap_err().to_string(),
+        "checkpoint: it is of another dataset or split"
+    );
+}
+
+#[test]
+fn a_damaged_checkpoint_is_noticed() {
+    let json = serde_json::json!({"architecture": "dense(3)", "epochs": 1});
+    let (_, all) = with_checkpoints(&json);
+    let bytes = all[0].bytes();
+    for damaged in [
+        &bytes[..bytes.len() - 1],
+        &bytes[..40],
+        &bytes[1..],
+        b"",
+        b"ATOLLCP1",
+    ] {
+        let error = Checkpoint::from_bytes(damaged.to_vec()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "checkpoint: it is damaged or no checkpoint"
+        );
+    }
+    let mut flipped = bytes.to_vec();
+    let place = flipped.len() - 20;
+    flipped[place] ^= 1;
+    let flipped = Checkpoint::from_bytes(flipped).unwrap();
+    assert_ne!(flipped.sha256(), all[0].sha256());
 }

@@ -43,6 +43,12 @@ impl Hyperparameters {
         if self.epochs == 0 || self.epochs > MAX_EPOCHS {
             return refuse("epochs", &format!("from 1 to {MAX_EPOCHS}"), &self.epochs);
         }
+        if let Some(last) = self.stop_after
+            && !(1..=self.epochs).contains(&last)
+        {
+            let domain = format!("from 1 to epochs, which is {}", self.epochs);
+            return refuse("stop_after", &domain, &last);
+        }
         if self.decay_epochs == 0 {
             return refuse("decay_epochs", "at least 1", &0);
         }

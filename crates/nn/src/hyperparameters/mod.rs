@@ -54,6 +54,9 @@ pub struct Hyperparameters {
     pub batch_size: u32,
     /// Passes over the training split. Default 10.
     pub epochs: u32,
+    /// The epoch after which training stops, though the schedule goes on to `epochs`.
+    /// Default: the last one.
+    pub stop_after: Option<u32>,
     /// How the learning rate changes from epoch to epoch. Default `exponential` when
     /// `decay` is given, else `constant`.
     pub schedule: Option<ScheduleKind>,
@@ -131,6 +134,7 @@ const KEYS: &[&str] = &[
     "weight_decay",
     "batch_size",
     "epochs",
+    "stop_after",
     "schedule",
     "decay",
     "decay_epochs",
@@ -166,6 +170,7 @@ impl Default for Hyperparameters {
             weight_decay: 0.0,
             batch_size: 64,
             epochs: 10,
+            stop_after: None,
             schedule: None,
             decay: None,
             decay_epochs: 10,
@@ -205,6 +210,9 @@ impl Hyperparameters {
             }
         }
         hyperparameters.validate()?;
+        // The same trial has one name.
+        let last = hyperparameters.epochs;
+        hyperparameters.stop_after = hyperparameters.stop_after.filter(|n| *n < last);
         Ok(hyperparameters)
     }
 
@@ -223,6 +231,11 @@ impl Hyperparameters {
             augmentation.validate_for(shape)?;
         }
         self.plan(shape, classes).map(|_| ())
+    }
+
+    /// The last epoch that is made, unless `patience` ends it before.
+    pub(crate) fn last_epoch(&self) -> u32 {
+        self.stop_after.unwrap_or(self.epochs).min(self.epochs)
     }
 
     /// The shapes and weights of the network.
@@ -253,6 +266,7 @@ impl Hyperparameters {
             "weight_decay" => self.weight_decay = read::number(key, value)?,
             "batch_size" => self.batch_size = read::count(key, value)?,
             "epochs" => self.epochs = read::count(key, value)?,
+            "stop_after" => self.stop_after = Some(read::count(key, value)?),
             "schedule" => {
                 self.schedule = Some(read::choice(key, value, read::SCHEDULES)?);
             }
@@ -328,7 +342,7 @@ mod tests {
         let json = r#"{"architecture": "lenet", "filters": [4, 8], "hidden": 16,
             "learning_rate": 0.1, "optimizer": "adamw", "momentum": 0.5, "nesterov": true,
             "beta1": 0.8, "beta2": 0.9, "epsilon": 1e-7, "rho": 0.5, "weight_decay": 5e-4,
-            "batch_size": 32.0, "epochs": 3, "schedule": "cosine", "decay": 0.9,
+            "batch_size": 32.0, "epochs": 3, "stop_after": 2, "schedule": "cosine", "decay": 0.9,
             "decay_epochs": 2, "warmup_epochs": 1, "dropout": 0.1, "clip_norm": 1,
             "label_smoothing": 0.1, "mixup": 0.2, "augmentation": {"shift": 2},
             "ema_decay": 0.99, "patience": 2, "validation_fraction": 0.2, "seed": 18446744073709551615}"#;

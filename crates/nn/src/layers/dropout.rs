@@ -49,6 +49,10 @@ impl Layer for Dropout {
             *dx = dy * factor;
         }
     }
+
+    fn stream(&mut self) -> Option<&mut Stream> {
+        Some(&mut self.stream)
+    }
 }
 
 #[cfg(test)]

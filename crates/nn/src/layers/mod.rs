@@ -79,6 +79,11 @@ pub(crate) trait Layer: Send {
     fn statistics_mut(&mut self) -> &mut [f32] {
         &mut []
     }
+
+    /// Where its random numbers come from, if it needs any.
+    fn stream(&mut self) -> Option<&mut Stream> {
+        None
+    }
 }
 
 /// The running form of the first of `planned`, for mini-batches of at most `rows` images,
