@@ -1,5 +1,6 @@
 //! `COPY .. TO 'folder/'`: all files or none, and only over what COPY wrote.
 
+use crate::server::Server;
 use crate::support::{Atoll, files};
 
 #[test]
@@ -66,4 +67,75 @@ fn a_folder_with_other_files_is_refused() {
         .run(&["-c", &sql])
         .fails_naming(&["holds files that COPY did not write"]);
     assert!(atoll.path("mine/letter.txt").exists());
+}
+
+#[test]
+fn files_are_named_after_partitions_and_stand_in_the_manifest() {
+    let atoll = Atoll::new();
+    let folder = atoll.path("out").display().to_string();
+    let sql = format!(
+        "COPY (SELECT n, n % 2 AS odd FROM generate_series(1, 100000) AS s(n)) TO \
+         '{folder}/' STORED AS PARQUET PARTITIONED BY (odd) OPTIONS (manifest true)"
+    );
+    let manifest = || {
+        let rows = atoll.run(&["--format", "csv", "-c", &sql]).ok().stdout;
+        assert_eq!(rows, "count\n100000\n");
+        std::fs::read_to_string(atoll.path("out/_manifest.json")).unwrap()
+    };
+    let (first, second) = (manifest(), manifest());
+    assert_eq!(first, second, "the same rows give the same files");
+    let manifest: serde_json::Value = serde_json::from_str(&first).unwrap();
+    let files = manifest["files"].as_array().unwrap();
+    assert!(files.len() >= 2, "{first}");
+    for file in files {
+        let path = file["path"].as_str().unwrap();
+        assert!(path.starts_with("odd="), "{first}");
+        assert!(path.contains("/part-0000"), "{first}");
+        let sql = format!(
+            "SELECT size, encode(sha256(content), 'hex') AS hash \
+             FROM read_blob('{folder}/{path}')"
+        );
+        let row = atoll.run(&["--format", "csv", "-c", &sql]).ok().stdout;
+        let (bytes, hash) = (&file["bytes"], file["sha256"].as_str().unwrap());
+        assert_eq!(row, format!("size,hash\n{bytes},{hash}\n"));
+    }
+}
+
+#[test]
+fn rows_in_order_stay_in_order_and_options_are_honoured_on_a_cluster() {
+    let cluster = Server::cluster(2, |_| {});
+    let atoll = Atoll::new();
+    let folder = atoll.path("out").display().to_string();
+    let sql = format!(
+        "COPY (SELECT filename LIKE '%coffee%' AS coffee, image_info(content)['width'] \
+         AS width FROM read_blob('sql/data/photos/*') ORDER BY filename DESC) TO \
+         '{folder}/' STORED AS CSV OPTIONS (has_header false, delimiter ';')"
+    );
+    for address in [None, Some(cluster.address())] {
+        let mut arguments = vec!["-c", sql.as_str()];
+        if let Some(address) = &address {
+            arguments.extend(["--cluster", address]);
+        }
+        atoll.run(&arguments).ok();
+        let rows = std::fs::read_to_string(atoll.path("out/part-00000.csv")).unwrap();
+        let rows: Vec<&str> = rows.lines().collect();
+        assert_eq!(rows.len(), 9, "{rows:?}");
+        assert_eq!(rows.iter().position(|row| *row == "true;600"), Some(4), "{rows:?}");
+    }
+}
+
+#[test]
+fn a_manifest_must_be_true_or_false_and_of_a_folder() {
+    let atoll = Atoll::new();
+    for (target, wanted, problem) in [
+        ("out/", "maybe", "must be true or false, got 'maybe'"),
+        ("out.parquet", "true", "a manifest describes a folder"),
+    ] {
+        let target = atoll.path(target).display().to_string();
+        let sql = format!(
+            "COPY (SELECT 1 AS a) TO '{target}' STORED AS PARQUET \
+             OPTIONS (manifest '{wanted}')"
+        );
+        atoll.run(&["-c", &sql]).fails_naming(&[problem]);
+    }
 }

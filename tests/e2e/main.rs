@@ -7,6 +7,8 @@
 )]
 
 mod batch;
+#[path = "../support/s3.rs"]
+mod bucket;
 mod cancel;
 mod cluster;
 mod copy;
@@ -14,6 +16,7 @@ mod doctor;
 mod formats;
 mod prompt;
 mod resume;
+mod s3;
 mod scripts;
 #[path = "../support/cluster.rs"]
 mod server;

@@ -58,11 +58,16 @@ impl Atoll {
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let storage = self.path("storage").display().to_string();
+        self.command_in(&storage, arguments)
+    }
+
+    /// The same with a storage elsewhere.
+    pub(crate) fn command_in(&self, storage: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_atoll"));
         command
             .args(arguments)
-            .arg("--storage")
-            .arg(self.path("storage"))
+            .args(["--storage", storage])
             // Scripts and tests name data from the workspace root.
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .env("XDG_DATA_HOME", self.path("home"))

@@ -6,6 +6,9 @@
 //! a folder with anything else in it is refused, so that a mistyped path deletes
 //! nothing. A single file is already atomic in every store.
 
+mod manifest;
+mod parts;
+
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -13,7 +16,9 @@ use std::time::{Duration, SystemTime};
 use crate::parquet_files;
 use atoll_udf_common::Location;
 use datafusion::arrow::array::RecordBatch;
-use datafusion::common::{Result, exec_datafusion_err, exec_err};
+use datafusion::common::{
+    DataFusionError, Result, exec_datafusion_err, exec_err, internal_err, plan_err,
+};
 use datafusion::datasource::MemTable;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::LogicalPlan;
@@ -34,33 +39,81 @@ pub(crate) async fn execute(
     context: &SessionContext,
     mut copy: CopyTo,
 ) -> Result<SendableRecordBatchStream> {
+    let with_manifest = manifest::is_wanted(&mut copy.options)?;
     let counts = if is_folder(&copy) {
         let target = Location::parse(copy.output_url.trim_end_matches('/'))?;
         match target.local_path() {
-            Some(folder) => {
-                refuse_foreign_folder(&folder)?;
-                let staging = Staging::beside(&folder)?;
-                let folder = Location::parse(&staging.path())?;
-                copy.output_url = format!("{}/", folder.url);
-                let schema = Arc::clone(copy.input.schema().inner());
-                let carries_schema =
-                    copy.file_type.get_ext() == "parquet" && copy.partition_by.is_empty();
-                let counts = run(context, copy).await?;
-                if carries_schema && list(&folder).await?.is_empty() {
-                    // Without rows no file was written, but readers want the columns.
-                    let nothing = RecordBatch::new_empty(schema);
-                    let nothing = context.read_batch(nothing)?;
-                    parquet_files::write(nothing, &folder).await?;
-                }
-                staging.publish()?;
-                counts
-            }
-            None => copy_to_objects(context, copy, &target).await?,
+            Some(folder) => copy_to_folder(context, copy, &folder, with_manifest).await?,
+            None => copy_to_objects(context, copy, &target, with_manifest).await?,
         }
+    } else if with_manifest {
+        return plan_err!(
+            "a manifest describes a folder; end the target with / instead of a file name"
+        );
     } else {
         run(context, copy).await?
     };
     context.read_table(Arc::new(counts))?.execute_stream().await
+}
+
+async fn copy_to_folder(
+    context: &SessionContext,
+    copy: CopyTo,
+    target: &FilePath,
+    with_manifest: bool,
+) -> Result<MemTable> {
+    refuse_foreign_folder(target)?;
+    let staging = Staging::beside(target)?;
+    let folder = Location::parse(&staging.path())?;
+    let counts = write(context, copy, &folder).await?;
+    let mut files = vec![];
+    for (from, name) in named(&folder).await? {
+        let to = folder.path.parts().chain(name.parts()).collect::<Path>();
+        let renamed = folder.store.rename(&from, &to).await;
+        renamed.map_err(|error| folder.error(error))?;
+        files.push((to, name));
+    }
+    staging.remove_folders_of_writers()?;
+    if with_manifest {
+        manifest::write(&folder, &files).await?;
+    }
+    staging.publish()?;
+    Ok(counts)
+}
+
+/// Writes the files of a COPY to a staging folder or prefix.
+async fn write(
+    context: &SessionContext,
+    copy: CopyTo,
+    staging: &Location,
+) -> Result<MemTable> {
+    let schema = Arc::clone(copy.input.schema().inner());
+    let carries_schema =
+        copy.file_type.get_ext() == "parquet" && copy.partition_by.is_empty();
+    let counts = parts::write(context, copy, staging).await?;
+    if carries_schema && list(staging).await?.is_empty() {
+        // Without rows no file was written, but readers want the columns.
+        let nothing = context.read_batch(RecordBatch::new_empty(schema))?;
+        parquet_files::write(nothing, &staging.join("part-00000")?).await?;
+    }
+    Ok(counts)
+}
+
+/// The files below a staging folder, each with its name below the target.
+async fn named(staging: &Location) -> Result<Vec<(Path, Path)>> {
+    let mut named = vec![];
+    for from in list(staging).await? {
+        let below: Vec<_> = from
+            .prefix_match(&staging.path)
+            .into_iter()
+            .flatten()
+            .collect();
+        let Some(name) = parts::published(&below) else {
+            return internal_err!("a writer of COPY left {from}");
+        };
+        named.push((from, name));
+    }
+    Ok(named)
 }
 
 /// A target with a file's extension is a file, anything else is a folder.
@@ -124,10 +177,24 @@ impl Staging {
         self.staging.to_string_lossy().into_owned()
     }
 
+    /// Their files were moved out of them.
+    fn remove_folders_of_writers(&self) -> Result<()> {
+        let folders = std::fs::read_dir(&self.staging).map_err(|e| self.failed(&e))?;
+        for folder in folders.flatten() {
+            let path = folder.path();
+            if path.is_dir() && folder.file_name().to_string_lossy().starts_with("part-") {
+                std::fs::remove_dir_all(path).map_err(|error| self.failed(&error))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn failed(&self, error: &std::io::Error) -> DataFusionError {
+        exec_datafusion_err!("cannot publish {}: {error}", self.target.display())
+    }
+
     fn publish(self) -> Result<()> {
-        let failed = |error: std::io::Error| {
-            exec_datafusion_err!("cannot publish {}: {error}", self.target.display())
-        };
+        let failed = |error: std::io::Error| self.failed(&error);
         std::fs::write(self.staging.join(SUCCESS), b"").map_err(failed)?;
         if !self.target.exists() {
             return std::fs::rename(&self.staging, &self.target).map_err(failed);
@@ -186,8 +253,9 @@ fn remove_stale(parent: &FilePath, prefix: &str) {
 /// Object stores cannot rename: the files are copied over, `_SUCCESS` last.
 async fn copy_to_objects(
     context: &SessionContext,
-    mut copy: CopyTo,
+    copy: CopyTo,
     target: &Location,
+    with_manifest: bool,
 ) -> Result<MemTable> {
     let before = list(target).await?;
     if !before.is_empty() && !before.iter().any(|path| path.filename() == Some(SUCCESS)) {
@@ -197,18 +265,14 @@ async fn copy_to_objects(
     }
     let staging =
         Location::parse(&format!("{}.atoll-{}", target.url, crate::unique_id()))?;
-    copy.output_url = format!("{}/", staging.url);
-    let counts = run(context, copy).await;
+    let counts = write(context, copy, &staging).await;
     let published = match &counts {
-        Ok(_) => publish_objects(&staging, target, &before).await,
+        Ok(_) => publish_objects(&staging, target, &before, with_manifest).await,
         Err(_) => Ok(()),
     };
     for path in list(&staging).await? {
-        staging
-            .store
-            .delete(&path)
-            .await
-            .map_err(|error| staging.error(error))?;
+        let deleted = staging.store.delete(&path).await;
+        deleted.map_err(|error| staging.error(error))?;
     }
     published?;
     counts
@@ -218,26 +282,28 @@ async fn publish_objects(
     staging: &Location,
     target: &Location,
     before: &[Path],
+    with_manifest: bool,
 ) -> Result<()> {
     let store: &dyn ObjectStore = target.store.as_ref();
-    let published = async {
-        let mut written = vec![];
-        for from in list(staging).await.unwrap_or_default() {
-            let below = from.prefix_match(&staging.path).into_iter().flatten();
-            let to = target.path.parts().chain(below).collect::<Path>();
-            store.copy(&from, &to).await?;
-            written.push(to);
+    let mut files = vec![];
+    for (from, name) in named(staging).await? {
+        let to = target.path.parts().chain(name.parts()).collect::<Path>();
+        let copied = store.copy(&from, &to).await;
+        copied.map_err(|error| target.error(error))?;
+        files.push((to, name));
+    }
+    for old in before {
+        if !files.iter().any(|(written, _)| written == old) {
+            let deleted = store.delete(old).await;
+            deleted.map_err(|error| target.error(error))?;
         }
-        for old in before.iter().filter(|old| !written.contains(old)) {
-            store.delete(old).await?;
-        }
-        let success = target.path.clone().join(SUCCESS);
-        store.put(&success, PutPayload::new()).await
-    };
-    published
-        .await
-        .map(|_| ())
-        .map_err(|error| target.error(error))
+    }
+    if with_manifest {
+        manifest::write(target, &files).await?;
+    }
+    let success = target.path.clone().join(SUCCESS);
+    let put = store.put(&success, PutPayload::new()).await;
+    put.map(|_| ()).map_err(|error| target.error(error))
 }
 
 async fn list(folder: &Location) -> Result<Vec<Path>> {

@@ -228,6 +228,8 @@ fn config(storage: String) -> SessionConfig {
         .with_information_schema(true)
         .with_target_partitions(pool::threads())
         .with_option_extension(AtollOptions { storage })
+        // COPY writes a file for each partition; more files would tear ordered rows apart.
+        .set_usize("datafusion.execution.minimum_parallel_output_files", 1)
         // On by default, this copies the call below a struct field access, whatever
         // its volatility. Expensive calls are out of its reach as columns; cheap
         // volatile functions such as random() are not.

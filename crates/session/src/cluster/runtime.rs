@@ -29,6 +29,9 @@ use crate::SessionOptions;
 /// The file that tells one storage from another.
 const STORAGE_ID: &str = "storage.id";
 
+/// How long a storage may take to give its name.
+const STORAGE_PATIENCE: Duration = Duration::from_secs(20);
+
 /// How long a prepared call, with its dataset or model, is kept for the next task.
 const KEPT: Duration = Duration::from_secs(120);
 
@@ -187,16 +190,20 @@ impl TaskRuntime {
             return Ok(());
         }
         let file = Location::parse(&task.storage)?.join(STORAGE_ID)?;
-        let problem = match file.store.get(&file.path).await {
-            Ok(found) => match found.bytes().await {
-                Ok(id) if id == task.storage_id.as_bytes() => None,
-                Ok(_) => Some("it is another folder there".to_string()),
-                Err(error) => Some(error.to_string()),
-            },
-            Err(object_store::Error::NotFound { .. }) => {
+        let read = async { file.store.get(&file.path).await?.bytes().await };
+        // A store is asked again for minutes, which suits a busy one but not a wrong
+        // address.
+        let problem = match tokio::time::timeout(STORAGE_PATIENCE, read).await {
+            Ok(Ok(id)) if id == task.storage_id.as_bytes() => None,
+            Ok(Ok(_)) => Some("it is another folder there".to_string()),
+            Ok(Err(object_store::Error::NotFound { .. })) => {
                 Some("it is not there".to_string())
             }
-            Err(error) => Some(error.to_string()),
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => {
+                let seconds = STORAGE_PATIENCE.as_secs();
+                Some(format!("it does not answer within {seconds} s"))
+            }
         };
         if let Some(problem) = problem {
             return exec_err!(

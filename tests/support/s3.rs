@@ -1,0 +1,94 @@
+//! An S3 server on the loopback, which ends with the test that started it.
+//!
+//! `s3s-fs` answers as S3 does (signatures, multipart uploads, conditional writes) over
+//! a folder, in this process: nothing to install, and requests can be made to fail.
+
+use std::net::SocketAddr;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::body::{Body, to_bytes};
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use s3s::auth::SimpleAuth;
+use s3s::service::{S3Service, S3ServiceBuilder};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+pub(crate) const BUCKET: &str = "bucket";
+const KEY: &str = "a key of the tests";
+pub(crate) const SECRET: &str = "the secret of the tests";
+
+pub(crate) struct S3 {
+    address: SocketAddr,
+    /// What the buckets hold, as files.
+    pub(crate) folder: TempDir,
+    requests: Arc<AtomicUsize>,
+    _runtime: Runtime,
+}
+
+impl S3 {
+    /// Starts a server with one bucket; each `failing`th request, if that is not 0, is
+    /// refused as an overloaded S3 does.
+    pub(crate) fn start(failing: usize) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join(BUCKET)).unwrap();
+        let files = s3s_fs::FileSystem::new(folder.path()).unwrap();
+        let mut service = S3ServiceBuilder::new(files);
+        service.set_auth(SimpleAuth::from_single(KEY, SECRET));
+        let service = service.build();
+        let requests = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&requests);
+        let serve = move |request: Request| {
+            let service = service.clone();
+            let number = counted.fetch_add(1, Ordering::Relaxed) + 1;
+            async move {
+                if failing > 0 && number.is_multiple_of(failing) {
+                    return (axum::http::StatusCode::SERVICE_UNAVAILABLE, "SlowDown")
+                        .into_response();
+                }
+                answer(&service, request).await
+            }
+        };
+        let runtime = Runtime::new().unwrap();
+        let listener = runtime
+            .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
+            .unwrap();
+        let address = listener.local_addr().unwrap();
+        let routes = axum::Router::new().fallback(any(serve));
+        runtime.spawn(async move { axum::serve(listener, routes).await.unwrap() });
+        Self {
+            address,
+            folder,
+            requests,
+            _runtime: runtime,
+        }
+    }
+
+    /// Gives a process the credentials, and the address as users of MinIO give it.
+    pub(crate) fn open_to(&self, command: &mut Command) {
+        command
+            .env("AWS_ACCESS_KEY_ID", KEY)
+            .env("AWS_SECRET_ACCESS_KEY", SECRET)
+            .env("AWS_REGION", "us-east-1")
+            .env("AWS_ENDPOINT", format!("http://{}", self.address))
+            .env("AWS_ALLOW_HTTP", "true")
+            .env("AWS_VIRTUAL_HOSTED_STYLE_REQUEST", "false");
+    }
+
+    pub(crate) fn requests(&self) -> usize {
+        self.requests.load(Ordering::Relaxed)
+    }
+}
+
+async fn answer(service: &S3Service, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let body = to_bytes(body, 64 << 20).await.unwrap();
+    let request = Request::from_parts(head, s3s::Body::from(body));
+    match service.call(request).await {
+        Ok(response) => response.map(Body::new),
+        Err(error) => panic!("the S3 server failed: {error:?}"),
+    }
+}
