@@ -343,6 +343,10 @@ mod tests {
         Augmenter::new(spec, shape, 1).unwrap()
     }
 
+    fn pixels(shape: ImageShape) -> Vec<u8> {
+        dataset(shape).image(0).to_vec()
+    }
+
     fn dataset(shape: ImageShape) -> Dataset {
         let pixels = (0..shape.values())
             .map(|n| (n * 97 % 251 + 1) as u8)
@@ -358,7 +362,7 @@ mod tests {
             ..Augmentation::default()
         };
         let mut augmenter = augmenter(&spec, shape);
-        augmenter.pad(&dataset(shape).pixels);
+        augmenter.pad(&pixels(shape));
         let mut image = vec![9.0; shape.values()];
         augmenter.resample(&movement.inverse(shape), &mut image);
         image
@@ -378,7 +382,7 @@ mod tests {
     fn check(movement: &Movement, from: impl Fn(usize, usize) -> Option<(usize, usize)>) {
         for channels in [1, 3] {
             let shape = ImageShape { channels, ..SHAPE };
-            let (old, new) = (dataset(shape).pixels, moved(movement, shape));
+            let (old, new) = (pixels(shape), moved(movement, shape));
             for (n, new) in new.iter().enumerate() {
                 let (place, channel) = (n / channels, n % channels);
                 let expected = from(place % 5, place / 5)
@@ -420,7 +424,7 @@ mod tests {
     #[test]
     fn growing_keeps_the_centre() {
         let image = moved(&Movement { size: 2.0, ..STILL }, SHAPE);
-        let old = dataset(SHAPE).pixels;
+        let old = pixels(SHAPE);
         // Two pixels from the centre are now what was one from it.
         assert_eq!([image[12], image[10], image[2]], [old[12], old[11], old[7]]);
     }

@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::{Dataset, Epoch, Error, Hyperparameters, ScheduleKind, Split, engine};
+use crate::{
+    Dataset, Epoch, Error, Features, Hyperparameters, Labels, ScheduleKind, Split, engine,
+};
 
 /// The first bytes of a file; the last of them is the version of its layout.
 const MAGIC: &[u8; 8] = b"ATOLLCP1";
@@ -150,7 +152,7 @@ impl Checkpoint {
     }
 
     /// The epochs that had ended.
-    pub(crate) fn history(&self) -> Vec<Epoch> {
+    pub fn history(&self) -> Vec<Epoch> {
         let times = self.bytes.len() - 8 * self.header.epochs.len();
         let times = self.bytes[times..].chunks_exact(8);
         let epochs = (1..).zip(&self.header.epochs).zip(times);
@@ -238,7 +240,11 @@ pub(crate) fn fingerprint(dataset: &Dataset, split: &Split) -> String {
     for size in [shape.height, shape.width, shape.channels, dataset.classes()] {
         digest.update((size as u64).to_le_bytes());
     }
-    for numbers in [&dataset.labels, &split.train, &split.validation] {
+    let labels: Vec<u32> = match &dataset.labels {
+        Labels::Classes { indices, .. } => indices.clone(),
+        Labels::Numbers(numbers) => numbers.iter().map(|n| n.to_bits()).collect(),
+    };
+    for numbers in [&labels, &split.train, &split.validation] {
         digest.update((numbers.len() as u64).to_le_bytes());
         let bytes: Vec<u8> = numbers
             .iter()
@@ -246,9 +252,15 @@ pub(crate) fn fingerprint(dataset: &Dataset, split: &Split) -> String {
             .collect();
         digest.update(bytes);
     }
-    let step = dataset.pixels.len() / 65_536 + 1;
-    let pixels: Vec<u8> = dataset.pixels.iter().step_by(step).copied().collect();
-    digest.update(pixels);
+    let step = dataset.len() * dataset.shape.values() / 65_536 + 1;
+    let sample: Vec<u8> = match &dataset.features {
+        Features::Pixels(pixels) => pixels.iter().step_by(step).copied().collect(),
+        Features::Numbers(numbers) => {
+            let sample = numbers.iter().step_by(step);
+            sample.flat_map(|number| number.to_le_bytes()).collect()
+        }
+    };
+    digest.update(sample);
     hexadecimal(&digest.finalize())
 }
 

@@ -1,7 +1,8 @@
-//! Images with labels, held once in memory and shared by all trials on them.
+//! Images or numbers with labels, held once in memory and shared by all trials on them.
 
 use crate::Error;
 use crate::random::Stream;
+use crate::scaling::{Scale, Scaling};
 
 /// The size of every image of a dataset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,29 +22,125 @@ impl ImageShape {
     }
 }
 
-/// Labelled images of one size.
+/// What a network sees of each row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Features {
+    /// Images in NHWC order. A pixel is divided by 255 on its way into a network.
+    Pixels(Vec<u8>),
+    /// Numbers, row by row. Each is standardised by the training split on its way into a
+    /// network.
+    Numbers(Vec<f32>),
+}
+
+/// What a network should say of each row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Labels {
+    /// A class.
+    Classes {
+        /// The class index of each row.
+        indices: Vec<u32>,
+        /// The name of each class.
+        names: Vec<String>,
+    },
+    /// A number.
+    Numbers(Vec<f32>),
+}
+
+impl Labels {
+    /// The number of rows.
+    pub fn len(&self) -> usize {
+        match self {
+            Labels::Classes { indices, .. } => indices.len(),
+            Labels::Numbers(numbers) => numbers.len(),
+        }
+    }
+
+    /// Whether there are no rows.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The class index of each row; empty for numbers.
+    pub fn indices(&self) -> &[u32] {
+        match self {
+            Labels::Classes { indices, .. } => indices,
+            Labels::Numbers(_) => &[],
+        }
+    }
+
+    /// The name of each class; empty for numbers.
+    pub fn class_names(&self) -> &[String] {
+        match self {
+            Labels::Classes { names, .. } => names,
+            Labels::Numbers(_) => &[],
+        }
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let (indices, names) = match self {
+            Labels::Classes { indices, names } => (indices, names),
+            Labels::Numbers(numbers) => {
+                return match numbers.iter().position(|number| !number.is_finite()) {
+                    Some(row) => {
+                        problem(format!("row {row} has the label {}", numbers[row]))
+                    }
+                    None => Ok(()),
+                };
+            }
+        };
+        if names.len() < 2 {
+            return problem(format!(
+                "a classifier needs at least 2 classes, got {}",
+                names.len()
+            ));
+        }
+        for (row, &label) in indices.iter().enumerate() {
+            if label as usize >= names.len() {
+                return problem(format!(
+                    "row {row} has label {label}, but there are {} classes (0 to {})",
+                    names.len(),
+                    names.len() - 1
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Labelled images of one size, or labelled rows of numbers.
 ///
-/// The fields are public to be read; build it with [`Dataset::new`], which checks that
-/// they fit together.
+/// The fields are public to be read; build it with [`Dataset::new`] or
+/// [`Dataset::of_numbers`], which check that they fit together.
 #[derive(Clone, Debug)]
 pub struct Dataset {
-    /// The size of every image.
+    /// The size of every image. A row of numbers is one pixel with a channel for each.
     pub shape: ImageShape,
-    /// The pixels in NHWC order. A pixel is divided by 255 on its way into a network.
-    pub pixels: Vec<u8>,
-    /// The class index of each image.
-    pub labels: Vec<u32>,
-    /// The name of each class.
-    pub class_names: Vec<String>,
+    /// What a network sees.
+    pub features: Features,
+    /// What it should say.
+    pub labels: Labels,
 }
 
 impl Dataset {
-    /// Checks that pixels, labels and classes fit together.
+    /// Images and their classes. Checks that pixels, labels and classes fit together.
     pub fn new(
         shape: ImageShape,
         pixels: Vec<u8>,
         labels: Vec<u32>,
         class_names: Vec<String>,
+    ) -> Result<Self, Error> {
+        let labels = Labels::Classes {
+            indices: labels,
+            names: class_names,
+        };
+        Self::of_images(shape, pixels, labels)
+    }
+
+    /// Images and classes, or numbers to predict.
+    pub fn of_images(
+        shape: ImageShape,
+        pixels: Vec<u8>,
+        labels: Labels,
     ) -> Result<Self, Error> {
         let ImageShape {
             height,
@@ -70,62 +167,126 @@ impl Dataset {
                 pixels.len()
             ));
         }
-        if class_names.len() < 2 {
-            return problem(format!(
-                "a classifier needs at least 2 classes, got {}",
-                class_names.len()
-            ));
-        }
-        for (row, &label) in labels.iter().enumerate() {
-            if label as usize >= class_names.len() {
-                return problem(format!(
-                    "row {row} has label {label}, but there are {} classes (0 to {})",
-                    class_names.len(),
-                    class_names.len() - 1
-                ));
-            }
-        }
+        labels.check()?;
         Ok(Self {
             shape,
-            pixels,
+            features: Features::Pixels(pixels),
             labels,
-            class_names,
         })
     }
 
-    /// The number of images.
+    /// Rows of `width` numbers and classes, or numbers to predict.
+    pub fn of_numbers(
+        width: usize,
+        numbers: Vec<f32>,
+        labels: Labels,
+    ) -> Result<Self, Error> {
+        if labels.is_empty() {
+            return problem("it has no rows".to_owned());
+        }
+        if width == 0 || labels.len().checked_mul(width) != Some(numbers.len()) {
+            return problem(format!(
+                "{} rows of {width} numbers need {} values, at least one each, got {}",
+                labels.len(),
+                labels.len().saturating_mul(width),
+                numbers.len()
+            ));
+        }
+        if let Some(place) = numbers.iter().position(|number| !number.is_finite()) {
+            return problem(format!(
+                "row {} has the value {}; replace or leave out what is not finite",
+                place / width,
+                numbers[place]
+            ));
+        }
+        labels.check()?;
+        Ok(Self {
+            shape: ImageShape {
+                height: 1,
+                width: 1,
+                channels: width,
+            },
+            features: Features::Numbers(numbers),
+            labels,
+        })
+    }
+
+    /// The pixels of all images; empty for rows of numbers.
+    pub fn pixels(&self) -> &[u8] {
+        match &self.features {
+            Features::Pixels(pixels) => pixels,
+            Features::Numbers(_) => &[],
+        }
+    }
+
+    /// Whether rows are images.
+    pub fn has_images(&self) -> bool {
+        matches!(self.features, Features::Pixels(_))
+    }
+
+    /// The number of rows.
     pub fn len(&self) -> usize {
         self.labels.len()
     }
 
-    /// Whether there are no images; never true for a checked dataset.
+    /// Whether there are no rows; never true for a checked dataset.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }
 
-    /// The number of classes.
+    /// The number of classes; 0 where there are numbers to predict.
     pub fn classes(&self) -> usize {
-        self.class_names.len()
+        self.labels.class_names().len()
     }
 
-    /// The pixels of one image.
+    /// The pixels of one image; none of a row of numbers.
     pub(crate) fn image(&self, row: u32) -> &[u8] {
         let values = self.shape.values();
-        &self.pixels[row as usize * values..][..values]
-    }
-
-    /// Copies the images of `rows` into a buffer of exactly that size.
-    pub(crate) fn gather(&self, rows: &[u32], images: &mut [f32]) {
-        let images = images.chunks_exact_mut(self.shape.values());
-        for (&row, image) in rows.iter().zip(images) {
-            scale(self.image(row), image);
+        match &self.features {
+            Features::Pixels(pixels) => &pixels[row as usize * values..][..values],
+            Features::Numbers(_) => &[],
         }
     }
 
-    /// Copies the labels of `rows` into a buffer of exactly that size.
-    pub(crate) fn gather_labels(&self, rows: &[u32], labels: &mut [u32]) {
-        for (&row, label) in rows.iter().zip(labels) {
-            *label = self.labels[row as usize];
+    /// Copies the features of `rows` into a buffer of exactly that size.
+    pub(crate) fn gather(&self, rows: &[u32], scaling: &Scaling, inputs: &mut [f32]) {
+        let values = self.shape.values();
+        for (&row, input) in rows.iter().zip(inputs.chunks_exact_mut(values)) {
+            match &self.features {
+                Features::Pixels(_) => scale(self.image(row), input),
+                Features::Numbers(numbers) => {
+                    let numbers = &numbers[row as usize * values..][..values];
+                    let numbers = numbers.iter().zip(&scaling.features);
+                    for (value, (number, scale)) in input.iter_mut().zip(numbers) {
+                        *value = scale.apply(*number);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Copies the class indices of `rows`, if there are any, into a buffer of that size.
+    pub(crate) fn gather_classes(&self, rows: &[u32], classes: &mut [u32]) {
+        if let Labels::Classes { indices, .. } = &self.labels {
+            for (&row, class) in rows.iter().zip(classes) {
+                *class = indices[row as usize];
+            }
+        }
+    }
+
+    /// Copies the numbers to predict for `rows` into a buffer of that size, scaled.
+    pub(crate) fn gather_numbers(
+        &self,
+        rows: &[u32],
+        scale: &Scale,
+        targets: &mut [f32],
+    ) {
+        for (&row, target) in rows.iter().zip(targets) {
+            let number = match &self.labels {
+                Labels::Classes { indices, .. } => indices[row as usize] as f32,
+                Labels::Numbers(numbers) => numbers[row as usize],
+            };
+            *target = scale.apply(number);
         }
     }
 }
@@ -232,11 +393,46 @@ mod tests {
     }
 
     #[test]
+    fn numbers_that_are_not_finite_are_refused() {
+        let labels = || Labels::Numbers(vec![1.0, 2.0]);
+        let check = |result: Result<Dataset, Error>, expected: &str| {
+            assert_eq!(result.unwrap_err().to_string(), expected);
+        };
+        check(
+            Dataset::of_numbers(2, vec![0.0, 1.0, f32::NAN, 3.0], labels()),
+            "dataset: row 1 has the value NaN; replace or leave out what is not finite",
+        );
+        check(
+            Dataset::of_numbers(2, vec![0.0; 3], labels()),
+            "dataset: 2 rows of 2 numbers need 4 values, at least one each, got 3",
+        );
+        check(
+            Dataset::of_numbers(1, vec![0.0; 1], Labels::Numbers(vec![f32::INFINITY])),
+            "dataset: row 0 has the label inf",
+        );
+    }
+
+    #[test]
+    fn gathered_numbers_are_scaled() {
+        let labels = Labels::Numbers(vec![5.0, 9.0]);
+        let dataset = Dataset::of_numbers(2, vec![0.0, 1.0, 2.0, 3.0], labels).unwrap();
+        let scale = |mean, inverse| Scale { mean, inverse };
+        let scaling = Scaling {
+            features: vec![scale(1.0, 1.0), scale(1.0, 0.5)],
+            target: None,
+        };
+        let (mut inputs, mut targets) = ([9.0; 2], [9.0]);
+        dataset.gather(&[1], &scaling, &mut inputs);
+        dataset.gather_numbers(&[1], &scale(5.0, 0.5), &mut targets);
+        assert_eq!((inputs, targets), ([1.0, 1.0], [2.0]));
+    }
+
+    #[test]
     fn gathered_pixels_are_between_zero_and_one() {
         let dataset = dataset(8, &[0, 1]).unwrap();
         let (mut images, mut labels) = ([0.0; 4], [9]);
-        dataset.gather(&[1], &mut images);
-        dataset.gather_labels(&[1], &mut labels);
+        dataset.gather(&[1], &Scaling::default(), &mut images);
+        dataset.gather_classes(&[1], &mut labels);
         assert_eq!(images, [0.2; 4]);
         assert_eq!(labels, [1]);
     }

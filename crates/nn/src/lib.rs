@@ -53,13 +53,16 @@ mod optimizer;
 #[cfg(test)]
 mod pytorch;
 mod random;
+mod scaling;
 mod schedule;
 mod training;
 
 pub use checkpoint::Checkpoint;
-pub use dataset::{Dataset, ImageShape, Split};
+pub use dataset::{Dataset, Features, ImageShape, Labels, Split};
 pub use error::Error;
-pub use hyperparameters::{Augmentation, Hyperparameters, OptimizerKind, ScheduleKind};
+pub use hyperparameters::{
+    Augmentation, Hyperparameters, LossKind, OptimizerKind, ScheduleKind,
+};
 pub use network::Network;
 pub use training::{Epoch, Observer, Outcome, Report, resume, train};
 

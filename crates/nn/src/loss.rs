@@ -1,11 +1,12 @@
-//! Softmax and cross-entropy, in one step because together they are simpler and exact.
+//! What a network's answers cost: softmax and cross-entropy, in one step because together
+//! they are simpler and exact, or the squared error of numbers.
 
 /// What a mini-batch cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Cost {
-    /// The sum of the losses of the images.
+    /// The sum of the losses of the rows.
     pub(crate) loss: f64,
-    /// How many images were classified right; equal logits go to the lowest class.
+    /// How many rows were classified right; equal logits go to the lowest class.
     pub(crate) correct: u32,
 }
 
@@ -83,6 +84,31 @@ pub(crate) fn cross_entropy(
     cost
 }
 
+/// The squared error of `outputs`, and the gradient of its mean if there is room for one.
+///
+/// `kept` is the share that a row kept when it was mixed with the one as far from the
+/// other end.
+pub(crate) fn squared_error(
+    outputs: &[f32],
+    targets: &[f32],
+    kept: f32,
+    mut gradient: Option<&mut [f32]>,
+) -> Cost {
+    let share = 2.0 / targets.len() as f32;
+    let partners = targets.iter().rev();
+    let mut loss = 0.0;
+    for (row, ((output, own), other)) in
+        outputs.iter().zip(targets).zip(partners).enumerate()
+    {
+        let error = output - (other + kept * (own - other));
+        loss += f64::from(error) * f64::from(error);
+        if let Some(gradient) = gradient.as_deref_mut() {
+            gradient[row] = share * error;
+        }
+    }
+    Cost { loss, correct: 0 }
+}
+
 /// The first of the largest logits. NaN is never it, and spoils the loss anyway.
 fn largest(logits: &[f32]) -> (usize, f32) {
     let mut best = (0, f32::NEG_INFINITY);
@@ -155,6 +181,23 @@ mod tests {
         }
         assert!((cost.loss - expected).abs() < 1e-5, "{cost:?} {expected}");
         assert_eq!(cost.correct, 1);
+    }
+
+    // >>> y = torch.tensor([1.0, -2.0, 0.5], requires_grad=True)
+    // >>> loss = torch.nn.functional.mse_loss(y, torch.tensor([0.0, 1.0, 0.5]))
+    // >>> loss.backward(); loss.item(), y.grad.tolist()
+    #[test]
+    fn squared_errors() {
+        let mut gradient = [9.0; 3];
+        let (outputs, targets) = ([1.0, -2.0, 0.5], [0.0, 1.0, 0.5]);
+        let cost = squared_error(&outputs, &targets, 1.0, Some(&mut gradient));
+        assert!((cost.loss / 3.0 - 3.333_333).abs() < 1e-6, "{cost:?}");
+        for (actual, expected) in gradient.iter().zip([0.666_667, -2.0, 0.0]) {
+            assert!((actual - expected).abs() < 1e-6, "{gradient:?}");
+        }
+        // Mixed in equal parts, the first and the last row are to be 0.25.
+        let cost = squared_error(&[0.25, 1.0, 0.25], &targets, 0.5, None);
+        assert_eq!(cost.loss, 0.0);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod state;
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::ops::Range;
 use std::time::Instant;
@@ -10,13 +11,14 @@ use crate::augment::Augmenter;
 use crate::checkpoint::Checkpoint;
 use crate::ema::Average;
 use crate::layers::Mode;
-use crate::loss::{Cost, Targets, cross_entropy};
+use crate::loss::{Cost, Targets, cross_entropy, squared_error};
 use crate::mixup::Mixup;
 use crate::network::Network;
 use crate::optimizer::Optimizer;
 use crate::random::Stream;
+use crate::scaling::Scaling;
 use crate::schedule::learning_rate;
-use crate::{Dataset, Error, Hyperparameters, Split, onnx};
+use crate::{Dataset, Error, Hyperparameters, LossKind, Split, onnx};
 
 /// A mean loss above this counts as infinite.
 ///
@@ -60,7 +62,8 @@ pub struct Epoch {
     pub train_loss: f64,
     /// The mean loss on the validation split at its end, images and labels as they are.
     pub validation_loss: f64,
-    /// The share of the validation split that is classified right at its end.
+    /// The share of the validation split that is classified right at its end; NaN where
+    /// numbers are predicted.
     pub validation_accuracy: f64,
     /// How long it took, validation included.
     pub seconds: f64,
@@ -85,7 +88,7 @@ pub struct Report {
     /// How many epochs ended.
     pub epochs: u32,
     /// The best epoch: highest validation accuracy, then lowest validation loss, then
-    /// first. 0 if none ended.
+    /// first. Where numbers are predicted, lowest validation loss. 0 if none ended.
     pub best_epoch: u32,
     /// The training loss of the best epoch. For a trial that diverged, the last finite
     /// loss of a mini-batch, or NaN if there was none.
@@ -163,8 +166,12 @@ struct Trial<'a> {
     /// The training rows in the order of the current epoch.
     order: Vec<u32>,
     shuffle: Stream,
-    /// Room for the labels of a mini-batch.
-    labels: Vec<u32>,
+    loss: LossKind,
+    scaling: Scaling,
+    /// Room for the classes of a mini-batch.
+    classes: Vec<u32>,
+    /// Room for the numbers that a mini-batch should predict.
+    targets: Vec<f32>,
     steps: usize,
     history: Vec<Epoch>,
     /// Index into the history.
@@ -184,7 +191,8 @@ impl<'a> Trial<'a> {
         split.check(dataset)?;
         let started = Instant::now();
         let seed = hyperparameters.seed;
-        let plan = hyperparameters.plan(dataset.shape, dataset.classes())?;
+        let plan = hyperparameters.plan_for(dataset)?;
+        let loss = hyperparameters.loss_for(dataset)?;
         let optimizer = Optimizer::new(hyperparameters, plan.weights);
         let largest = split.train.len().max(split.validation.len());
         let rows = largest.min(hyperparameters.batch_size as usize);
@@ -203,7 +211,10 @@ impl<'a> Trial<'a> {
             average: (decay > 0.0).then(|| Average::new(decay, &network)),
             order: split.train.clone(),
             shuffle: Stream::new(seed, "shuffle"),
-            labels: vec![0; rows],
+            loss,
+            scaling: Scaling::new(dataset, split, loss),
+            classes: vec![0; rows],
+            targets: vec![0.0; rows],
             steps: 0,
             history: Vec::with_capacity(hyperparameters.epochs as usize),
             best: None,
@@ -236,8 +247,11 @@ impl<'a> Trial<'a> {
                 epoch,
                 learning_rate,
                 train_loss,
-                validation_loss: cost.loss / rows,
-                validation_accuracy: f64::from(cost.correct) / rows,
+                validation_loss: cost.loss / rows * self.scaling.units(),
+                validation_accuracy: match self.loss {
+                    LossKind::CrossEntropy => f64::from(cost.correct) / rows,
+                    LossKind::Mse => f64::NAN,
+                },
                 seconds: started.elapsed().as_secs_f64(),
             });
             observer.on_epoch(&self.history[epoch as usize - 1]);
@@ -290,12 +304,12 @@ impl<'a> Trial<'a> {
             if has_diverged(mean) {
                 return Ok(None);
             }
-            self.last_finite = mean;
+            self.last_finite = mean * self.scaling.units();
             loss += cost.loss;
             self.steps += 1;
             observer.on_step(self.steps, total);
         }
-        Ok(Some(loss / self.order.len() as f64))
+        Ok(Some(loss / self.order.len() as f64 * self.scaling.units()))
     }
 
     /// Trains on one mini-batch, unless its cost has diverged.
@@ -305,22 +319,31 @@ impl<'a> Trial<'a> {
         let images = self.network.images_mut(rows);
         match &mut self.augmenter {
             Some(augmenter) => augmenter.gather(self.dataset, mini_batch, images),
-            None => self.dataset.gather(mini_batch, images),
+            None => self.dataset.gather(mini_batch, &self.scaling, images),
         }
         let values = self.dataset.shape.values();
         let mixup = self.mixup.as_mut();
         let kept = mixup.map_or(1.0, |mixup| mixup.mix(images, values));
-        let labels = &mut self.labels[..rows];
-        self.dataset.gather_labels(mini_batch, labels);
         self.network.forward(rows, Mode::Training);
-        let (logits, slopes) = self.network.logits_and_slopes(rows);
+        let (outputs, slopes) = self.network.logits_and_slopes(rows);
         let smoothing = self.hyperparameters.label_smoothing as f32;
-        let targets = Targets {
-            labels,
-            smoothing,
-            kept,
+        let cost = match &self.scaling.target {
+            None => {
+                let labels = &mut self.classes[..rows];
+                self.dataset.gather_classes(mini_batch, labels);
+                let targets = Targets {
+                    labels,
+                    smoothing,
+                    kept,
+                };
+                cross_entropy(outputs, targets, Some(slopes))
+            }
+            Some(scale) => {
+                let targets = &mut self.targets[..rows];
+                self.dataset.gather_numbers(mini_batch, scale, targets);
+                squared_error(outputs, targets, kept, Some(slopes))
+            }
         };
-        let cost = cross_entropy(logits, targets, Some(slopes));
         if has_diverged(cost.loss / rows as f64) {
             return cost;
         }
@@ -342,12 +365,21 @@ impl<'a> Trial<'a> {
                 return Err(Error::Cancelled);
             }
             let rows = mini_batch.len();
-            let labels = &mut self.labels[..rows];
-            self.dataset
-                .gather(mini_batch, self.network.images_mut(rows));
-            self.dataset.gather_labels(mini_batch, labels);
-            let logits = self.network.forward(rows, Mode::Inference);
-            let cost = cross_entropy(logits, Targets::plain(labels), None);
+            let inputs = self.network.images_mut(rows);
+            self.dataset.gather(mini_batch, &self.scaling, inputs);
+            let outputs = self.network.forward(rows, Mode::Inference);
+            let cost = match &self.scaling.target {
+                None => {
+                    let labels = &mut self.classes[..rows];
+                    self.dataset.gather_classes(mini_batch, labels);
+                    cross_entropy(outputs, Targets::plain(labels), None)
+                }
+                Some(scale) => {
+                    let targets = &mut self.targets[..rows];
+                    self.dataset.gather_numbers(mini_batch, scale, targets);
+                    squared_error(outputs, targets, 1.0, None)
+                }
+            };
             total.loss += cost.loss;
             total.correct += cost.correct;
         }
@@ -358,9 +390,11 @@ impl<'a> Trial<'a> {
         let best = self.best.map(|best| self.history[best].clone());
         let onnx = best.is_some().then(|| {
             self.network.restore(&self.best_weights);
+            let class_names = self.dataset.labels.class_names();
             onnx::export(
                 &self.network,
-                &self.dataset.class_names,
+                class_names,
+                &self.scaling,
                 self.hyperparameters,
             )
         });
@@ -387,11 +421,17 @@ fn has_diverged(mean_loss: f64) -> bool {
     mean_loss.is_nan() || mean_loss > MAX_LOSS
 }
 
-/// Accuracy is what users select on; the loss decides between equals.
+/// Accuracy is what users select on; the loss decides between equals, and where there is
+/// no accuracy.
 fn is_better(challenger: &Epoch, best: &Epoch) -> bool {
-    challenger.validation_accuracy > best.validation_accuracy
-        || (challenger.validation_accuracy == best.validation_accuracy
-            && challenger.validation_loss < best.validation_loss)
+    match challenger
+        .validation_accuracy
+        .partial_cmp(&best.validation_accuracy)
+    {
+        Some(Ordering::Greater) => true,
+        Some(Ordering::Less) => false,
+        Some(Ordering::Equal) | None => challenger.validation_loss < best.validation_loss,
+    }
 }
 
 #[cfg(test)]
@@ -481,5 +521,7 @@ mod tests {
         assert!(is_better(&epoch(0.9, 2.0), &epoch(0.8, 1.0)));
         assert!(is_better(&epoch(0.9, 1.0), &epoch(0.9, 2.0)));
         assert!(!is_better(&epoch(0.9, 1.0), &epoch(0.9, 1.0)));
+        assert!(is_better(&epoch(f64::NAN, 1.0), &epoch(f64::NAN, 2.0)));
+        assert!(!is_better(&epoch(f64::NAN, 2.0), &epoch(f64::NAN, 1.0)));
     }
 }

@@ -7,8 +7,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use atoll_nn::{
-    Checkpoint, Dataset, Epoch, Error, Hyperparameters, ImageShape, Observer, Outcome,
-    Report, Split, resume, train,
+    Checkpoint, Dataset, Epoch, Error, Hyperparameters, ImageShape, Labels, Observer,
+    Outcome, Report, Split, resume, train,
 };
 
 /// Squares in one of three places, with some noise.
@@ -88,13 +88,13 @@ fn the_report_is_that_of_the_best_epoch() {
     // The network that comes back has the weights of that epoch.
     let dataset = squares(120);
     let split = Split::by_fraction(120, 0.25, 1).unwrap();
-    let logits = report.network.unwrap().logits(&dataset.pixels).unwrap();
+    let logits = report.network.unwrap().logits(dataset.pixels()).unwrap();
     let right = split.validation.iter().filter(|&&row| {
         let logits = &logits[row as usize * 3..row as usize * 3 + 3];
         let best = (0..3)
             .max_by(|&a, &b| logits[a].total_cmp(&logits[b]))
             .unwrap();
-        best == dataset.labels[row as usize] as usize
+        best == dataset.labels.indices()[row as usize] as usize
     });
     let accuracy = right.count() as f64 / split.validation.len() as f64;
     assert_eq!(accuracy, report.validation_accuracy);
@@ -320,11 +320,11 @@ fn an_average_is_validated_and_exported() {
     assert_ne!(plain.onnx, average.onnx);
     let dataset = squares(120);
     let split = Split::by_fraction(120, 0.25, 1).unwrap();
-    let logits = average.network.unwrap().logits(&dataset.pixels).unwrap();
+    let logits = average.network.unwrap().logits(dataset.pixels()).unwrap();
     let losses = split.validation.iter().map(|&row| {
         let logits = &logits[row as usize * 3..row as usize * 3 + 3];
         let total: f64 = logits.iter().map(|&logit| f64::from(logit).exp()).sum();
-        total.ln() - f64::from(logits[dataset.labels[row as usize] as usize])
+        total.ln() - f64::from(logits[dataset.labels.indices()[row as usize] as usize])
     });
     let loss = losses.sum::<f64>() / split.validation.len() as f64;
     assert!((loss - average.validation_loss).abs() < 1e-6);
@@ -524,4 +524,121 @@ fn a_damaged_checkpoint_is_noticed() {
     flipped[place] ^= 1;
     let flipped = Checkpoint::from_bytes(flipped).unwrap();
     assert_ne!(flipped.sha256(), all[0].sha256());
+}
+
+/// Two numbers and one that follows from them, in units far from 1.
+fn prices(rows: u32) -> Dataset {
+    let mut noise = 1_u32;
+    let mut random = || {
+        noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (noise >> 8) as f32 / 16_777_216.0
+    };
+    let (mut numbers, mut labels) = (Vec::new(), Vec::new());
+    for _ in 0..rows {
+        let (area, age) = (50.0 + 100.0 * random(), 1_900.0 + 100.0 * random());
+        numbers.extend([area, age]);
+        labels.push(3_000.0 * area - 1_000.0 * (2_000.0 - age) + 1_000.0 * random());
+    }
+    Dataset::of_numbers(2, numbers, Labels::Numbers(labels)).unwrap()
+}
+
+fn regression(json: &serde_json::Value) -> Result<Report, Error> {
+    let split = Split::by_fraction(400, 0.25, 1).unwrap();
+    train(&prices(400), &split, &hyperparameters(json), &mut Silent)
+}
+
+#[test]
+fn a_number_is_predicted_in_its_own_units() {
+    // Within 1,000 there is only noise, whose standard deviation is 289.
+    for json in [
+        serde_json::json!({"architecture": "dense(1)", "epochs": 20, "loss": "mse"}),
+        serde_json::json!({"epochs": 60, "hidden": 32, "learning_rate": 0.03}),
+    ] {
+        let report = regression(&json).unwrap();
+        let error = report.validation_loss.sqrt();
+        assert!((200.0..4_000.0).contains(&error), "{json}: {error}");
+        assert!(
+            (200.0..4_000.0).contains(&report.train_loss.sqrt()),
+            "{report:?}"
+        );
+        assert!(report.validation_accuracy.is_nan());
+        let losses = report.history.iter().map(|epoch| epoch.validation_loss);
+        assert_eq!(losses.fold(f64::MAX, f64::min), report.validation_loss);
+    }
+}
+
+#[test]
+fn mixup_averages_and_checkpoints_are_for_numbers_too() {
+    let json = |epochs: u32| {
+        serde_json::json!({
+            "hidden": 16, "epochs": epochs, "mixup": 0.2, "ema_decay": 0.9, "dropout": 0.1,
+        })
+    };
+    let split = Split::by_fraction(400, 0.25, 1).unwrap();
+    let mut keep = Keep::default();
+    let dataset = prices(400);
+    train(&dataset, &split, &hyperparameters(&json(3)), &mut keep).unwrap();
+    let five = hyperparameters(&json(5));
+    let whole = train(&dataset, &split, &five, &mut Silent).unwrap();
+    let resumed = resume(&keep.0[2], &dataset, &split, &five, &mut Silent).unwrap();
+    assert_eq!(resumed.onnx, whole.onnx);
+    assert_eq!(resumed.validation_loss, whole.validation_loss);
+}
+
+#[test]
+fn what_does_not_go_with_numbers_is_infeasible() {
+    let check = |json: serde_json::Value, expected: &str| {
+        let error = regression(&json).unwrap_err();
+        assert!(error.is_infeasible());
+        assert!(error.to_string().contains(expected), "{error}");
+    };
+    check(
+        serde_json::json!({"architecture": "lenet"}),
+        "it needs an image, but gets a vector of 2 values",
+    );
+    check(
+        serde_json::json!({"augmentation": {"shift": 1}}),
+        "augmentation must be left out for features that are no images",
+    );
+    check(
+        serde_json::json!({"loss": "cross_entropy"}),
+        "loss must be mse for labels that are numbers and no class indices, got",
+    );
+    check(
+        serde_json::json!({"architecture": "dense(2)"}),
+        "the last layer must give one value, the number that it predicts, but it gives",
+    );
+    let dataset = squares(10);
+    let split = Split::by_fraction(10, 0.2, 1).unwrap();
+    let mse = hyperparameters(&serde_json::json!({"loss": "mse"}));
+    let error = train(&dataset, &split, &mse, &mut Silent).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "loss must be cross_entropy for labels of text, got mse"
+    );
+}
+
+#[test]
+fn rows_of_numbers_have_classes_too() {
+    let prices = prices(400);
+    let Labels::Numbers(labels) = &prices.labels else {
+        panic!("{prices:?}");
+    };
+    let classes = labels
+        .iter()
+        .map(|&label| u32::from(label > 250_000.0))
+        .collect();
+    let names = ["cheap", "dear"].map(str::to_owned).to_vec();
+    let labels = Labels::Classes {
+        indices: classes,
+        names,
+    };
+    let atoll_nn::Features::Numbers(numbers) = prices.features else {
+        panic!("prices are numbers");
+    };
+    let dataset = Dataset::of_numbers(2, numbers, labels).unwrap();
+    let split = Split::by_fraction(400, 0.25, 1).unwrap();
+    let json = serde_json::json!({"hidden": 16, "epochs": 20, "learning_rate": 0.05});
+    let report = train(&dataset, &split, &hyperparameters(&json), &mut Silent).unwrap();
+    assert!(report.validation_accuracy > 0.95, "{report:?}");
 }

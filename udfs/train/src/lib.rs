@@ -8,6 +8,7 @@
 //! rows never reach `train`.
 
 mod arguments;
+mod checkpoints;
 mod evaluate;
 mod options;
 mod record;

@@ -21,7 +21,7 @@ const COLUMN_KEYS: [&str; 7] = [
 ];
 
 /// The keys of the options of `train`.
-pub(crate) const TRAIN_KEYS: [&str; 9] = [
+pub(crate) const TRAIN_KEYS: [&str; 11] = [
     "image",
     "label",
     "split_column",
@@ -31,6 +31,8 @@ pub(crate) const TRAIN_KEYS: [&str; 9] = [
     "scale",
     "split_seed",
     "timeout_seconds",
+    "checkpoint",
+    "resume_from",
 ];
 
 /// The keys of the options of `evaluate`.
@@ -88,6 +90,10 @@ pub(crate) struct TrainOptions {
     pub(crate) split_seed: u64,
     /// How long a trial may train.
     pub(crate) timeout: Option<Duration>,
+    /// Whether trials write checkpoints and go on from them.
+    pub(crate) checkpoint: bool,
+    /// The checkpoint that all trials go on from which name no other.
+    pub(crate) resume_from: Option<String>,
 }
 
 /// The options of `evaluate`.
@@ -110,6 +116,8 @@ impl TrainOptions {
             timeout: reader.positive("timeout_seconds")?.map(|seconds| {
                 Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
             }),
+            checkpoint: reader.flag("checkpoint")?.unwrap_or_default(),
+            resume_from: reader.text("resume_from")?,
         })
     }
 }
@@ -183,6 +191,14 @@ impl Reader {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
             Some(other) => self.refuse(key, "text", other),
+        }
+    }
+
+    fn flag(&self, key: &str) -> Result<Option<bool>> {
+        match self.get(key) {
+            None => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(*flag)),
+            Some(other) => self.refuse(key, "true or false", other),
         }
     }
 
@@ -263,6 +279,8 @@ mod tests {
             ("scale", 255.0.into()),
             ("split_seed", 9_i64.into()),
             ("timeout_seconds", 1.5.into()),
+            ("checkpoint", true.into()),
+            ("resume_from", "a.ckpt".into()),
         ]);
         let read = TrainOptions::from_argument(Some(&argument)).unwrap();
         assert_eq!(read.columns.image, "pixels");
@@ -273,6 +291,8 @@ mod tests {
         );
         assert_eq!(read.split_seed, 9);
         assert_eq!(read.timeout, Some(Duration::from_millis(1_500)));
+        assert!(read.checkpoint);
+        assert_eq!(read.resume_from.as_deref(), Some("a.ckpt"));
     }
 
     #[test]
@@ -285,6 +305,10 @@ mod tests {
         check_refused(
             &[("image", 1_i64.into())],
             "option image must be text, got 1",
+        );
+        check_refused(
+            &[("checkpoint", "yes".into())],
+            "option checkpoint must be true or false, got \"yes\"",
         );
         check_refused(
             &[("width", 0_i64.into())],

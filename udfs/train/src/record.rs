@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// The layout of a record. Records of another version count as absent.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// How a trial ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +76,8 @@ pub(crate) struct TrialRecord {
     pub(crate) history: Vec<EpochRecord>,
     /// Names the network file.
     pub(crate) model_sha256: Option<String>,
+    /// Names the checkpoint at its end, if one was asked for.
+    pub(crate) checkpoint_sha256: Option<String>,
     /// The seed of the trial.
     pub(crate) seed: Option<i64>,
     /// How long it trained.
@@ -139,6 +141,7 @@ impl TrialRecord {
             validation_accuracy: None,
             history: Vec::new(),
             model_sha256: None,
+            checkpoint_sha256: None,
             seed: None,
             seconds: 0.0,
             engine: atoll_nn::engine(),
@@ -174,13 +177,15 @@ impl TrialRecord {
     }
 }
 
-/// A trial with the path or URL of its network.
+/// A trial with the paths or URLs of its files.
 #[derive(Debug)]
 pub(crate) struct TrialRow {
     /// The trial.
     pub(crate) record: TrialRecord,
     /// The path or URL.
     pub(crate) model: Option<String>,
+    /// The path or URL of its checkpoint.
+    pub(crate) checkpoint: Option<String>,
 }
 
 static HISTORY: LazyLock<Fields> = LazyLock::new(|| {
@@ -260,7 +265,7 @@ pub(crate) fn trial_array(rows: &[Option<TrialRow>]) -> Result<ArrayRef> {
         history_array(rows)?,
         text(|row| row.model.as_deref()),
         text(|row| row.record.model_sha256.as_deref()),
-        text(|_| None),
+        text(|row| row.checkpoint.as_deref()),
         Arc::new(Int64Array::from_iter(seeds)),
         number(|trial| Some(trial.seconds)),
         text(|row| Some(&row.record.engine)),
@@ -351,13 +356,13 @@ pub(crate) mod tests {
                 .contains("a1")
         );
         let newer = TrialRecord {
-            version: 2,
+            version: 3,
             ..record("a1")
         }
         .to_json()
         .unwrap();
         let error = TrialRecord::from_json(&newer, "a1").unwrap_err();
-        assert_eq!(error, "it has version 2");
+        assert_eq!(error, "it has version 3");
     }
 
     #[test]
@@ -378,6 +383,7 @@ pub(crate) mod tests {
         let row = TrialRow {
             record: record("a1"),
             model: Some("m.onnx".to_string()),
+            checkpoint: None,
         };
         let array = trial_array(&[None, Some(row), None]).unwrap();
         assert_eq!(*array.data_type(), trial_type());

@@ -68,7 +68,15 @@ impl TrialStore {
         let json = record.to_json()?;
         if !put_if_absent(&location, json.clone()).await? {
             match self.find(&record.trial_id).await? {
-                Some(other) if other.status.is_final() => return Ok(other),
+                Some(mut other) if other.status.is_final() => {
+                    if other.checkpoint_sha256.is_none()
+                        && record.checkpoint_sha256.is_some()
+                    {
+                        other.checkpoint_sha256 = record.checkpoint_sha256;
+                        put(&location, other.to_json()?, PutMode::Overwrite).await?;
+                    }
+                    return Ok(other);
+                }
                 // A damaged record, or an attempt that came to nothing.
                 _ => put(&location, json.clone(), PutMode::Overwrite).await?,
             }
@@ -116,7 +124,11 @@ pub(crate) async fn put_if_absent(location: &Location, bytes: Vec<u8>) -> Result
     }
 }
 
-async fn put(location: &Location, bytes: Vec<u8>, mode: PutMode) -> Result<()> {
+pub(crate) async fn put(
+    location: &Location,
+    bytes: Vec<u8>,
+    mode: PutMode,
+) -> Result<()> {
     let payload = PutPayload::from(bytes);
     let written = location
         .store
@@ -185,6 +197,21 @@ mod tests {
         );
         assert_eq!(names(&folder, "trials"), ["a1.json"]);
         assert_eq!(names(&folder, "models").len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_checkpoint_is_added_to_the_first() {
+        let (_folder, store) = store();
+        let first = store.keep(record("a1"), None).await.unwrap();
+        let second = TrialRecord {
+            seconds: 9.0,
+            checkpoint_sha256: Some("c".to_string()),
+            ..record("a1")
+        };
+        let kept = store.keep(second, None).await.unwrap();
+        assert_eq!(kept.checkpoint_sha256.as_deref(), Some("c"));
+        assert_eq!(kept.seconds, first.seconds);
+        assert_eq!(store.find("a1").await.unwrap(), Some(kept));
     }
 
     #[tokio::test]

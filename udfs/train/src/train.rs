@@ -24,7 +24,7 @@ use datafusion::logical_expr::{
 };
 use futures::future::try_join_all;
 use futures::{StreamExt, TryStreamExt};
-use serde_json::Map;
+use serde_json::{Map, Value};
 
 use crate::arguments::{
     COLUMN_OPTIONS, DATASET, DatasetArgument, SECTION, arrays, check_count,
@@ -37,6 +37,14 @@ use crate::snapshot::{SharedSnapshot, Snapshot};
 use crate::source::{Source, Wanted};
 use crate::store::TrialStore;
 use crate::trial::{Study, Trial, refused};
+
+/// The key of a row's hyperparameters that names the checkpoint it goes on from. It is
+/// none of them: it saves time and changes nothing of the trial.
+const RESUME_FROM: &str = "resume_from";
+
+/// The keys of the hyperparameters argument.
+static HYPERPARAMETER_KEYS: LazyLock<Vec<&str>> =
+    LazyLock::new(|| [Hyperparameters::keys(), &[RESUME_FROM]].concat());
 
 /// Lookups in the trial store at once. They wait for a disk or a network, not for a
 /// core, so there are more of them than threads.
@@ -56,7 +64,8 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
          `validation_accuracy`, `history` (a list with `epoch`, `learning_rate`, \
          `train_loss`, `validation_loss`, `validation_accuracy` and `seconds`), `model` \
          (path or URL of an ONNX file with the weights of the best epoch), \
-         `model_sha256`, `checkpoint`, `seed`, `seconds` and `engine`.\n\n\
+         `model_sha256`, `checkpoint` (path or URL, if the options ask for one), `seed`, \
+         `seconds` and `engine`.\n\n\
          `status` is `SUCCEEDED`, `DIVERGED` (the loss became NaN or infinite), \
          `INFEASIBLE` (hyperparameters outside their domains, or an architecture that \
          does not fit the images), `TIMED_OUT` or `FAILED`: a bad row never fails the \
@@ -80,8 +89,9 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
              distribution with this parameter (0 to 1); `label_smoothing` spreads a share of \
              each label over all classes. With `ema_decay`, such as 0.999, a moving average \
              of the weights is validated and exported in their place; its first steps decay \
-             faster, as in TensorFlow.",
-            Hyperparameters::keys().join(", "),
+             faster, as in TensorFlow. `resume_from` names a checkpoint to go on from, \
+             such as the `checkpoint` of a row of an earlier study.",
+            HYPERPARAMETER_KEYS.join(", "),
             Augmentation::keys().join(", ")
         ),
     )
@@ -89,7 +99,9 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
         "options",
         format!(
             "Literal struct with any of {COLUMN_OPTIONS}; `split_seed` (which rows \
-             validate, 0 by default), `timeout_seconds` (for one trial, none by default)."
+             validate, 0 by default), `timeout_seconds` (for one trial, none by default), \
+             `checkpoint` (whether to write checkpoints, false by default), `resume_from` \
+             (a checkpoint for all rows)."
         ),
     )
     .with_sql_example(
@@ -144,7 +156,7 @@ impl ScalarUDFImpl for Train {
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
         let keys = [
-            ("hyperparameter", Hyperparameters::keys()),
+            ("hyperparameter", HYPERPARAMETER_KEYS.as_slice()),
             ("option", &TRAIN_KEYS),
         ];
         for (field, (what, keys)) in args.arg_fields.iter().skip(1).zip(keys) {
@@ -297,6 +309,7 @@ impl PreparedCall for TrainCall {
             Some(TrialRow {
                 record,
                 model: None,
+                checkpoint: None,
             })
         });
         trial_array(&failed.collect::<Vec<_>>())
@@ -347,7 +360,10 @@ impl TrainCall {
                 }
             };
             open.push(match study {
-                Ok(study) => open_row(study, given, row)?,
+                Ok(study) => {
+                    let resume_from = self.options.resume_from.as_deref();
+                    open_row(study, given, resume_from, row)?
+                }
                 Err(refusal) => Row::Done(refusal.clone()),
             });
         }
@@ -395,6 +411,7 @@ impl TrainCall {
                 store: self.store.clone(),
                 split_seed: self.options.split_seed,
                 timeout: self.options.timeout,
+                checkpoint: self.options.checkpoint,
                 _scan: scan,
             }))
         };
@@ -435,17 +452,45 @@ impl TrainCall {
         let model = sha256
             .map(|sha256| self.store.model_uri(sha256))
             .transpose()?;
-        Ok(Some(TrialRow { record, model }))
+        let sha256 = record.checkpoint_sha256.as_deref();
+        let checkpoint = sha256
+            .map(|sha256| self.store.checkpoint(sha256))
+            .transpose()?
+            .map(|location| location.to_string());
+        Ok(Some(TrialRow {
+            record,
+            model,
+            checkpoint,
+        }))
     }
 }
 
-fn open_row(study: &Arc<Study>, given: Option<&ArrayRef>, row: usize) -> Result<Row> {
+fn open_row(
+    study: &Arc<Study>,
+    given: Option<&ArrayRef>,
+    resume_from: Option<&str>,
+    row: usize,
+) -> Result<Row> {
     let given = match given {
         Some(given) => row_to_json(given.as_struct(), row),
         None => Ok(Map::new()),
     };
     Ok(match given {
-        Ok(given) => Row::Open(Arc::clone(study), Arc::new(study.trial(given)?)),
+        Ok(mut given) => {
+            let resume_from = match given.remove(RESUME_FROM) {
+                None | Some(Value::Null) => resume_from.map(ToString::to_string),
+                Some(Value::String(name)) => Some(name),
+                Some(other) => {
+                    let error = format!(
+                        "{RESUME_FROM} must be the path or URL of a checkpoint, got {other}"
+                    );
+                    let code = "INVALID_HYPERPARAMETER";
+                    return Ok(Row::Done(refused(Status::Infeasible, code, error)));
+                }
+            };
+            let trial = study.trial(given)?.resuming(resume_from);
+            Row::Open(Arc::clone(study), Arc::new(trial))
+        }
         // Such as an integer that is out of range.
         Err(error) => {
             let error = error.strip_backtrace();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use atoll_compute::CancellationToken;
 use atoll_compute::pool::{self, PoolError};
 use atoll_compute::progress::{Progress, TrialProgress};
-use atoll_nn::{Epoch, Error, Hyperparameters, Observer, Outcome, Report};
+use atoll_nn::{Checkpoint, Epoch, Error, Hyperparameters, Observer, Outcome, Report};
 use atoll_udf_common::{CallContext, pool_error};
 use datafusion::common::{Result, exec_datafusion_err, exec_err};
 use serde::Serialize;
@@ -16,10 +16,11 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 
+use crate::checkpoints::{self, Maker};
 use crate::record::{EpochRecord, Status, TrialRecord, finite};
 use crate::single_flight::SingleFlight;
 use crate::snapshot::SharedSnapshot;
-use crate::store::TrialStore;
+use crate::store::{TrialStore, exists};
 
 /// Trainings of this process so far.
 static STARTED: AtomicU64 = AtomicU64::new(0);
@@ -44,6 +45,8 @@ pub(crate) struct Study {
     pub(crate) split_seed: u64,
     /// How long a trial may train.
     pub(crate) timeout: Option<Duration>,
+    /// Whether trials write checkpoints and go on from them.
+    pub(crate) checkpoint: bool,
     /// Keeps the scan findable for other calls of the same statement.
     pub(crate) _scan: Arc<OnceCell<SharedSnapshot>>,
 }
@@ -54,6 +57,8 @@ pub(crate) struct Trial {
     id: String,
     given: Map<String, Value>,
     hyperparameters: Result<Hyperparameters, Error>,
+    /// The path or URL of a checkpoint to go on from.
+    resume_from: Option<String>,
 }
 
 /// What decides the result of a trial, in the order in which it is hashed.
@@ -71,6 +76,22 @@ struct Identity<'a, H> {
 struct Ended {
     record: TrialRecord,
     network: Option<Vec<u8>>,
+    /// The state at its end.
+    checkpoint: Option<Checkpoint>,
+    /// Whether the record says something about the trial, and not only about the
+    /// checkpoint that it was to go on from.
+    keeps: bool,
+}
+
+impl Ended {
+    fn without_network(record: TrialRecord) -> Self {
+        Self {
+            record,
+            network: None,
+            checkpoint: None,
+            keeps: true,
+        }
+    }
 }
 
 impl Study {
@@ -87,6 +108,7 @@ impl Study {
             id,
             given,
             hyperparameters,
+            resume_from: None,
         })
     }
 
@@ -110,7 +132,18 @@ impl Study {
     /// The trial, if it is kept and running it again would give the same.
     pub(crate) async fn find(&self, trial: &Trial) -> Result<Option<TrialRecord>> {
         let found = self.store.find(&trial.id).await?;
-        Ok(found.filter(|record| record.status.is_final()))
+        let Some(record) = found.filter(|record| record.status.is_final()) else {
+            return Ok(None);
+        };
+        if !self.checkpoint || record.status != Status::Succeeded {
+            return Ok(Some(record));
+        }
+        // It runs again for the checkpoint that it does not have.
+        let is_there = match &record.checkpoint_sha256 {
+            Some(sha256) => exists(&self.store.checkpoint(sha256)?).await?,
+            None => false,
+        };
+        Ok(is_there.then_some(record))
     }
 
     /// Runs a trial on the compute pool and keeps it. Whoever asks for the same trial
@@ -130,8 +163,11 @@ impl Study {
                 return Ok(found);
             }
             drawn.store(trial.hyperparameters.is_ok(), Ordering::Relaxed);
-            let Ended { record, network } = self.end(&trial, context).await?;
-            self.store.keep(record, network).await
+            let ended = match self.start(&trial, context).await? {
+                Ok(start) => self.end(&trial, start, context).await?,
+                Err(refused) => refused,
+            };
+            self.keep(ended).await
         };
         let record = cell.get_or_try_init(run).await.cloned()?;
         if !drawn.load(Ordering::Relaxed) {
@@ -140,19 +176,79 @@ impl Study {
         Ok(record)
     }
 
+    /// The checkpoint that a trial goes on from: its own, if its process was killed, or
+    /// the one that its row names.
+    async fn start(
+        &self,
+        trial: &Trial,
+        context: &CallContext,
+    ) -> Result<Result<Option<Arc<Checkpoint>>, Ended>> {
+        let own = match self.checkpoint {
+            true => self.store.unfinished(&trial.id).await?,
+            false => None,
+        };
+        let Some(name) = &trial.resume_from else {
+            return Ok(Ok(own.map(Arc::new)));
+        };
+        match checkpoints::load(name, context).await {
+            Ok(named) => Ok(Ok(Some(match own {
+                Some(own) if own.epochs() > named.epochs() => Arc::new(own),
+                _ => named,
+            }))),
+            Err(error) => {
+                let record = trial.record(self, Status::Failed);
+                let error = format!("resume_from: {}", error.strip_backtrace());
+                Ok(Err(Ended {
+                    keeps: false,
+                    ..Ended::without_network(record.because("INVALID_CHECKPOINT", error))
+                }))
+            }
+        }
+    }
+
+    /// Keeps what a trial came to.
+    async fn keep(&self, ended: Ended) -> Result<TrialRecord> {
+        let Ended {
+            mut record,
+            network,
+            checkpoint,
+            keeps,
+        } = ended;
+        if !keeps {
+            return Ok(record);
+        }
+        let passing = record.checkpoint_sha256.take();
+        if let Some(checkpoint) = &checkpoint {
+            let sha256 = self.store.keep_checkpoint(checkpoint).await?;
+            record.checkpoint_sha256 = Some(sha256);
+        } else {
+            record.checkpoint_sha256.clone_from(&passing);
+        }
+        let finished = record.status.is_final();
+        let last = record.checkpoint_sha256.clone();
+        let (id, record) = (
+            record.trial_id.clone(),
+            self.store.keep(record, network).await?,
+        );
+        if self.checkpoint && finished {
+            let passing = passing.filter(|passing| last.as_ref() != Some(passing));
+            self.store.finish(&id, passing.as_deref()).await?;
+        }
+        Ok(record)
+    }
+
     async fn end(
         self: &Arc<Self>,
         trial: &Arc<Trial>,
+        start: Option<Arc<Checkpoint>>,
         context: &CallContext,
     ) -> Result<Ended> {
         let hyperparameters = match &trial.hyperparameters {
             Ok(hyperparameters) => hyperparameters.clone(),
             Err(error) => {
                 let record = trial.record(self, Status::Infeasible);
-                return Ok(Ended {
-                    record: record.because(code(error), error.to_string()),
-                    network: None,
-                });
+                let record = record.because(code(error), error.to_string());
+                return Ok(Ended::without_network(record));
             }
         };
         // Dropping this future stops the training.
@@ -160,20 +256,34 @@ impl Study {
         let _stop = token.clone().drop_guard();
         let (study, shared, poll) = (Arc::clone(self), Arc::clone(trial), token.clone());
         let progress = context.progress.clone();
+        let (maker, coming) = Maker::new();
+        let maker = self.checkpoint.then_some(maker);
         let trained = pool::run(&token, move || {
-            study.train(&shared, &hyperparameters, &poll, &progress)
+            let start = start.as_deref();
+            study.train(
+                (&shared, &hyperparameters),
+                start,
+                maker,
+                (&poll, &progress),
+            )
         });
-        match trained.await {
-            Ok(Some(ended)) => Ok(ended),
+        // Checkpoints are written while the trial goes on. Both end together, because
+        // the trial has the other end.
+        let (trained, latest) =
+            futures::join!(trained, self.store.keep_coming(&trial.id, coming));
+        let latest = latest?;
+        match trained {
+            Ok(Some(mut ended)) => {
+                ended.record.checkpoint_sha256 = latest;
+                Ok(ended)
+            }
             Ok(None) => exec_err!("train: the statement was cancelled"),
             Err(PoolError::Panicked(message)) => {
                 let record = trial.record(self, Status::Failed);
                 let message =
                     format!("{message}; this is a bug of Atoll, please report it");
-                Ok(Ended {
-                    record: record.because("INTERNAL_ERROR", message),
-                    network: None,
-                })
+                let record = record.because("INTERNAL_ERROR", message);
+                Ok(Ended::without_network(record))
             }
             Err(error) => Err(pool_error(error)),
         }
@@ -182,10 +292,10 @@ impl Study {
     /// Trains on this thread; `None` when the statement was cancelled.
     fn train(
         &self,
-        trial: &Trial,
-        hyperparameters: &Hyperparameters,
-        token: &CancellationToken,
-        progress: &Progress,
+        (trial, hyperparameters): (&Trial, &Hyperparameters),
+        start: Option<&Checkpoint>,
+        maker: Option<Maker>,
+        (token, progress): (&CancellationToken, &Progress),
     ) -> Option<Ended> {
         STARTED.fetch_add(1, Ordering::SeqCst);
         let started = Instant::now();
@@ -195,23 +305,31 @@ impl Study {
                 .timeout
                 .and_then(|timeout| started.checked_add(timeout)),
             progress: progress.trial(trial.title(), hyperparameters.epochs),
-            history: Vec::new(),
+            history: start.map_or_else(Vec::new, |start| {
+                start.history().iter().map(EpochRecord::from).collect()
+            }),
+            maker,
         };
-        let fraction = hyperparameters.validation_fraction;
+        let (data, fraction) =
+            (&self.snapshot.dataset, hyperparameters.validation_fraction);
         let report = self
             .snapshot
             .split(fraction, self.split_seed)
-            .and_then(|split| {
-                atoll_nn::train(
-                    &self.snapshot.dataset,
-                    &split,
-                    hyperparameters,
-                    &mut watch,
-                )
+            .and_then(|split| match start {
+                Some(start) => {
+                    atoll_nn::resume(start, data, &split, hyperparameters, &mut watch)
+                }
+                None => atoll_nn::train(data, &split, hyperparameters, &mut watch),
             });
         let record = |status| trial.record(self, status);
         Some(match report {
-            Ok(report) => trained(record, report),
+            Ok(report) => {
+                let checkpoint = watch.maker.and_then(|maker| maker.last);
+                Ended {
+                    checkpoint,
+                    ..trained(record, report)
+                }
+            }
             Err(Error::Cancelled) if token.is_cancelled() => return None,
             Err(Error::Cancelled) => {
                 let seconds = self.timeout.unwrap_or_default().as_secs_f64();
@@ -220,26 +338,22 @@ impl Study {
                      fewer epochs or more time"
                 );
                 let record = record(Status::TimedOut).because("TIMED_OUT", error);
-                let network = None;
-                Ended {
-                    record: watch.complete(record, started),
-                    network,
-                }
+                Ended::without_network(watch.complete(record, started))
             }
-            Err(error) if error.is_infeasible() => {
-                let record =
-                    record(Status::Infeasible).because(code(&error), error.to_string());
-                Ended {
-                    record,
-                    network: None,
-                }
-            }
+            Err(error) if error.is_infeasible() => Ended {
+                // Without the checkpoint that it does not fit, the trial may well run.
+                keeps: start.is_none(),
+                ..Ended::without_network(
+                    record(Status::Infeasible).because(code(&error), error.to_string()),
+                )
+            },
             Err(error) => {
+                let keeps = !matches!(error, Error::Checkpoint { .. });
                 let record =
                     record(Status::Failed).because(code(&error), error.to_string());
                 Ended {
-                    record: watch.complete(record, started),
-                    network: None,
+                    keeps,
+                    ..Ended::without_network(watch.complete(record, started))
                 }
             }
         })
@@ -247,6 +361,14 @@ impl Study {
 }
 
 impl Trial {
+    /// The same trial, going on from a checkpoint if there is one.
+    pub(crate) fn resuming(self, resume_from: Option<String>) -> Self {
+        Self {
+            resume_from,
+            ..self
+        }
+    }
+
     /// A record of this trial without results.
     pub(crate) fn record(&self, study: &Study, status: Status) -> TrialRecord {
         let complete = self.hyperparameters.as_ref().ok();
@@ -308,8 +430,8 @@ fn trained(record: impl Fn(Status) -> TrialRecord, report: Report) -> Ended {
         ..record
     };
     Ended {
-        record,
         network: report.onnx,
+        ..Ended::without_network(record)
     }
 }
 
@@ -321,6 +443,7 @@ fn code(error: &Error) -> &'static str {
         }
         Error::Architecture { .. } => "INVALID_ARCHITECTURE",
         Error::Dataset { .. } => "INVALID_DATASET",
+        Error::Checkpoint { .. } => "INVALID_CHECKPOINT",
         Error::Cancelled => "CANCELLED",
     }
 }
@@ -331,6 +454,8 @@ struct Watch<'a> {
     deadline: Option<Instant>,
     progress: TrialProgress,
     history: Vec<EpochRecord>,
+    /// Makes checkpoints, if they are wanted.
+    maker: Option<Maker>,
 }
 
 impl Watch<'_> {
@@ -353,6 +478,16 @@ impl Observer for Watch<'_> {
     fn on_epoch(&mut self, epoch: &Epoch) {
         self.progress.epoch(epoch.epoch, epoch.train_loss);
         self.history.push(EpochRecord::from(epoch));
+    }
+
+    fn wants_checkpoint(&mut self, last: bool) -> bool {
+        self.maker.as_mut().is_some_and(|maker| maker.wants(last))
+    }
+
+    fn on_checkpoint(&mut self, checkpoint: Checkpoint) {
+        if let Some(maker) = &mut self.maker {
+            maker.take(checkpoint);
+        }
     }
 
     fn should_stop(&mut self) -> bool {
@@ -388,6 +523,7 @@ mod tests {
                 store,
                 split_seed,
                 timeout: None,
+                checkpoint: false,
                 _scan: Arc::default(),
             }),
         )
@@ -501,6 +637,7 @@ mod tests {
             store: study.store.clone(),
             split_seed: 0,
             timeout: Some(Duration::ZERO),
+            checkpoint: false,
             _scan: Arc::default(),
         });
         let json = format!("{{{MLP}}}");

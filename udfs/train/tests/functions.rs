@@ -2,185 +2,28 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::path::{Path, PathBuf};
+mod common;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use atoll_udf_common::{
-    AtollOptions, Call, CallContext, ExpensiveFunction, PreparedCall,
-};
+use atoll_udf_common::CallContext;
 use atoll_udf_train::{Evaluate, Train, trainings_started};
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch, StringArray,
-    StructArray, UInt8Array, UInt32Array,
+    ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch, UInt8Array, UInt32Array,
 };
 use datafusion::arrow::buffer::{Buffer, OffsetBuffer};
 use datafusion::arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema};
-use datafusion::common::{Result, ScalarValue};
+use datafusion::common::ScalarValue;
 use datafusion::datasource::MemTable;
-use datafusion::logical_expr::{
-    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, lit,
-};
-use datafusion::prelude::{SessionConfig, SessionContext};
 use tokio::sync::Mutex;
+
+use common::{
+    Argument, call, digits, prepare, seeds, session, strings, structs, text, train,
+};
 
 /// Trainings are counted per process, so tests that count them take turns.
 static COUNTING: Mutex<()> = Mutex::const_new(());
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
-fn digits() -> String {
-    root()
-        .join("sql/data/digits.parquet")
-        .canonicalize()
-        .unwrap()
-        .display()
-        .to_string()
-}
-
-fn session(storage: &Path) -> SessionContext {
-    let options = AtollOptions {
-        storage: storage.display().to_string(),
-    };
-    let config = SessionConfig::new().with_option_extension(options);
-    SessionContext::new_with_config(config)
-}
-
-/// One argument: the same for all rows, or a column.
-enum Argument {
-    Literal(ScalarValue),
-    Column(ArrayRef),
-}
-
-fn text(text: &str) -> Argument {
-    Argument::Literal(text.into())
-}
-
-/// Structs with integer and text fields, one per row.
-fn structs(columns: Vec<(&str, ArrayRef)>) -> ArrayRef {
-    let columns = columns.into_iter().map(|(name, column)| {
-        let field = Field::new(name, column.data_type().clone(), true);
-        (Arc::new(field), column)
-    });
-    Arc::new(StructArray::from(columns.collect::<Vec<_>>()))
-}
-
-/// Small networks with these seeds.
-fn seeds(seeds: &[i64]) -> Argument {
-    let same = |value: i64| Arc::new(Int64Array::from_value(value, seeds.len())) as _;
-    Argument::Column(structs(vec![
-        (
-            "architecture",
-            Arc::new(StringArray::from(vec!["mlp"; seeds.len()])),
-        ),
-        ("hidden", same(16)),
-        ("epochs", same(1)),
-        ("seed", Arc::new(Int64Array::from(seeds.to_vec()))),
-    ]))
-}
-
-struct Prepared {
-    call: Arc<dyn PreparedCall>,
-    args: ScalarFunctionArgs,
-}
-
-async fn prepare(
-    ctx: &SessionContext,
-    function: &dyn ExpensiveFunction,
-    arguments: &[Argument],
-    rows: usize,
-) -> Result<Prepared> {
-    let arg_fields: Vec<_> = arguments
-        .iter()
-        .map(|argument| match argument {
-            Argument::Literal(value) => value.data_type(),
-            Argument::Column(column) => column.data_type().clone(),
-        })
-        .map(|data_type| Arc::new(Field::new("argument", data_type, true)))
-        .collect();
-    let types: Vec<_> = arg_fields
-        .iter()
-        .map(|field| field.data_type().clone())
-        .collect();
-    function.coerce_types(&types)?;
-    let scalar_arguments: Vec<_> = arguments
-        .iter()
-        .map(|argument| match argument {
-            Argument::Literal(value) => Some(value),
-            Argument::Column(_) => None,
-        })
-        .collect();
-    let return_field = function.return_field_from_args(ReturnFieldArgs {
-        arg_fields: &arg_fields,
-        scalar_arguments: &scalar_arguments,
-    })?;
-    let exprs: Vec<Expr> = arguments
-        .iter()
-        .map(|argument| match argument {
-            Argument::Literal(value) => lit(value.clone()),
-            Argument::Column(_) => Expr::Column("argument".into()),
-        })
-        .collect();
-    let state = ctx.state();
-    let call = function
-        .prepare(&Call {
-            args: &exprs,
-            arg_fields: &arg_fields,
-            return_field: &return_field,
-            session: &state,
-        })
-        .await?;
-    let args = arguments.iter().map(|argument| match argument {
-        Argument::Literal(value) => ColumnarValue::Scalar(value.clone()),
-        Argument::Column(column) => ColumnarValue::Array(Arc::clone(column)),
-    });
-    let args = ScalarFunctionArgs {
-        args: args.collect(),
-        arg_fields,
-        number_rows: rows,
-        return_field,
-        config_options: Arc::clone(state.config_options()),
-    };
-    Ok(Prepared { call, args })
-}
-
-async fn call(
-    ctx: &SessionContext,
-    function: &dyn ExpensiveFunction,
-    arguments: &[Argument],
-    rows: usize,
-) -> Result<StructArray> {
-    let prepared = prepare(ctx, function, arguments, rows).await?;
-    let array = prepared
-        .call
-        .invoke(prepared.args, &CallContext::default())
-        .await?;
-    assert_eq!(array.len(), rows);
-    Ok(array.as_struct().clone())
-}
-
-async fn train(
-    ctx: &SessionContext,
-    dataset: &str,
-    hyperparameters: Argument,
-    rows: usize,
-) -> StructArray {
-    let arguments = [text(dataset), hyperparameters];
-    call(ctx, &Train::default(), &arguments, rows)
-        .await
-        .unwrap()
-}
-
-fn strings<'a>(structs: &'a StructArray, name: &str) -> Vec<Option<&'a str>> {
-    structs
-        .column_by_name(name)
-        .unwrap()
-        .as_string::<i32>()
-        .iter()
-        .collect()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_run_trains_only_new_rows() {

@@ -87,6 +87,8 @@ impl PlannedLayer {
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) image: ImageShape,
+    /// Whether what comes in is a row of numbers and no image.
+    pub(crate) flat: bool,
     pub(crate) layers: Vec<PlannedLayer>,
     /// The number of weights.
     pub(crate) weights: usize,
@@ -105,17 +107,47 @@ impl Plan {
         Ok(plan)
     }
 
+    /// Fits the layers to rows of numbers and to as many outputs as there are classes, or
+    /// one for a number to predict.
+    pub(crate) fn of_numbers(
+        text: &str,
+        layers: &[Layer],
+        width: usize,
+        outputs: usize,
+    ) -> Result<Self, Error> {
+        let mut plan = Self::empty(ImageShape {
+            height: 1,
+            width: 1,
+            channels: width,
+        });
+        plan.flat = true;
+        plan.add(text, layers)?;
+        plan.finish(text, outputs)?;
+        Ok(plan)
+    }
+
     /// Fits the layers to images, whatever comes out of the last one.
     pub(crate) fn of_layers(
         text: &str,
         layers: &[Layer],
         image: ImageShape,
     ) -> Result<Self, Error> {
-        let mut plan = Self {
+        let mut plan = Self::empty(image);
+        plan.add(text, layers)?;
+        Ok(plan)
+    }
+
+    fn empty(image: ImageShape) -> Self {
+        Self {
             image,
+            flat: false,
             layers: Vec::new(),
             weights: 0,
-        };
+        }
+    }
+
+    fn add(&mut self, text: &str, layers: &[Layer]) -> Result<(), Error> {
+        let plan = self;
         let mut shape = plan.output();
         for (index, layer) in layers.iter().enumerate() {
             let refuse = |problem: String| Error::Architecture {
@@ -132,7 +164,7 @@ impl Plan {
                 .push(layer.spec, shape, &layers[index + 1..])
                 .map_err(refuse)?;
         }
-        Ok(plan)
+        Ok(())
     }
 
     /// The shape after the last layer.
@@ -146,12 +178,12 @@ impl Plan {
             height,
             width,
             channels,
-            flat: false,
+            flat: self.flat,
         };
         self.layers.last().map_or(image, |layer| layer.output)
     }
 
-    /// Checks that the network ends in one value per class.
+    /// Checks that the network ends in one value per class, or one for a number.
     fn finish(&mut self, text: &str, classes: usize) -> Result<(), Error> {
         let shape = self.output();
         if shape.values() != classes || shape.height * shape.width != 1 {
@@ -163,9 +195,12 @@ impl Plan {
             } = shape;
             return Err(Error::Architecture {
                 problem: format!(
-                    "the last layer must give {classes} values, one per class, but it \
-                     gives {height} x {width} x {channels}; end '{text}' with \
-                     dense({classes})"
+                    "the last layer must give {}, but it gives {height} x {width} x \
+                     {channels}; end '{text}' with dense({classes})",
+                    match classes {
+                        1 => "one value, the number that it predicts".to_owned(),
+                        _ => format!("{classes} values, one per class"),
+                    }
                 ),
             });
         }
@@ -321,8 +356,8 @@ fn window(spec: LayerSpec, input: Shape) -> Result<Option<Window>, String> {
     } = input;
     if flat {
         return Err(format!(
-            "it needs an image, but a layer before it made a vector of {channels} \
-             values; put it before flatten and dense"
+            "it needs an image, but gets a vector of {channels} values; put it before \
+             flatten and dense"
         ));
     }
     if spec == LayerSpec::GlobalAvgPool {

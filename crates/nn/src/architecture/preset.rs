@@ -9,6 +9,8 @@ pub(crate) enum Preset {
     Lenet,
     /// One hidden layer.
     Mlp,
+    /// [`Preset::Lenet`] for images, [`Preset::Mlp`] for rows of numbers.
+    Auto,
 }
 
 impl Preset {
@@ -17,7 +19,17 @@ impl Preset {
         match name.trim() {
             "lenet" => Some(Preset::Lenet),
             "mlp" => Some(Preset::Mlp),
+            "auto" => Some(Preset::Auto),
             _ => None,
+        }
+    }
+
+    /// The preset that it stands for.
+    pub(crate) fn resolved(self, has_images: bool) -> Self {
+        match (self, has_images) {
+            (Preset::Auto, true) => Preset::Lenet,
+            (Preset::Auto, false) => Preset::Mlp,
+            (preset, _) => preset,
         }
     }
 
@@ -30,14 +42,14 @@ impl Preset {
         classes: usize,
     ) -> String {
         let mut text = String::new();
-        if self == Preset::Lenet {
+        if self != Preset::Mlp {
             for count in filters.unwrap_or(&[32, 64]) {
                 // Writing to a string cannot fail.
                 let _ = write!(text, "conv({count}, 5), relu, max_pool(2), ");
             }
         }
         let (units, probability) = match self {
-            Preset::Lenet => (512, 0.5),
+            Preset::Lenet | Preset::Auto => (512, 0.5),
             Preset::Mlp => (128, 0.0),
         };
         let units = hidden.unwrap_or(units);

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::architecture::{Plan, Preset, parse};
 use crate::error::nearest;
-use crate::{Error, ImageShape};
+use crate::{Dataset, Error, ImageShape, Labels};
 
 pub use augmentation::Augmentation;
 
@@ -23,8 +23,12 @@ pub use augmentation::Augmentation;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Hyperparameters {
-    /// A preset (`lenet`, `mlp`), or layers: `conv(32, 5), relu, max_pool(2), dense(10)`.
+    /// A preset (`lenet`, `mlp`, or `auto`: `lenet` for images and `mlp` for rows of
+    /// numbers), or layers: `conv(32, 5), relu, max_pool(2), dense(10)`. Default `auto`.
     pub architecture: String,
+    /// What the network learns to make small. Default `cross_entropy` for classes, `mse`
+    /// for numbers.
+    pub loss: Option<LossKind>,
     /// Preset `lenet`: filters of each convolution; default 32 and 64.
     pub filters: Option<Vec<u32>>,
     /// Presets: units of the hidden dense layer; default 512 for `lenet`, 128 for `mlp`.
@@ -91,6 +95,16 @@ pub struct Hyperparameters {
     pub seed: u64,
 }
 
+/// What the network learns to make small.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LossKind {
+    /// Cross-entropy of classes.
+    CrossEntropy,
+    /// Mean squared error of a number.
+    Mse,
+}
+
 /// How gradients become steps. The formulas are PyTorch's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -121,6 +135,7 @@ pub enum ScheduleKind {
 
 const KEYS: &[&str] = &[
     "architecture",
+    "loss",
     "filters",
     "hidden",
     "learning_rate",
@@ -156,7 +171,8 @@ const MAX_EPOCHS: u32 = 100_000;
 impl Default for Hyperparameters {
     fn default() -> Self {
         Self {
-            architecture: "lenet".to_owned(),
+            architecture: "auto".to_owned(),
+            loss: None,
             filters: None,
             hidden: None,
             learning_rate: 0.01,
@@ -238,21 +254,70 @@ impl Hyperparameters {
         self.stop_after.unwrap_or(self.epochs).min(self.epochs)
     }
 
-    /// The shapes and weights of the network.
+    /// The shapes and weights of the network for images.
     pub(crate) fn plan(&self, shape: ImageShape, classes: usize) -> Result<Plan, Error> {
-        let text = match Preset::named(&self.architecture) {
+        let text = self.text(true, classes);
+        Plan::new(&text, &parse(&text)?, shape, classes)
+    }
+
+    /// The shapes and weights of the network for a dataset.
+    pub(crate) fn plan_for(&self, dataset: &Dataset) -> Result<Plan, Error> {
+        let outputs = match self.loss_for(dataset)? {
+            LossKind::CrossEntropy => dataset.classes(),
+            LossKind::Mse => 1,
+        };
+        if dataset.has_images() {
+            return self.plan(dataset.shape, outputs);
+        }
+        if self.augmentation.is_some() {
+            let expected = "left out for features that are no images";
+            return refuse("augmentation", expected, &"a struct");
+        }
+        let text = self.text(false, outputs);
+        Plan::of_numbers(&text, &parse(&text)?, dataset.shape.values(), outputs)
+    }
+
+    /// The architecture with presets written out.
+    fn text(&self, has_images: bool, outputs: usize) -> String {
+        match Preset::named(&self.architecture) {
             Some(preset) => {
                 let filters = self.filters.as_deref();
-                preset.text(filters, self.hidden, self.dropout, classes)
+                let preset = preset.resolved(has_images);
+                preset.text(filters, self.hidden, self.dropout, outputs)
             }
             None => self.architecture.clone(),
+        }
+    }
+
+    /// The loss that these labels are trained with.
+    pub(crate) fn loss_for(&self, dataset: &Dataset) -> Result<LossKind, Error> {
+        let (default, classes) = match &dataset.labels {
+            Labels::Classes { names, .. } => (LossKind::CrossEntropy, names.as_slice()),
+            Labels::Numbers(_) => (LossKind::Mse, &[][..]),
         };
-        Plan::new(&text, &parse(&text)?, shape, classes)
+        let loss = self.loss.unwrap_or(default);
+        // Class indices are numbers too, names are not.
+        let are_numbers = classes
+            .iter()
+            .enumerate()
+            .all(|(n, name)| *name == n.to_string());
+        match (loss, default) {
+            (LossKind::Mse, _) if are_numbers => Ok(loss),
+            (LossKind::Mse, _) => {
+                refuse("loss", "cross_entropy for labels of text", &"mse")
+            }
+            (_, LossKind::Mse) => {
+                let expected = "mse for labels that are numbers and no class indices";
+                refuse("loss", expected, &"cross_entropy")
+            }
+            _ => Ok(loss),
+        }
     }
 
     fn set(&mut self, key: &str, value: &Value) -> Result<(), Error> {
         match key {
             "architecture" => self.architecture = read::text(key, value)?,
+            "loss" => self.loss = Some(read::choice(key, value, read::LOSSES)?),
             "filters" => self.filters = Some(read::counts(key, value)?),
             "hidden" => self.hidden = Some(read::count(key, value)?),
             "learning_rate" => self.learning_rate = read::number(key, value)?,
@@ -339,7 +404,7 @@ mod tests {
 
     #[test]
     fn every_key_can_be_set() {
-        let json = r#"{"architecture": "lenet", "filters": [4, 8], "hidden": 16,
+        let json = r#"{"architecture": "lenet", "loss": "mse", "filters": [4, 8], "hidden": 16,
             "learning_rate": 0.1, "optimizer": "adamw", "momentum": 0.5, "nesterov": true,
             "beta1": 0.8, "beta2": 0.9, "epsilon": 1e-7, "rho": 0.5, "weight_decay": 5e-4,
             "batch_size": 32.0, "epochs": 3, "stop_after": 2, "schedule": "cosine", "decay": 0.9,
@@ -380,7 +445,7 @@ mod tests {
             "unknown hyperparameter 'learning_rat', did you mean 'learning_rate'?";
         assert!(error.starts_with(expected), "{error}");
         assert!(
-            error.contains("valid: architecture, filters, hidden"),
+            error.contains("valid: architecture, loss, filters, hidden"),
             "{error}"
         );
     }

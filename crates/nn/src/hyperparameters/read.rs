@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{OptimizerKind, ScheduleKind, refuse};
+use super::{LossKind, OptimizerKind, ScheduleKind, refuse};
 use crate::Error;
 
 pub(super) const OPTIMIZERS: &[(&str, OptimizerKind)] = &[
@@ -10,6 +10,11 @@ pub(super) const OPTIMIZERS: &[(&str, OptimizerKind)] = &[
     ("adam", OptimizerKind::Adam),
     ("adamw", OptimizerKind::AdamW),
     ("rmsprop", OptimizerKind::RmsProp),
+];
+
+pub(super) const LOSSES: &[(&str, LossKind)] = &[
+    ("cross_entropy", LossKind::CrossEntropy),
+    ("mse", LossKind::Mse),
 ];
 
 pub(super) const SCHEDULES: &[(&str, ScheduleKind)] = &[

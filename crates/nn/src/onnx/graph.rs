@@ -8,10 +8,14 @@ use crate::architecture::{Activation, LayerSpec, PlannedLayer, Shape};
 use crate::kernels::Window;
 use crate::layers::BATCH_NORM_EPSILON;
 use crate::network::Network;
+use crate::scaling::{Scale, Scaling};
 
-/// The graph from `input` to `logits`.
-pub(super) fn graph(network: &Network, classes: usize) -> Graph {
+/// The graph from `input` to `logits`, or to `prediction` where that is a number.
+pub(super) fn graph(network: &Network, scaling: &Scaling) -> Graph {
     let mut builder = Builder::default();
+    if !scaling.features.is_empty() {
+        builder.standardise(&scaling.features);
+    }
     // Dropout does nothing at inference.
     let layers = network
         .trained()
@@ -29,17 +33,28 @@ pub(super) fn graph(network: &Network, classes: usize) -> Graph {
             None => builder.layer(layer, weights, statistics),
         }
     }
+    let output = match &scaling.target {
+        Some(scale) => {
+            builder.restore(scale);
+            "prediction"
+        }
+        None => "logits",
+    };
     if let Some(last) = builder.nodes.last_mut() {
-        last.outputs = vec!["logits".to_owned()];
+        last.outputs = vec![output.to_owned()];
     }
-    let image = network.plan().image;
-    let input = [image.channels, image.height, image.width];
+    let plan = network.plan();
+    let image = plan.image;
+    let input: &[usize] = match plan.flat {
+        true => &[image.channels],
+        false => &[image.channels, image.height, image.width],
+    };
     Graph {
         nodes: builder.nodes,
         name: "network".to_owned(),
         initializers: builder.initializers,
-        inputs: vec![value_info("input", &input)],
-        outputs: vec![value_info("logits", &[classes])],
+        inputs: vec![value_info("input", input)],
+        outputs: vec![value_info(output, &[plan.output().values()])],
     }
 }
 
@@ -77,6 +92,24 @@ impl Builder {
             // Flattening a vector does nothing.
             _ => {}
         }
+    }
+
+    /// Takes the numbers of a row as they are in the data.
+    fn standardise(&mut self, features: &[Scale]) {
+        let means: Vec<f32> = features.iter().map(|scale| scale.mean).collect();
+        let inverses: Vec<f32> = features.iter().map(|scale| scale.inverse).collect();
+        let means = self.constant("mean", &[features.len()], &means);
+        self.node("Sub", &[means], vec![]);
+        let inverses = self.constant("inverse", &[features.len()], &inverses);
+        self.node("Mul", &[inverses], vec![]);
+    }
+
+    /// Gives a number in the units of the data.
+    fn restore(&mut self, scale: &Scale) {
+        let deviation = self.constant("deviation", &[1], &[1.0 / scale.inverse]);
+        self.node("Mul", &[deviation], vec![]);
+        let mean = self.constant("mean", &[1], &[scale.mean]);
+        self.node("Add", &[mean], vec![]);
     }
 
     fn conv(&mut self, window: &Window, filters: usize, weights: &[f32]) {

@@ -3,7 +3,8 @@
 //! The file follows the usual contract, not this crate's memory order: images come in
 //! NCHW order, convolutions are ordinary ones, and the first dense layer after an image
 //! has its rows permuted to fit. Dropout does nothing at inference and is left out; a
-//! batch norm after a layer with weights becomes part of them.
+//! batch norm after a layer with weights becomes part of them. Rows of numbers come as
+//! they are, and a number comes out in its own units: scaling is part of the graph.
 //! Labels and preprocessing are in the metadata. The bytes are a function of the trial.
 
 mod graph;
@@ -12,23 +13,32 @@ mod proto;
 use prost::Message;
 
 use crate::network::Network;
+use crate::scaling::Scaling;
 use crate::{Hyperparameters, ImageShape, engine};
 
 /// The ONNX file of a network.
 pub(crate) fn export(
     network: &Network,
     class_names: &[String],
+    scaling: &Scaling,
     hyperparameters: &Hyperparameters,
 ) -> Vec<u8> {
-    let image = network.plan().image;
-    let mut metadata = preprocessing(image);
+    let plan = network.plan();
+    let mut metadata = match plan.flat {
+        true => Vec::new(),
+        false => preprocessing(plan.image),
+    };
     // One class per line, so a name cannot have more than one.
     let labels: Vec<_> = class_names
         .iter()
         .map(|name| name.replace(['\r', '\n'], " "))
         .collect();
-    metadata.push(("labels", labels.join("\n")));
-    metadata.push(("output.kind", "logits".to_owned()));
+    if scaling.target.is_none() {
+        metadata.push(("labels", labels.join("\n")));
+        metadata.push(("output.kind", "logits".to_owned()));
+    } else {
+        metadata.push(("output.kind", "number".to_owned()));
+    }
     // The hyperparameters are plain numbers and texts, whose serialisation cannot fail.
     if let Ok(json) = serde_json::to_string(hyperparameters) {
         metadata.push(("atoll.hyperparameters", json));
@@ -45,7 +55,7 @@ pub(crate) fn export(
         ir_version: 8,
         producer_name: "atoll".to_owned(),
         producer_version: env!("CARGO_PKG_VERSION").to_owned(),
-        graph: Some(graph::graph(network, class_names.len())),
+        graph: Some(graph::graph(network, scaling)),
         opset_import: vec![proto::OperatorSet {
             domain: String::new(),
             version: 17,
@@ -99,7 +109,7 @@ mod tests {
     fn decoded(architecture: &str, image: ImageShape) -> proto::Model {
         let (network, hyperparameters) = network(architecture, image);
         let names = ["cat".to_owned(), "two\nlines".to_owned()];
-        let bytes = export(&network, &names, &hyperparameters);
+        let bytes = export(&network, &names, &Scaling::default(), &hyperparameters);
         proto::Model::decode(bytes.as_slice()).unwrap()
     }
 
@@ -200,7 +210,7 @@ mod tests {
         // Bias 33, scale 35, shift 37; mean 0 and variance 1 are the statistics.
         network.set_weights(|index| index as f32);
         let names = ["a".to_owned(), "b".to_owned()];
-        let bytes = export(&network, &names, &hyperparameters);
+        let bytes = export(&network, &names, &Scaling::default(), &hyperparameters);
         let model = proto::Model::decode(bytes.as_slice()).unwrap();
         let initializers = model.graph.unwrap().initializers;
         let bias = initializers.iter().find(|t| t.shape == [2]).unwrap();
@@ -219,7 +229,7 @@ mod tests {
         let (mut network, hyperparameters) = network("dense(2)", image);
         network.set_weights(|index| index as f32);
         let names = ["a".to_owned(), "b".to_owned()];
-        let bytes = export(&network, &names, &hyperparameters);
+        let bytes = export(&network, &names, &Scaling::default(), &hyperparameters);
         let graph = proto::Model::decode(bytes.as_slice())
             .unwrap()
             .graph
