@@ -18,15 +18,18 @@ pub(crate) const SECTION: DocSection = DocSection {
 /// The documentation of the options that both functions take.
 pub(crate) const COLUMN_OPTIONS: &str = "`image`, `label` (column names, `image` and `label` \
     by default), `split_column` (`split` by default, if there is one: text, `train`, \
-    `validation` or `test`); for images that are lists of numbers also `height`, `width`, \
+    `validation` or `test`); `features` (a column of numbers or of lists of numbers, or a \
+    list of such columns; all but label and split by default, if there is no image column \
+    and all are numbers); for images that are lists of numbers also `height`, `width`, \
     `channels` (square and 1 channel by default) and `scale` (what a number is multiplied \
     by to be from 0 to 255)";
 
 /// The documentation of a dataset argument.
 pub(crate) const DATASET: &str = "Name of a table or view, or a Parquet or CSV path or URL \
     (a column of the latter is fine too). It has an image column (encoded files, IMAGE \
-    structs, or lists of numbers from 0 to 255) and a label column (class indices from 0, \
-    or text).";
+    structs, or lists of numbers from 0 to 255) or columns of numbers, which are \
+    standardised, and a label column (class indices from 0, text, or FLOAT or DOUBLE \
+    numbers to predict).";
 
 /// A dataset argument.
 #[derive(Debug, Clone, PartialEq, Eq)]

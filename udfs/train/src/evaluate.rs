@@ -31,17 +31,19 @@ use crate::arguments::{
 };
 use crate::options::{EVALUATE_KEYS, EvaluateOptions};
 use crate::rows::{Part, Rows};
-use crate::score::{Score, failure, score, wilson};
+use crate::score::{Score, failure, score};
 use crate::single_flight::Memo;
 use crate::source::{Source, Wanted};
 
 static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     Documentation::builder(
         SECTION,
-        "Labels images with a model and compares with their labels. Returns a struct: \
-         `rows`, `accuracy`, `accuracy_low` and `accuracy_high` (95 % Wilson interval), \
+        "Labels images, or rows of numbers, with a model and compares with their labels. \
+         Returns a struct: `rows`, `accuracy`, `accuracy_low` and `accuracy_high` (95 % Wilson interval), \
          `loss` (mean cross-entropy; NULL when it is not finite) and `confusion` (how \
-         many images of each class, a list, were given each class, a list in it). Text \
+         many rows of each class, a list, were given each class, a list in it). Where \
+         labels are numbers to predict, `loss` is the mean squared error in their own \
+         units, and the others but `rows` are NULL. Text \
          labels are matched with the names of the model's classes, integers with their \
          indices. If the dataset has a split column with 'test' rows, only those count, \
          unless the options say otherwise.",
@@ -350,9 +352,9 @@ fn evaluation_array(scores: &[Option<Score>]) -> Result<ArrayRef> {
         .map(|score| score.as_ref().map(|score| score.rows as i64));
     let columns = vec![
         Arc::new(Int64Array::from_iter(rows)),
-        number(|score| Some(score.accuracy())),
-        number(|score| Some(wilson(score.correct, score.rows).0)),
-        number(|score| Some(wilson(score.correct, score.rows).1)),
+        number(Score::accuracy),
+        number(|score| score.interval().map(|(low, _)| low)),
+        number(|score| score.interval().map(|(_, high)| high)),
         number(Score::mean_loss),
         confusion_array(scores)?,
     ];
@@ -376,7 +378,11 @@ fn confusion_array(scores: &[Option<Score>]) -> Result<ArrayRef> {
         .iter()
         .map(|score| score.as_ref().map_or(0, |score| score.confusion.len()));
     let offsets = OffsetBuffer::from_lengths(matrices);
-    let nulls = nulls(scores).finish();
+    let mut nulls = NullBufferBuilder::new(scores.len());
+    scores.iter().for_each(|score| {
+        nulls.append(score.as_ref().is_some_and(|score| !score.is_regression));
+    });
+    let nulls = nulls.finish();
     let lines = Arc::new(lines);
     Ok(Arc::new(ListArray::try_new(
         Arc::new(line_field()),

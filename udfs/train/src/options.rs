@@ -10,8 +10,9 @@ use serde_json::{Map, Value};
 use crate::rows::Part;
 
 /// Keys that both functions take: they say how to read a dataset.
-const COLUMN_KEYS: [&str; 7] = [
+const COLUMN_KEYS: [&str; 8] = [
     "image",
+    "features",
     "label",
     "split_column",
     "height",
@@ -21,8 +22,9 @@ const COLUMN_KEYS: [&str; 7] = [
 ];
 
 /// The keys of the options of `train`.
-pub(crate) const TRAIN_KEYS: [&str; 11] = [
+pub(crate) const TRAIN_KEYS: [&str; 12] = [
     "image",
+    "features",
     "label",
     "split_column",
     "height",
@@ -36,8 +38,9 @@ pub(crate) const TRAIN_KEYS: [&str; 11] = [
 ];
 
 /// The keys of the options of `evaluate`.
-pub(crate) const EVALUATE_KEYS: [&str; 8] = [
+pub(crate) const EVALUATE_KEYS: [&str; 9] = [
     "image",
+    "features",
     "label",
     "split_column",
     "height",
@@ -50,8 +53,10 @@ pub(crate) const EVALUATE_KEYS: [&str; 8] = [
 /// How to read a dataset.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ColumnOptions {
-    /// The image column.
-    pub(crate) image: String,
+    /// The image column, when the user named one.
+    pub(crate) image: Option<String>,
+    /// The columns of numbers, when the user named some.
+    pub(crate) features: Option<Vec<String>>,
     /// The label column.
     pub(crate) label: String,
     /// The split column, when the user named one.
@@ -69,7 +74,8 @@ pub(crate) struct ColumnOptions {
 impl Default for ColumnOptions {
     fn default() -> Self {
         Self {
-            image: "image".to_string(),
+            image: None,
+            features: None,
             label: "label".to_string(),
             split: None,
             height: None,
@@ -172,7 +178,8 @@ impl Reader {
     fn columns(&self) -> Result<ColumnOptions> {
         let defaults = ColumnOptions::default();
         Ok(ColumnOptions {
-            image: self.text("image")?.unwrap_or(defaults.image),
+            image: self.text("image")?,
+            features: self.texts("features")?,
             label: self.text("label")?.unwrap_or(defaults.label),
             split: self.text("split_column")?,
             height: self.size("height")?,
@@ -191,6 +198,26 @@ impl Reader {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
             Some(other) => self.refuse(key, "text", other),
+        }
+    }
+
+    /// One text, or a list of them.
+    fn texts(&self, key: &str) -> Result<Option<Vec<String>>> {
+        let value = match self.get(key) {
+            None => return Ok(None),
+            Some(Value::String(text)) => return Ok(Some(vec![text.clone()])),
+            Some(value) => value,
+        };
+        let texts = value.as_array().filter(|list| !list.is_empty());
+        let texts = texts.and_then(|list| {
+            let texts = list
+                .iter()
+                .map(|text| text.as_str().map(ToString::to_string));
+            texts.collect::<Option<Vec<_>>>()
+        });
+        match texts {
+            Some(texts) => Ok(Some(texts)),
+            None => self.refuse(key, "the name of a column or a list of names", value),
         }
     }
 
@@ -283,7 +310,7 @@ mod tests {
             ("resume_from", "a.ckpt".into()),
         ]);
         let read = TrainOptions::from_argument(Some(&argument)).unwrap();
-        assert_eq!(read.columns.image, "pixels");
+        assert_eq!(read.columns.image.as_deref(), Some("pixels"));
         assert_eq!(read.columns.split.as_deref(), Some("fold"));
         assert_eq!(
             (read.columns.channels, read.columns.scale),

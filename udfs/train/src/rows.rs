@@ -1,9 +1,15 @@
-//! From record batches to labelled pixels.
+//! From record batches to labelled pixels or numbers.
 //!
 //! An image column holds encoded files, IMAGE structs, lists of numbers or text with
-//! numbers. Whatever it holds, its images become bytes here, a row out for every row
-//! in, and what cannot be used is an error that names the dataset and the remedy.
+//! numbers. Whatever it holds, its images become bytes here. Other datasets have columns
+//! of numbers or of lists of them. There is a row out for every row in, and what cannot
+//! be used is an error that names the dataset and the remedy.
 
+mod numbers;
+
+pub(crate) use numbers::is_feature;
+
+use std::ops::Range;
 use std::sync::Arc;
 
 use atoll_imaging::ImageRef;
@@ -65,17 +71,32 @@ enum Images {
     Lists { fractional: bool },
     /// Text with numbers, as in the CSV files of many competitions.
     Text,
+    /// Columns of numbers that are no image.
+    Numbers,
 }
 
-/// How the columns of a dataset become rows. Columns come in the order image, label
-/// and, if there is one, split.
+/// What a label column holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LabelKind {
+    /// Integers: class indices.
+    Indices,
+    /// Text: class names.
+    Names,
+    /// Numbers with fractions, which are to be predicted.
+    Numbers,
+}
+
+/// How the columns of a dataset become rows. Columns come in the order image or features,
+/// label and, if there is one, split.
 #[derive(Debug, Clone)]
 pub(crate) struct Format {
     function: &'static str,
     dataset: String,
     images: Images,
     options: ColumnOptions,
-    text_labels: bool,
+    /// The columns that a network sees.
+    inputs: Vec<String>,
+    labels: LabelKind,
 }
 
 /// The labels of all rows.
@@ -85,17 +106,21 @@ pub(crate) enum Labels {
     Indices(Vec<u32>),
     /// Class names.
     Names(Vec<String>),
+    /// Numbers to predict.
+    Numbers(Vec<f32>),
 }
 
-/// Labelled images, one after the other in one buffer.
+/// Labelled images or rows of numbers, one after the other in one buffer.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Rows {
-    /// The size of each image.
+    /// The size of each image; a row of numbers is one pixel with a channel for each.
     pub(crate) shapes: Vec<ImageShape>,
-    /// Where each image ends in `pixels`.
+    /// Where each row ends in `pixels` or `numbers`.
     pub(crate) ends: Vec<usize>,
     /// All images, each in HWC order.
     pub(crate) pixels: Vec<u8>,
+    /// All rows of numbers; the other buffer is empty then.
+    pub(crate) numbers: Vec<f32>,
     /// The label of each image.
     pub(crate) labels: Labels,
     /// The part of each image; empty without a split column.
@@ -114,16 +139,6 @@ impl Format {
         (image, label): (&Field, &Field),
         options: &ColumnOptions,
     ) -> Result<Self> {
-        let label_type = value_type(label.data_type());
-        let text_labels = is_text(label_type) || *label_type == DataType::Boolean;
-        if !text_labels && !label_type.is_integer() {
-            return plan_err!(
-                "{function}: the labels in column {} of {dataset} must be class indices \
-                 (integers from 0) or text, got {}; cast them",
-                label.name(),
-                label.data_type()
-            );
-        }
         let images = match value_type(image.data_type()) {
             DataType::List(item)
             | DataType::LargeList(item)
@@ -150,25 +165,29 @@ impl Format {
             dataset: dataset.to_string(),
             images,
             options: options.clone(),
-            text_labels,
+            inputs: vec![image.name().clone()],
+            labels: label_kind(function, dataset, label)?,
         })
     }
 
-    /// The names of the image and the label column.
-    pub(crate) fn columns(&self) -> [&str; 2] {
-        [&self.options.image, &self.options.label]
+    /// The names of the columns that a network sees, and of the label column.
+    pub(crate) fn columns(&self) -> impl Iterator<Item = &str> {
+        let inputs = self.inputs.iter().map(String::as_str);
+        inputs.chain([self.options.label.as_str()])
     }
 
     /// No rows yet.
     pub(crate) fn empty(&self) -> Rows {
-        let labels = match self.text_labels {
-            true => Labels::Names(Vec::new()),
-            false => Labels::Indices(Vec::new()),
+        let labels = match self.labels {
+            LabelKind::Names => Labels::Names(Vec::new()),
+            LabelKind::Indices => Labels::Indices(Vec::new()),
+            LabelKind::Numbers => Labels::Numbers(Vec::new()),
         };
         Rows {
             shapes: Vec::new(),
             ends: Vec::new(),
             pixels: Vec::new(),
+            numbers: Vec::new(),
             labels,
             parts: Vec::new(),
             missing: [0; 3],
@@ -180,10 +199,13 @@ impl Format {
     pub(crate) fn read(&self, batch: &RecordBatch) -> Result<Rows> {
         let mut rows = self.empty();
         let column = |n: usize| plain(batch.column(n));
-        let (images, labels) = (column(0)?, column(1)?);
-        rows.missing = [images.logical_null_count(), labels.logical_null_count(), 0];
-        if batch.num_columns() > 2 {
-            let parts = column(2)?;
+        let count = self.inputs.len();
+        let inputs = (0..count).map(column).collect::<Result<Vec<_>>>()?;
+        let labels = column(count)?;
+        let missing = inputs.iter().map(|input| input.logical_null_count()).sum();
+        rows.missing = [missing, labels.logical_null_count(), 0];
+        if batch.num_columns() > count + 1 {
+            let parts = column(count + 1)?;
             rows.missing[2] = parts.logical_null_count();
             rows.parts = (0..parts.len())
                 .filter_map(|row| string_at(&parts, row))
@@ -197,9 +219,10 @@ impl Format {
         }
         self.read_labels(&labels, &mut rows)?;
         match self.images {
-            Images::Pixels => self.read_pixels(&images, &mut rows)?,
-            Images::Lists { .. } => self.read_lists(&images, &mut rows)?,
-            Images::Text => self.read_text(&images, &mut rows)?,
+            Images::Pixels => self.read_pixels(&inputs[0], &mut rows)?,
+            Images::Lists { .. } => self.read_lists(&inputs[0], &mut rows)?,
+            Images::Text => self.read_text(&inputs[0], &mut rows)?,
+            Images::Numbers => self.read_numbers(&inputs, &mut rows)?,
         }
         Ok(rows)
     }
@@ -213,6 +236,10 @@ impl Format {
                         string_at(&text, row).map(ToString::to_string)
                     }));
             }
+            Labels::Numbers(numbers) => {
+                let labels = cast(labels, &DataType::Float32)?;
+                numbers.extend(labels.as_primitive::<Float32Type>().values());
+            }
             Labels::Indices(indices) => {
                 let checked = CastOptions {
                     safe: false,
@@ -223,7 +250,8 @@ impl Format {
                     if !(0..=MAX_CLASS).contains(&label) {
                         return exec_err!(
                             "labels of {} must be class indices from 0 to {MAX_CLASS} or \
-                             text, got {label}",
+                             text, got {label}; cast them to DOUBLE if they are numbers \
+                             to predict",
                             self.dataset
                         );
                     }
@@ -355,7 +383,10 @@ impl Format {
 
     /// Checks what only the whole dataset can tell.
     pub(crate) fn finish(&self, rows: Rows) -> Result<Rows> {
-        let names = ["images", "labels", "splits"];
+        let names = match self.images {
+            Images::Numbers => ["features", "labels", "splits"],
+            _ => ["images", "labels", "splits"],
+        };
         if let Some((missing, name)) = rows
             .missing
             .iter()
@@ -368,6 +399,7 @@ impl Format {
                 self.dataset
             );
         }
+        self.check_widths(&rows)?;
         let fractional = matches!(
             self.images,
             Images::Lists { fractional: true } | Images::Text
@@ -389,23 +421,29 @@ impl Format {
 }
 
 impl Rows {
-    /// The number of images.
+    /// The number of rows.
     pub(crate) fn len(&self) -> usize {
         match &self.labels {
             Labels::Indices(labels) => labels.len(),
             Labels::Names(labels) => labels.len(),
+            Labels::Numbers(labels) => labels.len(),
         }
     }
 
-    /// Whether there are no images.
+    /// Whether there are no rows.
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// The bytes of one image.
     pub(crate) fn image(&self, row: usize) -> &[u8] {
+        &self.pixels[self.place(row)]
+    }
+
+    /// Where a row is in its buffer.
+    fn place(&self, row: usize) -> Range<usize> {
         let start = if row == 0 { 0 } else { self.ends[row - 1] };
-        &self.pixels[start..self.ends[row]]
+        start..self.ends[row]
     }
 
     /// One image, as the preprocessing of a model takes it.
@@ -435,22 +473,38 @@ impl Rows {
 
     /// Adds the rows of another record batch of the same dataset.
     pub(crate) fn append(&mut self, other: Rows) {
-        let before = self.pixels.len();
+        // One of the buffers is empty in all batches of a dataset.
+        let before = self.pixels.len() + self.numbers.len();
         self.pixels.extend_from_slice(&other.pixels);
+        self.numbers.extend_from_slice(&other.numbers);
         self.ends.extend(other.ends.iter().map(|end| end + before));
         self.shapes.extend(other.shapes);
         self.parts.extend(other.parts);
         match (&mut self.labels, other.labels) {
             (Labels::Indices(all), Labels::Indices(more)) => all.extend(more),
             (Labels::Names(all), Labels::Names(more)) => all.extend(more),
+            (Labels::Numbers(all), Labels::Numbers(more)) => all.extend(more),
             // One format reads all batches of a dataset, so the kinds are the same.
-            (Labels::Indices(_), Labels::Names(_))
-            | (Labels::Names(_), Labels::Indices(_)) => {}
+            (Labels::Indices(_) | Labels::Names(_) | Labels::Numbers(_), _) => {}
         }
         for (all, more) in self.missing.iter_mut().zip(other.missing) {
             *all += more;
         }
         self.largest = self.largest.max(other.largest);
+    }
+}
+
+fn label_kind(function: &str, dataset: &str, label: &Field) -> Result<LabelKind> {
+    match value_type(label.data_type()) {
+        text if is_text(text) => Ok(LabelKind::Names),
+        DataType::Boolean => Ok(LabelKind::Names),
+        integer if integer.is_integer() => Ok(LabelKind::Indices),
+        number if number.is_numeric() => Ok(LabelKind::Numbers),
+        other => plan_err!(
+            "{function}: the labels in column {} of {dataset} must be class indices \
+             (integers from 0), text, or numbers to predict, got {other}; cast them",
+            label.name()
+        ),
     }
 }
 
@@ -470,7 +524,7 @@ fn plain(array: &ArrayRef) -> Result<ArrayRef> {
 #[cfg(test)]
 pub(crate) mod tests {
     use datafusion::arrow::array::{
-        Float64Array, Int64Array, ListArray, StringArray, UInt8Array,
+        Date32Array, Float64Array, Int64Array, ListArray, StringArray, UInt8Array,
     };
     use datafusion::arrow::buffer::OffsetBuffer;
     use datafusion::arrow::datatypes::{Int64Type, Schema};
@@ -483,6 +537,7 @@ pub(crate) mod tests {
             shapes: Vec::new(),
             ends: Vec::new(),
             pixels: Vec::new(),
+            numbers: Vec::new(),
             labels: Labels::Indices(images.iter().map(|(_, label)| *label).collect()),
             parts: parts.to_vec(),
             missing: [0; 3],
@@ -638,11 +693,14 @@ pub(crate) mod tests {
             read(&batch(images(), labels(&[-1]), None), &Default::default()),
             "from 0 to 65535 or text, got -1",
         );
-        let reals = Arc::new(Float64Array::from(vec![1.0]));
+        let dates = Arc::new(Date32Array::from(vec![1]));
         check_refused(
-            read(&batch(images(), reals, None), &Default::default()),
-            "got Float64; cast them",
+            read(&batch(images(), dates, None), &Default::default()),
+            "got Date32; cast them",
         );
+        let reals = Arc::new(Float64Array::from(vec![1.5]));
+        let rows = read(&batch(images(), reals, None), &Default::default()).unwrap();
+        assert_eq!(rows.labels, Labels::Numbers(vec![1.5]));
         let names = Arc::new(StringArray::from(vec!["cat"]));
         let rows = read(&batch(images(), names, None), &Default::default()).unwrap();
         assert_eq!(rows.labels, Labels::Names(vec!["cat".to_string()]));

@@ -1,4 +1,4 @@
-//! How well a model labels images.
+//! How well a model labels images or rows of numbers.
 
 use std::sync::Arc;
 
@@ -9,7 +9,10 @@ use datafusion::common::{DataFusionError, Result, exec_datafusion_err, exec_err}
 
 use crate::rows::{Labels, Rows};
 
-/// Images in one piece of work on the compute pool.
+/// The output of a network that predicts a number, as `train` names it.
+const PREDICTION: &str = "prediction";
+
+/// Rows in one piece of work on the compute pool.
 const PIECE: usize = 256;
 
 /// The quantile of the normal distribution for an interval of 95 %.
@@ -19,27 +22,33 @@ const Z: f64 = 1.959_963_984_540_054;
 /// that rounds to zero does not make the mean infinite (as scikit-learn clips).
 const SMALLEST: f64 = 1e-15;
 
-/// How well a model labelled images.
+/// How well a model labelled rows.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Score {
-    /// Images.
+    /// Rows.
     pub(crate) rows: usize,
-    /// Images whose most probable class is their label.
+    /// Whether labels are numbers that were predicted: then there is a loss only.
+    pub(crate) is_regression: bool,
+    /// Rows whose most probable class is their label.
     pub(crate) correct: usize,
-    /// The sum of the cross-entropies; NaN when the model gave one.
-    /// The loss of each row, in any order.
+    /// The loss of each row, in any order: cross-entropy, or squared error.
     pub(crate) losses: Vec<f64>,
     /// Images by label (line) and by most probable class (column).
     pub(crate) confusion: Vec<Vec<i64>>,
 }
 
 impl Score {
-    /// The share of images labelled right.
-    pub(crate) fn accuracy(&self) -> f64 {
-        self.correct as f64 / self.rows as f64
+    /// The share of rows labelled right, if they have classes.
+    pub(crate) fn accuracy(&self) -> Option<f64> {
+        (!self.is_regression).then(|| self.correct as f64 / self.rows as f64)
     }
 
-    /// The mean cross-entropy.
+    /// Where that share is likely to be: 95 % Wilson interval.
+    pub(crate) fn interval(&self) -> Option<(f64, f64)> {
+        (!self.is_regression).then(|| wilson(self.correct, self.rows))
+    }
+
+    /// The mean loss.
     pub(crate) fn mean_loss(&self) -> Option<f64> {
         // Summed in the order of their sizes, so that the order of rows, which a scan
         // may change, changes no bit of the mean.
@@ -63,6 +72,12 @@ impl Score {
         };
         self.correct += usize::from(best == label);
         self.confusion[label][best] += 1;
+    }
+
+    fn add_number(&mut self, label: f64, prediction: f64) {
+        self.is_regression = true;
+        self.rows += 1;
+        self.losses.push((prediction - label).powi(2));
     }
 
     fn merge(mut self, other: Score) -> Score {
@@ -95,9 +110,18 @@ pub(crate) fn wilson(correct: usize, rows: usize) -> (f64, f64) {
 struct Scorer {
     model: LoadedModel,
     input: String,
-    preprocess: Preprocess,
+    /// How images become its input; none for rows of numbers.
+    preprocess: Option<Preprocess>,
     rows: Arc<Rows>,
-    labels: Vec<usize>,
+    labels: Answers,
+}
+
+/// What the model should say.
+enum Answers {
+    /// Its class index of each row.
+    Classes(Vec<usize>),
+    /// The number of each row.
+    Numbers(Vec<f64>),
 }
 
 /// Scores a model on all rows of a dataset, spread over the compute pool.
@@ -107,14 +131,20 @@ pub(crate) async fn score(
     rows: Arc<Rows>,
     context: &CallContext,
 ) -> Result<Score> {
-    let Some(preprocess) = model.preprocess().map_err(failure)? else {
-        return exec_err!(
-            "evaluate: model {} does not say how images become its input; write the \
-             image.* keys into its metadata, as train does",
-            model.name()
-        );
+    let preprocess = match rows.are_numbers() {
+        true => None,
+        false => match model.preprocess().map_err(failure)? {
+            Some(preprocess) => Some(preprocess),
+            None => {
+                return exec_err!(
+                    "evaluate: model {} does not say how images become its input; write \
+                     the image.* keys into its metadata, as train does",
+                    model.name()
+                );
+            }
+        },
     };
-    let labels = model_classes(&model, dataset, &rows.labels)?;
+    let labels = answers(&model, dataset, &rows.labels)?;
     let input = model.single_input().map_err(failure)?.name.clone();
     let pieces = rows.len().div_ceil(PIECE);
     let progress = context.progress.rows("evaluate");
@@ -127,7 +157,7 @@ pub(crate) async fn score(
         labels,
     };
     let scores = map_rows(pieces, context, move |piece, token| {
-        let end = ((piece + 1) * PIECE).min(scorer.labels.len());
+        let end = ((piece + 1) * PIECE).min(scorer.rows.len());
         let mut score = Score::default();
         for row in piece * PIECE..end {
             if token.is_cancelled() {
@@ -144,10 +174,16 @@ pub(crate) async fn score(
 
 impl Scorer {
     fn score_row(&self, row: usize, score: &mut Score) -> Result<()> {
-        let mut input = vec![0.0; self.preprocess.output_len()];
-        self.preprocess
-            .apply(self.rows.image_ref(row), &mut input)
-            .map_err(|error| exec_datafusion_err!("evaluate: {error}"))?;
+        let input = match &self.preprocess {
+            None => self.rows.numbers(row).to_vec(),
+            Some(preprocess) => {
+                let mut input = vec![0.0; preprocess.output_len()];
+                preprocess
+                    .apply(self.rows.image_ref(row), &mut input)
+                    .map_err(|error| exec_datafusion_err!("evaluate: {error}"))?;
+                input
+            }
+        };
         let inputs = vec![(self.input.clone(), Data::Floats(input))];
         let outputs = self.model.run(inputs).map_err(failure)?;
         let output = outputs
@@ -160,7 +196,21 @@ impl Scorer {
                 self.model.name()
             );
         };
-        let label = self.labels[row];
+        let label = match (&self.labels, output.as_slice()) {
+            (Answers::Classes(labels), _) => labels[row],
+            (Answers::Numbers(labels), [prediction]) => {
+                score.add_number(labels[row], f64::from(*prediction));
+                return Ok(());
+            }
+            (Answers::Numbers(_), outputs) => {
+                return exec_err!(
+                    "evaluate: the labels are numbers to predict, but model {} gives {} \
+                     values a row and not one",
+                    self.model.name(),
+                    outputs.len()
+                );
+            }
+        };
         if label >= output.len() {
             return exec_err!(
                 "evaluate: the dataset has class {label}, but model {} has {} classes",
@@ -194,6 +244,25 @@ fn cross_entropy(logits: &[f32], label: usize) -> f64 {
     largest + exponentials.sum::<f64>().ln() - f64::from(logits[label])
 }
 
+/// What the model should say of each row. A model with one output predicts a number, and
+/// class indices are numbers too.
+fn answers(model: &LoadedModel, dataset: &str, labels: &Labels) -> Result<Answers> {
+    let predicts = model
+        .signature()
+        .outputs
+        .first()
+        .is_some_and(|port| port.name == PREDICTION);
+    Ok(match labels {
+        Labels::Numbers(numbers) => {
+            Answers::Numbers(numbers.iter().map(|number| f64::from(*number)).collect())
+        }
+        Labels::Indices(indices) if predicts => {
+            Answers::Numbers(indices.iter().map(|index| f64::from(*index)).collect())
+        }
+        _ => Answers::Classes(model_classes(model, dataset, labels)?),
+    })
+}
+
 /// The model's class index of each row.
 ///
 /// Classes are matched by name where the dataset has names, or where the model's names
@@ -208,6 +277,8 @@ fn model_classes(
     let numbers =
         !names.is_empty() && names.iter().all(|name| name.parse::<u32>().is_ok());
     let classes: Vec<Option<usize>> = match labels {
+        // Not asked for: these have no classes.
+        Labels::Numbers(_) => return Ok(vec![]),
         Labels::Indices(labels) if !numbers => {
             return Ok(labels.iter().map(|label| *label as usize).collect());
         }
@@ -223,6 +294,7 @@ fn model_classes(
         .map(|row| match labels {
             Labels::Indices(labels) => labels[row].to_string(),
             Labels::Names(labels) => labels[row].clone(),
+            Labels::Numbers(labels) => labels[row].to_string(),
         });
     match unknown {
         None => Ok(classes.into_iter().flatten().collect()),
@@ -300,6 +372,17 @@ mod tests {
         assert_eq!((score.rows, score.correct), (3, 1));
         assert_eq!(score.confusion, [[1, 1], [0, 0]]);
         assert_eq!(score.mean_loss(), None);
+    }
+
+    #[test]
+    fn numbers_have_a_loss_only() {
+        let mut score = Score::default();
+        score.add_number(1.0, 3.0);
+        let mut second = Score::default();
+        second.add_number(5.0, 5.0);
+        let both = score.merge(second);
+        assert_eq!((both.rows, both.mean_loss()), (2, Some(2.0)));
+        assert_eq!((both.accuracy(), both.interval()), (None, None));
     }
 
     #[test]

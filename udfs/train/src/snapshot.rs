@@ -11,7 +11,7 @@ use std::ops::Deref;
 use std::sync::{Arc, LazyLock};
 
 use atoll_compute::{CancellationToken, pool};
-use atoll_nn::{Dataset, ImageShape, Split};
+use atoll_nn::{Dataset, Features, ImageShape, Split};
 use atoll_udf_common::{Location, pool_error};
 use datafusion::common::{DataFusionError, Result, exec_datafusion_err, exec_err};
 use sha2::{Digest, Sha256};
@@ -20,12 +20,12 @@ use tokio::sync::OnceCell;
 use crate::rows::{Labels, Part, Rows};
 use crate::single_flight::SingleFlight;
 
-/// Labelled images for training and validation.
+/// Labelled images, or rows of numbers, for training and validation.
 #[derive(Debug)]
 pub struct Snapshot {
     /// The SHA-256 of the content, in hexadecimal.
     pub sha256: String,
-    /// The images in canonical order.
+    /// The rows in canonical order.
     pub dataset: Dataset,
     /// Which rows validate, where the data said so.
     pub validation: Option<Vec<bool>>,
@@ -53,8 +53,7 @@ impl Deref for SharedSnapshot {
 impl Snapshot {
     /// Puts rows into canonical order. `dataset` is what errors call them.
     pub(crate) fn from_rows(dataset: &str, rows: &Rows) -> Result<Self> {
-        let (labels, class_names) = classes(&rows.labels);
-        Self::arrange(dataset, rows, &labels, class_names)
+        Self::arrange(dataset, rows, &labels(&rows.labels))
     }
 
     /// The same on the compute pool, because sorting and hashing take a moment.
@@ -67,28 +66,34 @@ impl Snapshot {
         arrange.await.map_err(pool_error)?
     }
 
-    fn arrange(
-        dataset: &str,
-        rows: &Rows,
-        labels: &[u32],
-        class_names: Vec<String>,
-    ) -> Result<Self> {
+    fn arrange(dataset: &str, rows: &Rows, labels: &atoll_nn::Labels) -> Result<Self> {
         let shape = common_shape(dataset, rows)?;
         let validates = |row: usize| rows.parts.get(row) == Some(&Part::Validation);
         let validation = (0..rows.len()).any(validates);
         let mut order: Vec<([u8; 32], usize)> = (0..rows.len())
             .map(|row| {
-                let image = Pixels::new(rows.image(row), shape, &rows.shapes[row]);
-                (row_digest(image, labels[row], validates(row)), row)
+                let label = label_bits(labels, row);
+                (row_digest(rows, (row, shape), label, validates(row)), row)
             })
             .collect();
         order.sort_unstable();
-        let mut pixels = Vec::with_capacity(order.len() * shape.values());
-        for &(_, row) in &order {
-            Pixels::new(rows.image(row), shape, &rows.shapes[row]).append_to(&mut pixels);
-        }
-        let labels = order.iter().map(|&(_, row)| labels[row]).collect();
-        let dataset = Dataset::new(shape, pixels, labels, class_names)
+        let rows_in_order = order.iter().map(|&(_, row)| row);
+        let labels = in_order(labels, rows_in_order.clone());
+        let built = match rows.are_numbers() {
+            true => {
+                let numbers = rows_in_order.flat_map(|row| rows.numbers(row).to_vec());
+                Dataset::of_numbers(shape.channels, numbers.collect(), labels)
+            }
+            false => {
+                let mut pixels = Vec::with_capacity(order.len() * shape.values());
+                for row in rows_in_order {
+                    Pixels::new(rows.image(row), shape, &rows.shapes[row])
+                        .append_to(&mut pixels);
+                }
+                Dataset::of_images(shape, pixels, labels)
+            }
+        };
+        let dataset = built
             .map_err(|error| exec_datafusion_err!("{dataset} cannot be used: {error}"))?;
         let validation =
             validation.then(|| order.iter().map(|&(_, row)| validates(row)).collect());
@@ -182,23 +187,50 @@ fn common_shape(dataset: &str, rows: &Rows) -> Result<ImageShape> {
     Ok(ImageShape { channels, ..*first })
 }
 
-/// The class index of each row and the name of each class.
-fn classes(labels: &Labels) -> (Vec<u32>, Vec<String>) {
+/// The class index of each row and the name of each class, or the number of each row.
+fn labels(labels: &Labels) -> atoll_nn::Labels {
     match labels {
-        Labels::Indices(labels) => {
-            let classes = labels.iter().max().map_or(0, |label| label + 1);
-            (
-                labels.clone(),
-                (0..classes).map(|class| class.to_string()).collect(),
-            )
+        Labels::Indices(indices) => {
+            let classes = indices.iter().max().map_or(0, |label| label + 1);
+            atoll_nn::Labels::Classes {
+                indices: indices.clone(),
+                names: (0..classes).map(|class| class.to_string()).collect(),
+            }
         }
         Labels::Names(labels) => {
             let mut names = labels.clone();
             names.sort_unstable();
             names.dedup();
             let index = |label| names.binary_search(label).unwrap_or_default() as u32;
-            (labels.iter().map(index).collect(), names)
+            atoll_nn::Labels::Classes {
+                indices: labels.iter().map(index).collect(),
+                names,
+            }
         }
+        Labels::Numbers(numbers) => atoll_nn::Labels::Numbers(numbers.clone()),
+    }
+}
+
+fn in_order(
+    labels: &atoll_nn::Labels,
+    order: impl Iterator<Item = usize>,
+) -> atoll_nn::Labels {
+    match labels {
+        atoll_nn::Labels::Classes { indices, names } => atoll_nn::Labels::Classes {
+            indices: order.map(|row| indices[row]).collect(),
+            names: names.clone(),
+        },
+        atoll_nn::Labels::Numbers(numbers) => {
+            atoll_nn::Labels::Numbers(order.map(|row| numbers[row]).collect())
+        }
+    }
+}
+
+/// A label as the digest of its row has it.
+fn label_bits(labels: &atoll_nn::Labels, row: usize) -> u32 {
+    match labels {
+        atoll_nn::Labels::Classes { indices, .. } => indices[row],
+        atoll_nn::Labels::Numbers(numbers) => numbers[row].to_bits(),
     }
 }
 
@@ -228,10 +260,22 @@ impl<'a> Pixels<'a> {
     }
 }
 
-fn row_digest(image: Pixels<'_>, label: u32, validates: bool) -> [u8; 32] {
+fn row_digest(
+    rows: &Rows,
+    (row, shape): (usize, ImageShape),
+    label: u32,
+    validates: bool,
+) -> [u8; 32] {
     let mut digest = Sha256::new();
     digest.update([u8::from(validates)]);
     digest.update(label.to_le_bytes());
+    if rows.are_numbers() {
+        let numbers = rows.numbers(row).iter();
+        let bytes: Vec<u8> = numbers.flat_map(|number| number.to_le_bytes()).collect();
+        digest.update(bytes);
+        return digest.finalize().into();
+    }
+    let image = Pixels::new(rows.image(row), shape, &rows.shapes[row]);
     if image.repeat == 1 {
         digest.update(image.bytes);
     } else {
@@ -249,7 +293,10 @@ fn content_digest<'a>(
     rows: impl Iterator<Item = &'a [u8; 32]>,
 ) -> String {
     let mut digest = Sha256::new();
-    digest.update(b"atoll snapshot 1\n");
+    digest.update(match dataset.features {
+        Features::Pixels(_) => b"atoll snapshot 1\n".as_slice(),
+        Features::Numbers(_) => b"atoll snapshot of numbers 1\n",
+    });
     let ImageShape {
         height,
         width,
@@ -258,7 +305,7 @@ fn content_digest<'a>(
     for size in [height, width, channels, dataset.len(), dataset.classes()] {
         digest.update((size as u64).to_le_bytes());
     }
-    for name in &dataset.class_names {
+    for name in dataset.labels.class_names() {
         digest.update((name.len() as u64).to_le_bytes());
         digest.update(name);
     }
@@ -290,7 +337,7 @@ mod tests {
         backwards.reverse();
         let backwards = snapshot(&rows(&backwards, &[]));
         assert_eq!(forwards.sha256, backwards.sha256);
-        assert_eq!(forwards.dataset.pixels, backwards.dataset.pixels);
+        assert_eq!(forwards.dataset.features, backwards.dataset.features);
         assert_eq!(forwards.dataset.labels, backwards.dataset.labels);
     }
 
@@ -317,15 +364,15 @@ mod tests {
         let names = ["dog", "cat", "dog"].map(ToString::to_string);
         animals.labels = Labels::Names(names.to_vec());
         let snapshot = snapshot(&animals);
-        assert_eq!(snapshot.dataset.class_names, ["cat", "dog"]);
+        assert_eq!(snapshot.dataset.labels.class_names(), ["cat", "dog"]);
         let by_pixel = |pixel: u8| {
             let row = snapshot
                 .dataset
-                .pixels
+                .pixels()
                 .iter()
                 .position(|p| *p == pixel)
                 .unwrap();
-            snapshot.dataset.labels[row]
+            snapshot.dataset.labels.indices()[row]
         };
         assert_eq!([1, 2, 3].map(by_pixel), [1, 0, 1]);
     }
@@ -339,7 +386,7 @@ mod tests {
         let pixels = |rows: &[u32]| {
             let mut pixels: Vec<u8> = rows
                 .iter()
-                .map(|row| snapshot.dataset.pixels[*row as usize])
+                .map(|row| snapshot.dataset.pixels()[*row as usize])
                 .collect();
             pixels.sort_unstable();
             pixels
@@ -375,10 +422,11 @@ mod tests {
         let grey = snapshot
             .dataset
             .labels
+            .indices()
             .iter()
             .position(|label| *label == 1)
             .unwrap();
-        assert_eq!(snapshot.dataset.pixels[3 * grey..3 * grey + 3], [7, 7, 7]);
+        assert_eq!(snapshot.dataset.pixels()[3 * grey..3 * grey + 3], [7, 7, 7]);
     }
 
     #[test]

@@ -25,8 +25,11 @@ use object_store::ObjectStoreExt;
 use sha2::{Digest, Sha256};
 
 use crate::options::ColumnOptions;
-use crate::rows::{Format, Part, Rows, value_type};
+use crate::rows::{Format, Part, Rows, is_feature, value_type};
 use crate::store::put_if_absent;
+
+/// The image column, unless the options name another.
+const IMAGE: &str = "image";
 
 /// The split column that is used when it is there and the options name no other.
 const SPLIT: &str = "split";
@@ -119,8 +122,7 @@ impl Source {
 
     /// The columns that are read.
     fn columns(&self) -> impl Iterator<Item = &str> {
-        let image_and_label = self.format.columns().into_iter();
-        image_and_label.chain(self.split.as_deref())
+        self.format.columns().chain(self.split.as_deref())
     }
 
     /// Finds a file and checks its columns, without reading rows.
@@ -146,20 +148,20 @@ impl Source {
         name: &str,
         options: &ColumnOptions,
     ) -> Result<Self> {
-        let image = column(&frame, function, name, ("image", &options.image))?;
-        let label = column(&frame, function, name, ("label", &options.label))?;
-        let format = Format::new(function, name, (&image, &label), options)?;
         let found = frame.schema().has_column_with_unqualified_name(SPLIT);
         let split = options.split.clone().or(found.then(|| SPLIT.to_string()));
         if let Some(split) = &split {
             let field = column(&frame, function, name, ("split_column", split))?;
             if !is_text(value_type(field.data_type())) {
                 return plan_err!(
-                    "{function}: the split column {split} of {name} must be text                      ('train', 'validation' or 'test'), got {}; name another in the                      options: {{split_column: '...'}}",
+                    "{function}: the split column {split} of {name} must be text \
+                     ('train', 'validation' or 'test'), got {}; name another in the \
+                     options: {{split_column: '...'}}",
                     field.data_type()
                 );
             }
         }
+        let format = format(&frame, (function, name), options, split.as_deref())?;
         Ok(Self {
             name: name.to_string(),
             is_table: false,
@@ -318,6 +320,53 @@ async fn url_to_list(location: &Location, name: &str) -> Result<String> {
 fn object_store_root(location: &Location) -> Result<url::Url> {
     let root = &location.url[..url::Position::BeforePath];
     url::Url::parse(root).map_err(|error| DataFusionError::External(Box::new(error)))
+}
+
+/// How the columns become rows: those that the options name, else the image column, else
+/// all columns of numbers, where there is nothing but those, label and split.
+fn format(
+    frame: &DataFrame,
+    (function, name): (&'static str, &str),
+    options: &ColumnOptions,
+    split: Option<&str>,
+) -> Result<Format> {
+    let named =
+        |option, column: &str| self::column(frame, function, name, (option, column));
+    let fields = frame.schema().as_arrow().fields();
+    let others: Vec<Field> = fields
+        .iter()
+        .filter(|field| {
+            *field.name() != options.label && Some(field.name().as_str()) != split
+        })
+        .map(|field| field.as_ref().clone())
+        .collect();
+    let are_features = || others.iter().all(|field| is_feature(field.data_type()));
+    let is_image = |field: &Field| field.name() == IMAGE;
+    let features = match (&options.features, &options.image) {
+        (Some(_), Some(_)) => {
+            return plan_err!(
+                "{function}: the options name an image column and feature columns; name \
+                 either"
+            );
+        }
+        (Some(names), None) => {
+            let named = names.iter().map(|column| named("features", column));
+            Some(named.collect::<Result<Vec<_>>>()?)
+        }
+        (None, None) if !others.iter().any(is_image) && are_features() => Some(others),
+        _ => None,
+    };
+    match features.filter(|features| !features.is_empty()) {
+        Some(features) => {
+            let label = named("label", &options.label)?;
+            Format::of_numbers(function, name, (&features, &label), options)
+        }
+        None => {
+            let image = named("image", options.image.as_deref().unwrap_or(IMAGE))?;
+            let label = named("label", &options.label)?;
+            Format::new(function, name, (&image, &label), options)
+        }
+    }
 }
 
 fn column(

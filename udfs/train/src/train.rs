@@ -82,8 +82,11 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
         "hyperparameters",
         format!(
             "Struct with any of {}. NULL gives NULL; a NULL in it is the default. \
-             `architecture` is 'lenet' (default), 'mlp' or layers such as 'conv(32, 5), \
-             relu, max_pool(2), dense(10)'. `augmentation` changes training images at \
+             `architecture` is 'auto' (default: 'lenet' for images, 'mlp' for rows of \
+             numbers), 'lenet', 'mlp' or layers such as 'conv(32, 5), relu, max_pool(2), \
+             dense(10)'. `loss` is 'cross_entropy' (classes) or 'mse' (the default for \
+             labels that are FLOAT or DOUBLE: a number is predicted, losses are mean squared \
+             errors in its own units, and there is no accuracy). `augmentation` changes training images at \
              random, each time anew; it is a struct with any of {} ({AUGMENTATION}). \
              `mixup` mixes training images with each other, with shares from a beta \
              distribution with this parameter (0 to 1); `label_smoothing` spreads a share of \

@@ -26,11 +26,11 @@ fn check(side: usize, channels: usize, architecture: &str) {
         ..Hyperparameters::default()
     };
     let report = train(&dataset, &split, &hyperparameters, &mut Silent).unwrap();
-    let ours = report.network.unwrap().logits(&dataset.pixels).unwrap();
+    let ours = report.network.unwrap().logits(dataset.pixels()).unwrap();
     let model = LoadedModel::load(architecture, &report.onnx.unwrap()).unwrap();
     let input = model.single_input().unwrap().name.clone();
     let image = side * side * channels;
-    for (pixels, ours) in dataset.pixels.chunks(image).zip(ours.chunks(4)) {
+    for (pixels, ours) in dataset.pixels().chunks(image).zip(ours.chunks(4)) {
         let input = vec![(input.clone(), Data::Floats(planes(pixels, channels)))];
         let theirs = model
             .run(input)
@@ -133,4 +133,47 @@ fn a_global_average_before_the_classifier() {
 #[test]
 fn a_linear_model() {
     check(5, 3, "flatten, dense(4)");
+}
+
+/// Takes rows as the data has them and gives numbers in their own units.
+#[test]
+fn numbers_in_and_a_number_out() {
+    if let Err(error) = atoll_onnx::runtime() {
+        eprintln!("skipped: {error}");
+        return;
+    }
+    let rows = 60_u16;
+    let numbers: Vec<f32> = (0..rows)
+        .flat_map(|n| [f32::from(n % 7) * 100.0, f32::from(n) - 1_000.0])
+        .collect();
+    let labels: Vec<f32> = (0..rows)
+        .map(|n| f32::from(n % 7) * 1e6 + f32::from(n) * 1e4)
+        .collect();
+    let numbers_too = numbers.clone();
+    let dataset =
+        Dataset::of_numbers(2, numbers, atoll_nn::Labels::Numbers(labels.clone()))
+            .unwrap();
+    let split = Split::by_fraction(60, 0.25, 1).unwrap();
+    let hyperparameters = Hyperparameters {
+        architecture: "dense(8), batch_norm, tanh, dense(1)".to_owned(),
+        epochs: 5,
+        batch_size: 8,
+        ..Hyperparameters::default()
+    };
+    let report = train(&dataset, &split, &hyperparameters, &mut Silent).unwrap();
+    let model = LoadedModel::load("numbers", &report.onnx.unwrap()).unwrap();
+    let input = model.single_input().unwrap().name.clone();
+    let errors = split.validation.iter().map(|&row| {
+        let row = row as usize;
+        let numbers = numbers_too[2 * row..2 * row + 2].to_vec();
+        let outputs = model
+            .run(vec![(input.clone(), Data::Floats(numbers))])
+            .unwrap();
+        let output = outputs.into_iter().next().unwrap();
+        assert_eq!(output.name, "prediction");
+        f64::from(output.data.into_floats().unwrap()[0] - labels[row]).powi(2)
+    });
+    let loss = errors.sum::<f64>() / split.validation.len() as f64;
+    let error = (loss / report.validation_loss - 1.0).abs();
+    assert!(error < 1e-3, "{loss} {}", report.validation_loss);
 }

@@ -1,18 +1,20 @@
-//! The file of a snapshot: one Parquet row per image, readable by any tool.
+//! The file of a snapshot: one Parquet row per row, readable by any tool.
 //!
-//! It has the columns `image` (IMAGE), `label` (class index) and `split`; the names
-//! of the classes are in the schema's metadata.
+//! It has the columns `image` (IMAGE) or `features` (a list of FLOAT), `label` (class
+//! index, or FLOAT where it is to be predicted) and `split`; the names of the classes are
+//! in the schema's metadata.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use atoll_compute::{CancellationToken, pool};
-use atoll_nn::ImageShape;
+use atoll_nn::{Features, ImageShape};
 use atoll_udf_common::image::image_type;
 use atoll_udf_common::{Location, pool_error};
 use bytes::Bytes;
 use datafusion::arrow::array::{
-    ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray, StructArray, UInt8Array,
-    UInt32Array,
+    ArrayRef, BinaryArray, Float32Array, Int64Array, ListArray, RecordBatch, StringArray,
+    StructArray, UInt8Array, UInt32Array,
 };
 use datafusion::arrow::buffer::{Buffer, OffsetBuffer};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
@@ -26,6 +28,12 @@ use super::Snapshot;
 use crate::options::ColumnOptions;
 use crate::rows::{Format, Labels, Part};
 use crate::store::{exists, put_if_absent};
+
+/// The column of images.
+const IMAGE: &str = "image";
+
+/// The column of rows of numbers.
+const FEATURES: &str = "features";
 
 /// The key of the class names in the schema's metadata.
 const CLASSES: &str = "atoll.class_names";
@@ -77,11 +85,19 @@ fn location(storage: &Location, sha256: &str) -> Result<Location> {
 }
 
 fn encode(snapshot: &Snapshot) -> Result<Vec<u8>> {
-    let classes = serde_json::to_string(&snapshot.dataset.class_names)
+    let dataset = &snapshot.dataset;
+    let classes = serde_json::to_string(dataset.labels.class_names())
         .map_err(|error| exec_datafusion_err!("cannot write class names: {error}"))?;
+    let label = match dataset.labels {
+        atoll_nn::Labels::Classes { .. } => DataType::Int64,
+        atoll_nn::Labels::Numbers(_) => DataType::Float32,
+    };
     let fields = vec![
-        Field::new("image", image_type(), false),
-        Field::new("label", DataType::Int64, false),
+        match dataset.features {
+            Features::Pixels(_) => Field::new(IMAGE, image_type(), false),
+            Features::Numbers(_) => Field::new(FEATURES, list_type(), false),
+        },
+        Field::new("label", label, false),
         Field::new("split", DataType::Utf8, false),
     ];
     let schema =
@@ -107,14 +123,54 @@ fn encode(snapshot: &Snapshot) -> Result<Vec<u8>> {
 }
 
 fn columns(snapshot: &Snapshot, start: usize, end: usize) -> Result<Vec<ArrayRef>> {
-    let (dataset, rows) = (&snapshot.dataset, end - start);
+    let dataset = &snapshot.dataset;
+    let inputs = match &dataset.features {
+        Features::Pixels(pixels) => images(pixels, dataset.shape, start..end)?,
+        Features::Numbers(numbers) => lists(numbers, dataset.shape, start..end)?,
+    };
+    let labels: ArrayRef = match &dataset.labels {
+        atoll_nn::Labels::Classes { indices, .. } => {
+            let labels = indices[start..end].iter().map(|label| i64::from(*label));
+            Arc::new(Int64Array::from_iter_values(labels))
+        }
+        atoll_nn::Labels::Numbers(numbers) => {
+            Arc::new(Float32Array::from(numbers[start..end].to_vec()))
+        }
+    };
+    let part = |row: usize| match &snapshot.validation {
+        Some(validation) if validation[row] => Part::Validation.name(),
+        _ => Part::Train.name(),
+    };
+    Ok(vec![
+        inputs,
+        labels,
+        Arc::new(StringArray::from_iter_values((start..end).map(part))),
+    ])
+}
+
+fn list_type() -> DataType {
+    DataType::List(Arc::new(Field::new_list_field(DataType::Float32, false)))
+}
+
+fn lists(numbers: &[f32], shape: ImageShape, rows: Range<usize>) -> Result<ArrayRef> {
+    let width = shape.values();
+    let numbers = numbers[rows.start * width..rows.end * width].to_vec();
+    Ok(Arc::new(ListArray::try_new(
+        Arc::new(Field::new_list_field(DataType::Float32, false)),
+        OffsetBuffer::from_repeated_length(width, rows.len()),
+        Arc::new(Float32Array::from(numbers)),
+        None,
+    )?))
+}
+
+fn images(pixels: &[u8], shape: ImageShape, range: Range<usize>) -> Result<ArrayRef> {
     let ImageShape {
         height,
         width,
         channels,
-    } = dataset.shape;
-    let values = dataset.shape.values();
-    let pixels = Buffer::from(&dataset.pixels[start * values..end * values]);
+    } = shape;
+    let (values, rows) = (shape.values(), range.len());
+    let pixels = Buffer::from(&pixels[range.start * values..range.end * values]);
     let offsets = OffsetBuffer::from_repeated_length(values, rows);
     let DataType::Struct(fields) = image_type() else {
         return internal_err!("IMAGE must be a struct");
@@ -125,18 +181,7 @@ fn columns(snapshot: &Snapshot, start: usize, end: usize) -> Result<Vec<ArrayRef
         Arc::new(UInt8Array::from_value(channels as u8, rows)),
         Arc::new(BinaryArray::try_new(offsets, pixels, None)?),
     ];
-    let labels = dataset.labels[start..end]
-        .iter()
-        .map(|label| i64::from(*label));
-    let part = |row: usize| match &snapshot.validation {
-        Some(validation) if validation[row] => Part::Validation.name(),
-        _ => Part::Train.name(),
-    };
-    Ok(vec![
-        Arc::new(StructArray::try_new(fields, image, None)?),
-        Arc::new(Int64Array::from_iter_values(labels)),
-        Arc::new(StringArray::from_iter_values((start..end).map(part))),
-    ])
+    Ok(Arc::new(StructArray::try_new(fields, image, None)?))
 }
 
 fn decode(name: &str, bytes: Bytes) -> Result<Snapshot> {
@@ -147,25 +192,39 @@ fn decode(name: &str, bytes: Bytes) -> Result<Snapshot> {
     let Some(classes) = classes else {
         return exec_err!("it has no class names");
     };
-    if !schema
+    let names: Vec<&str> = schema
         .fields()
         .iter()
-        .map(|field| field.name())
-        .eq(&["image", "label", "split"])
-    {
-        return exec_err!("it has other columns than image, label and split");
-    }
-    let fields = (schema.field(0), schema.field(1));
-    let format = Format::new("train", name, fields, &ColumnOptions::default())?;
+        .map(|field| field.name().as_str())
+        .collect();
+    let (first, label) = match names[..] {
+        [_, "label", "split"] => (schema.field(0), schema.field(1)),
+        _ => return exec_err!("it has other columns than image, label and split"),
+    };
+    let options = ColumnOptions::default();
+    let format = match first.name().as_str() {
+        FEATURES => Format::of_numbers(
+            "train",
+            name,
+            (std::slice::from_ref(first), label),
+            &options,
+        )?,
+        _ => Format::new("train", name, (first, label), &options)?,
+    };
     let mut rows = format.empty();
     for batch in reader.with_batch_size(8_192).build()? {
         rows.append(format.read(&batch?)?);
     }
     let rows = format.finish(rows)?;
-    let Labels::Indices(labels) = &rows.labels else {
-        return exec_err!("its labels are not class indices");
+    let labels = match &rows.labels {
+        Labels::Indices(indices) => atoll_nn::Labels::Classes {
+            indices: indices.clone(),
+            names: classes,
+        },
+        Labels::Numbers(numbers) => atoll_nn::Labels::Numbers(numbers.clone()),
+        Labels::Names(_) => return exec_err!("its labels are not class indices"),
     };
-    Snapshot::arrange(name, &rows, labels, classes)
+    Snapshot::arrange(name, &rows, &labels)
 }
 
 #[cfg(test)]
@@ -197,9 +256,29 @@ mod tests {
         let read = read(&storage, &written.sha256).await.unwrap();
         assert_eq!(read.sha256, written.sha256);
         assert_eq!(read.validation, written.validation);
-        assert_eq!(read.dataset.pixels, written.dataset.pixels);
+        assert_eq!(read.dataset.features, written.dataset.features);
         assert_eq!(read.dataset.labels, written.dataset.labels);
-        assert_eq!(read.dataset.class_names, ["cat", "dog"]);
+        assert_eq!(read.dataset.labels.class_names(), ["cat", "dog"]);
+    }
+
+    #[tokio::test]
+    async fn numbers_are_read_as_they_were_written() {
+        let (_folder, storage) = storage();
+        let mut numbers = rows(&[], &[]);
+        for (row, label) in [([0.1_f32, -1e9], 2.5), ([7.0, 1e-9], -0.1)] {
+            numbers.push_numbers(&row);
+            if let Labels::Numbers(labels) = &mut numbers.labels {
+                labels.push(label);
+            } else {
+                numbers.labels = Labels::Numbers(vec![label]);
+            }
+        }
+        let written = Arc::new(Snapshot::from_rows("houses", &numbers).unwrap());
+        write(&written, &storage).await.unwrap();
+        let read = read(&storage, &written.sha256).await.unwrap();
+        assert_eq!(read.sha256, written.sha256);
+        assert_eq!(read.dataset.features, written.dataset.features);
+        assert_eq!(read.dataset.labels, written.dataset.labels);
     }
 
     #[tokio::test]
