@@ -1,67 +1,215 @@
 //! Measures training speed: images per second of one trial on one core.
 //!
-//! Run: `cargo run --release -p atoll-nn --example bench -- [ARCHITECTURE] [SIDE]`
+//! Run: `cargo run --release -p atoll-nn --example bench -- [--mnist FOLDER] [NETWORK..]`
+//!
+//! A network is `lenet`, `small`, `mlp`, `vgg` (all four if none is given) or an
+//! architecture text. One line a network goes to stdout, its name and the images per
+//! second; where the time goes is told on stderr.
+//!
+//! Without real images the pixels are those of random strokes: four of five are zero.
+//! Times are of the thread's own CPU clock, so what else the machine does hardly matters.
+#![expect(clippy::print_stdout, reason = "a bench prints its results")]
 
-use std::time::Instant;
+use std::error::Error;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::Path;
+use std::time::Duration;
 
-use atoll_nn::{Dataset, Hyperparameters, ImageShape, Observer, Split, engine, train};
+use atoll_nn::{
+    Dataset, Hyperparameters, ImageShape, Observer, Split, engine, peak, profile, train,
+};
+use flate2::read::GzDecoder;
+use rustix::time::{ClockId, clock_gettime};
 
-/// Notes the time of each step.
-#[derive(Default)]
-struct Clock {
-    steps: Vec<Instant>,
+const BATCH: usize = 64;
+
+/// Steps of a measurement.
+const STEPS: usize = 100;
+
+const REPETITIONS: usize = 5;
+
+const SHAPE: ImageShape = ImageShape {
+    height: 28,
+    width: 28,
+    channels: 1,
+};
+
+const NETWORKS: [(&str, &str); 4] = [
+    ("lenet", "lenet"),
+    (
+        "small",
+        "conv(8, 5), relu, max_pool(2), conv(16, 5), relu, max_pool(2), dense(64), relu, \
+         dropout(0.5), dense(10)",
+    ),
+    ("mlp", "mlp"),
+    (
+        "vgg",
+        "conv(32, 3), batch_norm, relu, conv(32, 3), batch_norm, relu, max_pool(2), \
+         conv(64, 3), batch_norm, relu, conv(64, 3), batch_norm, relu, max_pool(2), \
+         dense(128), relu, dense(10)",
+    ),
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1).peekable();
+    let folder = arguments
+        .next_if(|argument| argument == "--mnist")
+        .and_then(|_| arguments.next());
+    let (pixels, labels) = match folder {
+        Some(folder) => mnist(Path::new(&folder))?,
+        None => strokes(),
+    };
+    let names = (0..10).map(|class| class.to_string()).collect();
+    let dataset = Dataset::new(SHAPE, pixels.clone(), labels, names)?;
+    let peak = peak(&cpu_time);
+    eprintln!("{}, peak {:.1} GFLOP/s", engine(), peak / 1e9);
+    let wanted: Vec<String> = arguments.collect();
+    if wanted.is_empty() {
+        for (name, architecture) in NETWORKS {
+            bench(name, architecture, &dataset, &pixels, peak)?;
+        }
+    }
+    for name in wanted {
+        let known = NETWORKS.iter().find(|network| network.0 == name);
+        let architecture = known.map_or(name.as_str(), |network| network.1);
+        bench(&name, architecture, &dataset, &pixels, peak)?;
+    }
+    Ok(())
 }
 
-impl Observer for Clock {
-    fn on_step(&mut self, _: usize, _: usize) {
-        self.steps.push(Instant::now());
+/// The CPU time of this thread.
+fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
+}
+
+fn bench(
+    name: &str,
+    architecture: &str,
+    dataset: &Dataset,
+    pixels: &[u8],
+    peak: f64,
+) -> Result<(), Box<dyn Error>> {
+    let hyperparameters = Hyperparameters {
+        architecture: architecture.to_owned(),
+        epochs: 1,
+        learning_rate: 0.01,
+        batch_size: BATCH as u32,
+        ..Hyperparameters::default()
+    };
+    let before = resident()?;
+    let mut seconds = Vec::new();
+    let mut bytes = 0;
+    for repetition in 0..REPETITIONS {
+        let first = (repetition * STEPS * BATCH) % (dataset.len() - STEPS * BATCH + 1);
+        let rows = first as u32..(first + STEPS * BATCH) as u32;
+        let split = Split {
+            train: rows.collect(),
+            validation: vec![0],
+        };
+        let mut watch = Watch::default();
+        train(dataset, &split, &hyperparameters, &mut watch)?;
+        seconds.push(watch.per_step());
+        bytes = bytes.max(watch.resident.saturating_sub(before));
+    }
+    seconds.sort_by(f64::total_cmp);
+    let median = seconds[seconds.len() / 2];
+    println!("{name} {:.0}", BATCH as f64 / median);
+
+    let mini_batch = &pixels[..BATCH * SHAPE.values()];
+    let clock: &dyn Fn() -> Duration = &cpu_time;
+    let times = profile(&hyperparameters, (SHAPE, 10), mini_batch, 30, clock)?;
+    let mut operations = 0.0;
+    eprintln!("  {:40} {:>9} {:>9}  ms", "layer", "forward", "backward");
+    for (index, layer) in times.layers.iter().enumerate() {
+        // The first layer needs no gradient of its input.
+        let products = if index == 0 { 2.0 } else { 3.0 };
+        operations += products * 2.0 * layer.multiplications as f64 * BATCH as f64;
+        let (forward, backward) = (layer.forward * 1e3, layer.backward * 1e3);
+        eprintln!("  {:40} {forward:9.3} {backward:9.3}", layer.name);
+    }
+    eprintln!("  {:40} {:9.3}", "update", times.update * 1e3);
+    let rate = operations / median;
+    eprintln!(
+        "  step {:.3} ms; {:.1} MFLOP an image by the definition, {:.1} GFLOP/s, {:.0} % of \
+         the peak; {:.1} MB of memory",
+        median * 1e3,
+        operations / BATCH as f64 / 1e6,
+        rate / 1e9,
+        100.0 * rate / peak,
+        bytes as f64 / 1e6
+    );
+    Ok(())
+}
+
+/// Notes when the first and the last step ended.
+#[derive(Default)]
+struct Watch {
+    first: Duration,
+    last: Duration,
+    steps: u32,
+    resident: usize,
+}
+
+impl Watch {
+    fn per_step(&self) -> f64 {
+        (self.last - self.first).as_secs_f64() / f64::from(self.steps - 1)
     }
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut arguments = std::env::args().skip(1);
-    let architecture = arguments.next().unwrap_or_else(|| "lenet".to_owned());
-    let side: usize = arguments.next().map_or(Ok(28), |side| side.parse())?;
-    let rows = 64 * 40;
-    let shape = ImageShape {
-        height: side,
-        width: side,
-        channels: 1,
+impl Observer for Watch {
+    fn on_step(&mut self, done: usize, total: usize) {
+        if done == 1 {
+            self.first = cpu_time();
+        }
+        self.last = cpu_time();
+        self.steps = done as u32;
+        if done == total {
+            self.resident = resident().unwrap_or(0);
+        }
+    }
+}
+
+/// The memory that this process uses, in bytes.
+fn resident() -> Result<usize, Box<dyn Error>> {
+    let status = fs::read_to_string("/proc/self/statm")?;
+    let pages = status.split(' ').nth(1).ok_or("statm has two numbers")?;
+    Ok(pages.parse::<usize>()? * 4096)
+}
+
+/// The training images of MNIST, from its own files.
+fn mnist(folder: &Path) -> Result<(Vec<u8>, Vec<u32>), Box<dyn Error>> {
+    let read = |name: &str, header: usize| -> Result<Vec<u8>, Box<dyn Error>> {
+        let mut bytes = Vec::new();
+        GzDecoder::new(File::open(folder.join(name))?).read_to_end(&mut bytes)?;
+        Ok(bytes.split_off(header))
     };
-    let mut noise = 1_u32;
-    let mut pixel = || {
-        noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (noise >> 24) as u8
+    let pixels = read("train-images-idx3-ubyte.gz", 16)?;
+    let labels = read("train-labels-idx1-ubyte.gz", 8)?;
+    Ok((pixels, labels.into_iter().map(u32::from).collect()))
+}
+
+/// Images of a few random strokes.
+fn strokes() -> (Vec<u8>, Vec<u32>) {
+    let rows = STEPS * BATCH;
+    let mut state = 1_u32;
+    let mut random = |limit: u32| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        ((u64::from(state) * u64::from(limit)) >> 32) as usize
     };
-    let pixels = (0..rows * shape.values()).map(|_| pixel()).collect();
+    let mut pixels = vec![0; rows * SHAPE.values()];
+    for image in pixels.chunks_exact_mut(SHAPE.values()) {
+        for _ in 0..12 {
+            let (y, x) = (4 + random(17), 4 + random(17));
+            for step in 0..4 {
+                let along = if random(2) == 0 { 28 } else { 1 };
+                for pixel in 0..4 {
+                    image[y * 28 + x + step + pixel * along] = 255;
+                }
+            }
+        }
+    }
     let labels = (0..rows as u32).map(|row| row % 10).collect();
-    let names = (0..10).map(|class| class.to_string()).collect();
-    let dataset = Dataset::new(shape, pixels, labels, names)?;
-    let split = Split {
-        train: (0..rows as u32).collect(),
-        validation: vec![0],
-    };
-    let hyperparameters = Hyperparameters {
-        architecture,
-        epochs: 1,
-        weight_decay: 5e-4,
-        ..Hyperparameters::default()
-    };
-    let mut clock = Clock::default();
-    train(&dataset, &split, &hyperparameters, &mut clock)?;
-    let mut seconds: Vec<_> = clock
-        .steps
-        .windows(2)
-        .map(|pair| (pair[1] - pair[0]).as_secs_f64())
-        .collect();
-    seconds.sort_by(f64::total_cmp);
-    let median = seconds[seconds.len() / 2];
-    eprintln!(
-        "{}: {} at {side} x {side}: {:.1} ms a step of 64 images, {:.0} images/s",
-        engine(),
-        hyperparameters.architecture,
-        median * 1e3,
-        64.0 / median
-    );
-    Ok(())
+    (pixels, labels)
 }

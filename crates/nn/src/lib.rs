@@ -50,6 +50,7 @@ mod mixup;
 mod network;
 mod onnx;
 mod optimizer;
+mod profile;
 #[cfg(test)]
 mod pytorch;
 mod random;
@@ -64,6 +65,7 @@ pub use hyperparameters::{
     Augmentation, Hyperparameters, LossKind, OptimizerKind, ScheduleKind,
 };
 pub use network::Network;
+pub use profile::{LayerTime, StepTime, peak, profile};
 pub use training::{Epoch, Observer, Outcome, Report, resume, train};
 
 /// The version of this crate and the CPU feature level that its kernels use here.

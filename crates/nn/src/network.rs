@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 
 use crate::Error;
-use crate::architecture::{Init, Parameter, Plan, PlannedLayer};
+use crate::architecture::{Init, LayerSpec, Parameter, Plan, PlannedLayer};
 use crate::dataset::scale;
 use crate::kernels::{Buffer, Team};
 use crate::layers::{self, Flow, Layer, Mode, Pass};
@@ -154,19 +154,24 @@ impl Network {
 
     /// Runs the mini-batch of `rows` images and returns its logits.
     pub(crate) fn forward(&mut self, rows: usize, mode: Mode) -> &[f32] {
-        let mut width = self.plan.image.values();
-        for (index, running) in self.layers.iter_mut().enumerate() {
-            let (inputs, outputs) = self.activations.split_at_mut(index + 1);
-            let input = &inputs[index][..rows * width];
-            let output = &mut outputs[0][..rows * running.output];
-            let weights = &self.weights[running.weights.clone()];
-            let team = &self.team;
-            running
-                .layer
-                .forward(weights, input, output, Pass { mode, team });
-            width = running.output;
+        for index in 0..self.layers.len() {
+            self.forward_layer(index, rows, mode);
         }
-        &self.activations[self.layers.len()][..rows * width]
+        let values = self.plan.output().values();
+        &self.activations[self.layers.len()][..rows * values]
+    }
+
+    /// Runs one of the layers that compute.
+    pub(crate) fn forward_layer(&mut self, index: usize, rows: usize, mode: Mode) {
+        let running = &mut self.layers[index];
+        let (inputs, outputs) = self.activations.split_at_mut(index + 1);
+        let input = &inputs[index][..inputs[index].len() / self.rows * rows];
+        let output = &mut outputs[0][..rows * running.output];
+        let weights = &self.weights[running.weights.clone()];
+        let team = &self.team;
+        running
+            .layer
+            .forward(weights, input, output, Pass { mode, team });
     }
 
     /// The logits of the last forward pass, and room for their gradient.
@@ -178,31 +183,67 @@ impl Network {
 
     /// Finds the gradients of all weights from that of the logits.
     pub(crate) fn backward(&mut self, rows: usize) {
-        let learns = |running: &Running| !running.weights.is_empty();
-        let Some(first) = self.layers.iter().position(learns) else {
-            return;
-        };
-        let [mut from, mut to] = self.slopes.each_mut();
-        for (index, running) in self.layers.iter_mut().enumerate().skip(first).rev() {
-            let inputs = self.activations[index].len() / self.rows * rows;
-            let outputs = rows * running.output;
-            let flow = Flow {
-                weights: &self.weights[running.weights.clone()],
-                input: &self.activations[index][..inputs],
-                output: &self.activations[index + 1][..outputs],
-                output_gradient: &from[..outputs],
-                team: &self.team,
-            };
-            // The image itself has no gradient, nor has what does not depend on weights.
-            let target = if index > first {
-                Some(&mut to[..inputs])
-            } else {
-                None
-            };
-            let gradients = &mut self.gradients[running.weights.clone()];
-            running.layer.backward(flow, target, gradients);
-            std::mem::swap(&mut from, &mut to);
+        for index in (self.first_learning()..self.layers.len()).rev() {
+            self.backward_layer(index, rows);
         }
+    }
+
+    /// The first layer that has weights.
+    pub(crate) fn first_learning(&self) -> usize {
+        let learns = |running: &Running| !running.weights.is_empty();
+        let first = self.layers.iter().position(learns);
+        first.unwrap_or(self.layers.len())
+    }
+
+    /// Finds the gradients of one layer from that of its output.
+    pub(crate) fn backward_layer(&mut self, index: usize, rows: usize) {
+        let first = self.first_learning();
+        let running = &mut self.layers[index];
+        let inputs = self.activations[index].len() / self.rows * rows;
+        let outputs = rows * running.output;
+        let [from, to] = &mut self.slopes;
+        let flow = Flow {
+            weights: &self.weights[running.weights.clone()],
+            input: &self.activations[index][..inputs],
+            output: &self.activations[index + 1][..outputs],
+            output_gradient: &from[..outputs],
+            team: &self.team,
+        };
+        // The image itself has no gradient, nor has what does not depend on weights.
+        let target = (index > first).then(|| &mut to[..inputs]);
+        let gradients = &mut self.gradients[running.weights.clone()];
+        running.layer.backward(flow, target, gradients);
+        self.slopes.swap(0, 1);
+    }
+
+    /// The names of the layers that compute, with what they do in the same pass.
+    pub(crate) fn layer_names(&self) -> impl Iterator<Item = String> {
+        self.layers.iter().enumerate().map(|(index, running)| {
+            let end = self
+                .layers
+                .get(index + 1)
+                .map_or(self.plan.layers.len(), |next| next.planned);
+            let names = self.plan.layers[running.planned..end]
+                .iter()
+                .filter(|layer| layer.spec != LayerSpec::Flatten)
+                .map(|layer| layer.spec.name());
+            names.collect::<Vec<_>>().join(" + ")
+        })
+    }
+
+    /// The multiplications of the definition of each layer that computes, for one image.
+    pub(crate) fn multiplications(&self) -> impl Iterator<Item = usize> {
+        self.layers.iter().map(|running| {
+            let layer = &self.plan.layers[running.planned];
+            let matrix = layer.parameters.first().map_or(0, |p| p.range.len());
+            match layer.spec {
+                LayerSpec::Conv { .. } => {
+                    matrix * layer.output.height * layer.output.width
+                }
+                LayerSpec::Dense { .. } => matrix,
+                _ => 0,
+            }
+        })
     }
 
     /// The groups of weights, all weights and their gradients.
