@@ -5,6 +5,7 @@ mod direct;
 mod finish;
 mod gemm;
 mod level;
+mod norm;
 mod peak;
 mod product;
 mod simd;
@@ -22,7 +23,9 @@ pub(crate) use gemm::{Matrix, Sum, multiply};
 #[cfg(test)]
 pub(crate) use level::forced::at_each_level;
 pub(crate) use level::level;
+pub(crate) use norm::{Channels, NormFlow, Pixels, add_up, measure, normalise, spread};
 pub(crate) use peak::saturate;
+pub(crate) use slices::SLICE;
 pub(crate) use team::Team;
 pub(crate) use window::Window;
 pub(crate) use winograd::{Flow as ConvFlow, Winograd};

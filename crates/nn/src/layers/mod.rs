@@ -11,7 +11,7 @@ mod dropout;
 mod pool;
 
 use crate::architecture::{Activation, LayerSpec, PlannedLayer};
-use crate::kernels::{Finish, Team};
+use crate::kernels::{Finish, Pixels, Team};
 use crate::random::Stream;
 
 pub(crate) use batch_norm::EPSILON as BATCH_NORM_EPSILON;
@@ -116,7 +116,13 @@ pub(crate) fn build(
             first.input.values(),
         )),
         (LayerSpec::BatchNorm, _) => {
-            Box::new(batch_norm::BatchNorm::new(output.channels))
+            let pixels = Pixels {
+                height: output.height,
+                width: output.width,
+                finish,
+            };
+            let norm = batch_norm::BatchNorm::new(pixels, output.channels, rows);
+            return (Some(Box::new(norm)), covered);
         }
         (LayerSpec::Dropout { probability }, _) => Box::new(dropout::Dropout::new(
             probability,
