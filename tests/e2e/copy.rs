@@ -120,7 +120,11 @@ fn rows_in_order_stay_in_order_and_options_are_honoured_on_a_cluster() {
         let rows = std::fs::read_to_string(atoll.path("out/part-00000.csv")).unwrap();
         let rows: Vec<&str> = rows.lines().collect();
         assert_eq!(rows.len(), 9, "{rows:?}");
-        assert_eq!(rows.iter().position(|row| *row == "true;600"), Some(4), "{rows:?}");
+        assert_eq!(
+            rows.iter().position(|row| *row == "true;600"),
+            Some(4),
+            "{rows:?}"
+        );
     }
 }
 

@@ -86,7 +86,10 @@ fn a_bucket_serves_one_machine_and_a_cluster() {
 fn holds_files(folder: &Path, name: &str) -> bool {
     let named = folder.to_string_lossy().contains(name);
     let below = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    named && below.into_iter().any(|entry| entry.path().is_file() || holds_files(&entry.path(), ""))
+    named
+        && below
+            .into_iter()
+            .any(|entry| entry.path().is_file() || holds_files(&entry.path(), ""))
 }
 
 #[test]

@@ -3,7 +3,8 @@
 //! A trial is fully described by its [`Hyperparameters`] (seed included), its
 //! [`Dataset`] and its [`Split`]: the same three give the same bits, whatever else runs
 //! beside it, on every machine for which [`engine`] says the same. One trial uses one
-//! thread; a caller with more cores trains more trials.
+//! thread, unless [`Options`] give it more, which changes no bit; a caller with more cores
+//! trains more trials.
 //!
 //! ```
 //! use atoll_nn::{Dataset, Hyperparameters, ImageShape, Observer, Split, train};
@@ -66,7 +67,9 @@ pub use hyperparameters::{
 };
 pub use network::Network;
 pub use profile::{LayerTime, StepTime, peak, profile};
-pub use training::{Epoch, Observer, Outcome, Report, resume, train};
+pub use training::{
+    Epoch, Observer, Options, Outcome, Report, resume, train, train_with,
+};
 
 /// The version of this crate and the CPU feature level that its kernels use here.
 ///

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::Error;
 use crate::architecture::{Init, LayerSpec, Parameter, Plan, PlannedLayer};
@@ -26,7 +27,7 @@ pub struct Network {
     slopes: [Buffer; 2],
     /// The largest mini-batch.
     rows: usize,
-    team: Team,
+    team: Arc<Team>,
 }
 
 /// A layer that computes, in contrast to one that only changes the shape.
@@ -65,7 +66,7 @@ impl Network {
             });
         }
         let mut layers = Vec::new();
-        let team = Team::new(threads);
+        let team = Arc::new(Team::new(threads));
         let mut planned = 0;
         while planned < plan.layers.len() {
             let dropout = Stream::new(seed, &format!("dropout {planned}"));
@@ -134,6 +135,11 @@ impl Network {
     /// The largest mini-batch.
     pub(crate) fn rows(&self) -> usize {
         self.rows
+    }
+
+    /// The threads that work on it.
+    pub(crate) fn team(&self) -> &Arc<Team> {
+        &self.team
     }
 
     pub(crate) fn plan(&self) -> &Plan {
@@ -385,11 +391,13 @@ mod tests {
         let trained = |threads: usize| {
             let hyperparameters = Hyperparameters {
                 architecture: text.to_owned(),
+                clip_norm: Some(0.1),
                 ..Hyperparameters::default()
             };
             let plan = hyperparameters.plan(shape, 3).unwrap();
             let mut optimizer = Optimizer::new(&hyperparameters, plan.weights);
             let mut network = Network::with_threads(plan, 70, 1, threads).unwrap();
+            optimizer.share(network.team());
             for rows in [70, 64, 33, 5] {
                 let images = network.images_mut(rows);
                 for (index, value) in images.iter_mut().enumerate() {

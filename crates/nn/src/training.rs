@@ -1,4 +1,4 @@
-//! The training loop: one network, one thread, no allocation once it runs.
+//! The training loop: one network, no allocation once it runs.
 
 mod state;
 
@@ -132,7 +132,46 @@ pub fn train(
     hyperparameters: &Hyperparameters,
     observer: &mut dyn Observer,
 ) -> Result<Report, Error> {
-    let mut trial = Trial::new(dataset, split, hyperparameters)?;
+    train_with(
+        dataset,
+        split,
+        hyperparameters,
+        Options::default(),
+        observer,
+    )
+}
+
+/// How a trial runs. Nothing of it changes what the trial finds.
+#[derive(Clone, Copy, Debug)]
+pub struct Options<'a> {
+    /// The threads that work on the trial, the caller's included. A mini-batch is cut into
+    /// slices of 32 images, so more threads than that have nothing to do.
+    pub threads: usize,
+    /// Where to go on from; see [`resume`].
+    pub checkpoint: Option<&'a Checkpoint>,
+}
+
+impl Default for Options<'_> {
+    fn default() -> Self {
+        Self {
+            threads: 1,
+            checkpoint: None,
+        }
+    }
+}
+
+/// [`train`] or [`resume`] with options.
+pub fn train_with(
+    dataset: &Dataset,
+    split: &Split,
+    hyperparameters: &Hyperparameters,
+    options: Options<'_>,
+    observer: &mut dyn Observer,
+) -> Result<Report, Error> {
+    let mut trial = Trial::new(dataset, split, hyperparameters, options)?;
+    if let Some(checkpoint) = options.checkpoint {
+        trial.restore(checkpoint)?;
+    }
     let outcome = trial.run(observer)?;
     Ok(trial.into_report(outcome))
 }
@@ -148,10 +187,11 @@ pub fn resume(
     hyperparameters: &Hyperparameters,
     observer: &mut dyn Observer,
 ) -> Result<Report, Error> {
-    let mut trial = Trial::new(dataset, split, hyperparameters)?;
-    trial.restore(checkpoint)?;
-    let outcome = trial.run(observer)?;
-    Ok(trial.into_report(outcome))
+    let options = Options {
+        checkpoint: Some(checkpoint),
+        ..Options::default()
+    };
+    train_with(dataset, split, hyperparameters, options, observer)
 }
 
 struct Trial<'a> {
@@ -186,6 +226,7 @@ impl<'a> Trial<'a> {
         dataset: &'a Dataset,
         split: &'a Split,
         hyperparameters: &'a Hyperparameters,
+        options: Options<'_>,
     ) -> Result<Self, Error> {
         hyperparameters.validate()?;
         split.check(dataset)?;
@@ -193,10 +234,11 @@ impl<'a> Trial<'a> {
         let seed = hyperparameters.seed;
         let plan = hyperparameters.plan_for(dataset)?;
         let loss = hyperparameters.loss_for(dataset)?;
-        let optimizer = Optimizer::new(hyperparameters, plan.weights);
+        let mut optimizer = Optimizer::new(hyperparameters, plan.weights);
         let largest = split.train.len().max(split.validation.len());
         let rows = largest.min(hyperparameters.batch_size as usize);
-        let network = Network::with_threads(plan, rows, seed, 1)?;
+        let network = Network::with_threads(plan, rows, seed, options.threads.max(1))?;
+        optimizer.share(network.team());
         let augmentation = hyperparameters.augmentation.as_ref();
         let augmenter =
             augmentation.map(|spec| Augmenter::new(spec, dataset.shape, seed));

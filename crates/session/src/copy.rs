@@ -182,7 +182,8 @@ impl Staging {
         let folders = std::fs::read_dir(&self.staging).map_err(|e| self.failed(&e))?;
         for folder in folders.flatten() {
             let path = folder.path();
-            if path.is_dir() && folder.file_name().to_string_lossy().starts_with("part-") {
+            if path.is_dir() && folder.file_name().to_string_lossy().starts_with("part-")
+            {
                 std::fs::remove_dir_all(path).map_err(|error| self.failed(&error))?;
             }
         }

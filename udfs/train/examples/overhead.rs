@@ -3,7 +3,10 @@
 //!
 //! Run: `cargo run --release -p atoll-udf-train --example overhead -- [TRIALS]`
 #![expect(clippy::print_stdout, reason = "an example prints what it measured")]
-#![expect(clippy::unwrap_used, reason = "an example that cannot go on has failed")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "an example that cannot go on has failed"
+)]
 
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -40,7 +43,13 @@ async fn dataset(ctx: &datafusion::prelude::SessionContext) -> Dataset {
             &datafusion::arrow::datatypes::DataType::Int64,
         );
         let label = label.unwrap();
-        labels.extend(label.as_primitive::<Int64Type>().values().iter().map(|n| *n as u32));
+        labels.extend(
+            label
+                .as_primitive::<Int64Type>()
+                .values()
+                .iter()
+                .map(|n| *n as u32),
+        );
     }
     let shape = ImageShape {
         height: 8,
@@ -53,7 +62,9 @@ async fn dataset(ctx: &datafusion::prelude::SessionContext) -> Dataset {
 
 #[tokio::main]
 async fn main() {
-    let trials = std::env::args().nth(1).map_or(1_000, |count| count.parse().unwrap());
+    let trials = std::env::args()
+        .nth(1)
+        .map_or(1_000, |count| count.parse().unwrap());
     atoll_compute::pool::configure(NonZeroUsize::MIN);
     let storage = tempfile::tempdir().unwrap();
     let ctx = common::session(storage.path());
@@ -84,6 +95,9 @@ async fn main() {
     common::train(&ctx, &common::digits(), common::seeds(&seeds), rows).await;
     let again = started.elapsed().as_secs_f64() * 1e3 / rows as f64;
     println!("{rows} trials: {alone:.3} ms of training alone (export included)");
-    println!("through train(): {through:.3} ms, overhead {:.3} ms", through - alone);
+    println!(
+        "through train(): {through:.3} ms, overhead {:.3} ms",
+        through - alone
+    );
     println!("found again: {again:.3} ms");
 }

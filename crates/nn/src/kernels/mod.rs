@@ -22,9 +22,10 @@ pub(crate) use finish::Finish;
 pub(crate) use gemm::{Matrix, Sum, multiply};
 #[cfg(test)]
 pub(crate) use level::forced::at_each_level;
-pub(crate) use level::level;
+pub(crate) use level::{dispatch, level};
 pub(crate) use norm::{Channels, NormFlow, Pixels, add_up, measure, normalise, spread};
 pub(crate) use peak::saturate;
+pub(crate) use simd::{Kernel, Simd};
 pub(crate) use slices::SLICE;
 pub(crate) use team::Team;
 pub(crate) use window::Window;

@@ -373,6 +373,8 @@ impl AddUp<'_> {
         unsafe {
             let mean = simd.load(self.channels.mean.as_ptr().add(channel));
             let inverse = simd.load(self.channels.inverse.as_ptr().add(channel));
+            let factor = simd.load(self.channels.factor.as_ptr().add(channel));
+            let shift_by = simd.load(self.channels.shift.as_ptr().add(channel));
             let input = self.flow.input.as_ptr().add(channel);
             let output = self.flow.output.as_ptr().add(channel);
             let gradient = self.flow.output_gradient.as_ptr().add(channel);
@@ -409,13 +411,15 @@ impl AddUp<'_> {
                         }
                         let at = (pixel + next) * count;
                         let mut dy = load_up_to(simd, gradient.add(at), lanes);
+                        let x = load_up_to(simd, input.add(at), lanes);
+                        let centred = simd.sub(x, mean);
                         if relu {
-                            let y = load_up_to(simd, output.add(at), lanes);
+                            // Cheaper than to read it.
+                            let y = simd.fma(centred, factor, shift_by);
                             dy = through_relu(simd, y, dy);
                         }
-                        let x = load_up_to(simd, input.add(at), lanes);
                         *shift = simd.add(*shift, dy);
-                        *scale = simd.fma(dy, simd.sub(x, mean), *scale);
+                        *scale = simd.fma(dy, centred, *scale);
                     }
                 }
             }
@@ -454,11 +458,18 @@ struct Spread<'a> {
 struct Turn<V> {
     mean: V,
     factor: V,
+    shift: V,
     common: V,
     slope: V,
 }
 
 impl<V: Copy> Turn<V> {
+    /// What the forward pass made of `x`: cheaper than to read it.
+    #[inline(always)]
+    fn forward<S: Simd<Vector = V>>(&self, simd: S, x: V) -> V {
+        simd.fma(simd.sub(x, self.mean), self.factor, self.shift)
+    }
+
     /// `factor * (dy - common - (x - mean) * slope)`; `slope` has its sign turned.
     #[inline(always)]
     fn apply<S: Simd<Vector = V>>(&self, simd: S, x: V, dy: V) -> V {
@@ -481,6 +492,7 @@ impl Kernel for Spread<'_> {
                 Turn {
                     mean: simd.load(self.channels.mean.as_ptr().add(channel)),
                     factor: simd.load(self.channels.factor.as_ptr().add(channel)),
+                    shift: simd.load(self.channels.shift.as_ptr().add(channel)),
                     common: simd.load(self.channels.common.as_ptr().add(channel)),
                     slope: simd.load(self.channels.slope.as_ptr().add(channel)),
                 }
@@ -511,11 +523,10 @@ impl Spread<'_> {
             unsafe {
                 let gradient = self.flow.output_gradient.as_ptr().add(at);
                 let mut dy = load_up_to(simd, gradient, lanes);
-                if relu {
-                    let y = load_up_to(simd, self.flow.output.as_ptr().add(at), lanes);
-                    dy = through_relu(simd, y, dy);
-                }
                 let x = load_up_to(simd, self.flow.input.as_ptr().add(at), lanes);
+                if relu {
+                    dy = through_relu(simd, turn.forward(simd, x), dy);
+                }
                 let dx = turn.apply(simd, x, dy);
                 store_up_to(simd, self.to.as_mut_ptr().add(at), dx, lanes);
             }
