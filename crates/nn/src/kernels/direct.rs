@@ -6,7 +6,7 @@
 #![expect(unsafe_code, reason = "images are read through strides")]
 
 use super::finish::{Finish, pool, through_relu, unpool};
-use super::level::dispatch;
+use super::level::{dispatch, level};
 use super::product::{Product, load_up_to, store_up_to};
 use super::simd::{Kernel, Simd};
 use super::slices::{self, SLICE, Slices};
@@ -34,8 +34,18 @@ struct Shape {
     window: Window,
     filters: usize,
     finish: Finish,
-    /// The filters, filled up.
+    /// The neighbouring pixels of the output that are made at once, because a single one
+    /// has fewer filters than a vector has lanes. Their windows make one wider window, in
+    /// which the filters of each pixel have zeros beside them.
+    group: usize,
+    /// The pixels under a row of that window.
+    span: usize,
+    /// The filters of all these pixels, filled up.
     units: usize,
+    /// The numbers of one pixel.
+    pixel: usize,
+    /// The pixels of a row of the output, filled up.
+    width: usize,
     /// The values in one row of the window, filled up.
     line: usize,
     /// The image with its border.
@@ -70,7 +80,8 @@ impl Scratch {
         Self {
             padded: Buffer::zeros(padded),
             padded_gradient: Buffer::zeros(padded),
-            rows: Buffer::zeros(2 * width * shape.units),
+            // With a vector more, because the last pixel may be narrower than one.
+            rows: Buffer::zeros(2 * shape.row() + LANES),
             lines: Buffer::zeros(width * shape.line),
             sums: Buffer::zeros(shape.sums()),
         }
@@ -80,13 +91,25 @@ impl Scratch {
 impl Shape {
     fn new(window: Window, filters: usize, finish: Finish) -> Self {
         let cover = |out: usize| (out - 1) * window.stride + window.size;
+        let lanes = level().lanes();
+        let group = if lanes.is_multiple_of(filters) {
+            lanes / filters
+        } else {
+            1
+        };
+        let units = (group * filters).next_multiple_of(LANES);
+        let width = window.out_width.next_multiple_of(group);
         Self {
             window,
             filters,
             finish,
-            units: filters.next_multiple_of(LANES),
+            group,
+            span: cover(group),
+            units,
+            pixel: if group > 1 { filters } else { units },
+            width,
             line: (window.size * window.channels).next_multiple_of(LANES),
-            padded_width: cover(window.out_width).max(window.pad_left + window.in_width),
+            padded_width: cover(width).max(window.pad_left + window.in_width),
             padded_height: cover(window.out_height)
                 .max(window.pad_top + window.in_height),
         }
@@ -104,9 +127,45 @@ impl Shape {
         self.padded_width * self.window.channels
     }
 
+    /// The values under the wider window.
+    fn values(&self) -> usize {
+        self.window.size * self.span * self.window.channels
+    }
+
     /// The filters and the bias.
     fn sums(&self) -> usize {
-        (self.window.values() + 1) * self.units
+        (self.values() + 1) * self.units
+    }
+
+    /// The filters of a group, filled up to vectors of this length.
+    fn columns(&self, lanes: usize) -> usize {
+        (self.group * self.filters).next_multiple_of(lanes)
+    }
+
+    /// The numbers of a row of the output.
+    fn row(&self) -> usize {
+        self.width * self.pixel
+    }
+
+    /// Calls `visit` for each value under the window and each pixel of a group, with the
+    /// place of the value's filters among the weights and among the wider ones.
+    fn each_value(&self, mut visit: impl FnMut(usize, usize)) {
+        let Window {
+            size,
+            channels,
+            stride,
+            ..
+        } = self.window;
+        for row in 0..size {
+            for value in 0..size * channels {
+                let from = (row * size * channels + value) * self.filters;
+                for pixel in 0..self.group {
+                    let value = value + pixel * stride * channels;
+                    let to = (row * self.span * channels + value) * self.units;
+                    visit(from, to + pixel * self.filters);
+                }
+            }
+        }
     }
 
     /// The rows of the output that are made at once, two unless one is left over.
@@ -130,7 +189,7 @@ impl Direct {
         let shape = Shape::new(window, filters, finish);
         Self {
             shape,
-            filters: Buffer::zeros(window.values() * shape.units),
+            filters: Buffer::zeros(shape.values() * shape.units),
             filters_across: Buffer::zeros(window.size * filters * shape.line),
             sums: Buffer::zeros(shape.sums()),
             slices: Slices::new(rows, threads, || Scratch::new(&shape)),
@@ -150,10 +209,10 @@ impl Direct {
     ) {
         let shape = self.shape;
         let (weights, bias) = weights.split_at(weights.len() - shape.filters);
-        let rows = weights.chunks_exact(shape.filters);
-        for (to, from) in self.filters.chunks_exact_mut(shape.units).zip(rows) {
-            to[..shape.filters].copy_from_slice(from);
-        }
+        shape.each_value(|from, to| {
+            let from = &weights[from..from + shape.filters];
+            self.filters[to..to + shape.filters].copy_from_slice(from);
+        });
         let filters = &self.filters;
         let size = shape.output_values();
         let winners = winners.chunks_mut(SLICE * size);
@@ -225,10 +284,16 @@ impl Direct {
                 }
             },
         );
-        let rows = self.sums.chunks_exact(shape.units);
-        for (to, from) in gradients.chunks_exact_mut(shape.filters).zip(rows) {
-            to.copy_from_slice(&from[..shape.filters]);
-        }
+        let (gradients, bias) = gradients.split_at_mut(gradients.len() - shape.filters);
+        gradients.fill(0.0);
+        shape.each_value(|to, from| {
+            let to = &mut gradients[to..to + shape.filters];
+            for (gradient, sum) in to.iter_mut().zip(&self.sums[from..]) {
+                *gradient += sum;
+            }
+        });
+        let biases = &self.sums[shape.values() * shape.units..];
+        bias.copy_from_slice(&biases[..shape.filters]);
     }
 
     /// Exchanges filters and values in each row of the window.
@@ -292,23 +357,22 @@ impl Kernel for Forward<'_> {
         let window = shape.window;
         assert_eq!(self.bias.len(), shape.filters);
         assert_eq!(self.output.len(), shape.output_values());
-        let values = window.out_width * shape.units;
         for (y, count) in shape.pairs() {
             for row in 0..count {
                 let start = (y + row) * window.stride * shape.padded_row();
                 let product = Product {
-                    rows: window.out_width,
-                    columns: shape.filters.next_multiple_of(S::LANES),
+                    rows: shape.width / shape.group,
+                    columns: shape.columns(S::LANES),
                     segments: window.size,
-                    length: window.size * window.channels,
+                    length: shape.span * window.channels,
                     a: self.scratch.padded[start..].as_ptr(),
-                    a_row: window.stride * window.channels,
+                    a_row: shape.group * window.stride * window.channels,
                     a_step: 1,
                     a_segment: shape.padded_row(),
                     b: self.filters.as_ptr(),
                     b_row: shape.units,
-                    c: self.scratch.rows[row * values..].as_mut_ptr(),
-                    c_row: shape.units,
+                    c: self.scratch.rows[row * shape.row()..].as_mut_ptr(),
+                    c_row: shape.group * shape.pixel,
                     add: false,
                 };
                 // SAFETY: the padded image has room for the windows of all positions,
@@ -336,25 +400,26 @@ impl Forward<'_> {
         let Shape {
             window,
             filters,
-            units,
+            pixel,
             ..
         } = *self.shape;
         let width = window.out_width / 2;
-        let below = window.out_width * units;
+        let below = self.shape.row();
         for filter in (0..filters).step_by(S::LANES) {
             let count = (filters - filter).min(S::LANES);
             for x in 0..width {
                 let at = (y / 2 * width + x) * filters + filter;
                 // SAFETY: the position lies in the output, which has `filters` values and
-                // winners for each; the rows have `units` values for each of its pixels.
+                // winners for each; the rows have `pixel` values for each of its pixels
+                // and a vector more.
                 unsafe {
                     let bias = load_up_to(simd, self.bias.as_ptr().add(filter), count);
-                    let from = self.scratch.rows.as_ptr().add(2 * x * units + filter);
+                    let from = self.scratch.rows.as_ptr().add(2 * x * pixel + filter);
                     let square = [
                         simd.add(simd.load(from), bias),
-                        simd.add(simd.load(from.add(units)), bias),
+                        simd.add(simd.load(from.add(pixel)), bias),
                         simd.add(simd.load(from.add(below)), bias),
-                        simd.add(simd.load(from.add(below + units)), bias),
+                        simd.add(simd.load(from.add(below + pixel)), bias),
                     ];
                     let (best, winner) = pool(simd, square);
                     store_up_to(simd, self.output.as_mut_ptr().add(at), best, count);
@@ -370,17 +435,18 @@ impl Forward<'_> {
         let Shape {
             window,
             filters,
-            units,
+            pixel,
             finish,
             ..
         } = *self.shape;
         for x in 0..window.out_width {
             for filter in (0..filters).step_by(S::LANES) {
                 let count = (filters - filter).min(S::LANES);
-                let from = (row * window.out_width + x) * units + filter;
+                let from = row * self.shape.row() + x * pixel + filter;
                 let at = ((y + row) * window.out_width + x) * filters + filter;
                 // SAFETY: the position lies in the output, which has `filters` values for
-                // each; the rows have `units` values for each of its pixels.
+                // each; the rows have `pixel` values for each of its pixels and a vector
+                // more.
                 unsafe {
                     let bias = load_up_to(simd, self.bias.as_ptr().add(filter), count);
                     let sum = simd.load(self.scratch.rows.as_ptr().add(from));
@@ -412,7 +478,10 @@ impl Kernel for Backward<'_> {
         let window = shape.window;
         assert_eq!(self.flow.output.len(), shape.output_values());
         assert_eq!(self.flow.output_gradient.len(), shape.output_values());
-        let values = window.size * window.channels;
+        let values = shape.span * window.channels;
+        // Pixels that fill up a row or are in no square have no gradient, but the forward
+        // pass may have left sums there.
+        self.scratch.rows.fill(0.0);
         for (y, count) in shape.pairs() {
             if shape.finish == Finish::ReluPool {
                 if count < 2 {
@@ -428,15 +497,15 @@ impl Kernel for Backward<'_> {
                 let start = (y * window.stride + row) * shape.padded_row();
                 let product = Product {
                     rows: values,
-                    columns: shape.filters.next_multiple_of(S::LANES),
+                    columns: shape.columns(S::LANES),
                     segments: count,
-                    length: window.out_width,
+                    length: shape.width / shape.group,
                     a: self.scratch.padded[start..].as_ptr(),
                     a_row: 1,
-                    a_step: window.stride * window.channels,
+                    a_step: shape.group * window.stride * window.channels,
                     a_segment: window.stride * shape.padded_row(),
                     b: self.scratch.rows.as_ptr(),
-                    b_row: shape.units,
+                    b_row: shape.group * shape.pixel,
                     c: self.scratch.sums[row * values * shape.units..].as_mut_ptr(),
                     c_row: shape.units,
                     add: true,
@@ -461,18 +530,19 @@ impl Backward<'_> {
         let Shape {
             window,
             filters,
-            units,
+            pixel,
             ..
         } = *self.shape;
         let width = window.out_width / 2;
-        let below = window.out_width * units;
+        let below = self.shape.row();
         for filter in (0..filters).step_by(S::LANES) {
             let count = (filters - filter).min(S::LANES);
             let mut total = simd.splat(0.0);
             for x in 0..width {
                 let at = (y / 2 * width + x) * filters + filter;
                 // SAFETY: the position lies in the output, which has `filters` values and
-                // winners for each; the rows have `units` values for each of its pixels.
+                // winners for each; the rows have `pixel` values for each of its pixels
+                // and a vector more.
                 unsafe {
                     let output =
                         load_up_to(simd, self.flow.output.as_ptr().add(at), count);
@@ -486,20 +556,11 @@ impl Backward<'_> {
                     let dy = through_relu(simd, output, dy);
                     total = simd.add(total, dy);
                     let [a, b, c, d] = unpool(simd, dy, winner);
-                    let to = self.scratch.rows.as_mut_ptr().add(2 * x * units + filter);
-                    simd.store(to, a);
-                    simd.store(to.add(units), b);
-                    simd.store(to.add(below), c);
-                    simd.store(to.add(below + units), d);
-                }
-            }
-            if window.out_width % 2 == 1 {
-                let last = (window.out_width - 1) * units + filter;
-                // SAFETY: the last pixel of both rows.
-                unsafe {
-                    let to = self.scratch.rows.as_mut_ptr().add(last);
-                    simd.store(to, simd.splat(0.0));
-                    simd.store(to.add(below), simd.splat(0.0));
+                    let to = self.scratch.rows.as_mut_ptr().add(2 * x * pixel + filter);
+                    store_up_to(simd, to, a, count);
+                    store_up_to(simd, to.add(pixel), b, count);
+                    store_up_to(simd, to.add(below), c, count);
+                    store_up_to(simd, to.add(below + pixel), d, count);
                 }
             }
             self.add_bias(simd, total, filter);
@@ -512,7 +573,7 @@ impl Backward<'_> {
         let Shape {
             window,
             filters,
-            units,
+            pixel,
             finish,
             ..
         } = *self.shape;
@@ -521,9 +582,10 @@ impl Backward<'_> {
             let mut total = simd.splat(0.0);
             for x in 0..window.out_width {
                 let at = ((y + row) * window.out_width + x) * filters + filter;
-                let to = (row * window.out_width + x) * units + filter;
+                let to = row * self.shape.row() + x * pixel + filter;
                 // SAFETY: the position lies in the output, which has `filters` values for
-                // each; the rows have `units` values for each of its pixels.
+                // each; the rows have `pixel` values for each of its pixels and a vector
+                // more.
                 unsafe {
                     let mut dy = load_up_to(
                         simd,
@@ -536,7 +598,8 @@ impl Backward<'_> {
                         dy = through_relu(simd, output, dy);
                     }
                     total = simd.add(total, dy);
-                    simd.store(self.scratch.rows.as_mut_ptr().add(to), dy);
+                    let to = self.scratch.rows.as_mut_ptr().add(to);
+                    store_up_to(simd, to, dy, count);
                 }
             }
             self.add_bias(simd, total, filter);
@@ -545,7 +608,7 @@ impl Backward<'_> {
 
     #[inline(always)]
     fn add_bias<S: Simd>(&mut self, simd: S, total: S::Vector, filter: usize) {
-        let at = self.shape.window.values() * self.shape.units + filter;
+        let at = self.shape.values() * self.shape.units + filter;
         // SAFETY: the biases follow the filters and are filled up to whole vectors.
         unsafe {
             let bias = self.scratch.sums.as_mut_ptr().add(at);
@@ -565,8 +628,8 @@ impl Backward<'_> {
                 columns: values,
                 segments: 1,
                 length: shape.filters,
-                a: self.scratch.rows[row * window.out_width * shape.units..].as_ptr(),
-                a_row: shape.units,
+                a: self.scratch.rows[row * shape.row()..].as_ptr(),
+                a_row: shape.pixel,
                 a_step: 1,
                 a_segment: 0,
                 b: filters[line * shape.filters * shape.line..].as_ptr(),

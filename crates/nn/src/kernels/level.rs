@@ -31,6 +31,14 @@ impl Level {
         }
     }
 
+    /// The values in a vector.
+    pub(crate) fn lanes(self) -> usize {
+        match self {
+            Level::Portable | Level::Avx2 => 8,
+            Level::Avx512 => 16,
+        }
+    }
+
     /// The best that this machine has.
     fn detected() -> Self {
         #[cfg(target_arch = "x86_64")]
