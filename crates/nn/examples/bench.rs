@@ -1,6 +1,6 @@
 //! Measures training speed: images per second of one trial on one core.
 //!
-//! Run: `cargo run --release -p atoll-nn --example bench -- [--mnist FOLDER] [NETWORK..]`
+//! Run: `cargo run --release -p atoll-nn --example bench -- [--mnist FOLDER] [--threads N] [NETWORK..]`
 //!
 //! A network is `lenet`, `small`, `mlp`, `vgg` (all four if none is given) or an
 //! architecture text. One line a network goes to stdout, its name and the images per
@@ -8,16 +8,20 @@
 //!
 //! Without real images the pixels are those of random strokes: four of five are zero.
 //! Times are of the thread's own CPU clock, so what else the machine does hardly matters.
+//! With `--threads N` a trial has more threads, and times are those of the wall.
 #![expect(clippy::print_stdout, reason = "a bench prints its results")]
 
+use std::cell::Cell;
 use std::error::Error;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use atoll_nn::{
-    Dataset, Hyperparameters, ImageShape, Observer, Split, engine, peak, profile, train,
+    Dataset, Hyperparameters, ImageShape, Observer, Options, Split, engine, peak,
+    profile, train_with,
 };
 use flate2::read::GzDecoder;
 use rustix::time::{ClockId, clock_gettime};
@@ -53,6 +57,9 @@ const NETWORKS: [(&str, &str); 4] = [
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1).peekable();
+    if arguments.next_if(|argument| argument == MEMORY).is_some() {
+        return measure_memory(&arguments.next().unwrap_or_default());
+    }
     let folder = arguments
         .next_if(|argument| argument == "--mnist")
         .and_then(|_| arguments.next());
@@ -64,16 +71,23 @@ fn main() -> Result<(), Box<dyn Error>> {
     let dataset = Dataset::new(SHAPE, pixels.clone(), labels, names)?;
     let peak = peak(&cpu_time);
     eprintln!("{}, peak {:.1} GFLOP/s", engine(), peak / 1e9);
+    let threads = arguments
+        .next_if(|argument| argument == "--threads")
+        .and_then(|_| arguments.next());
+    let threads = threads.map_or(Ok(1), |threads| threads.parse())?;
+    let bench = |name: &str, architecture: &str| {
+        bench(name, architecture, threads, &dataset, &pixels, peak)
+    };
     let wanted: Vec<String> = arguments.collect();
     if wanted.is_empty() {
         for (name, architecture) in NETWORKS {
-            bench(name, architecture, &dataset, &pixels, peak)?;
+            bench(name, architecture)?;
         }
     }
     for name in wanted {
         let known = NETWORKS.iter().find(|network| network.0 == name);
         let architecture = known.map_or(name.as_str(), |network| network.1);
-        bench(&name, architecture, &dataset, &pixels, peak)?;
+        bench(&name, architecture)?;
     }
     Ok(())
 }
@@ -84,23 +98,26 @@ fn cpu_time() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
 }
 
-fn bench(
-    name: &str,
-    architecture: &str,
-    dataset: &Dataset,
-    pixels: &[u8],
-    peak: f64,
-) -> Result<(), Box<dyn Error>> {
-    let hyperparameters = Hyperparameters {
+fn hyperparameters(architecture: &str) -> Hyperparameters {
+    Hyperparameters {
         architecture: architecture.to_owned(),
         epochs: 1,
         learning_rate: 0.01,
         batch_size: BATCH as u32,
         ..Hyperparameters::default()
-    };
-    let before = resident()?;
+    }
+}
+
+fn bench(
+    name: &str,
+    architecture: &str,
+    threads: usize,
+    dataset: &Dataset,
+    pixels: &[u8],
+    peak: f64,
+) -> Result<(), Box<dyn Error>> {
+    let hyperparameters = hyperparameters(architecture);
     let mut seconds = Vec::new();
-    let mut bytes = 0;
     for repetition in 0..REPETITIONS {
         let first = (repetition * STEPS * BATCH) % (dataset.len() - STEPS * BATCH + 1);
         let rows = first as u32..(first + STEPS * BATCH) as u32;
@@ -108,10 +125,10 @@ fn bench(
             train: rows.collect(),
             validation: vec![0],
         };
-        let mut watch = Watch::default();
-        train(dataset, &split, &hyperparameters, &mut watch)?;
+        let mut watch = Watch::new(if threads > 1 { wall_time } else { cpu_time });
+        let options = Options { threads };
+        train_with(dataset, &split, &hyperparameters, options, &mut watch)?;
         seconds.push(watch.per_step());
-        bytes = bytes.max(watch.resident.saturating_sub(before));
     }
     seconds.sort_by(f64::total_cmp);
     let median = seconds[seconds.len() / 2];
@@ -133,42 +150,78 @@ fn bench(
     let rate = operations / median;
     eprintln!(
         "  step {:.3} ms; {:.1} MFLOP an image by the definition, {:.1} GFLOP/s, {:.0} % of \
-         the peak; {:.1} MB of memory",
+         the peak; {} MB of memory",
         median * 1e3,
         operations / BATCH as f64 / 1e6,
         rate / 1e9,
         100.0 * rate / peak,
-        bytes as f64 / 1e6
+        memory(architecture)?
     );
     Ok(())
 }
 
+fn wall_time() -> Duration {
+    let time = clock_gettime(ClockId::Monotonic);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
+}
+
 /// Notes when the first and the last step ended.
-#[derive(Default)]
 struct Watch {
+    clock: fn() -> Duration,
     first: Duration,
     last: Duration,
     steps: u32,
-    resident: usize,
 }
 
 impl Watch {
+    fn new(clock: fn() -> Duration) -> Self {
+        Self {
+            clock,
+            first: Duration::ZERO,
+            last: Duration::ZERO,
+            steps: 0,
+        }
+    }
+
     fn per_step(&self) -> f64 {
         (self.last - self.first).as_secs_f64() / f64::from(self.steps - 1)
     }
 }
 
 impl Observer for Watch {
-    fn on_step(&mut self, done: usize, total: usize) {
+    fn on_step(&mut self, done: usize, _: usize) {
         if done == 1 {
-            self.first = cpu_time();
+            self.first = (self.clock)();
         }
-        self.last = cpu_time();
+        self.last = (self.clock)();
         self.steps = done as u32;
-        if done == total {
-            self.resident = resident().unwrap_or(0);
-        }
     }
+}
+
+/// Makes this program measure memory instead, in a process of its own.
+const MEMORY: &str = "--memory";
+
+/// What one trial needs beside the data, in megabytes.
+fn memory(architecture: &str) -> Result<String, Box<dyn Error>> {
+    let output = Command::new(std::env::current_exe()?)
+        .args([MEMORY, architecture])
+        .output()?;
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+}
+
+fn measure_memory(architecture: &str) -> Result<(), Box<dyn Error>> {
+    let hyperparameters = hyperparameters(architecture);
+    let pixels = vec![1; BATCH * SHAPE.values()];
+    let clock: &dyn Fn() -> Duration = &cpu_time;
+    let before = resident()?;
+    let bytes = Cell::new(0);
+    let watch = || {
+        bytes.set(bytes.get().max(resident().unwrap_or(0)));
+        clock()
+    };
+    profile(&hyperparameters, (SHAPE, 10), &pixels, 1, &watch)?;
+    println!("{:.1}", (bytes.get() - before) as f64 / 1e6);
+    Ok(())
 }
 
 /// The memory that this process uses, in bytes.

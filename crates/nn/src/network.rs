@@ -349,6 +349,7 @@ fn initial_weights(plan: &Plan, seed: u64) -> Buffer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::allocations;
     use crate::optimizer::Optimizer;
     use crate::{Hyperparameters, ImageShape};
 
@@ -377,6 +378,38 @@ mod tests {
             assert!((a - b).abs() < 1e-5, "{all:?} {chunked:?}");
         }
         assert_eq!(pairs.logits(&pixels).unwrap(), chunked);
+    }
+
+    #[test]
+    fn a_step_does_not_allocate_whatever_the_layers() {
+        let text = "conv(9, 5), relu, max_pool(2), conv(10, 3), batch_norm, relu, \
+                    max_pool(2), conv(8, 2, stride: 2), dropout(0.3), dense(20), dense(3)";
+        let hyperparameters = Hyperparameters {
+            architecture: text.to_owned(),
+            clip_norm: Some(0.1),
+            ..Hyperparameters::default()
+        };
+        let shape = ImageShape {
+            height: 18,
+            width: 17,
+            channels: 3,
+        };
+        for threads in [1, 2] {
+            let plan = hyperparameters.plan(shape, 3).unwrap();
+            let mut optimizer = Optimizer::new(&hyperparameters, plan.weights);
+            let mut network = Network::with_threads(plan, 70, 1, threads).unwrap();
+            optimizer.share(network.team());
+            let before = allocations::count();
+            for rows in [70, 33] {
+                network.images_mut(rows).fill(0.5);
+                network.forward(rows, Mode::Training);
+                network.logits_and_slopes(rows).1.fill(0.1);
+                network.backward(rows);
+                let (parameters, weights, gradients) = network.learn();
+                optimizer.step(parameters, weights, gradients, 0.05);
+            }
+            assert_eq!(allocations::count(), before, "{threads} threads");
+        }
     }
 
     #[test]

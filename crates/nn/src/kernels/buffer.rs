@@ -10,19 +10,27 @@ const LINE: usize = 16;
 #[repr(C, align(64))]
 struct Line([f32; LINE]);
 
+/// In tests, memory that ends where reading is forbidden.
+#[cfg(all(test, unix, not(miri)))]
+type Lines = super::guard::Guarded<Line>;
+#[cfg(not(all(test, unix, not(miri))))]
+type Lines = Vec<Line>;
+
 /// Numbers that start on a cache line.
 pub(crate) struct Buffer {
-    lines: Vec<Line>,
+    lines: Lines,
     len: usize,
 }
 
 impl Buffer {
     /// `len` zeros.
     pub(crate) fn zeros(len: usize) -> Self {
-        Self {
-            lines: vec![Line([0.0; LINE]); len.div_ceil(LINE)],
-            len,
-        }
+        let zeros = Line([0.0; LINE]);
+        #[cfg(all(test, unix, not(miri)))]
+        let lines = super::guard::Guarded::new(zeros, len.div_ceil(LINE));
+        #[cfg(not(all(test, unix, not(miri))))]
+        let lines = vec![zeros; len.div_ceil(LINE)];
+        Self { lines, len }
     }
 }
 

@@ -254,6 +254,7 @@ unsafe fn part(
 
 #[cfg(test)]
 mod tests {
+    use super::super::Guarded;
     use super::super::level::forced::at_each_level;
     use super::*;
     use proptest::prelude::*;
@@ -305,7 +306,7 @@ mod tests {
             (m, k, n) in (1..40_usize, 1..300_usize, 1..120_usize),
             (left_across, right_across, add) in any::<(bool, bool, bool)>(),
         ) {
-            let (a, b) = (values(m * k, 1), values(k * n, 2));
+            let (a, b) = (Guarded::from(values(m * k, 1)), Guarded::from(values(k * n, 2)));
             let left = if left_across {
                 Matrix::new(&a, k, m).transposed()
             } else {
@@ -330,10 +331,10 @@ mod tests {
                 }
             }
             at_each_level(|level| {
-                let mut out = vec![2.0; m * n];
+                let mut out = Guarded::new(2.0, m * n);
                 let sum = if add { Sum::Add } else { Sum::Overwrite };
                 multiply(&mut out, left, right, sum, &Team::new(1));
-                assert_eq!(out, expected, "{level:?}");
+                assert_eq!(&*out, &expected[..], "{level:?}");
             });
         }
     }

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use super::simd::{Kernel, Portable};
 #[cfg(target_arch = "x86_64")]
-use super::x86;
+use super::{avx2, avx512};
 
 /// A CPU feature level, from the plainest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,10 +43,10 @@ impl Level {
     fn detected() -> Self {
         #[cfg(target_arch = "x86_64")]
         {
-            if x86::has_avx512() {
+            if avx512::has_avx512() {
                 return Level::Avx512;
             }
-            if x86::has_avx2() {
+            if avx2::has_avx2() {
                 return Level::Avx2;
             }
         }
@@ -81,10 +81,10 @@ pub(crate) fn dispatch<K: Kernel>(kernel: K) -> K::Output {
     match level() {
         // SAFETY: `level` never exceeds what was detected.
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512 => unsafe { x86::run_avx512(kernel) },
+        Level::Avx512 => unsafe { avx512::run_avx512(kernel) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
-        Level::Avx2 => unsafe { x86::run_avx2(kernel) },
+        Level::Avx2 => unsafe { avx2::run_avx2(kernel) },
         _ => kernel.run(Portable::new()),
     }
 }

@@ -1,9 +1,15 @@
 //! Plain functions over slices: the only code of this crate that knows about the CPU.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod buffer;
 mod direct;
 mod finish;
 mod gemm;
+#[cfg(all(test, unix, not(miri)))]
+mod guard;
 mod level;
 mod norm;
 mod peak;
@@ -13,13 +19,13 @@ mod slices;
 mod team;
 mod window;
 mod winograd;
-#[cfg(target_arch = "x86_64")]
-mod x86;
 
 pub(crate) use buffer::Buffer;
 pub(crate) use direct::Direct;
 pub(crate) use finish::Finish;
 pub(crate) use gemm::{Matrix, Sum, multiply};
+#[cfg(all(test, unix, not(miri)))]
+pub(crate) use guard::Guarded;
 #[cfg(test)]
 pub(crate) use level::forced::at_each_level;
 pub(crate) use level::{dispatch, level};

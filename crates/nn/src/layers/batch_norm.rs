@@ -230,7 +230,7 @@ mod tests {
     use super::*;
     use crate::architecture::Activation;
     use crate::gradients::check_layer;
-    use crate::kernels::{Window, at_each_level};
+    use crate::kernels::{Guarded, Window, at_each_level};
     use crate::layers::activation::Elementwise;
     use crate::layers::pool::MaxPool;
     use crate::random::Stream;
@@ -284,8 +284,10 @@ mod tests {
         let team = Team::new(1);
         let pass = Pass::alone(Mode::Training, &team);
         let mut stream = Stream::new(5, "compare");
-        let mut random = |count: usize| -> Vec<f32> {
-            (0..count).map(|_| 2.0 * stream.unit() - 1.0).collect()
+        let mut random = |count: usize| -> Guarded<f32> {
+            let values: Vec<f32> =
+                (0..count).map(|_| 2.0 * stream.unit() - 1.0).collect();
+            values.into()
         };
         let size = rows * pixels.count() * channels;
         let (input, weights) = (random(size), random(2 * channels));
@@ -313,7 +315,7 @@ mod tests {
             layers.push(Box::new(MaxPool::new(window, rows)));
         }
         let pooled = rows * pixels.finished() * channels;
-        let mut values = vec![input.clone()];
+        let mut values = vec![input.to_vec()];
         for (index, layer) in layers.iter_mut().enumerate() {
             let len = if index == 2 { pooled } else { size };
             let mut output = vec![9.0; len];
@@ -322,7 +324,7 @@ mod tests {
         }
         let slope = random(pooled);
         let mut gradients = vec![9.0; 2 * channels];
-        let mut gradient = slope.clone();
+        let mut gradient = slope.to_vec();
         for (index, layer) in layers.iter_mut().enumerate().rev() {
             let mut target = vec![9.0; values[index].len()];
             let flow = Flow {
@@ -337,9 +339,9 @@ mod tests {
         }
 
         let mut norm = BatchNorm::new(pixels, channels, rows);
-        let mut output = vec![9.0; pooled];
+        let mut output = Guarded::new(9.0, pooled);
         norm.forward(&weights, &input, &mut output, pass);
-        assert_eq!(Some(&output), values.last());
+        assert_eq!(Some(&*output), values.last().map(Vec::as_slice));
         let flow = Flow {
             weights: &weights,
             input: &input,
@@ -347,10 +349,10 @@ mod tests {
             output_gradient: &slope,
             team: &team,
         };
-        let mut target = vec![9.0; size];
-        let mut actual = vec![9.0; 2 * channels];
+        let mut target = Guarded::new(9.0, size);
+        let mut actual = Guarded::new(9.0, 2 * channels);
         norm.backward(flow, Some(&mut target), &mut actual);
-        let pairs = actual.iter().chain(&target);
+        let pairs = actual.iter().chain(&*target);
         for (a, e) in pairs.zip(gradients.iter().chain(&gradient)) {
             assert!((a - e).abs() < 1e-4 * (1.0 + e.abs()), "{a} {e} {pixels:?}");
         }

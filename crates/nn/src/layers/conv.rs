@@ -103,7 +103,7 @@ impl Layer for Conv {
 mod tests {
     use super::*;
     use crate::gradients::check_layer;
-    use crate::kernels::{Team, at_each_level};
+    use crate::kernels::{Guarded, Team, at_each_level};
     use crate::layers::Mode;
     use crate::random::Stream;
     use proptest::prelude::*;
@@ -183,8 +183,10 @@ mod tests {
     fn errors(window: Window, filters: usize, finish: Finish, rows: usize) -> [f64; 3] {
         let team = Team::new(1);
         let mut stream = Stream::new(7, "errors");
-        let mut random = |count: usize| -> Vec<f32> {
-            (0..count).map(|_| 2.0 * stream.unit() - 1.0).collect()
+        let mut random = |count: usize| -> Guarded<f32> {
+            let values: Vec<f32> =
+                (0..count).map(|_| 2.0 * stream.unit() - 1.0).collect();
+            values.into()
         };
         let reference = Reference { window, filters };
         let weights = random((window.values() + 1) * filters);
@@ -193,15 +195,15 @@ mod tests {
         let input = random(rows * size);
         let gradient = random(rows * outputs);
         let mut conv = Conv::new(window, filters, finish, rows, team.threads());
-        let mut output = vec![9.0; rows * outputs];
+        let mut output = Guarded::new(9.0, rows * outputs);
         conv.forward(
             &weights,
             &input,
             &mut output,
             Pass::alone(Mode::Training, &team),
         );
-        let mut gradients = vec![9.0; weights.len()];
-        let mut input_gradient = vec![9.0; input.len()];
+        let mut gradients = Guarded::new(9.0, weights.len());
+        let mut input_gradient = Guarded::new(9.0, input.len());
         let flow = Flow {
             weights: &weights,
             input: &input,
