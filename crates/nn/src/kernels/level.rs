@@ -1,7 +1,10 @@
 //! The choice of a CPU feature level, made once.
-#![expect(
-    unsafe_code,
-    reason = "a kernel may run only where its instructions exist"
+#![cfg_attr(
+    target_arch = "x86_64",
+    expect(
+        unsafe_code,
+        reason = "a kernel may run only where its instructions exist"
+    )
 )]
 
 use std::sync::OnceLock;

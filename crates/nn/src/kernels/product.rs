@@ -4,6 +4,8 @@
     reason = "the operands are addressed through raw pointers"
 )]
 
+use std::ops::Range;
+
 use super::simd::Simd;
 
 /// `c = a * b`, or `c += a * b`.
@@ -166,15 +168,12 @@ impl Product {
 
 /// Cuts `0..length` into as few parts of at most `limit` as there can be, all about as long.
 #[inline(always)]
-fn cut(length: usize, limit: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
-    let parts = length.div_ceil(limit);
-    let mut start = 0;
-    (0..parts).map(move |part| {
-        let end = start + (length - start).div_ceil(parts - part);
-        let range = start..end;
-        start = end;
-        range
-    })
+fn cut(length: usize, limit: usize) -> impl Iterator<Item = Range<usize>> {
+    let parts = length.div_ceil(limit).max(1);
+    let step = length.div_ceil(parts).max(1);
+    (0..length)
+        .step_by(step)
+        .map(move |start| start..length.min(start + step))
 }
 
 /// A load of `count` values, whole vectors in one go.

@@ -167,7 +167,7 @@ impl Winograd {
     pub(crate) fn suits(window: &Window, filters: usize) -> bool {
         let size = window.size == 3 || window.size == 5;
         let positions = window.out_height >= OUTPUTS && window.out_width >= OUTPUTS;
-        size && positions && window.stride == 1 && window.channels >= 8 && filters >= 8
+        size && positions && window.stride == 1 && window.channels >= 4 && filters >= 8
     }
 
     /// For mini-batches of at most `rows` images.
