@@ -5,22 +5,22 @@
 //! of numbers or of lists of them. There is a row out for every row in, and what cannot
 //! be used is an error that names the dataset and the remedy.
 
+mod images;
 mod numbers;
 
 pub(crate) use numbers::is_feature;
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use atoll_imaging::ImageRef;
 use atoll_nn::ImageShape;
 use atoll_udf_common::args::{is_text, string_at};
-use atoll_udf_common::image::{ImageColumn, ImageValue, coerce_image_type};
+use atoll_udf_common::image::coerce_image_type;
 use atoll_udf_common::structs::suggest;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use datafusion::arrow::compute::{CastOptions, cast, cast_with_options};
 use datafusion::arrow::datatypes::{DataType, Field, Float32Type, Int64Type};
-use datafusion::common::{Result, exec_datafusion_err, exec_err, plan_err};
+use datafusion::common::{Result, exec_err, plan_err};
 
 use crate::options::ColumnOptions;
 
@@ -262,125 +262,6 @@ impl Format {
         Ok(())
     }
 
-    fn read_pixels(&self, images: &ArrayRef, rows: &mut Rows) -> Result<()> {
-        let wanted = coerce_image_type(self.function, images.data_type())?;
-        let images = ImageColumn::try_new(self.function, &cast(images, &wanted)?)?;
-        let unusable = |error: atoll_imaging::Error| {
-            exec_datafusion_err!(
-                "an image of {} cannot be used: {error}; find such rows with \
-                 try_image_decode and leave them out",
-                self.dataset
-            )
-        };
-        for row in 0..rows.len() {
-            match images.get(row) {
-                Some(ImageValue::Decoded(image)) => {
-                    image.check().map_err(unusable)?;
-                    rows.push_image(&image);
-                }
-                Some(encoded) => {
-                    let image = encoded.decode().map_err(unusable)?;
-                    rows.push_image(&image.as_ref());
-                }
-                None => {
-                    return exec_err!("an IMAGE of {} has a NULL field", self.dataset);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn read_lists(&self, images: &ArrayRef, rows: &mut Rows) -> Result<()> {
-        let item = Arc::new(Field::new_list_field(DataType::Float32, true));
-        let lists = cast(images, &DataType::LargeList(item))?;
-        let lists = lists.as_list::<i64>();
-        for list in lists.iter().flatten() {
-            if list.null_count() > 0 {
-                return exec_err!("an image of {} has NULL values", self.dataset);
-            }
-            self.push_numbers(list.as_primitive::<Float32Type>().values(), rows)?;
-        }
-        Ok(())
-    }
-
-    fn read_text(&self, images: &ArrayRef, rows: &mut Rows) -> Result<()> {
-        let between = |c: char| c.is_whitespace() || [',', ';', '[', ']'].contains(&c);
-        for row in 0..images.len() {
-            let text = string_at(images, row).unwrap_or_default();
-            let numbers = text
-                .split(between)
-                .filter(|word| !word.is_empty())
-                .map(|word| {
-                    word.parse::<f32>().map_err(|_| {
-                        exec_datafusion_err!(
-                            "an image of {} must be numbers between spaces or commas, \
-                             got '{word}'; pass files as bytes, such as the content \
-                             column of read_blob",
-                            self.dataset
-                        )
-                    })
-                })
-                .collect::<Result<Vec<_>>>()?;
-            self.push_numbers(&numbers, rows)?;
-        }
-        Ok(())
-    }
-
-    fn push_numbers(&self, numbers: &[f32], rows: &mut Rows) -> Result<()> {
-        let shape = self.shape_of(numbers.len())?;
-        let scale = self.options.scale.unwrap_or(1.0) as f32;
-        for &number in numbers {
-            let value = (number * scale).round();
-            if !(0.0..=255.0).contains(&value) {
-                return exec_err!(
-                    "pixels of {} must be from 0 to 255, got {number}; give a scale in \
-                     the options, such as {{scale: 255}} for values from 0 to 1",
-                    self.dataset
-                );
-            }
-            rows.largest = rows.largest.max(number);
-            rows.pixels.push(value as u8);
-        }
-        rows.shapes.push(shape);
-        rows.ends.push(rows.pixels.len());
-        Ok(())
-    }
-
-    /// The size of an image that is a list of `values` numbers: square, unless the
-    /// options say more.
-    fn shape_of(&self, values: usize) -> Result<ImageShape> {
-        let ColumnOptions {
-            height,
-            width,
-            channels,
-            ..
-        } = self.options;
-        let channels = channels.unwrap_or(1);
-        let pixels = values / channels;
-        let (height, width) = match (height, width) {
-            (Some(height), Some(width)) => (height, width),
-            (Some(height), None) => (height, pixels / height),
-            (None, Some(width)) => (pixels / width, width),
-            (None, None) => (pixels.isqrt(), pixels.isqrt()),
-        };
-        let product = height
-            .checked_mul(width)
-            .and_then(|n| n.checked_mul(channels));
-        if values == 0 || product != Some(values) {
-            return exec_err!(
-                "an image of {} has {values} values, which is not {height} x {width} x \
-                 {channels} (height x width x channels); give height, width and channels \
-                 in the options",
-                self.dataset
-            );
-        }
-        Ok(ImageShape {
-            height,
-            width,
-            channels,
-        })
-    }
-
     /// Checks what only the whole dataset can tell.
     pub(crate) fn finish(&self, rows: Rows) -> Result<Rows> {
         let names = match self.images {
@@ -523,6 +404,8 @@ fn plain(array: &ArrayRef) -> Result<ArrayRef> {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::sync::Arc;
+
     use datafusion::arrow::array::{
         Date32Array, Float64Array, Int64Array, ListArray, StringArray, UInt8Array,
     };

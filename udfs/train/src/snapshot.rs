@@ -429,6 +429,25 @@ mod tests {
         assert_eq!(snapshot.dataset.pixels()[3 * grey..3 * grey + 3], [7, 7, 7]);
     }
 
+    /// However many statements and trials use it.
+    #[tokio::test]
+    async fn equal_rows_are_held_once_while_any_trial_uses_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = Location::parse(&folder.path().display().to_string()).unwrap();
+        let images = [(vec![1, 2], 0), (vec![3, 4], 1)];
+        let publish = || snapshot(&rows(&images, &[])).publish(&storage);
+        let (first, second) = tokio::join!(publish(), publish());
+        let (first, second) = (first.unwrap(), second.unwrap());
+        let pixels = |snapshot: &SharedSnapshot| snapshot.dataset.pixels().as_ptr();
+        assert_eq!(pixels(&first), pixels(&second));
+        // A trial's clone is another handle to the same pixels.
+        let trial = first.clone();
+        drop((first, second));
+        let third = publish().await.unwrap();
+        assert_eq!(pixels(&third), pixels(&trial));
+        assert_eq!(Arc::strong_count(&third.snapshot), 3);
+    }
+
     #[test]
     fn images_of_two_sizes_are_refused_with_both() {
         let rows = rows(&[(vec![1, 2], 0), (vec![1, 2, 3], 1)], &[]);

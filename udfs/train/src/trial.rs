@@ -1,14 +1,14 @@
 //! One trial: what names it, how it runs, and how its end becomes a record.
 
+mod training;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use atoll_compute::CancellationToken;
 use atoll_compute::pool::{self, PoolError};
-use atoll_compute::progress::{Progress, TrialProgress};
-use atoll_nn::{Checkpoint, Epoch, Error, Hyperparameters, Observer, Outcome, Report};
+use atoll_nn::{Checkpoint, Error, Hyperparameters};
 use atoll_udf_common::{CallContext, pool_error};
 use datafusion::common::{Result, exec_datafusion_err, exec_err};
 use serde::Serialize;
@@ -17,10 +17,11 @@ use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 
 use crate::checkpoints::{self, Maker};
-use crate::record::{EpochRecord, Status, TrialRecord, finite};
+use crate::record::{Status, TrialRecord};
 use crate::single_flight::SingleFlight;
 use crate::snapshot::SharedSnapshot;
 use crate::store::{TrialStore, exists};
+use training::code;
 
 /// Trainings of this process so far.
 static STARTED: AtomicU64 = AtomicU64::new(0);
@@ -154,7 +155,9 @@ impl Study {
         trial: Arc<Trial>,
         context: &CallContext,
     ) -> Result<TrialRecord> {
-        let key = format!("{}#{}", self.store.root().url, trial.id);
+        // A checkpoint that does not fit is the affair of the row that names it.
+        let start = trial.resume_from.as_deref().unwrap_or_default();
+        let key = format!("{}#{}#{start}", self.store.root().url, trial.id);
         let cell = RUNNING.cell(&key);
         let drawn = AtomicBool::new(false);
         let run = || async {
@@ -269,8 +272,14 @@ impl Study {
         });
         // Checkpoints are written while the trial goes on. Both end together, because
         // the trial has the other end.
-        let (trained, latest) =
-            futures::join!(trained, self.store.keep_coming(&trial.id, coming));
+        let write = async {
+            let written = self.store.keep_coming(&trial.id, coming).await;
+            if written.is_err() {
+                token.cancel();
+            }
+            written
+        };
+        let (trained, latest) = futures::join!(trained, write);
         let latest = latest?;
         match trained {
             Ok(Some(mut ended)) => {
@@ -287,76 +296,6 @@ impl Study {
             }
             Err(error) => Err(pool_error(error)),
         }
-    }
-
-    /// Trains on this thread; `None` when the statement was cancelled.
-    fn train(
-        &self,
-        (trial, hyperparameters): (&Trial, &Hyperparameters),
-        start: Option<&Checkpoint>,
-        maker: Option<Maker>,
-        (token, progress): (&CancellationToken, &Progress),
-    ) -> Option<Ended> {
-        STARTED.fetch_add(1, Ordering::SeqCst);
-        let started = Instant::now();
-        let mut watch = Watch {
-            token,
-            deadline: self
-                .timeout
-                .and_then(|timeout| started.checked_add(timeout)),
-            progress: progress.trial(trial.title(), hyperparameters.epochs),
-            history: start.map_or_else(Vec::new, |start| {
-                start.history().iter().map(EpochRecord::from).collect()
-            }),
-            maker,
-        };
-        let (data, fraction) =
-            (&self.snapshot.dataset, hyperparameters.validation_fraction);
-        let report = self
-            .snapshot
-            .split(fraction, self.split_seed)
-            .and_then(|split| match start {
-                Some(start) => {
-                    atoll_nn::resume(start, data, &split, hyperparameters, &mut watch)
-                }
-                None => atoll_nn::train(data, &split, hyperparameters, &mut watch),
-            });
-        let record = |status| trial.record(self, status);
-        Some(match report {
-            Ok(report) => {
-                let checkpoint = watch.maker.and_then(|maker| maker.last);
-                Ended {
-                    checkpoint,
-                    ..trained(record, report)
-                }
-            }
-            Err(Error::Cancelled) if token.is_cancelled() => return None,
-            Err(Error::Cancelled) => {
-                let seconds = self.timeout.unwrap_or_default().as_secs_f64();
-                let error = format!(
-                    "it trained longer than timeout_seconds, which is {seconds}; try \
-                     fewer epochs or more time"
-                );
-                let record = record(Status::TimedOut).because("TIMED_OUT", error);
-                Ended::without_network(watch.complete(record, started))
-            }
-            Err(error) if error.is_infeasible() => Ended {
-                // Without the checkpoint that it does not fit, the trial may well run.
-                keeps: start.is_none(),
-                ..Ended::without_network(
-                    record(Status::Infeasible).because(code(&error), error.to_string()),
-                )
-            },
-            Err(error) => {
-                let keeps = !matches!(error, Error::Checkpoint { .. });
-                let record =
-                    record(Status::Failed).because(code(&error), error.to_string());
-                Ended {
-                    keeps,
-                    ..Ended::without_network(watch.complete(record, started))
-                }
-            }
-        })
     }
 }
 
@@ -406,96 +345,6 @@ pub(crate) fn refused(
     error: impl Into<String>,
 ) -> Box<TrialRecord> {
     Box::new(TrialRecord::new(String::new(), status).because(error_code, error))
-}
-
-fn trained(record: impl Fn(Status) -> TrialRecord, report: Report) -> Ended {
-    let record = match report.outcome {
-        Outcome::Succeeded => record(Status::Succeeded),
-        Outcome::Diverged { epoch } => record(Status::Diverged).because(
-            "DIVERGED",
-            format!(
-                "the loss became NaN or infinite in epoch {epoch}; try a smaller \
-                 learning_rate or clip_norm"
-            ),
-        ),
-    };
-    let record = TrialRecord {
-        epochs: Some(report.epochs),
-        best_epoch: Some(report.best_epoch).filter(|epoch| *epoch > 0),
-        train_loss: finite(report.train_loss),
-        validation_loss: finite(report.validation_loss),
-        validation_accuracy: finite(report.validation_accuracy),
-        history: report.history.iter().map(EpochRecord::from).collect(),
-        seconds: report.seconds,
-        ..record
-    };
-    Ended {
-        network: report.onnx,
-        ..Ended::without_network(record)
-    }
-}
-
-/// The word for programs that goes with an error of a trial.
-fn code(error: &Error) -> &'static str {
-    match error {
-        Error::Hyperparameter { .. } | Error::UnknownHyperparameter { .. } => {
-            "INVALID_HYPERPARAMETER"
-        }
-        Error::Architecture { .. } => "INVALID_ARCHITECTURE",
-        Error::Dataset { .. } => "INVALID_DATASET",
-        Error::Checkpoint { .. } => "INVALID_CHECKPOINT",
-        Error::Cancelled => "CANCELLED",
-    }
-}
-
-/// Watches one training: its bar, its clock, and whether anyone still wants it.
-struct Watch<'a> {
-    token: &'a CancellationToken,
-    deadline: Option<Instant>,
-    progress: TrialProgress,
-    history: Vec<EpochRecord>,
-    /// Makes checkpoints, if they are wanted.
-    maker: Option<Maker>,
-}
-
-impl Watch<'_> {
-    /// Adds to a record what is known of a training that did not end well.
-    fn complete(self, record: TrialRecord, started: Instant) -> TrialRecord {
-        let last = self.history.last();
-        TrialRecord {
-            epochs: u32::try_from(self.history.len()).ok(),
-            train_loss: last.and_then(|epoch| epoch.train_loss),
-            validation_loss: last.and_then(|epoch| epoch.validation_loss),
-            validation_accuracy: last.and_then(|epoch| epoch.validation_accuracy),
-            seconds: started.elapsed().as_secs_f64(),
-            history: self.history,
-            ..record
-        }
-    }
-}
-
-impl Observer for Watch<'_> {
-    fn on_epoch(&mut self, epoch: &Epoch) {
-        self.progress.epoch(epoch.epoch, epoch.train_loss);
-        self.history.push(EpochRecord::from(epoch));
-    }
-
-    fn wants_checkpoint(&mut self, last: bool) -> bool {
-        self.maker.as_mut().is_some_and(|maker| maker.wants(last))
-    }
-
-    fn on_checkpoint(&mut self, checkpoint: Checkpoint) {
-        if let Some(maker) = &mut self.maker {
-            maker.take(checkpoint);
-        }
-    }
-
-    fn should_stop(&mut self) -> bool {
-        self.token.is_cancelled()
-            || self
-                .deadline
-                .is_some_and(|deadline| Instant::now() >= deadline)
-    }
 }
 
 #[cfg(test)]

@@ -1,12 +1,5 @@
 //! Calls `train` and `evaluate` as the session does: prepared once, then invoked.
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    missing_docs,
-    reason = "each test binary uses its part of these helpers"
-)]
-
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,12 +16,16 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, lit,
 };
 use datafusion::prelude::{SessionConfig, SessionContext};
+use tokio::sync::Mutex;
 
-pub fn root() -> PathBuf {
+/// Trainings are counted per process, so tests that count them take turns.
+pub(crate) static COUNTING: Mutex<()> = Mutex::const_new(());
+
+fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-pub fn digits() -> String {
+pub(crate) fn digits() -> String {
     root()
         .join("sql/data/digits.parquet")
         .canonicalize()
@@ -37,7 +34,7 @@ pub fn digits() -> String {
         .to_string()
 }
 
-pub fn session(storage: &Path) -> SessionContext {
+pub(crate) fn session(storage: &Path) -> SessionContext {
     let options = AtollOptions {
         storage: storage.display().to_string(),
     };
@@ -46,17 +43,17 @@ pub fn session(storage: &Path) -> SessionContext {
 }
 
 /// One argument: the same for all rows, or a column.
-pub enum Argument {
+pub(crate) enum Argument {
     Literal(ScalarValue),
     Column(ArrayRef),
 }
 
-pub fn text(text: &str) -> Argument {
+pub(crate) fn text(text: &str) -> Argument {
     Argument::Literal(text.into())
 }
 
 /// Structs with integer and text fields, one per row.
-pub fn structs(columns: Vec<(&str, ArrayRef)>) -> ArrayRef {
+pub(crate) fn structs(columns: Vec<(&str, ArrayRef)>) -> ArrayRef {
     let columns = columns.into_iter().map(|(name, column)| {
         let field = Field::new(name, column.data_type().clone(), true);
         (Arc::new(field), column)
@@ -65,7 +62,7 @@ pub fn structs(columns: Vec<(&str, ArrayRef)>) -> ArrayRef {
 }
 
 /// Small networks with these seeds.
-pub fn seeds(seeds: &[i64]) -> Argument {
+pub(crate) fn seeds(seeds: &[i64]) -> Argument {
     let same = |value: i64| Arc::new(Int64Array::from_value(value, seeds.len())) as _;
     Argument::Column(structs(vec![
         (
@@ -78,12 +75,12 @@ pub fn seeds(seeds: &[i64]) -> Argument {
     ]))
 }
 
-pub struct Prepared {
-    pub call: Arc<dyn PreparedCall>,
-    pub args: ScalarFunctionArgs,
+pub(crate) struct Prepared {
+    pub(crate) call: Arc<dyn PreparedCall>,
+    pub(crate) args: ScalarFunctionArgs,
 }
 
-pub async fn prepare(
+pub(crate) async fn prepare(
     ctx: &SessionContext,
     function: &dyn ExpensiveFunction,
     arguments: &[Argument],
@@ -143,7 +140,7 @@ pub async fn prepare(
     Ok(Prepared { call, args })
 }
 
-pub async fn call(
+pub(crate) async fn call(
     ctx: &SessionContext,
     function: &dyn ExpensiveFunction,
     arguments: &[Argument],
@@ -158,7 +155,7 @@ pub async fn call(
     Ok(array.as_struct().clone())
 }
 
-pub async fn train(
+pub(crate) async fn train(
     ctx: &SessionContext,
     dataset: &str,
     hyperparameters: Argument,
@@ -170,7 +167,7 @@ pub async fn train(
         .unwrap()
 }
 
-pub fn strings<'a>(structs: &'a StructArray, name: &str) -> Vec<Option<&'a str>> {
+pub(crate) fn strings<'a>(structs: &'a StructArray, name: &str) -> Vec<Option<&'a str>> {
     structs
         .column_by_name(name)
         .unwrap()

@@ -1,9 +1,5 @@
 //! Trials that stop and go on give what trials give that never stopped.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
-mod common;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,12 +15,10 @@ use datafusion::arrow::datatypes::Float64Type;
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::ScalarValue;
 use datafusion::common::scalar::ScalarStructBuilder;
-use tokio::sync::Mutex;
 
-use common::{Argument, call, digits, prepare, session, strings, structs, text};
-
-/// Trainings are counted per process, so tests that count them take turns.
-static COUNTING: Mutex<()> = Mutex::const_new(());
+use crate::support::{
+    Argument, COUNTING, call, digits, prepare, session, strings, structs, text,
+};
 
 /// One row of hyperparameters.
 fn row(epochs: i64, learning_rate: f64, resume_from: Option<&str>) -> Argument {

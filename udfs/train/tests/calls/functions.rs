@@ -1,8 +1,4 @@
-//! `train` and `evaluate` as the session calls them: prepared once, then invoked.
-
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
-mod common;
+//! Lookups, scans, errors and scores.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,14 +12,11 @@ use datafusion::arrow::buffer::{Buffer, OffsetBuffer};
 use datafusion::arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema};
 use datafusion::common::ScalarValue;
 use datafusion::datasource::MemTable;
-use tokio::sync::Mutex;
 
-use common::{
-    Argument, call, digits, prepare, seeds, session, strings, structs, text, train,
+use crate::support::{
+    Argument, COUNTING, call, digits, prepare, seeds, session, strings, structs, text,
+    train,
 };
-
-/// Trainings are counted per process, so tests that count them take turns.
-static COUNTING: Mutex<()> = Mutex::const_new(());
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_run_trains_only_new_rows() {
@@ -250,4 +243,33 @@ async fn evaluate_scores_the_test_rows() {
         })
         .sum();
     assert_eq!(counts, expected);
+}
+
+/// Prints what a trial costs beyond its arithmetic; says something in a release build:
+/// `cargo test --release -p atoll-udf-train --test calls -- --nocapture tiny`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_tiny_networks() {
+    let _turn = COUNTING.lock().await;
+    let storage = tempfile::tempdir().unwrap();
+    let ctx = session(storage.path());
+    let snapshot = train(&ctx, &digits(), seeds(&[-1]), 1).await;
+    assert_eq!(strings(&snapshot, "status"), [Some("INFEASIBLE")]);
+    let all: Vec<i64> = (0..1_000).collect();
+    let before = trainings_started();
+    let started = Instant::now();
+    let trained = train(&ctx, &digits(), seeds(&all), 1_000).await;
+    let wall = started.elapsed();
+    assert_eq!(trainings_started() - before, 1_000);
+    assert_eq!(strings(&trained, "status"), [Some("SUCCEEDED"); 1_000]);
+    let seconds = trained.column_by_name("seconds").unwrap();
+    let seconds: f64 = seconds.as_primitive::<Float64Type>().values().iter().sum();
+    // The trials' own seconds hold arithmetic and export, and waiting for a core where
+    // other work wants it too.
+    let threads = atoll_compute::pool::threads() as f64;
+    eprintln!(
+        "1,000 trials in {wall:?} on {threads} threads: {:.3} ms a trial, {:.3} ms of them \
+         in train itself",
+        wall.as_secs_f64() * threads,
+        seconds
+    );
 }
