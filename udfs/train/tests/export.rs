@@ -170,7 +170,7 @@ fn numbers_in_and_a_number_out() {
             .run(vec![(input.clone(), Data::Floats(numbers))])
             .unwrap();
         let output = outputs.into_iter().next().unwrap();
-        assert_eq!(output.name, "prediction");
+        assert_eq!(output.shape, [1, 1]);
         f64::from(output.data.into_floats().unwrap()[0] - labels[row]).powi(2)
     });
     let loss = errors.sum::<f64>() / split.validation.len() as f64;

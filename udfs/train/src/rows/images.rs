@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use atoll_imaging::ImageRef;
 use atoll_nn::ImageShape;
 use atoll_udf_common::args::string_at;
 use atoll_udf_common::image::{ImageColumn, ImageValue, coerce_image_type};
