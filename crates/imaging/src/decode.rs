@@ -9,6 +9,7 @@ use ::image::{
     ColorType, DynamicImage, ImageBuffer, ImageDecoder, ImageError, ImageResult, Limits,
 };
 
+use crate::resize::Extent;
 use crate::{Error, Format, Image, jpeg};
 
 /// The most pixels of an image, unless told otherwise: where Pillow raises
@@ -65,6 +66,28 @@ pub struct Info {
 /// 16-bit gray, which Pillow clips to white). Gray stays gray. Files that are cut
 /// short are refused.
 pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Image, Error> {
+    Ok(decode_at_least(bytes, options, |_, _| None)?.image)
+}
+
+/// An image whose pixels may be fewer than the file has.
+pub(crate) struct Decoded {
+    /// Upright, if that was asked for.
+    pub(crate) image: Image,
+    /// The size of the file's image, turned like `image`.
+    pub(crate) size: (u32, u32),
+    /// What of the pixels is the image.
+    pub(crate) extent: Extent,
+}
+
+/// Decodes the first frame, a JPEG perhaps at a fraction of its size.
+///
+/// `least` says how small the image may become, given its upright size; `None` wants
+/// every pixel.
+pub(crate) fn decode_at_least(
+    bytes: &[u8],
+    options: &DecodeOptions,
+    least: impl Fn(u32, u32) -> Option<(u32, u32)>,
+) -> Result<Decoded, Error> {
     let format = Format::sniff(bytes)?;
     let mut decoder = open(format, bytes)?;
     check_size(&*decoder, format, options.max_pixels)?;
@@ -79,8 +102,89 @@ pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Image, Error> {
     } else {
         Orientation::NoTransforms
     };
-    let image = read(decoder).map_err(|error| translate(format, &error))?;
-    orient(image, orientation)
+    let size = turned(orientation, decoder.dimensions());
+    let scaled = least(size.0, size.1)
+        .filter(|_| format == Format::Jpeg)
+        .and_then(|least| jpeg::scale(size, least))
+        .and_then(|scale| jpeg::decode_scaled(bytes, decoder.dimensions(), scale));
+    let (image, extent) = match scaled {
+        Some((image, scale)) => {
+            let (width, height) = decoder.dimensions();
+            let extent = scaled_extent(&image, (width, height), scale, orientation);
+            (image, extent)
+        }
+        None => {
+            let image = read(decoder).map_err(|error| translate(format, &error))?;
+            let image = orient(image, orientation)?;
+            let extent = Extent::whole(image.as_ref());
+            return Ok(Decoded {
+                image,
+                size,
+                extent,
+            });
+        }
+    };
+    Ok(Decoded {
+        image: orient(image, orientation)?,
+        size,
+        extent,
+    })
+}
+
+/// What of the pixels of an image decoded at 1/`scale` is the image, once upright. The
+/// last column and row stand for fewer pixels of the file than the others.
+fn scaled_extent(
+    image: &Image,
+    (width, height): (u32, u32),
+    scale: u16,
+    orientation: Orientation,
+) -> Extent {
+    let (width, height) = (
+        f64::from(width) / f64::from(scale),
+        f64::from(height) / f64::from(scale),
+    );
+    let right = f64::from(image.width) - width;
+    let bottom = f64::from(image.height) - height;
+    let (left, top) = match orientation {
+        Orientation::NoTransforms | Orientation::Rotate90FlipH => (0.0, 0.0),
+        Orientation::FlipHorizontal => (right, 0.0),
+        Orientation::Rotate180 => (right, bottom),
+        Orientation::FlipVertical => (0.0, bottom),
+        // Rows become columns, the last row the first column.
+        Orientation::Rotate90 => (bottom, 0.0),
+        Orientation::Rotate270FlipH => (bottom, right),
+        Orientation::Rotate270 => (0.0, right),
+    };
+    let (width, height) = if is_sideways(orientation) {
+        (height, width)
+    } else {
+        (width, height)
+    };
+    Extent {
+        left,
+        top,
+        width,
+        height,
+    }
+}
+
+/// Whether rows become columns.
+fn is_sideways(orientation: Orientation) -> bool {
+    matches!(
+        orientation,
+        Orientation::Rotate90
+            | Orientation::Rotate270
+            | Orientation::Rotate90FlipH
+            | Orientation::Rotate270FlipH
+    )
+}
+
+fn turned(orientation: Orientation, (width, height): (u32, u32)) -> (u32, u32) {
+    if is_sideways(orientation) {
+        (height, width)
+    } else {
+        (width, height)
+    }
 }
 
 /// Reads the header only. An image whose pixels are damaged still has one.
@@ -90,15 +194,8 @@ pub fn info(bytes: &[u8]) -> Result<Info, Error> {
     // No pixel is read, so any size is fine.
     check_size(&*decoder, format, u64::MAX)?;
     let color = decoder.color_type();
-    let (width, height) = decoder.dimensions();
     let orientation = orientation(&mut *decoder);
-    let (width, height) = match orientation {
-        Orientation::Rotate90
-        | Orientation::Rotate270
-        | Orientation::Rotate90FlipH
-        | Orientation::Rotate270FlipH => (height, width),
-        _ => (width, height),
-    };
+    let (width, height) = turned(orientation, decoder.dimensions());
     let bit_depth = match format {
         // Byte 8 of the first chunk's data; the decoder has checked that it exists.
         Format::Png => bytes.get(24).copied().unwrap_or(8),

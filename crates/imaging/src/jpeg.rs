@@ -1,7 +1,64 @@
-//! What the JPEG codec does not check.
+//! What the JPEG codec does not do: decode at a fraction of the size, and notice that
+//! a file was cut short.
+
+use jpeg_decoder::{CodingProcess, Decoder, PixelFormat};
+
+use crate::Image;
 
 const START_OF_SCAN: u8 = 0xda;
 const END_OF_IMAGE: [u8; 2] = [0xff, 0xd9];
+
+/// The denominators that are used. An eighth would be hardly faster than a quarter, and
+/// reduced chroma would then be coarser than what the image is resized to.
+const SCALES: [u16; 2] = [4, 2];
+
+/// The largest denominator that leaves an image at least as large as `least`.
+pub(crate) fn scale(size: (u32, u32), least: (u32, u32)) -> Option<u16> {
+    SCALES.into_iter().find(|scale| {
+        let scale = u32::from(*scale);
+        size.0 / scale >= least.0 && size.1 / scale >= least.1
+    })
+}
+
+/// Decodes at 1/`scale` of the size, or not at all.
+///
+/// A block of 8x8 pixels becomes one of 4x4 or 2x2 by the lower frequencies of its cosine
+/// transform, much like averages over the pixels that become one. Where this decoder
+/// cannot help, the other must, and its errors are the ones that users see.
+pub(crate) fn decode_scaled(
+    bytes: &[u8],
+    (width, height): (u32, u32),
+    scale: u16,
+) -> Option<(Image, u16)> {
+    let mut decoder = Decoder::new(bytes);
+    decoder.read_info().ok()?;
+    let info = decoder.info()?;
+    // The coefficients of a progressive file take their whole memory at any scale.
+    if info.coding_process != CodingProcess::DctSequential
+        || (u32::from(info.width), u32::from(info.height)) != (width, height)
+    {
+        return None;
+    }
+    // Other colours are converted by the other decoder only.
+    let channels = match info.pixel_format {
+        PixelFormat::L8 => 1,
+        PixelFormat::RGB24 => 3,
+        PixelFormat::L16 | PixelFormat::CMYK32 => return None,
+    };
+    let wanted = (info.width.div_ceil(scale), info.height.div_ceil(scale));
+    if decoder.scale(wanted.0, wanted.1).ok()? != wanted {
+        return None;
+    }
+    let data = decoder.decode().ok()?;
+    let image = Image {
+        width: u32::from(wanted.0),
+        height: u32::from(wanted.1),
+        channels,
+        data,
+    };
+    image.as_ref().check().ok()?;
+    Some((image, scale))
+}
 
 /// Whether an end-of-image marker follows the first scan.
 ///

@@ -7,9 +7,15 @@ use std::borrow::Cow;
 pub use settings::{Color, CropMode, Layout, Preprocess, ResizeMode};
 
 use crate::crop::Placement;
+use crate::decode::decode_at_least;
 use crate::image::byte_len;
-use crate::resize::{Window, resize_window};
-use crate::{Error, ImageRef};
+use crate::resize::{Extent, Window, resize_window};
+use crate::{DecodeOptions, Error, Filter, ImageRef};
+
+/// How many times larger than after resizing an image must still be when it is decoded
+/// at a fraction of its size. At 2 the filter weighs at least as many pixels as it has
+/// taps, so what the decoder averaged before it is what it would have averaged.
+const SCALED_MARGIN: u32 = 2;
 
 impl Preprocess {
     /// How many numbers one image becomes.
@@ -32,6 +38,47 @@ impl Preprocess {
     /// [`Preprocess::output_len`].
     pub fn apply(&self, image: ImageRef<'_>, out: &mut [f32]) -> Result<(), Error> {
         image.check()?;
+        let source = Extent::whole(image);
+        self.apply_part(image, (image.width, image.height), source, out)
+    }
+
+    /// Decodes the bytes of a file and does the same with its image.
+    ///
+    /// With [`Preprocess::scaled_decode`] a JPEG that is much larger than the tensor is
+    /// decoded at a half or a quarter of its size, which costs half the time
+    /// and a fraction of the memory.
+    pub fn apply_file(
+        &self,
+        bytes: &[u8],
+        options: &DecodeOptions,
+        out: &mut [f32],
+    ) -> Result<(), Error> {
+        let decoded = decode_at_least(bytes, options, |width, height| {
+            self.smallest_source(width, height)
+        })?;
+        self.apply_part(decoded.image.as_ref(), decoded.size, decoded.extent, out)
+    }
+
+    /// How small an image may be decoded without changing the tensor noticeably.
+    fn smallest_source(&self, width: u32, height: u32) -> Option<(u32, u32)> {
+        // Filters that do not weigh all pixels see others when some are missing.
+        if !self.scaled_decode || !self.antialias || self.interpolation == Filter::Nearest
+        {
+            return None;
+        }
+        let (width, height) = self.resized_size(width, height).ok()?;
+        let least = |side: u32| side.checked_mul(SCALED_MARGIN);
+        least(width).zip(least(height))
+    }
+
+    /// The same for an image of `size` whose pixels may have been decoded smaller.
+    fn apply_part(
+        &self,
+        image: ImageRef<'_>,
+        size: (u32, u32),
+        source: Extent,
+        out: &mut [f32],
+    ) -> Result<(), Error> {
         if out.len() != self.output_len() {
             return Err(Error::argument(format!(
                 "the tensor of an image has {} elements, got room for {}",
@@ -52,30 +99,29 @@ impl Preprocess {
         } else {
             image
         };
-        let window = self.window(image.width, image.height)?;
+        let window = self.window(size, source)?;
         let pixels = self.resized(image, &window)?;
         self.normalize(&pixels, usize::from(image.channels), &window, out);
         Ok(())
     }
 
     /// The size after resizing, and where the tensor's pixels lie in it.
-    fn window(&self, width: u32, height: u32) -> Result<Window, Error> {
+    fn window(
+        &self,
+        (width, height): (u32, u32),
+        source: Extent,
+    ) -> Result<Window, Error> {
         let target = (self.width, self.height);
-        let resized = match (self.resize, self.resize_size, self.crop) {
-            (ResizeMode::ShortestSide, size, _) => {
-                shortest_side(width, height, size.unwrap_or(target.0.min(target.1)))?
-            }
-            (ResizeMode::Squash, Some(size), CropMode::Center) => (size, size),
-            (ResizeMode::None, _, CropMode::Center) => (width, height),
-            (ResizeMode::Squash | ResizeMode::None, _, _) => target,
-        };
+        let resized = self.resized_size(width, height)?;
         match self.crop {
             CropMode::Center => Ok(Window {
+                source,
                 resized,
                 across: Placement::center(resized.0, target.0),
                 down: Placement::center(resized.1, target.1),
             }),
             CropMode::None if resized == target => Ok(Window {
+                source,
                 resized,
                 across: Placement::whole(target.0),
                 down: Placement::whole(target.1),
@@ -88,6 +134,18 @@ impl Preprocess {
         }
     }
 
+    fn resized_size(&self, width: u32, height: u32) -> Result<(u32, u32), Error> {
+        let target = (self.width, self.height);
+        match (self.resize, self.resize_size, self.crop) {
+            (ResizeMode::ShortestSide, size, _) => {
+                shortest_side(width, height, size.unwrap_or(target.0.min(target.1)))
+            }
+            (ResizeMode::Squash, Some(size), CropMode::Center) => Ok((size, size)),
+            (ResizeMode::None, _, CropMode::Center) => Ok((width, height)),
+            (ResizeMode::Squash | ResizeMode::None, _, _) => Ok(target),
+        }
+    }
+
     fn resized<'a>(
         &self,
         image: ImageRef<'a>,
@@ -95,6 +153,7 @@ impl Preprocess {
     ) -> Result<Cow<'a, [u8]>, Error> {
         let whole = |placement: Placement, length| placement.length == length;
         if window.resized == (image.width, image.height)
+            && window.source == Extent::whole(image)
             && whole(window.across, image.width)
             && whole(window.down, image.height)
         {
@@ -123,16 +182,16 @@ impl Preprocess {
             Layout::Nhwc => (1, planes),
         };
         for plane in 0..planes {
-            let scale = self.scale;
             let (mean, std) = (nth(&self.mean, plane), nth(&self.std, plane));
-            let value = |pixel: u8| (f32::from(pixel) * scale - mean) / std;
+            // A pixel has 256 values, and a look-up is cheaper than a division.
+            let values: [f32; 256] =
+                std::array::from_fn(|pixel| (pixel as f32 * self.scale - mean) / std);
             if (columns, rows) != (width, height) {
-                let black = value(0);
                 let plane_out = out[plane * plane_step..].iter_mut();
                 plane_out
                     .step_by(pixel_step)
                     .take(width * height)
-                    .for_each(|v| *v = black);
+                    .for_each(|v| *v = values[0]);
             }
             let channel = match self.color {
                 Color::Bgr => 2 - plane,
@@ -144,9 +203,11 @@ impl Preprocess {
                     plane * plane_step + ((top + row) * width + left) * pixel_step;
                 let source =
                     &pixels[row * columns * channels..(row + 1) * columns * channels];
-                let source = source.iter().skip(channel).step_by(channels);
-                let target = out[start..].iter_mut().step_by(pixel_step);
-                target.zip(source).for_each(|(v, &pixel)| *v = value(pixel));
+                let source = source.chunks_exact(channels);
+                let target = out[start..].chunks_mut(pixel_step);
+                target
+                    .zip(source)
+                    .for_each(|(v, pixel)| v[0] = values[usize::from(pixel[channel])]);
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Resizing as Pillow does it.
 
+use std::ops::Range;
 use std::str::FromStr;
 
 use fast_image_resize as fir;
@@ -30,6 +31,16 @@ impl Filter {
             Filter::Bilinear => "bilinear",
             Filter::Bicubic => "bicubic",
             Filter::Lanczos3 => "lanczos3",
+        }
+    }
+
+    /// How many pixels on each side the filter reaches when it is not widened.
+    fn support(self) -> f64 {
+        match self {
+            Filter::Nearest => 0.5,
+            Filter::Bilinear => 1.0,
+            Filter::Bicubic => 2.0,
+            Filter::Lanczos3 => 3.0,
         }
     }
 
@@ -95,6 +106,7 @@ pub fn resize(
 ) -> Result<Image, Error> {
     image.check()?;
     let window = Window {
+        source: Extent::whole(image),
         resized: (width, height),
         across: Placement::whole(width),
         down: Placement::whole(height),
@@ -102,9 +114,33 @@ pub fn resize(
     resize_window(image, &window, filter, true)
 }
 
+/// The part of some pixels that is the image. A JPEG that was decoded at a quarter of
+/// its size may end inside its last row and column.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Extent {
+    pub(crate) left: f64,
+    pub(crate) top: f64,
+    pub(crate) width: f64,
+    pub(crate) height: f64,
+}
+
+impl Extent {
+    /// All pixels.
+    pub(crate) fn whole(image: ImageRef<'_>) -> Self {
+        Extent {
+            left: 0.0,
+            top: 0.0,
+            width: f64::from(image.width),
+            height: f64::from(image.height),
+        }
+    }
+}
+
 /// A part of a resized image.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Window {
+    /// What is resized.
+    pub(crate) source: Extent,
     /// Size of the whole image after resizing.
     pub(crate) resized: (u32, u32),
     /// The columns to compute.
@@ -125,36 +161,92 @@ pub(crate) fn resize_window(
 ) -> Result<Image, Error> {
     let (width, height) = (window.across.length, window.down.length);
     let mut out = Image::black(width, height, image.channels)?;
-    let (left, box_width) = source_span(image.width, window.resized.0, window.across);
-    let (top, box_height) = source_span(image.height, window.resized.1, window.down);
+    let source = window.source;
+    let (left, box_width) =
+        source_span((source.left, source.width), window.resized.0, window.across);
+    let (top, box_height) =
+        source_span((source.top, source.height), window.resized.1, window.down);
     let Some(algorithm) = filter.algorithm(antialias) else {
         nearest(image, window, &mut out);
         return Ok(out);
     };
-    let options = fir::ResizeOptions::new()
-        .resize_alg(algorithm)
-        .crop(left, top, box_width, box_height)
-        .use_alpha(false);
+    let part = Extent {
+        left,
+        top,
+        width: box_width,
+        height: box_height,
+    };
     if image.channels == 1 {
-        convolve::<fir::pixels::U8>(image, &mut out, &options)?;
+        convolve::<fir::pixels::U8>(image, &mut out, part, filter, algorithm)?;
     } else {
-        convolve::<fir::pixels::U8x3>(image, &mut out, &options)?;
+        convolve::<fir::pixels::U8x3>(image, &mut out, part, filter, algorithm)?;
     }
     Ok(out)
 }
 
+/// Rows first and then columns, with whole numbers in between, as Pillow does it. The
+/// library takes the columns first, which differs by more than rounding where black
+/// meets white.
 fn convolve<P: fir::PixelTrait>(
     image: ImageRef<'_>,
     out: &mut Image,
-    options: &fir::ResizeOptions,
+    part: Extent,
+    filter: Filter,
+    algorithm: fir::ResizeAlg,
+) -> Result<(), Error> {
+    let rows = rows_under(image.height, part, out.height, filter);
+    let between = u64::from(rows.end - rows.start) * u64::from(out.width);
+    if part.height == f64::from(out.height) && part.top.fract() == 0.0
+        || between > MOST_BETWEEN
+    {
+        return pass::<P>(image, out, part, algorithm);
+    }
+    let mut narrowed = Image::black(out.width, rows.end - rows.start, image.channels)?;
+    let strip = Extent {
+        top: f64::from(rows.start),
+        height: f64::from(rows.end - rows.start),
+        ..part
+    };
+    pass::<P>(image, &mut narrowed, strip, algorithm)?;
+    let column = Extent {
+        left: 0.0,
+        top: part.top - f64::from(rows.start),
+        width: f64::from(out.width),
+        height: part.height,
+    };
+    pass::<P>(narrowed.as_ref(), out, column, algorithm)
+}
+
+/// Pixels between the two passes. Only an image that becomes much wider and much lower
+/// has as many, and it is not worth their memory.
+const MOST_BETWEEN: u64 = 64 << 20;
+
+/// The rows that the filter reaches for the rows of a part.
+fn rows_under(rows: u32, part: Extent, resized: u32, filter: Filter) -> Range<u32> {
+    let reach = filter.support() * (part.height / f64::from(resized)).max(1.0) + 1.0;
+    // Casts of numbers outside of u32 saturate, which is what is wanted.
+    let start = (part.top - reach).floor() as u32;
+    let end = (part.top + part.height + reach).ceil() as u32;
+    start..end.min(rows)
+}
+
+fn pass<P: fir::PixelTrait>(
+    image: ImageRef<'_>,
+    out: &mut Image,
+    part: Extent,
+    algorithm: fir::ResizeAlg,
 ) -> Result<(), Error> {
     use fir::images::{TypedImage, TypedImageRef};
+    let options = fir::ResizeOptions::new()
+        .resize_alg(algorithm)
+        .crop(part.left, part.top, part.width, part.height)
+        .use_alpha(false);
     let source = TypedImageRef::<P>::from_buffer(image.width, image.height, image.data)
         .map_err(bug)?;
     let mut target = TypedImage::<P>::from_buffer(out.width, out.height, &mut out.data)
         .map_err(bug)?;
     fir::Resizer::new()
-        .resize_typed(&source, &mut target, options)
+        .resize_typed(&source, &mut target, &options)
         .map_err(bug)
 }
 
@@ -189,15 +281,19 @@ fn nearest(image: ImageRef<'_>, window: &Window, out: &mut Image) {
 }
 
 /// The pixels of the source that the computed pixels lie over, as start and length.
-fn source_span(source: u32, resized: u32, computed: Placement) -> (f64, f64) {
-    let (source, scale) = (f64::from(source), f64::from(source) / f64::from(resized));
+fn source_span(
+    (first, source): (f64, f64),
+    resized: u32,
+    computed: Placement,
+) -> (f64, f64) {
+    let scale = source / f64::from(resized);
     if f64::from(computed.length) * scale == source {
-        return (0.0, source);
+        return (first, source);
     }
     let start = f64::from(computed.from) * scale;
     // Rounding must not reach outside.
     (
-        start,
+        first + start,
         (f64::from(computed.length) * scale).min(source - start),
     )
 }

@@ -165,6 +165,7 @@ fn metadata_round_trips() {
         ("std", "0.3081"),
         ("scale", "0.003921569"),
         ("antialias", "false"),
+        ("scaled_decode", "false"),
     ]);
     assert_eq!(
         Preprocess::from_metadata(&settings.to_metadata()),

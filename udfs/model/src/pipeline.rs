@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use atoll_imaging::{ImageRef, Preprocess};
+use atoll_imaging::{DecodeOptions, Preprocess};
 use atoll_onnx::{Data, LoadedModel, Output, OutputKind, Port, scores, top_k};
 use atoll_udf_common::image::ImageValue;
 
@@ -116,10 +116,11 @@ impl Pipeline {
     pub(crate) fn image_data(&self, image: &ImageValue<'_>) -> Result<Data, Failure> {
         let preprocess = self.preprocess()?;
         let mut data = vec![0.0; preprocess.output_len()];
-        let mut apply = |image: ImageRef<'_>| preprocess.apply(image, &mut data);
         match image {
-            ImageValue::Encoded(_) => apply(image.decode()?.as_ref())?,
-            ImageValue::Decoded(image) => apply(*image)?,
+            ImageValue::Encoded(bytes) => {
+                preprocess.apply_file(bytes, &DecodeOptions::default(), &mut data)?;
+            }
+            ImageValue::Decoded(image) => preprocess.apply(*image, &mut data)?,
         }
         Ok(Data::Floats(data))
     }

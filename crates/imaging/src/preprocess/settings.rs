@@ -30,6 +30,9 @@ pub struct Preprocess {
     pub interpolation: Filter,
     /// Whether downscaling widens the filter, as Pillow does and OpenCV does not.
     pub antialias: bool,
+    /// Whether a JPEG much larger than the tensor may be decoded at a fraction of its
+    /// size. Without it pixels are Pillow's, with it nearly so.
+    pub scaled_decode: bool,
     /// What is cut off after resizing.
     pub crop: CropMode,
     /// Pixels, 0 to 255, are multiplied by this first.
@@ -125,7 +128,7 @@ impl Color {
 
 impl Preprocess {
     /// The keys, without their prefix.
-    pub const KEYS: [&str; 12] = [
+    pub const KEYS: [&str; 13] = [
         "color",
         "layout",
         "width",
@@ -134,6 +137,7 @@ impl Preprocess {
         "resize_size",
         "interpolation",
         "antialias",
+        "scaled_decode",
         "crop",
         "scale",
         "mean",
@@ -212,6 +216,10 @@ impl Preprocess {
             self.resize_size
                 .map(|size| ("resize_size", size.to_string())),
         );
+        // Only where it is not as usual, so that equal networks stay equal files.
+        if !self.scaled_decode {
+            settings.push(("scaled_decode", "false".to_string()));
+        }
         settings
             .into_iter()
             .map(|(key, value)| (format!("{PREFIX}{key}"), value))
@@ -228,6 +236,7 @@ impl Preprocess {
             resize_size: None,
             interpolation: Filter::Bilinear,
             antialias: true,
+            scaled_decode: true,
             crop: CropMode::None,
             scale: 1.0,
             mean: vec![0.0],
@@ -245,6 +254,7 @@ impl Preprocess {
             "resize_size" => self.resize_size = Some(side(key, value)?),
             "interpolation" => self.interpolation = value.parse()?,
             "antialias" => self.antialias = flag(key, value)?,
+            "scaled_decode" => self.scaled_decode = flag(key, value)?,
             "crop" => self.crop = CropMode::parse(value)?,
             "scale" => self.scale = number(key, value)?,
             "mean" => self.mean = list(key, value)?,
