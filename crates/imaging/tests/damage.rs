@@ -64,7 +64,8 @@ fn check(bytes: &[u8], what: &str) -> Result<(), Error> {
     let small = small.unwrap();
     let mut tensor = vec![0.0; small.output_len()];
     let applied = small.apply_file(bytes, &options, &mut tensor);
-    assert_eq!(applied.is_ok(), decoded.is_ok(), "{what}: {applied:?}");
+    // The other decoder may forgive more, but never less.
+    assert!(applied.is_ok() || decoded.is_err(), "{what}: {applied:?}");
     decoded.map(|_| ())
 }
 

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use half::{bf16, f16};
 use ort::session::SessionInputValue;
 use ort::value::{DynValue, PrimitiveTensorElementType, Tensor};
 
@@ -10,7 +11,7 @@ use crate::ElementType;
 /// The values of one tensor, flattened in row-major order.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Data {
-    /// Floating point numbers.
+    /// Floating point numbers; those of 16 bits become these.
     Floats(Vec<f32>),
     /// Floating point numbers that came as float64.
     Doubles(Vec<f64>),
@@ -82,6 +83,8 @@ impl Data {
         dims: &[usize],
     ) -> Result<SessionInputValue<'static>, ConversionError> {
         match element {
+            ElementType::Float16 => tensor(dims, self.into_halves(f16::from_f32)?),
+            ElementType::Bfloat16 => tensor(dims, self.into_halves(bf16::from_f32)?),
             ElementType::Float32 => tensor(dims, self.into_floats().ok_or_else(text)?),
             ElementType::Float64 => tensor(dims, self.into_doubles()?),
             ElementType::Int8 => self.into_narrow::<i8>(element, dims),
@@ -108,6 +111,12 @@ impl Data {
                 "a value; inputs of this element type are not supported".to_string(),
             )),
         }
+    }
+
+    /// Rounds to nearest, ties to even, as frameworks do; too large becomes infinite.
+    fn into_halves<T>(self, half: fn(f32) -> T) -> Result<Vec<T>, ConversionError> {
+        let floats = self.into_floats().ok_or_else(text)?;
+        Ok(floats.into_iter().map(half).collect())
     }
 
     fn into_doubles(self) -> Result<Vec<f64>, ConversionError> {
@@ -204,6 +213,12 @@ pub(crate) fn from_value(
     element: ElementType,
 ) -> Result<(Vec<usize>, Data), Cow<'static, str>> {
     match element {
+        ElementType::Float16 => extract(value, |values: &[f16]| {
+            Data::Floats(values.iter().map(|half| half.to_f32()).collect())
+        }),
+        ElementType::Bfloat16 => extract(value, |values: &[bf16]| {
+            Data::Floats(values.iter().map(|half| half.to_f32()).collect())
+        }),
         ElementType::Float32 => extract(value, |values| Data::Floats(values.to_vec())),
         ElementType::Float64 => extract(value, |values| Data::Doubles(values.to_vec())),
         ElementType::Int64 => extract(value, |values| Data::Integers(values.to_vec())),

@@ -8,6 +8,8 @@ use ort::value::{Outlet, TensorElementType, ValueType};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum ElementType {
+    Float16,
+    Bfloat16,
     Float32,
     Float64,
     Int8,
@@ -20,20 +22,25 @@ pub enum ElementType {
     Uint64,
     Bool,
     String,
-    /// Everything this crate cannot pass on: half floats, sequences, maps.
+    /// Everything this crate cannot pass on: sequences, maps, complex numbers.
     Other,
 }
 
 impl ElementType {
     /// Whether it is a floating point number.
     pub fn is_float(self) -> bool {
-        matches!(self, Self::Float32 | Self::Float64)
+        matches!(
+            self,
+            Self::Float16 | Self::Bfloat16 | Self::Float32 | Self::Float64
+        )
     }
 }
 
 impl From<TensorElementType> for ElementType {
     fn from(element: TensorElementType) -> Self {
         match element {
+            TensorElementType::Float16 => Self::Float16,
+            TensorElementType::Bfloat16 => Self::Bfloat16,
             TensorElementType::Float32 => Self::Float32,
             TensorElementType::Float64 => Self::Float64,
             TensorElementType::Int8 => Self::Int8,
@@ -54,6 +61,8 @@ impl From<TensorElementType> for ElementType {
 impl fmt::Display for ElementType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Float16 => "float16",
+            Self::Bfloat16 => "bfloat16",
             Self::Float32 => "float32",
             Self::Float64 => "float64",
             Self::Int8 => "int8",

@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use atoll_imaging::{DecodeOptions, decode};
+use atoll_imaging::{DecodeOptions, Filter, Format, Preprocess, decode, encode, resize};
 use atoll_onnx::{Data, Error, LoadedModel, OutputKind, runtime, scores, top_k};
 
 fn data() -> Option<PathBuf> {
@@ -54,9 +54,14 @@ fn run(model: &LoadedModel, input: Vec<f32>) -> Vec<f32> {
 
 fn classify(model: &LoadedModel, photo: &Path) -> Vec<(usize, f32)> {
     let preprocess = model.preprocess().unwrap().unwrap();
-    let image = decode(&fs::read(photo).unwrap(), &DecodeOptions::default()).unwrap();
+    best(model, &preprocess, &fs::read(photo).unwrap())
+}
+
+fn best(model: &LoadedModel, preprocess: &Preprocess, bytes: &[u8]) -> Vec<(usize, f32)> {
     let mut input = vec![0.0; preprocess.output_len()];
-    preprocess.apply(image.as_ref(), &mut input).unwrap();
+    preprocess
+        .apply_file(bytes, &DecodeOptions::default(), &mut input)
+        .unwrap();
     top_k(&scores(run(model, input), OutputKind::Logits), 5)
 }
 
@@ -107,22 +112,72 @@ fn the_coral_reef_is_a_coral_reef() {
     assert_eq!(model.labels()[best[1].0], "scuba diver");
 }
 
+/// The photos and their classes, by name.
+fn sample(data: &Path) -> Vec<(PathBuf, usize)> {
+    let ids = fs::read_to_string(data.join("models/imagenet_wnids.txt")).unwrap();
+    let photos = fs::read_dir(data.join("images/imagenet-sample")).unwrap();
+    let mut photos: Vec<_> = photos
+        .map(|photo| {
+            let path = photo.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            let class = ids.lines().position(|id| name.starts_with(id)).unwrap();
+            (path, class)
+        })
+        .collect();
+    photos.sort();
+    photos
+}
+
 /// The photos carry their WordNet id; the class is its rank. Pillow's preprocessing
 /// gets 181 of 201 right, squashing to a square about ten less.
 #[test]
 fn most_photos_get_their_class() {
     let Some(data) = data() else { return };
     let model = model(&data);
-    let ids = fs::read_to_string(data.join("models/imagenet_wnids.txt")).unwrap();
-    let (mut photos, mut right) = (0, 0);
-    for entry in fs::read_dir(data.join("images/imagenet-sample")).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        let class = ids.lines().position(|id| name.starts_with(id)).unwrap();
-        photos += 1;
-        right += usize::from(classify(&model, &path)[0].0 == class);
-    }
+    let photos = sample(&data);
+    let right = photos
+        .iter()
+        .filter(|(photo, class)| classify(&model, photo)[0].0 == *class)
+        .count();
+    let photos = photos.len();
     eprintln!("{right} of {photos} photos");
     assert_eq!(photos, 201);
     assert!(right >= 180, "{right} of {photos}");
+}
+
+/// The photos are too small to be decoded at a fraction of their size, so they are made
+/// four times as large first, as a camera would have taken them; every fifth, because
+/// that takes a while.
+#[test]
+fn scaled_decoding_gets_as_many_right() {
+    let Some(data) = data() else { return };
+    let model = model(&data);
+    let scaled = model.preprocess().unwrap().unwrap();
+    let exact = scaled
+        .clone()
+        .with_option("scaled_decode", "false")
+        .unwrap();
+    let (mut photos, mut right_scaled, mut right_exact, mut most) = (0, 0, 0, 0.0_f32);
+    for (photo, class) in sample(&data).iter().step_by(5) {
+        let photo = fs::read(photo).unwrap();
+        let photo = decode(&photo, &DecodeOptions::default()).unwrap();
+        let (width, height) = (photo.width * 4, photo.height * 4);
+        let large = resize(photo.as_ref(), width, height, Filter::Bicubic).unwrap();
+        let large = encode(large.as_ref(), Format::Jpeg).unwrap();
+        let (ours, theirs) =
+            (best(&model, &scaled, &large), best(&model, &exact, &large));
+        photos += 1;
+        right_scaled += usize::from(ours[0].0 == *class);
+        right_exact += usize::from(theirs[0].0 == *class);
+        most = most.max((ours[0].1 - theirs[0].1).abs());
+    }
+    eprintln!(
+        "{right_scaled} of {photos} photos, {right_exact} with every pixel; scores differ \
+         by up to {most}"
+    );
+    assert!(most > 0.0, "nothing was scaled");
+    assert!(
+        right_scaled + 1 >= right_exact,
+        "{right_scaled}, not {right_exact}"
+    );
 }

@@ -143,6 +143,46 @@ fn numbers_become_the_element_type_of_the_input() {
 }
 
 #[test]
+fn floats_of_16_bits_go_in_and_come_out() {
+    // 0.1 is between two of them: numpy.float16(0.1) is 0.09997559.
+    let rounded = floats(&[0.099_975_586, -2.5]);
+    check(
+        "half.onnx",
+        &[("x", floats(&[0.1, -2.5]))],
+        &[(&[1, 2], rounded)],
+    );
+    // torch.tensor(0.1).bfloat16() is 0.1001.
+    let rounded = floats(&[0.100_097_656, -2.5]);
+    check(
+        "brain.onnx",
+        &[("x", floats(&[0.1, -2.5]))],
+        &[(&[1, 2], rounded)],
+    );
+    let infinite = floats(&[f32::INFINITY, 0.0]);
+    check(
+        "half.onnx",
+        &[("x", floats(&[1e6, 0.0]))],
+        &[(&[1, 2], infinite)],
+    );
+}
+
+#[test]
+fn text_goes_in_and_comes_out() {
+    let words = Data::Strings(vec!["coral".to_string(), "reef".to_string()]);
+    check(
+        "words.onnx",
+        &[("text", words.clone())],
+        &[(&[1, 2], words), (&[2], Data::Integers(vec![1, 2]))],
+    );
+    check_error(
+        "words.onnx",
+        &[("text", floats(&[1.0]))],
+        "MODEL_INPUT_MISMATCH",
+        "model words.onnx: input text takes string [?, ?], got numbers instead of text",
+    );
+}
+
+#[test]
 fn a_fixed_mini_batch_answers_for_one_row() {
     let row = floats(&[1.0, 2.0, 3.0]);
     check(

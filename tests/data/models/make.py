@@ -67,6 +67,39 @@ def main():
         [tensor("x", [1, 4], TensorProto.UINT8)],
         [tensor("y", [1, 4])],
     )
+    for name, kind in [("half", TensorProto.FLOAT16), ("brain", TensorProto.BFLOAT16)]:
+        write(
+            name,
+            [helper.make_node("Identity", ["x"], ["y"])],
+            [tensor("x", ["batch", 2], kind)],
+            [tensor("y", ["batch", 2], kind)],
+        )
+    # Text in, text and numbers out.
+    write(
+        "words",
+        [
+            helper.make_node("Identity", ["text"], ["same"]),
+            helper.make_node("Shape", ["text"], ["shape"]),
+        ],
+        [tensor("text", ["batch", "words"], TensorProto.STRING)],
+        [
+            tensor("same", ["batch", "words"], TensorProto.STRING),
+            tensor("shape", [2], TensorProto.INT64),
+        ],
+    )
+    # Pixels as they are, NHWC and half floats out: how a network for a phone looks.
+    write(
+        "phone",
+        [
+            helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceMean", ["pixels"], ["means"], axes=[1, 2], keepdims=0),
+            helper.make_node("Div", ["means", "most"], ["shares"]),
+            helper.make_node("Cast", ["shares"], ["logits"], to=TensorProto.FLOAT16),
+        ],
+        [tensor("image", [1, 2, 2, 3], TensorProto.UINT8)],
+        [tensor("logits", [1, 3], TensorProto.FLOAT16)],
+        [helper.make_tensor("most", TensorProto.FLOAT, [], [25.5])],
+    )
     # The mini-batch of this model cannot be chosen: it is always four rows.
     write(
         "fixed_batch",

@@ -234,9 +234,8 @@ fn output_fields(model: &LoadedModel) -> Fields {
         .iter()
         .map(|port| {
             let element = match port.element {
-                ElementType::Float32 | ElementType::Float64 | ElementType::Other => {
-                    DataType::Float32
-                }
+                element if element.is_float() => DataType::Float32,
+                ElementType::Other => DataType::Float32,
                 ElementType::String => DataType::Utf8,
                 _ => DataType::Int64,
             };
