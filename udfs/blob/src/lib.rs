@@ -8,6 +8,8 @@
 //! rows are plain pixels.
 
 mod download;
+mod fetch;
+mod http;
 mod idx;
 mod listing;
 mod read_blob;

@@ -17,10 +17,10 @@ use datafusion::logical_expr::{
     ScalarUDFImpl, Signature, Volatility,
 };
 use futures::StreamExt;
-use sha2::{Digest, Sha256};
 
 use crate::SECTION;
-use crate::download::{Failure, Limits, coerce_url, content_column, fetch_rows, urls};
+use crate::download::{coerce_url, content_column, fetch_rows, urls};
+use crate::fetch::{Failure, Fetched, Limits};
 
 const NAME: &str = "try_url_download";
 
@@ -29,10 +29,14 @@ const OPTIONS: [&str; 3] = ["timeout_ms", "retries", "max_bytes"];
 static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     Documentation::builder(
         SECTION,
-        "Fetches the file behind a URL, up to 64 at once, as STRUCT<content BLOB, error_code \
-         VARCHAR, error VARCHAR, content_sha256 VARCHAR>. A file that cannot be fetched is a \
-         row without content whose error_code is INVALID_URL, NOT_FOUND, PERMISSION_DENIED, \
-         TIMEOUT, TOO_LARGE or FETCH_FAILED.",
+        "Fetches the file behind a URL, up to 128 at once and 64 of one host, as STRUCT<content \
+         BLOB, error_code VARCHAR, error VARCHAR, content_sha256 VARCHAR>. A file that cannot \
+         be fetched is a row without content whose error_code is INVALID_URL, TOO_LARGE; of \
+         web servers URL_TIMEOUT, URL_DNS, URL_CONNECT, URL_INCOMPLETE (the answer broke off), \
+         HTTP_REDIRECTS (more than 10), HTTP_THROTTLED, HTTP_4XX or HTTP_5XX; of disks and object stores \
+         NOT_FOUND, PERMISSION_DENIED or FETCH_FAILED. Failures that may pass are tried again \
+         after 0.2 seconds, doubled each time, or when the server's Retry-After says; \
+         docs/error_codes.md says which they are. Connections are used again.",
         "try_url_download(url [, options])",
     )
     .with_argument("url", "URL (https://, http://, s3://, gs://, az://, file://) or local path.")
@@ -204,32 +208,27 @@ impl PreparedCall for Prepared {
 }
 
 /// One struct a row, NULL where the URL was.
-fn struct_column(
-    fetched: Vec<Option<Result<bytes::Bytes, Failure>>>,
-) -> Result<ArrayRef> {
+fn struct_column(fetched: Vec<Option<Result<Fetched, Failure>>>) -> Result<ArrayRef> {
     let rows = NullBuffer::from_iter(fetched.iter().map(Option::is_some));
-    let (mut contents, mut codes, mut errors) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut contents, mut digests) = (Vec::new(), Vec::new());
+    let (mut codes, mut errors) = (Vec::new(), Vec::new());
     for file in fetched {
-        let (content, failure) = match file {
-            Some(Ok(content)) => (Some(content), None),
+        let (file, failure) = match file {
+            Some(Ok(file)) => (Some(file), None),
             Some(Err(failure)) => (None, Some(failure)),
             None => (None, None),
         };
+        let (content, sha256) = file.map(|file| (file.content, file.sha256)).unzip();
         contents.push(content);
+        digests.push(sha256);
         codes.push(failure.as_ref().map(|failure| failure.code));
         errors.push(failure.map(|failure| failure.message));
     }
-    let digests = contents.iter().map(|content| {
-        content
-            .as_ref()
-            .map(|content| hex::encode(Sha256::digest(content)))
-    });
-    let digests = StringArray::from_iter(digests);
     let columns: Vec<ArrayRef> = vec![
         content_column(NAME, &contents)?,
         Arc::new(StringArray::from(codes)),
         Arc::new(StringArray::from(errors)),
-        Arc::new(digests),
+        Arc::new(StringArray::from(digests)),
     ];
     Ok(Arc::new(StructArray::try_new(
         fields(),

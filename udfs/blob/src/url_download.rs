@@ -17,14 +17,16 @@ use datafusion::logical_expr::{
 use futures::StreamExt;
 
 use crate::SECTION;
-use crate::download::{Limits, coerce_url, content_column, fetch_rows, urls};
+use crate::download::{coerce_url, content_column, fetch_rows, urls};
+use crate::fetch::Limits;
 
 const NAME: &str = "url_download";
 
 static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     Documentation::builder(
         SECTION,
-        "Fetches the file behind a URL as a BLOB, up to 64 at once. A file that cannot be \
+        "Fetches the file behind a URL as a BLOB, up to 128 at once and 64 of one host. \
+         Failures that may pass are tried again twice. A file that cannot be \
          fetched within 30 seconds, or is larger than 256 MiB, ends the statement with an \
          error; `try_url_download` gives a row that says why instead.",
         "url_download(url)",
@@ -109,10 +111,11 @@ impl PreparedCall for Prepared {
         let mut contents = Vec::with_capacity(args.number_rows);
         while let Some(content) = fetched.next().await {
             let row = contents.len();
-            contents.push(content.transpose().map_err(|failure| {
+            let content = content.transpose().map_err(|failure| {
                 let error = failure.into();
                 DataFusionError::External(Box::new(RowError { row, error }))
-            })?);
+            })?;
+            contents.push(content.map(|fetched| fetched.content));
         }
         content_column(NAME, &contents)
     }
