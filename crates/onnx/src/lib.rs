@@ -21,5 +21,5 @@ pub use classification::{OutputKind, scores, top_k};
 pub use data::Data;
 pub use error::Error;
 pub use model::{LoadedModel, Output};
-pub use runtime::{RuntimeInfo, runtime};
+pub use runtime::{RuntimeInfo, engine, runtime};
 pub use signature::{ElementType, Port, Signature};

@@ -41,6 +41,17 @@ pub fn runtime() -> Result<RuntimeInfo, Error> {
     })
 }
 
+/// What computes a model's answers, to be kept beside them: another release may round
+/// differently.
+pub fn engine() -> Result<String, Error> {
+    let runtime = start()?;
+    Ok(format!(
+        "atoll {} onnxruntime {} cpu",
+        env!("CARGO_PKG_VERSION"),
+        version_of(&runtime.path)
+    ))
+}
+
 /// The environment that every session lives in.
 pub(crate) fn environment() -> Result<&'static Environment, Error> {
     Ok(&start()?.environment)

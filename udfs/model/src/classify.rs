@@ -48,7 +48,8 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     .with_argument("k", "How many classes, at least 1. The default is 5.")
     .with_argument(
         "options",
-        "A literal struct. `labels`: list of text, one a class. `output`: name of the \
+        "A literal struct. `labels`: list of text, one a class, or the path or URL \
+         of a file with one a line. `output`: name of the \
          output to read. `output_kind`: 'logits' or 'probabilities'. Preprocessing: \
          `resize` ('shortest_side', 'squash', 'none'), `resize_size`, `interpolation`, \
          `antialias`, `crop` ('center', 'none'), `width`, `height`, `color` ('RGB', \
@@ -155,6 +156,8 @@ pub(crate) struct Classifier {
 impl Classifier {
     pub(crate) async fn prepare(function: &'static str, call: &Call<'_>) -> Result<Self> {
         let options = Options::of_call(function, call.args.get(3))?;
+        let context = CallContext::of(call.session.config());
+        let options = options.read_labels(function, &context).await?;
         let k = argument::literal_value(call.args.get(2));
         check_k(function, k)?;
         let model =

@@ -19,11 +19,13 @@ use datafusion::logical_expr::{
     Signature, Volatility,
 };
 
+use sha2::{Digest, Sha256};
+
 use crate::SECTION;
 use crate::argument::{self, ModelArgument};
 use crate::failure::Failure;
-use crate::options::Options;
-use crate::pipeline::Purpose;
+use crate::options::{Accepts, Options};
+use crate::pipeline::{Pipeline, Purpose};
 
 static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     Documentation::builder(
@@ -32,13 +34,21 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
          bytes, `producer`, `opset`; `inputs` and `outputs`, each a list of structs \
          `name`, `type` and `shape` (NULL in the shape is a dimension that the caller \
          chooses, most often the mini-batch); `labels`; `preprocess`, one line that says \
-         how an image becomes the input; and `metadata`, everything else that the \
-         exporter wrote.",
-        "model_info(model)",
+         how an image becomes the input; `metadata`, everything else that the exporter \
+         wrote; `preprocess_sha256`, of that line; and `engine`, the program, the release \
+         of ONNX Runtime and the device. An answer is the same while `sha256`, \
+         `preprocess_sha256` and the image's own hash are, up to rounding by another \
+         `engine`.",
+        "model_info(model [, options])",
     )
     .with_argument(
         "model",
         "Path or URL of an ONNX file, or a BINARY column that holds one.",
+    )
+    .with_argument(
+        "options",
+        "A literal struct with the preprocessing keys of `classify`, which the line and \
+         its hash then follow.",
     )
     .with_sql_example(
         "SELECT info['inputs'][1]['shape'] AS shape, array_length(info['labels']) AS labels\n\
@@ -72,11 +82,11 @@ impl ScalarUDFImpl for ModelInfo {
     }
 
     fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
-        let [model] = arg_types else {
-            return plan_err!("model_info takes (model)");
-        };
-        argument::check_type(self.name(), model)?;
-        Ok(vec![model.clone()])
+        match arg_types {
+            [model] | [model, _] => argument::check_type(self.name(), model)?,
+            _ => return plan_err!("model_info takes (model [, options])"),
+        }
+        Ok(arg_types.to_vec())
     }
 
     fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
@@ -85,7 +95,11 @@ impl ScalarUDFImpl for ModelInfo {
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
         let model = args.scalar_arguments.first().copied().flatten();
-        argument::literal(self.name(), model, &Options::default(), Purpose::Describe)?;
+        let options =
+            Options::at_plan_time(self.name(), &args, 1, Accepts::Preprocessing)?;
+        if let Some(options) = options {
+            argument::literal(self.name(), model, &options, Purpose::Describe)?;
+        }
         Ok(Arc::new(Field::new(
             self.name(),
             DataType::Struct(fields()?),
@@ -105,12 +119,9 @@ impl ScalarUDFImpl for ModelInfo {
 #[async_trait]
 impl ExpensiveFunction for ModelInfo {
     async fn prepare(&self, call: &Call<'_>) -> Result<Arc<dyn PreparedCall>> {
-        let model = ModelArgument::prepare(
-            "model_info",
-            call,
-            Options::default(),
-            Purpose::Describe,
-        );
+        let options = Options::of_call("model_info", call.args.get(1))?;
+        let model =
+            ModelArgument::prepare("model_info", call, options, Purpose::Describe);
         Ok(Arc::new(PreparedModelInfo {
             model: model.await?,
         }))
@@ -135,7 +146,7 @@ impl PreparedCall for PreparedModelInfo {
             let pipeline = models
                 .get(row)
                 .map_err(|error: Failure| error.in_a_row("model_info"))?;
-            Ok(pipeline.map(|pipeline| pipeline.model.clone()))
+            Ok(pipeline)
         })
         .await?;
         Ok(Arc::new(infos_array(&models)?))
@@ -162,6 +173,8 @@ fn fields() -> Result<Fields> {
         "labels",
         "preprocess",
         "metadata",
+        "preprocess_sha256",
+        "engine",
     ];
     let columns = infos_columns(&[])?;
     Ok(names
@@ -171,7 +184,7 @@ fn fields() -> Result<Fields> {
         .collect())
 }
 
-fn infos_array(models: &[Option<LoadedModel>]) -> Result<StructArray> {
+fn infos_array(models: &[Option<Arc<Pipeline>>]) -> Result<StructArray> {
     let nulls: NullBuffer = models.iter().map(Option::is_some).collect();
     Ok(StructArray::new(
         fields()?,
@@ -180,7 +193,7 @@ fn infos_array(models: &[Option<LoadedModel>]) -> Result<StructArray> {
     ))
 }
 
-fn infos_columns(models: &[Option<LoadedModel>]) -> Result<Vec<ArrayRef>> {
+fn infos_columns(pipelines: &[Option<Arc<Pipeline>>]) -> Result<Vec<ArrayRef>> {
     let mut sha256 = StringBuilder::new();
     let mut size = UInt64Builder::new();
     let mut producer = StringBuilder::new();
@@ -188,8 +201,13 @@ fn infos_columns(models: &[Option<LoadedModel>]) -> Result<Vec<ArrayRef>> {
     let mut labels = ListBuilder::new(StringBuilder::new());
     let mut preprocess = StringBuilder::new();
     let mut metadata = MapBuilder::new(None, StringBuilder::new(), StringBuilder::new());
-    for model in models {
-        let model = model.as_ref();
+    let (mut digest, mut engine) = (StringBuilder::new(), StringBuilder::new());
+    let models: Vec<Option<&LoadedModel>> = pipelines
+        .iter()
+        .map(|pipeline| Some(&pipeline.as_ref()?.model))
+        .collect();
+    for (pipeline, model) in pipelines.iter().zip(&models) {
+        let model = *model;
         sha256.append_option(model.map(LoadedModel::sha256));
         size.append_option(model.map(|model| model.size() as u64));
         producer.append_option(model.and_then(LoadedModel::producer));
@@ -199,7 +217,13 @@ fn infos_columns(models: &[Option<LoadedModel>]) -> Result<Vec<ArrayRef>> {
             labels.values().append_value(label);
         }
         labels.append(model.is_some());
-        preprocess.append_option(model.and_then(preprocess_text));
+        let text = pipeline
+            .as_ref()
+            .and_then(|pipeline| preprocess_text(pipeline));
+        digest.append_option(text.as_ref().map(|text| hex::encode(Sha256::digest(text))));
+        preprocess.append_option(text);
+        // Whatever loaded the model is there to say what it is.
+        engine.append_option(model.and_then(|_| atoll_onnx::engine().ok()));
         // Labels have a column of their own, and would drown the rest here.
         let entries = model.map(LoadedModel::metadata).into_iter().flatten();
         for (key, value) in entries.filter(|(key, _)| *key != "labels") {
@@ -228,15 +252,17 @@ fn infos_columns(models: &[Option<LoadedModel>]) -> Result<Vec<ArrayRef>> {
         Arc::new(labels.finish()),
         Arc::new(preprocess.finish()),
         Arc::new(metadata.finish()),
+        Arc::new(digest.finish()),
+        Arc::new(engine.finish()),
     ])
 }
 
 /// How an image becomes the input. Settings that cannot be used are shown as the error
 /// that using them would give.
-fn preprocess_text(model: &LoadedModel) -> Option<String> {
-    match model.preprocess() {
+fn preprocess_text(pipeline: &Pipeline) -> Option<String> {
+    match pipeline.describe_preprocess() {
         Ok(preprocess) => preprocess.map(|preprocess| preprocess.to_string()),
-        Err(error) => Some(error.to_string()),
+        Err(error) => Some(error.message),
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use atoll_imaging::Preprocess;
 use atoll_onnx::OutputKind;
+use atoll_udf_common::CallContext;
 use atoll_udf_common::structs::{check_keys, row_to_json};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{Result, ScalarValue, plan_err};
@@ -52,6 +53,8 @@ impl Accepts {
 pub(crate) struct Options {
     /// The names of the classes in order.
     pub(crate) labels: Option<Arc<[String]>>,
+    /// The file that holds them, one a line, until it is read.
+    pub(crate) labels_file: Option<String>,
     /// The output to read; the first one that can be read otherwise.
     pub(crate) output: Option<String>,
     /// What the output means.
@@ -111,16 +114,39 @@ impl Options {
         Ok(options)
     }
 
+    /// Reads the labels from their file, if they are in one.
+    pub(crate) async fn read_labels(
+        mut self,
+        function: &str,
+        context: &CallContext,
+    ) -> Result<Self> {
+        if let Some(file) = self.labels_file.take() {
+            let read = async { context.locate(&file)?.read().await };
+            let bytes = read.await.map_err(|error| {
+                let message =
+                    format!("labels {file} cannot be read: {}", error.message());
+                Failure::argument(message).at_plan_time(function)
+            })?;
+            let text = String::from_utf8_lossy(&bytes);
+            // A spreadsheet's file starts with a byte order mark.
+            let lines = text.trim_start_matches('\u{feff}').lines();
+            self.labels = Some(lines.map(|line| line.trim_end().to_string()).collect());
+        }
+        Ok(self)
+    }
+
     fn set(&mut self, key: &str, value: &Value) -> Result<(), Failure> {
         match (key, value) {
             (_, Value::Null) => {}
             ("labels", Value::Array(labels)) => {
                 self.labels = Some(labels.iter().map(text).collect());
             }
+            ("labels", Value::String(file)) => self.labels_file = Some(file.clone()),
             ("labels", other) => {
-                let message =
-                    format!("option labels must be a list of text, got {other}");
-                return Err(Failure::argument(message));
+                return Err(Failure::argument(format!(
+                    "option labels must be a list of text, or the path or URL of a file \
+                     with a label a line, got {other}"
+                )));
             }
             ("output", name) => self.output = Some(text(name)),
             ("output_kind", kind) => {
@@ -182,11 +208,31 @@ mod tests {
         let labels = list(&[ScalarValue::from("a, b"), ScalarValue::from("c")]);
         let labels = options("labels", labels).unwrap().labels.unwrap();
         assert_eq!(labels.as_ref(), ["a, b", "c"]);
-        let error = options("labels", ScalarValue::from("a")).unwrap_err();
+        let error = options("labels", ScalarValue::from(7)).unwrap_err();
         assert!(
             error.to_string().contains("labels must be a list"),
             "{error}"
         );
+    }
+
+    #[tokio::test]
+    async fn labels_may_be_in_a_file() {
+        let file = std::env::temp_dir().join(format!("labels-{}", std::process::id()));
+        std::fs::write(&file, "\u{feff}tench, a fish\r\nlorikeet\n").unwrap();
+        let read = |file: &std::path::Path| {
+            let name = ScalarValue::from(file.display().to_string());
+            let options = options("labels", name).unwrap();
+            async {
+                options
+                    .read_labels("classify", &CallContext::default())
+                    .await
+            }
+        };
+        let labels = read(&file).await.unwrap().labels.unwrap();
+        assert_eq!(labels.as_ref(), ["tench, a fish", "lorikeet"]);
+        std::fs::remove_file(&file).unwrap();
+        let error = read(&file).await.unwrap_err().to_string();
+        assert!(error.contains("check the path"), "{error}");
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub(crate) enum Purpose {
 pub(crate) struct Pipeline {
     pub(crate) model: LoadedModel,
     preprocess: Option<Preprocess>,
+    /// Where `preprocess` came from beside the model; kept for descriptions.
+    options: Options,
     output: usize,
     kind: OutputKind,
     labels: Option<Arc<[String]>>,
@@ -59,6 +61,7 @@ impl Pipeline {
             },
             kind: options.output_kind.unwrap_or_else(|| model.output_kind()),
             labels: options.labels.clone(),
+            options: options.clone(),
             preprocess,
             model,
         };
@@ -76,6 +79,12 @@ impl Pipeline {
         let port = self.model.single_input()?;
         let preprocess = self.preprocess()?;
         Ok(self.model.check_len(port, preprocess.output_len())?)
+    }
+
+    /// How an image becomes the input, for people; an unusable description is no
+    /// reason not to describe the rest.
+    pub(crate) fn describe_preprocess(&self) -> Result<Option<Preprocess>, Failure> {
+        preprocess(&self.model, &self.options)
     }
 
     fn check_labels(&self) -> Result<(), Failure> {

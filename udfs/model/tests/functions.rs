@@ -454,6 +454,49 @@ async fn model_info_reads_the_file() {
 }
 
 #[tokio::test]
+async fn model_info_follows_the_options() {
+    if !runtime() {
+        return;
+    }
+    let text = |info: &ArrayRef, name: &str| {
+        let column = info.as_struct().column_by_name(name).unwrap();
+        column.as_string::<i32>().value(0).to_string()
+    };
+    let info = evaluate("model_info", vec![model("colours.onnx")]);
+    let info = info.await.unwrap();
+    let crop = options("crop", ScalarValue::from("center"));
+    let cropped = evaluate("model_info", vec![model("colours.onnx"), crop]);
+    let cropped = cropped.await.unwrap();
+    assert!(text(&cropped, "preprocess").contains("crop=center"));
+    assert_eq!(text(&info, "sha256"), text(&cropped, "sha256"));
+    assert_eq!(text(&info, "preprocess_sha256").len(), 64);
+    assert_ne!(
+        text(&info, "preprocess_sha256"),
+        text(&cropped, "preprocess_sha256")
+    );
+    assert!(text(&info, "engine").contains("onnxruntime 1."));
+}
+
+/// A network as phones run it: bytes in NHWC, a mini-batch of one, half floats.
+#[tokio::test]
+async fn bytes_in_nhwc_become_half_floats() {
+    if !runtime() {
+        return;
+    }
+    let image = images(vec![Some(bmp(0, 255, 0))]);
+    let squash = options("resize", ScalarValue::from("squash"));
+    let args = vec![model("phone.onnx"), image, number(3), squash];
+    let labels = evaluate("classify", args).await.unwrap();
+    // Without labels the index is the answer; exp(10) / (exp(10) + 2) of half floats.
+    let classes = labels.as_list::<i32>().value(0);
+    let classes = classes.as_struct();
+    assert!(classes.column(0).is_null(0));
+    assert_eq!(classes.column(2).as_primitive::<Int32Type>().value(0), 1);
+    let score = classes.column(1).as_primitive::<Float32Type>().value(0);
+    assert!((score - 0.999_909_2).abs() < 1e-6, "score {score}");
+}
+
+#[tokio::test]
 async fn numbers_of_a_column_are_a_row_of_one() {
     if !runtime() {
         return;
