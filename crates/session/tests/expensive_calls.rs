@@ -16,11 +16,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use atoll_compute::{CancellationToken, pool};
 use atoll_session::{Session, SessionOptions};
 use atoll_udf_common::{
     Call, CallContext, ExpensiveFunction, PreparedCall, expensive, map_rows, not_here,
 };
-use datafusion::arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StructArray};
+use datafusion::arrow::array::{
+    ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch, StructArray,
+};
 use datafusion::arrow::datatypes::{DataType, Field, Fields, Int64Type};
 use datafusion::common::Result;
 use datafusion::logical_expr::{
@@ -104,6 +107,58 @@ impl PreparedCall for PreparedProbe {
     }
 }
 
+/// `wide(x)`: four mebibytes.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Wide {
+    signature: Signature,
+}
+
+const WIDTH: usize = 4 << 20;
+
+impl ScalarUDFImpl for Wide {
+    fn name(&self) -> &'static str {
+        "wide"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Binary)
+    }
+
+    fn invoke_with_args(&self, _: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        not_here("wide")
+    }
+}
+
+#[async_trait]
+impl ExpensiveFunction for Wide {
+    async fn prepare(&self, _: &Call<'_>) -> Result<Arc<dyn PreparedCall>> {
+        Ok(Arc::new(PreparedWide))
+    }
+}
+
+#[derive(Debug)]
+struct PreparedWide;
+
+#[async_trait]
+impl PreparedCall for PreparedWide {
+    async fn invoke(
+        &self,
+        args: ScalarFunctionArgs,
+        context: &CallContext,
+    ) -> Result<ArrayRef> {
+        let values = map_rows(args.number_rows, context, |_, _| {
+            CALLS.fetch_add(1, Ordering::SeqCst);
+            Ok(vec![7_u8; WIDTH])
+        });
+        let values = values.await?;
+        Ok(Arc::new(BinaryArray::from_iter_values(values)))
+    }
+}
+
 struct Bench {
     session: Session,
     _storage: tempfile::TempDir,
@@ -121,9 +176,12 @@ impl Bench {
         };
         let session = Session::new(options).await.unwrap();
         let signature = Signature::exact(vec![DataType::Int64], Volatility::Volatile);
+        session.context().register_udf(expensive(Probe {
+            signature: signature.clone(),
+        }));
         session
             .context()
-            .register_udf(expensive(Probe { signature }));
+            .register_udf(expensive(Wide { signature }));
         let bench = Self {
             session,
             _storage: storage,
@@ -306,6 +364,24 @@ async fn many_rows_keep_their_order_and_the_pool_its_width() {
         })
         .collect();
     assert_eq!(values, (0..3000).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn results_that_nobody_takes_are_few_when_they_are_large() {
+    let bench = Bench::new().await;
+    CALLS.store(0, Ordering::SeqCst);
+    let sql = "SELECT wide(x) FROM (SELECT unnest(range(0, 400)) AS x)";
+    let mut stream = bench.session.execute(sql).await.unwrap();
+    let (mut taken, mut most) = (0, 0);
+    while let Some(batch) = stream.try_next().await.unwrap() {
+        // The pool is first in, first out: all that was queued before this is done.
+        pool::run(&CancellationToken::new(), || ()).await.unwrap();
+        most = most.max(CALLS.load(Ordering::SeqCst) - taken);
+        taken += batch.num_rows();
+    }
+    assert_eq!(taken, 400);
+    // 64 MiB are 16 rows, and a piece more; before the first result 16 rows.
+    assert!((THREADS..=40).contains(&most), "{most} results at once");
 }
 
 #[tokio::test(flavor = "multi_thread")]

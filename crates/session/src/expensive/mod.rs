@@ -10,6 +10,7 @@ mod exec;
 mod node;
 mod planner;
 mod rule;
+mod stream;
 
 pub(crate) use exec::{ExpensiveExec, PhysicalCall};
 pub(crate) use planner::AtollQueryPlanner;

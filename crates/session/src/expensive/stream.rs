@@ -1,0 +1,337 @@
+//! The rows of one partition on their way through the compute pool.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use atoll_compute::pool;
+use atoll_udf_common::{CallContext, RowError};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, new_empty_array};
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::arrow::util::display::array_value_to_string;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::{DataFusionError, Result, exec_datafusion_err, internal_err};
+use datafusion::execution::memory_pool::MemoryReservation;
+use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream};
+use datafusion::logical_expr::ScalarFunctionArgs;
+use futures::future::{BoxFuture, try_join_all};
+use futures::stream::FuturesOrdered;
+use futures::{Stream, StreamExt};
+use tokio_util::sync::DropGuard;
+
+use super::exec::PhysicalCall;
+
+/// How many bytes of input and of results may be with the pool at once, for each
+/// partition. Enough that cores never wait for the next record batch, small beside any
+/// memory limit.
+const BYTES_IN_FLIGHT: usize = 64 << 20;
+
+/// How many rows may be with the pool at once, for each partition: their results wait
+/// for the slowest row before them.
+const ROWS_IN_FLIGHT: usize = 1024;
+
+/// Larger record batches are cut, so that results come while others are computed.
+const ROWS_PER_PIECE: usize = 64;
+
+/// How many rows are with the pool before one of them has shown how large a result is.
+const ROWS_AT_FIRST: usize = 16;
+
+/// Everything that evaluating a record batch needs.
+pub(super) struct Work {
+    pub(super) calls: Vec<PhysicalCall>,
+    pub(super) source: Option<usize>,
+    pub(super) schema: SchemaRef,
+    pub(super) options: Arc<ConfigOptions>,
+    pub(super) context: CallContext,
+}
+
+impl Work {
+    async fn evaluate(&self, batch: RecordBatch) -> Result<RecordBatch> {
+        let calls = self.calls.iter().map(|call| self.call(call, &batch));
+        let mut columns = batch.columns().to_vec();
+        columns.extend(try_join_all(calls).await?);
+        Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
+    }
+
+    async fn call(&self, call: &PhysicalCall, batch: &RecordBatch) -> Result<ArrayRef> {
+        let rows = batch.num_rows();
+        if rows == 0 {
+            return Ok(new_empty_array(call.return_field.data_type()));
+        }
+        let args = call.args.iter().map(|arg| arg.evaluate(batch));
+        let args = ScalarFunctionArgs {
+            args: args.collect::<Result<_>>()?,
+            arg_fields: call.arg_fields.clone(),
+            number_rows: rows,
+            return_field: Arc::clone(&call.return_field),
+            config_options: Arc::clone(&self.options),
+        };
+        let result = match &self.context.given_up {
+            Some(reason) => call.prepared.give_up(args, &self.context, reason).await,
+            None => call.prepared.invoke(args, &self.context).await,
+        };
+        let array = result.map_err(|error| self.describe(error, batch))?;
+        if array.len() != rows {
+            return internal_err!(
+                "{} returned {} rows for {rows}",
+                call.function,
+                array.len()
+            );
+        }
+        Ok(array)
+    }
+
+    /// Names the file or URL of the row that failed, where a column does.
+    fn describe(&self, error: DataFusionError, batch: &RecordBatch) -> DataFusionError {
+        let DataFusionError::External(external) = &error else {
+            return error;
+        };
+        let Some(failed) = external.downcast_ref::<RowError>() else {
+            return error;
+        };
+        let message = failed.error.strip_backtrace();
+        let message = ["Execution error: ", "External error: "]
+            .iter()
+            .fold(message.as_str(), |text, prefix| {
+                text.trim_start_matches(prefix)
+            });
+        let source = self
+            .source
+            .filter(|column| batch.column(*column).is_valid(failed.row))
+            .and_then(|column| {
+                array_value_to_string(batch.column(column), failed.row).ok()
+            });
+        match source {
+            Some(source) => exec_datafusion_err!("{source}: {message}"),
+            None => exec_datafusion_err!("{message}"),
+        }
+    }
+}
+
+/// What results have taken so far.
+#[derive(Default)]
+struct ResultSizes {
+    rows: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl ResultSizes {
+    fn add(&self, rows: usize, columns: &[ArrayRef]) {
+        self.bytes.fetch_add(bytes_of(columns), Ordering::Relaxed);
+        // After the bytes: who sees rows sees bytes for them.
+        self.rows.fetch_add(rows, Ordering::Release);
+    }
+
+    /// Bytes a row, or `None` before the first result.
+    fn per_row(&self) -> Option<usize> {
+        let rows = self.rows.load(Ordering::Acquire);
+        (rows > 0).then(|| self.bytes.load(Ordering::Relaxed) / rows)
+    }
+}
+
+/// What rows take, and not what the buffers take that they share with others.
+fn bytes_of(columns: &[ArrayRef]) -> usize {
+    columns.iter().map(|column| array_bytes(column)).sum()
+}
+
+fn array_bytes(array: &ArrayRef) -> usize {
+    // The lower half of a view's first word is a length.
+    let viewed = |views: &[u128]| -> usize {
+        let lengths = views.iter().map(|view| *view as u32 as usize);
+        lengths.sum::<usize>() + size_of_val(views)
+    };
+    match array.data_type() {
+        DataType::BinaryView => viewed(array.as_binary_view().views()),
+        DataType::Utf8View => viewed(array.as_string_view().views()),
+        DataType::Struct(_) => bytes_of(array.as_struct().columns()),
+        _ => {
+            let data = array.to_data();
+            let bytes = data.get_slice_memory_size();
+            bytes.unwrap_or_else(|_| array.get_array_memory_size())
+        }
+    }
+}
+
+/// A piece of a record batch with the pool: its rows, its bytes, its result.
+type Piece = (usize, usize, Result<RecordBatch>);
+
+/// Keeps pieces of record batches with the pool, as many as the limits allow.
+///
+/// How much memory results take is not known before there are some: labels take a
+/// hundred bytes, a decoded photo a hundred megabytes. So a partition begins with a few
+/// pieces of one row, and goes on by what those have shown.
+pub(super) struct ExpensiveStream {
+    input: SendableRecordBatchStream,
+    input_ended: bool,
+    /// What is left of the record batch that is being cut, and its bytes a row.
+    rest: Option<(RecordBatch, usize)>,
+    in_flight: FuturesOrdered<BoxFuture<'static, Piece>>,
+    rows_in_flight: usize,
+    bytes_in_flight: usize,
+    sizes: Arc<ResultSizes>,
+    work: Arc<Work>,
+    /// The bytes in flight, so that other operators spill before memory runs out.
+    memory: MemoryReservation,
+    /// Whether the session had no memory left for the last piece.
+    is_pressed: bool,
+    /// Stops the rows that are with the pool when the statement is dropped.
+    _stop: DropGuard,
+}
+
+impl ExpensiveStream {
+    pub(super) fn new(
+        input: SendableRecordBatchStream,
+        work: Work,
+        memory: MemoryReservation,
+    ) -> Self {
+        Self {
+            input,
+            input_ended: false,
+            rest: None,
+            in_flight: FuturesOrdered::new(),
+            rows_in_flight: 0,
+            bytes_in_flight: 0,
+            sizes: Arc::default(),
+            _stop: work.context.token.clone().drop_guard(),
+            work: Arc::new(work),
+            memory,
+            is_pressed: false,
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        // However large rows are, every thread of the pool gets one.
+        let threads = pool::threads();
+        if self.rows_in_flight < threads {
+            return true;
+        }
+        let most = match self.sizes.per_row() {
+            Some(_) => ROWS_IN_FLIGHT,
+            None => ROWS_AT_FIRST.max(2 * threads),
+        };
+        self.rows_in_flight < most
+            && self.bytes_in_flight < BYTES_IN_FLIGHT
+            && !self.is_pressed
+    }
+
+    /// Gives the next piece of `batch` to the pool and keeps the rest.
+    fn start(&mut self, batch: &RecordBatch, row_bytes: usize) {
+        let result_bytes = self.sizes.per_row();
+        let most = match result_bytes {
+            // Rows whose results are large come one by one, as at the beginning.
+            Some(bytes) => (BYTES_IN_FLIGHT / 8 / bytes.max(1)).clamp(1, ROWS_PER_PIECE),
+            None => 1,
+        };
+        let rows = batch.num_rows().min(most);
+        let piece = batch.slice(0, rows);
+        let left = batch.num_rows() - rows;
+        self.rest = (left > 0).then(|| (batch.slice(rows, left), row_bytes));
+        let bytes = (row_bytes + result_bytes.unwrap_or_default()) * rows;
+        self.rows_in_flight += rows;
+        self.bytes_in_flight += bytes;
+        self.is_pressed = self.memory.try_resize(self.bytes_in_flight).is_err();
+        if self.is_pressed {
+            // The piece goes on, because without it nothing would; the next waits.
+            self.memory.resize(self.bytes_in_flight);
+        }
+        let (work, sizes) = (Arc::clone(&self.work), Arc::clone(&self.sizes));
+        let evaluate = async move {
+            let inputs = piece.num_columns();
+            let result = work.evaluate(piece).await;
+            if let Ok(batch) = &result {
+                sizes.add(rows, &batch.columns()[inputs..]);
+            }
+            (rows, bytes, result)
+        };
+        self.in_flight.push_back(Box::pin(evaluate));
+    }
+
+    /// Starts pieces while there is room; true when it ran out of rows before.
+    fn fill(&mut self, cx: &mut Context<'_>) -> Result<bool> {
+        while self.has_room() {
+            if let Some((rest, row_bytes)) = self.rest.take() {
+                self.start(&rest, row_bytes);
+                continue;
+            }
+            if self.input_ended {
+                return Ok(true);
+            }
+            match self.input.poll_next_unpin(cx) {
+                Poll::Ready(Some(batch)) => {
+                    let batch = batch?;
+                    let bytes = bytes_of(batch.columns());
+                    self.start(&batch, bytes / batch.num_rows().max(1));
+                }
+                Poll::Ready(None) => self.input_ended = true,
+                Poll::Pending => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Makes room for others after a piece is done.
+    fn finish(&mut self, rows: usize, bytes: usize) {
+        self.rows_in_flight -= rows;
+        self.bytes_in_flight -= bytes;
+        self.memory.resize(self.bytes_in_flight);
+        self.is_pressed = false;
+    }
+}
+
+impl Stream for ExpensiveStream {
+    type Item = Result<RecordBatch>;
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Self::Item>> {
+        loop {
+            let is_starved = match self.fill(cx) {
+                Ok(is_starved) => is_starved,
+                Err(error) => return Poll::Ready(Some(Err(error))),
+            };
+            match self.in_flight.poll_next_unpin(cx) {
+                Poll::Ready(Some((rows, bytes, result))) => {
+                    self.finish(rows, bytes);
+                    return Poll::Ready(Some(result));
+                }
+                Poll::Ready(None) if self.input_ended && self.rest.is_none() => {
+                    return Poll::Ready(None);
+                }
+                // A piece behind the first one has just shown how large results are.
+                _ if !is_starved && self.has_room() => {}
+                _ => return Poll::Pending,
+            }
+        }
+    }
+}
+
+impl RecordBatchStream for ExpensiveStream {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.work.schema)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use datafusion::arrow::array::{BinaryArray, BinaryViewArray, StructArray};
+    use datafusion::arrow::datatypes::Field;
+
+    #[test]
+    fn a_slice_counts_for_what_it_shows() {
+        let photos = vec![&[7_u8; 1_000][..]; 100];
+        let plain: ArrayRef = Arc::new(BinaryArray::from_vec(photos.clone()));
+        let viewed: ArrayRef = Arc::new(BinaryViewArray::from_iter_values(photos));
+        let field = Arc::new(Field::new("content", DataType::BinaryView, true));
+        let nested = StructArray::from(vec![(field, Arc::clone(&viewed))]);
+        for photos in [plain, viewed, Arc::new(nested)] {
+            let one = array_bytes(&photos.slice(40, 1));
+            assert!((1_000..1_100).contains(&one), "{one} bytes");
+            let all = array_bytes(&photos);
+            assert!((100_000..110_000).contains(&all), "{all} bytes");
+        }
+    }
+}
