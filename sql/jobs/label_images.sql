@@ -8,6 +8,7 @@
 -- Writes:  ${output}/status=labelled/ and ${output}/status=failed/, one row per image
 --          the stored table ${table}, which remembers them for the next run; a job with
 --          other images wants another one
+-- Fails:   when more than ${max_error_rate} of the images failed, after all is written
 -- A listed URL counts as unchanged, since only fetching it would tell; ${refetch}=true
 -- fetches all, and infers where the content is another.
 -- Default: images=sql/data/photos
@@ -15,6 +16,7 @@
 -- Default: output=out/labels
 -- Default: table=image_labels
 -- Default: refetch=false
+-- Default: max_error_rate=1
 
 -- Images are fetched a record batch at a time, so a batch must fit into memory.
 SET datafusion.execution.batch_size = 256;
@@ -192,8 +194,22 @@ LIMIT 20;
 SELECT
     status,
     count(*) AS images,
-    count(DISTINCT labelled_at) AS runs,
     max(labelled_at) AS newest
 FROM labelled_images
 GROUP BY status
 ORDER BY status;
+
+-- A cast that cannot be is how SQL ends a job.
+SELECT
+    images,
+    CAST(
+        CASE
+            WHEN failed <= ${max_error_rate} * images THEN CAST(failed AS VARCHAR)
+            ELSE concat(failed, ' of ', images, ' images failed, see ${output}')
+        END
+        AS BIGINT
+    ) AS failed
+FROM (
+    SELECT count(*) AS images, count(error_code) AS failed
+    FROM labelled_images
+);

@@ -131,4 +131,18 @@ fn images_are_labelled_from_a_list_with_bad_entries() {
         rows.iter().any(|row| row.ends_with(",NOT_AN_IMAGE")),
         "{rows:?}"
     );
+
+    // Again: the file that was missing is there now, and the rest stays as it was.
+    std::fs::copy(&photo, atoll.path("missing.jpg")).unwrap();
+    run(&atoll, &job, &[&format!("images={list}")]);
+    let sql = format!(
+        "SELECT labels[1]['label'] AS label, error_code, \
+         labelled_at = max(labelled_at) OVER () AS is_new FROM '{}/' ORDER BY filename",
+        atoll.path("out").display()
+    );
+    let rows = atoll.run(&["-c", &sql, "--format", "csv"]).ok().stdout;
+    let mut rows: Vec<&str> = rows.lines().skip(1).collect();
+    rows.sort_unstable();
+    let expected = [",NOT_AN_IMAGE,false", "espresso,,false", "espresso,,true"];
+    assert_eq!(rows, expected);
 }

@@ -132,7 +132,7 @@ impl ResultSizes {
 
 /// What rows take, and not what the buffers take that they share with others.
 fn bytes_of(columns: &[ArrayRef]) -> usize {
-    columns.iter().map(|column| array_bytes(column)).sum()
+    columns.iter().map(array_bytes).sum()
 }
 
 fn array_bytes(array: &ArrayRef) -> usize {
