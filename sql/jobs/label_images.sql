@@ -58,7 +58,8 @@ SELECT
     model_sha256,
     preprocess_sha256,
     engine,
-    now() AS labelled_at
+    now() AS labelled_at,
+    false AS is_new
 FROM (
     SELECT filename, size, last_modified, try_classify('${model}', content, 5) AS result
     FROM read_blob('${images}')
@@ -141,7 +142,8 @@ SELECT
     model_sha256,
     preprocess_sha256,
     CASE WHEN is_same_image THEN engine_before ELSE engine END AS engine,
-    CASE WHEN is_same_image THEN labelled_at ELSE now() END AS labelled_at
+    CASE WHEN is_same_image THEN labelled_at ELSE now() END AS labelled_at,
+    NOT is_same_image AS is_new
 FROM classified
 UNION ALL
 SELECT
@@ -155,7 +157,8 @@ SELECT
     model_sha256,
     preprocess_sha256,
     engine_before,
-    labelled_at
+    labelled_at,
+    false AS is_new
 FROM known
 WHERE is_same_network AND is_same_file AND NOT may_pass;
 
@@ -190,11 +193,11 @@ FROM labelled_images
 ORDER BY filename
 LIMIT 20;
 
--- The newest rows are those that this run labelled.
+-- New is what this run took up.
 SELECT
     status,
     count(*) AS images,
-    max(labelled_at) AS newest
+    count(*) FILTER (WHERE is_new) AS new_images
 FROM labelled_images
 GROUP BY status
 ORDER BY status;
