@@ -126,7 +126,10 @@ fn bench(
             validation: vec![0],
         };
         let mut watch = Watch::new(if threads > 1 { wall_time } else { cpu_time });
-        let options = Options { threads };
+        let options = Options {
+            threads,
+            ..Options::default()
+        };
         train_with(dataset, &split, &hyperparameters, options, &mut watch)?;
         seconds.push(watch.per_step());
     }

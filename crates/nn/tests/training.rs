@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use atoll_nn::{
     Checkpoint, Dataset, Epoch, Error, Hyperparameters, ImageShape, Labels, Observer,
-    Outcome, Report, Split, resume, train,
+    Options, Outcome, Report, Split, resume, train, train_with,
 };
 
 /// Squares in one of three places, with some noise.
@@ -641,4 +641,31 @@ fn rows_of_numbers_have_classes_too() {
     let json = serde_json::json!({"hidden": 16, "epochs": 20, "learning_rate": 0.05});
     let report = train(&dataset, &split, &hyperparameters(&json), &mut Silent).unwrap();
     assert!(report.validation_accuracy > 0.95, "{report:?}");
+}
+
+#[test]
+fn threads_change_no_bit_of_a_model() {
+    let dataset = squares(200);
+    let split = Split::by_fraction(200, 0.25, 1).unwrap();
+    let json = serde_json::json!({
+        "architecture": "conv(8, 3), batch_norm, relu, max_pool(2), conv(16, 3), relu, \
+                         dropout(0.2), dense(3)",
+        "batch_size": 128,
+        "epochs": 2,
+        "clip_norm": 1.0,
+    });
+    let model = |threads: usize| {
+        let options = Options {
+            threads,
+            ..Options::default()
+        };
+        let hyperparameters = hyperparameters(&json);
+        train_with(&dataset, &split, &hyperparameters, options, &mut Silent)
+            .unwrap()
+            .onnx
+            .unwrap()
+    };
+    let alone = model(1);
+    assert!(model(2) == alone);
+    assert!(model(4) == alone);
 }
