@@ -25,7 +25,7 @@ use tokio_util::task::TaskTracker;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::http::Http;
-use crate::protocol::{BEAT, JOBS, JobState, NewJob, STATUS_JSON};
+use crate::protocol::{BEAT, JOBS, JobState, NewJob, STALLED, STATUS_JSON};
 use crate::scheduler::MESSAGE_BYTES;
 use crate::status::Status;
 use crate::task::{TaskCodec, job_plan, outputs};
@@ -39,7 +39,7 @@ const NO_EXECUTORS: Duration = Duration::from_secs(30);
 
 /// A job of which no executor says anything for so long, while slots are free, has lost
 /// a message of Ballista's.
-const JOB_SILENCE_SECONDS: u64 = 60;
+const JOB_SILENCE_SECONDS: u64 = 30;
 
 /// How often a job is submitted before its last failure is the user's.
 const SUBMISSIONS: u32 = 5;
@@ -69,7 +69,7 @@ pub struct Client {
     grpc: SchedulerGrpcClient<Channel>,
     token: Token,
     session: String,
-    /// Cancellations under way.
+    /// Jobs, and cancellations under way.
     farewells: TaskTracker,
 }
 
@@ -79,6 +79,8 @@ enum Failure {
     Final(DataFusionError),
     /// The cluster lost something; finished trials are kept, so trying again is cheap.
     Lost(String),
+    /// Slots are free, but nothing runs: Ballista may count them as taken.
+    Stalled(String),
 }
 
 impl From<DataFusionError> for Failure {
@@ -130,22 +132,27 @@ impl Client {
         let mut next_task = 0;
         let mut pause = RESUBMIT_PAUSE;
         for submission in 1.. {
-            match self.submit(&key, &job, &mut next_task, results).await {
+            let reason = match self.submit(&key, &job, &mut next_task, results).await {
                 Ok(()) => break,
                 Err(Failure::Final(error)) => return Err(error),
-                Err(Failure::Lost(reason)) if submission == SUBMISSIONS => {
-                    return exec_err!(
-                        "the cluster lost the job {SUBMISSIONS} times: {reason}; see the \
-                         scheduler's status page, then run the statement again: \
-                         finished trials are kept"
-                    );
+                Err(Failure::Lost(reason)) => reason,
+                Err(Failure::Stalled(reason)) => {
+                    // Another silence follows where it does not arrive.
+                    let stalled = self.http.post::<serde_json::Value>(STALLED, &());
+                    let _ = stalled.await;
+                    reason
                 }
-                Err(Failure::Lost(reason)) => {
-                    tracing::warn!("job {key} is submitted again: {reason}");
-                    tokio::time::sleep(pause).await;
-                    pause *= 2;
-                }
+            };
+            if submission == SUBMISSIONS {
+                return exec_err!(
+                    "the cluster lost the job {SUBMISSIONS} times: {reason}; see the \
+                     scheduler's status page, then run the statement again: finished \
+                     trials are kept"
+                );
             }
+            tracing::warn!("job {key} is submitted again: {reason}");
+            tokio::time::sleep(pause).await;
+            pause *= 2;
         }
         farewell.over = true;
         // It only changes what the status page says.
@@ -165,7 +172,7 @@ impl Client {
         self.announce(key, job).await?;
         let id = self.execute(key, job).await?;
         let waited = self.wait(key, &id, job).await;
-        if let Err(Failure::Lost(_)) = &waited {
+        if let Err(Failure::Lost(_) | Failure::Stalled(_)) = &waited {
             // Another submission follows, and must not compete with this one.
             let cancel = CancelJobParams { job_id: id };
             let _ = self.grpc.clone().cancel_job(cancel).await;
@@ -370,7 +377,11 @@ impl TaskRunner for Client {
     fn run(&self, job: Job) -> BoxStream<'static, Result<TaskOutput>> {
         let (sender, receiver) = mpsc::channel(1);
         let client = self.clone();
+        // Held until the job is dropped, and with it its farewell has begun: dropping
+        // goes through several tasks, which end after the statement did.
+        let settled = self.farewells.token();
         let running = SpawnedTask::spawn(async move {
+            let _settled = settled;
             if let Err(error) = client.run_job(job, &sender).await {
                 // Nobody is left to tell otherwise.
                 let _ = sender.send(Err(error)).await;
@@ -465,7 +476,7 @@ impl Watch {
         if state.free > 0 && state.silent_seconds > JOB_SILENCE_SECONDS {
             let seconds = state.silent_seconds;
             let reason = format!("no executor has said anything of it for {seconds} s");
-            return Err(Failure::Lost(reason));
+            return Err(Failure::Stalled(reason));
         }
         Ok(())
     }

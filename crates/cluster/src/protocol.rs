@@ -18,6 +18,8 @@ pub(crate) const START_ROW: &str = "/work/row";
 pub(crate) const REPORT: &str = "/work/report";
 /// An executor's supervisor says that it is gone: its name.
 pub(crate) const GONE: &str = "/work/gone";
+/// A client's job stands still although slots are free.
+pub(crate) const STALLED: &str = "/stalled";
 /// Everything, for people and for programs.
 pub(crate) const STATUS: &str = "/status";
 pub(crate) const STATUS_JSON: &str = "/status.json";

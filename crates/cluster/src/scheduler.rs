@@ -27,7 +27,7 @@ use tokio::net::TcpListener;
 
 use crate::board::Board;
 use crate::protocol::{
-    Attempt, GONE, Hello, JOBS, JobState, NewJob, REPORT, Report, RowId, START,
+    Attempt, GONE, Hello, JOBS, JobState, NewJob, REPORT, Report, RowId, STALLED, START,
     START_ROW, STATUS, STATUS_JSON, TaskId, VERSION, Wanted,
 };
 use crate::status::{Executor, Status, page};
@@ -199,6 +199,7 @@ fn routes(app: &Arc<App>) -> Router {
         .route(JOBS, post(announce))
         .route(&format!("{JOBS}/{{key}}"), get(ask).merge(delete(give_up)))
         .route(&format!("{JOBS}/{{key}}/done"), post(done))
+        .route(STALLED, post(stalled))
         .route(START, post(start))
         .route(START_ROW, post(start_row))
         .route(REPORT, post(report))
@@ -300,12 +301,18 @@ async fn report(State(app): State<Arc<App>>, Json(report): Json<Report>) -> Json
 
 async fn gone(State(app): State<Arc<App>>, Json(executor): Json<String>) -> Json<()> {
     app.board.lose(&executor);
-    let stopped = tonic::Request::new(ExecutorStoppedParams {
-        executor_id: executor,
-        reason: "its process ended".to_string(),
-    });
-    if let Err(error) = SchedulerGrpc::executor_stopped(&app.server, stopped).await {
-        tracing::warn!("cannot remove an executor: {error}");
+    app.remove(executor, "its process ended").await;
+    Json(())
+}
+
+/// Ballista never gives back the slot of a task that it took away from a stage whose
+/// input was lost. An executor that runs nothing is forgotten here and comes back, all
+/// of its slots free, with its next heartbeat.
+async fn stalled(State(app): State<Arc<App>>) -> Json<()> {
+    let executors = app.executors().await;
+    for idle in executors.into_iter().filter(|one| one.running == 0) {
+        tracing::warn!("executor {} is registered anew: a job stalled", idle.id);
+        app.remove(idle.id, "a job stalled while it was idle").await;
     }
     Json(())
 }
@@ -321,6 +328,17 @@ async fn status_page(State(app): State<Arc<App>>) -> impl IntoResponse {
 impl App {
     async fn status(&self) -> Status {
         Status::new(self.since, self.executors().await, &self.board)
+    }
+
+    /// Has Ballista forget an executor, whose tasks then start elsewhere.
+    async fn remove(&self, executor: String, reason: &str) {
+        let stopped = tonic::Request::new(ExecutorStoppedParams {
+            executor_id: executor,
+            reason: reason.to_string(),
+        });
+        if let Err(error) = SchedulerGrpc::executor_stopped(&self.server, stopped).await {
+            tracing::warn!("cannot remove an executor: {error}");
+        }
     }
 
     /// The executors that are connected.
