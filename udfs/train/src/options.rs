@@ -22,7 +22,7 @@ const COLUMN_KEYS: [&str; 8] = [
 ];
 
 /// The keys of the options of `train`.
-pub(crate) const TRAIN_KEYS: [&str; 12] = [
+pub(crate) const TRAIN_KEYS: [&str; 13] = [
     "image",
     "features",
     "label",
@@ -33,6 +33,7 @@ pub(crate) const TRAIN_KEYS: [&str; 12] = [
     "scale",
     "split_seed",
     "timeout_seconds",
+    "threads_per_trial",
     "checkpoint",
     "resume_from",
 ];
@@ -96,6 +97,8 @@ pub(crate) struct TrainOptions {
     pub(crate) split_seed: u64,
     /// How long a trial may train.
     pub(crate) timeout: Option<Duration>,
+    /// How many threads work on one trial; one unless given. It changes no result.
+    pub(crate) threads: Option<usize>,
     /// Whether trials write checkpoints and go on from them.
     pub(crate) checkpoint: bool,
     /// The checkpoint that all trials go on from which name no other.
@@ -122,6 +125,7 @@ impl TrainOptions {
             timeout: reader.positive("timeout_seconds")?.map(|seconds| {
                 Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
             }),
+            threads: reader.size("threads_per_trial")?,
             checkpoint: reader.flag("checkpoint")?.unwrap_or_default(),
             resume_from: reader.text("resume_from")?,
         })
@@ -306,6 +310,7 @@ mod tests {
             ("scale", 255.0.into()),
             ("split_seed", 9_i64.into()),
             ("timeout_seconds", 1.5.into()),
+            ("threads_per_trial", 2_i64.into()),
             ("checkpoint", true.into()),
             ("resume_from", "a.ckpt".into()),
         ]);
@@ -318,6 +323,7 @@ mod tests {
         );
         assert_eq!(read.split_seed, 9);
         assert_eq!(read.timeout, Some(Duration::from_millis(1_500)));
+        assert_eq!(read.threads, Some(2));
         assert!(read.checkpoint);
         assert_eq!(read.resume_from.as_deref(), Some("a.ckpt"));
     }

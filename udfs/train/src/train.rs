@@ -340,6 +340,7 @@ impl TrainCall {
                 store: self.store.clone(),
                 split_seed: self.options.split_seed,
                 timeout: self.options.timeout,
+                threads: self.options.threads.unwrap_or(1),
                 checkpoint: self.options.checkpoint,
                 _scan: scan,
             }))

@@ -46,6 +46,8 @@ pub(crate) struct Study {
     pub(crate) split_seed: u64,
     /// How long a trial may train.
     pub(crate) timeout: Option<Duration>,
+    /// How many threads work on one trial.
+    pub(crate) threads: usize,
     /// Whether trials write checkpoints and go on from them.
     pub(crate) checkpoint: bool,
     /// Keeps the scan findable for other calls of the same statement.
@@ -372,6 +374,7 @@ mod tests {
                 store,
                 split_seed,
                 timeout: None,
+                threads: 1,
                 checkpoint: false,
                 _scan: Arc::default(),
             }),
@@ -486,6 +489,7 @@ mod tests {
             store: study.store.clone(),
             split_seed: 0,
             timeout: Some(Duration::ZERO),
+            threads: 1,
             checkpoint: false,
             _scan: Arc::default(),
         });

@@ -61,6 +61,8 @@ pub(super) static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
         format!(
             "Literal struct with any of {COLUMN_OPTIONS}; `split_seed` (which rows \
              validate, 0 by default), `timeout_seconds` (for one trial, none by default), \
+             `threads_per_trial` (1 by default; more are for one large trial and change no \
+             bit of it), \
              `checkpoint` (whether to write checkpoints, false by default), `resume_from` \
              (a checkpoint for all rows)."
         ),

@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use atoll_compute::CancellationToken;
 use atoll_compute::progress::{Progress, TrialProgress};
-use atoll_nn::{Checkpoint, Epoch, Error, Hyperparameters, Observer, Outcome, Report};
+use atoll_nn::{
+    Checkpoint, Epoch, Error, Hyperparameters, Observer, Options, Outcome, Report,
+};
 
 use super::{Ended, STARTED, Study, Trial};
 use crate::checkpoints::Maker;
@@ -38,11 +40,12 @@ impl Study {
         let report = self
             .snapshot
             .split(fraction, self.split_seed)
-            .and_then(|split| match start {
-                Some(start) => {
-                    atoll_nn::resume(start, data, &split, hyperparameters, &mut watch)
-                }
-                None => atoll_nn::train(data, &split, hyperparameters, &mut watch),
+            .and_then(|split| {
+                let options = Options {
+                    threads: self.threads,
+                    checkpoint: start,
+                };
+                atoll_nn::train_with(data, &split, hyperparameters, options, &mut watch)
             });
         let record = |status| trial.record(self, status);
         Some(match report {

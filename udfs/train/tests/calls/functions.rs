@@ -11,6 +11,7 @@ use datafusion::arrow::array::{
 use datafusion::arrow::buffer::{Buffer, OffsetBuffer};
 use datafusion::arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema};
 use datafusion::common::ScalarValue;
+use datafusion::common::scalar::ScalarStructBuilder;
 use datafusion::datasource::MemTable;
 
 use crate::support::{
@@ -272,4 +273,21 @@ async fn a_thousand_tiny_networks() {
         wall.as_secs_f64() * threads,
         seconds
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn threads_of_a_trial_change_no_bit() {
+    let _turn = COUNTING.lock().await;
+    let mut digests = Vec::new();
+    for threads in [1_i64, 2] {
+        let storage = tempfile::tempdir().unwrap();
+        let ctx = session(storage.path());
+        let field = Field::new("threads_per_trial", DataType::Int64, true);
+        let options = ScalarStructBuilder::new().with_scalar(field, threads.into());
+        let options = Argument::Literal(options.build().unwrap());
+        let arguments = [text(&digits()), seeds(&[5]), options];
+        let trained = call(&ctx, &Train::default(), &arguments, 1).await.unwrap();
+        digests.push(strings(&trained, "model_sha256")[0].unwrap().to_string());
+    }
+    assert_eq!(digests[0], digests[1]);
 }
