@@ -105,7 +105,7 @@ fn panic_message(payload: &(dyn Any + Send)) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::sync::{Arc, Barrier};
     use std::time::Duration;
 
     use super::*;
@@ -115,14 +115,21 @@ mod tests {
         let running = Arc::new(AtomicUsize::new(0));
         let most = Arc::new(AtomicUsize::new(0));
         let token = CancellationToken::new();
-        let rows: Vec<_> = (0..20)
-            .map(|_| {
+        // The first rows wait for each other, however late a busy machine starts a
+        // thread.
+        let met = Arc::new(Barrier::new(threads()));
+        let rows: Vec<_> = (0..20 + threads())
+            .map(|row| {
                 let (running, most) = (Arc::clone(&running), Arc::clone(&most));
+                let met = Arc::clone(&met);
                 run(&token, move || {
                     most.fetch_max(
                         running.fetch_add(1, Ordering::SeqCst) + 1,
                         Ordering::SeqCst,
                     );
+                    if row < threads() {
+                        met.wait();
+                    }
                     std::thread::sleep(Duration::from_millis(5));
                     running.fetch_sub(1, Ordering::SeqCst);
                 })
