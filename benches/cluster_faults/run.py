@@ -205,7 +205,7 @@ def cutoff(atoll):
         start([atoll, "scheduler", "--bind", "10.99.0.1", "--port", "50990"])
         start([*executor, "--bind", "10.99.0.1"])
         start(["ip", "netns", "exec", "atoll", *executor, "--bind", "10.99.0.2"])
-        sql = study(40, 40)
+        sql = study(24, 200)
         with tempfile.TemporaryDirectory() as storage, tempfile.TemporaryDirectory() as alone:
             os.environ["ATOLL_TOKEN"] = TOKEN
             since = time.time()

@@ -5,8 +5,8 @@
 //! they need a slot and no core, so two cores can show what 13 machines would do. Then
 //! what a row costs that does nothing, and real training on one slot and on two.
 //!
-//! `cargo bench --bench cluster_scaling` writes a CSV file to standard output;
-//! `plot.py` draws it. Timings depend on the machine and are saved under `benches/runs`.
+//! `cargo bench --bench cluster_scaling` writes a CSV file to standard output, with
+//! `-- training` only the lines of the training; `plot.py` draws it. Timings depend on the machine and are saved under `benches/runs`.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -87,6 +87,10 @@ fn line(what: &str, executors: usize, rows: usize, bound: f64, seconds: f64) {
 
 fn main() {
     println!("what,executors,rows,bound_seconds,seconds");
+    if std::env::args().any(|argument| argument == "training") {
+        training();
+        return;
+    }
     // Inverse transform sampling; the same lengths in every run.
     let lengths = format!(
         "SELECT -{SECONDS} * ln(1 - hp_uniform(7, n, 'length', 0.0, 1.0)) AS seconds \
@@ -133,7 +137,7 @@ fn overhead() {
 /// Twelve equal trials that differ in their seed only.
 fn training() {
     let sql = "SELECT count(DISTINCT t.model_sha256) FROM (SELECT \
-        train('sql/data/digits.parquet', {architecture: 'lenet', epochs: 12, \
+        train('sql/data/digits.parquet', {architecture: 'lenet', epochs: 40, \
         patience: 0, learning_rate: 0.05, seed: seed}) AS t \
         FROM generate_series(1, 12) AS s(seed))";
     let mut alone = 0.0;
