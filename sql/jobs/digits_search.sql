@@ -40,6 +40,8 @@ SELECT
     trial['validation_accuracy'] AS validation_accuracy,
     trial['validation_loss'] AS validation_loss,
     trial['best_epoch'] AS best_epoch,
+    trial['started_at'] AS started_at,
+    trial['worker'] AS worker,
     trial['seconds'] AS seconds,
     trial['model'] AS model,
     trial['history'] AS history,

@@ -90,7 +90,7 @@ WITH known AS (
             AND (before.last_modified IS NOT DISTINCT FROM files.last_modified)
             AND NOT (files.size IS NULL AND ${refetch})
             AS is_same_file,
-        -- docs/error_codes.md says what may pass by itself.
+        -- The page Error codes of the book says what may pass by itself.
         coalesce(before.error_code, '') IN (
             'URL_DNS', 'URL_CONNECT', 'URL_TIMEOUT', 'URL_INCOMPLETE', 'HTTP_THROTTLED',
             'HTTP_5XX', 'NOT_FOUND', 'FETCH_FAILED', 'MODEL_RUNTIME', 'EXECUTOR_DIED'

@@ -14,6 +14,9 @@ use crate::CancellationToken;
 /// an unoptimised build needs several times the default of 2 MiB.
 const STACK_SIZE: usize = 16 << 20;
 
+/// What the names of the pool's threads start with; the number follows.
+const THREAD_NAME: &str = "atoll-compute-";
+
 /// How many threads [`configure`] asked for; 0 means one a core.
 static THREADS: AtomicUsize = AtomicUsize::new(0);
 
@@ -80,6 +83,24 @@ pub fn run<T: Send + 'static>(
     }
 }
 
+/// Names the thread that this runs on as `host:process/thread`: two pieces of work of one
+/// worker never overlap.
+pub fn worker() -> String {
+    let thread = std::thread::current();
+    let number = thread.name().and_then(|name| name.strip_prefix(THREAD_NAME));
+    let number = number.unwrap_or("0");
+    format!("{}:{}/{number}", hostname(), std::process::id())
+}
+
+/// The name of this machine, for people.
+pub fn hostname() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => "localhost".to_string(),
+        name => name.to_string(),
+    }
+}
+
 fn pool() -> Result<&'static rayon::ThreadPool, PoolError> {
     static POOL: OnceLock<Result<rayon::ThreadPool, (usize, String)>> = OnceLock::new();
     let pool = POOL.get_or_init(|| {
@@ -87,7 +108,7 @@ fn pool() -> Result<&'static rayon::ThreadPool, PoolError> {
         rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .stack_size(STACK_SIZE)
-            .thread_name(|n| format!("atoll-compute-{n}"))
+            .thread_name(|n| format!("{THREAD_NAME}{n}"))
             .build()
             .map_err(|error| (threads, error.to_string()))
     });

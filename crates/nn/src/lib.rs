@@ -71,13 +71,18 @@ pub use training::{
     Epoch, Observer, Options, Outcome, Report, resume, train, train_with,
 };
 
-/// The version of this crate and the CPU feature level that its kernels use here.
+/// To be raised by every change that gives the same hyperparameters other bits, other
+/// kernels or another default: stored trials of before are then not taken for new ones.
+const REVISION: u32 = 2;
+
+/// The version of this crate with its revision, and the CPU feature level that its
+/// kernels use here.
 ///
 /// It is part of a trial's identity: another level sums in another order, so the same
 /// hyperparameters give other bits.
 pub fn engine() -> String {
     format!(
-        "atoll-nn {} {}",
+        "atoll-nn {}+{REVISION} {}",
         env!("CARGO_PKG_VERSION"),
         kernels::cpu_level()
     )

@@ -17,7 +17,7 @@ pub(crate) fn learning_rate(hyperparameters: &Hyperparameters, epoch: u32) -> f6
     let past = f64::from(epoch - warmup);
     let default = match hyperparameters.decay {
         Some(_) => ScheduleKind::Exponential,
-        None => ScheduleKind::Constant,
+        None => ScheduleKind::Cosine,
     };
     match hyperparameters.schedule.unwrap_or(default) {
         ScheduleKind::Constant => full,
@@ -58,8 +58,8 @@ mod tests {
     }
 
     #[test]
-    fn constant_is_the_default() {
-        check(&with(None), &[1.0, 1.0, 1.0]);
+    fn constant_stays() {
+        check(&with(Some(ScheduleKind::Constant)), &[1.0, 1.0, 1.0]);
     }
 
     #[test]
@@ -87,12 +87,11 @@ mod tests {
     }
 
     #[test]
-    fn cosine_ends_near_zero() {
+    fn cosine_is_the_default_and_ends_near_zero() {
         let half = 0.5_f64.sqrt();
-        check(
-            &with(Some(ScheduleKind::Cosine)),
-            &[1.0, 0.5 * (1.0 + half), 0.5, 0.5 * (1.0 - half)],
-        );
+        let expected = [1.0, 0.5 * (1.0 + half), 0.5, 0.5 * (1.0 - half)];
+        check(&with(Some(ScheduleKind::Cosine)), &expected);
+        check(&with(None), &expected);
     }
 
     #[test]

@@ -6,11 +6,11 @@ use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use atoll_compute::pool;
-use atoll_onnx::LoadedModel;
+use atoll_onnx::{LoadedModel, Provider};
 use atoll_udf_common::args::{bytes_at, is_text, string_at};
 use atoll_udf_common::structs::check_keys;
 use atoll_udf_common::{
-    Call, CallContext, ExpensiveFunction, Grain, PreparedCall, not_here, pool_error,
+    AtollOptions, Call, CallContext, ExpensiveFunction, Grain, PreparedCall, not_here, pool_error,
     storage_root,
 };
 use bytes::Bytes;
@@ -176,7 +176,8 @@ impl ExpensiveFunction for Evaluate {
         // A model that is the same for all rows is read now, so that a missing or
         // broken file is a plan-time error.
         if let DatasetArgument::Literal(name) = DatasetArgument::new(&call.args[0]) {
-            load(&name, &CallContext::of(call.session.config())).await?;
+            let config = call.session.config();
+            load(&name, provider(call.session), &CallContext::of(config)).await?;
         }
         Ok(Arc::new(EvaluateCall::new(call, options, source)))
     }
@@ -243,6 +244,7 @@ impl PreparedCall for EvaluateCall {
     ) -> Result<ArrayRef> {
         let rows = args.number_rows;
         let args = arrays(args)?;
+        let provider = provider(&self.session);
         let mut models = HashMap::new();
         let mut scores = Vec::with_capacity(rows);
         // One model after the other: each one's images fill the compute pool.
@@ -255,13 +257,14 @@ impl PreparedCall for EvaluateCall {
                 (Some(name), _) => match models.get(name) {
                     Some(model) => LoadedModel::clone(model),
                     None => {
-                        let model = load(name, context).await?;
+                        let model = load(name, provider, context).await?;
                         models.insert(name.to_string(), model.clone());
                         model
                     }
                 },
                 (None, Some(bytes)) => {
-                    open("in the column", Bytes::copy_from_slice(bytes), context).await?
+                    let bytes = Bytes::copy_from_slice(bytes);
+                    open("in the column", bytes, provider, context).await?
                 }
                 (None, None) => {
                     scores.push(None);
@@ -329,16 +332,31 @@ fn check_split(source: &Source, part: Option<Part>) -> Result<()> {
     }
 }
 
-async fn load(name: &str, context: &CallContext) -> Result<LoadedModel> {
+/// What the session's models run on.
+fn provider(session: &SessionState) -> Provider {
+    AtollOptions::get(session.config_options()).execution_provider
+}
+
+async fn load(
+    name: &str,
+    provider: Provider,
+    context: &CallContext,
+) -> Result<LoadedModel> {
     let bytes = context.locate(name)?.read().await.map_err(|error| {
         exec_datafusion_err!("evaluate: cannot load model: {}", error.strip_backtrace())
     })?;
-    open(name, bytes, context).await
+    open(name, bytes, provider, context).await
 }
 
-async fn open(name: &str, bytes: Bytes, context: &CallContext) -> Result<LoadedModel> {
+async fn open(
+    name: &str,
+    bytes: Bytes,
+    provider: Provider,
+    context: &CallContext,
+) -> Result<LoadedModel> {
     let name = name.to_string();
-    let open = pool::run(&context.token, move || LoadedModel::load(&name, &bytes));
+    let load = move || LoadedModel::load_on(provider, &name, &bytes);
+    let open = pool::run(&context.token, load);
     open.await.map_err(pool_error)?.map_err(failure)
 }
 

@@ -4,16 +4,16 @@ use std::sync::{Arc, LazyLock};
 
 use datafusion::arrow::array::{
     ArrayRef, Float64Array, Int64Array, ListArray, NullBufferBuilder, StringArray,
-    StructArray,
+    StructArray, TimestampMicrosecondArray,
 };
 use datafusion::arrow::buffer::OffsetBuffer;
-use datafusion::arrow::datatypes::{DataType, Field, Fields};
+use datafusion::arrow::datatypes::{DataType, Field, Fields, TimeUnit};
 use datafusion::common::{Result, exec_datafusion_err};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// The layout of a record. Records of another version count as absent.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// How a trial ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +80,10 @@ pub(crate) struct TrialRecord {
     pub(crate) checkpoint_sha256: Option<String>,
     /// The seed of the trial.
     pub(crate) seed: Option<i64>,
+    /// When training began, in microseconds since 1970, UTC.
+    pub(crate) started_at: Option<i64>,
+    /// The thread that trained it; see `atoll_compute::pool::worker`.
+    pub(crate) worker: Option<String>,
     /// How long it trained.
     pub(crate) seconds: f64,
     /// What trained it.
@@ -143,6 +147,8 @@ impl TrialRecord {
             model_sha256: None,
             checkpoint_sha256: None,
             seed: None,
+            started_at: None,
+            worker: None,
             seconds: 0.0,
             engine: atoll_nn::engine(),
             snapshot: None,
@@ -200,6 +206,9 @@ static HISTORY: LazyLock<Fields> = LazyLock::new(|| {
     ])
 });
 
+/// With an offset and not a name, which Arrow reads without a time zone database.
+const UTC: &str = "+00:00";
+
 static TRIAL: LazyLock<Fields> = LazyLock::new(|| {
     let field = |name: &str, data_type| Field::new(name, data_type, true);
     let history = Field::new_list_field(DataType::Struct(HISTORY.clone()), true);
@@ -218,6 +227,11 @@ static TRIAL: LazyLock<Fields> = LazyLock::new(|| {
         field("model_sha256", DataType::Utf8),
         field("checkpoint", DataType::Utf8),
         field("seed", DataType::Int64),
+        field(
+            "started_at",
+            DataType::Timestamp(TimeUnit::Microsecond, Some(UTC.into())),
+        ),
+        field("worker", DataType::Utf8),
         field("seconds", DataType::Float64),
         field("engine", DataType::Utf8),
     ])
@@ -248,6 +262,7 @@ pub(crate) fn trial_array(rows: &[Option<TrialRow>]) -> Result<ArrayRef> {
         Arc::new(Float64Array::from_iter(numbers))
     };
     let seeds = rows.iter().map(|row| row.as_ref()?.record.seed);
+    let starts = rows.iter().map(|row| row.as_ref()?.record.started_at);
     let columns = vec![
         text(|row| {
             Some(&row.record.trial_id)
@@ -267,6 +282,8 @@ pub(crate) fn trial_array(rows: &[Option<TrialRow>]) -> Result<ArrayRef> {
         text(|row| row.record.model_sha256.as_deref()),
         text(|row| row.checkpoint.as_deref()),
         Arc::new(Int64Array::from_iter(seeds)),
+        Arc::new(TimestampMicrosecondArray::from_iter(starts).with_timezone(UTC)),
+        text(|row| row.record.worker.as_deref()),
         number(|trial| Some(trial.seconds)),
         text(|row| Some(&row.record.engine)),
     ];
@@ -356,13 +373,13 @@ pub(crate) mod tests {
                 .contains("a1")
         );
         let newer = TrialRecord {
-            version: 3,
+            version: 4,
             ..record("a1")
         }
         .to_json()
         .unwrap();
         let error = TrialRecord::from_json(&newer, "a1").unwrap_err();
-        assert_eq!(error, "it has version 3");
+        assert_eq!(error, "it has version 4");
     }
 
     #[test]

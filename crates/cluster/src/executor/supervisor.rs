@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use atoll_compute::pool;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::watch;
@@ -171,14 +172,5 @@ fn free_port(bind: IpAddr) -> Result<u16, Error> {
 fn unique_id() -> String {
     let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let time = time.map_or(0, |time| time.as_micros());
-    format!("{}-{}-{time:x}", hostname(), std::process::id())
-}
-
-/// The name of this machine, for people.
-fn hostname() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    match name.trim() {
-        "" => "executor".to_string(),
-        name => name.to_string(),
-    }
+    format!("{}-{}-{time:x}", pool::hostname(), std::process::id())
 }

@@ -62,7 +62,7 @@ pub struct Hyperparameters {
     /// Default: the last one.
     pub stop_after: Option<u32>,
     /// How the learning rate changes from epoch to epoch. Default `exponential` when
-    /// `decay` is given, else `constant`.
+    /// `decay` is given, else `cosine`.
     pub schedule: Option<ScheduleKind>,
     /// Factor of the learning rate: per epoch (`exponential`, default 0.95) or every
     /// `decay_epochs` (`step`, default 0.1).

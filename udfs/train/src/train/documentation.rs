@@ -23,6 +23,7 @@ pub(super) static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
          `train_loss`, `validation_loss`, `validation_accuracy` and `seconds`), `model` \
          (path or URL of an ONNX file with the weights of the best epoch), \
          `model_sha256`, `checkpoint` (path or URL, if the options ask for one), `seed`, \
+         `started_at` and `worker` (when and on which thread, as `host:process/thread`), \
          `seconds` and `engine`.\n\n\
          `status` is `SUCCEEDED`, `DIVERGED` (the loss became NaN or infinite), \
          `INFEASIBLE` (hyperparameters outside their domains, or an architecture that \
@@ -44,7 +45,10 @@ pub(super) static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
              numbers), 'lenet', 'mlp' or layers such as 'conv(32, 5), relu, max_pool(2), \
              dense(10)'. `loss` is 'cross_entropy' (classes) or 'mse' (the default for \
              labels that are FLOAT or DOUBLE: a number is predicted, losses are mean squared \
-             errors in its own units, and there is no accuracy). `augmentation` changes training images at \
+             errors in its own units, and there is no accuracy). `schedule` is how the \
+             learning rate changes from epoch to epoch: 'cosine' (the default: half a \
+             cosine, down to zero), 'constant', 'step' or 'exponential' (the default with \
+             `decay`). `augmentation` changes training images at \
              random, each time anew; it is a struct with any of {} ({AUGMENTATION}). \
              `mixup` mixes training images with each other, with shares from a beta \
              distribution with this parameter (0 to 1); `label_smoothing` spreads a share of \

@@ -1,9 +1,10 @@
 //! A trial on a thread of the compute pool.
 
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use atoll_compute::CancellationToken;
+use atoll_compute::pool;
 use atoll_compute::progress::{Progress, TrialProgress};
 use atoll_nn::{
     Checkpoint, Epoch, Error, Hyperparameters, Observer, Options, Outcome, Report,
@@ -24,6 +25,8 @@ impl Study {
     ) -> Option<Ended> {
         STARTED.fetch_add(1, Ordering::SeqCst);
         let started = Instant::now();
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let started_at = now.ok().and_then(|now| i64::try_from(now.as_micros()).ok());
         let mut watch = Watch {
             token,
             deadline: self
@@ -47,7 +50,11 @@ impl Study {
                 };
                 atoll_nn::train_with(data, &split, hyperparameters, options, &mut watch)
             });
-        let record = |status| trial.record(self, status);
+        let record = |status| TrialRecord {
+            started_at,
+            worker: Some(pool::worker()),
+            ..trial.record(self, status)
+        };
         Some(match report {
             Ok(report) => {
                 let checkpoint = watch.maker.and_then(|maker| maker.last);

@@ -37,6 +37,7 @@ pub(crate) fn digits() -> String {
 pub(crate) fn session(storage: &Path) -> SessionContext {
     let options = AtollOptions {
         storage: storage.display().to_string(),
+        ..AtollOptions::default()
     };
     let config = SessionConfig::new().with_option_extension(options);
     SessionContext::new_with_config(config)
