@@ -64,6 +64,11 @@ pub(crate) fn cargo_output(args: &[&str]) -> Result<String> {
     output(cargo_command().args(args))
 }
 
+/// What git prints to stdout.
+pub(crate) fn git_output(args: &[&str]) -> Result<String> {
+    output(Command::new("git").args(args))
+}
+
 /// Cargo as the user would start it. What `cargo run` says about this program in the
 /// environment would make build scripts that read it, and all that depends on them,
 /// build again.

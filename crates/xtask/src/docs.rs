@@ -1,25 +1,27 @@
-//! The function reference, generated from the functions' own documentation.
+//! The function reference, generated from the functions' own documentation, and the book
+//! that it is a page of.
 
 use std::fs;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::book;
 use crate::command::{atoll, build, output, say};
 
-const PAGE: &str = "docs/functions.md";
+const PAGE: &str = "docs/book/src/reference/functions.md";
 
-/// Writes the page.
+/// Writes the page, then checks the book.
 pub(crate) fn write() -> Result<()> {
     let page = page()?;
-    fs::create_dir_all("docs").context("cannot create the folder docs")?;
     fs::write(PAGE, page).with_context(|| format!("cannot write {PAGE}"))?;
     say(&format!("wrote {PAGE}"));
-    Ok(())
+    book::check()
 }
 
-/// Fails if the page is not what [`write`] would write.
+/// Fails if the page is not what [`write`] would write, or the book is broken.
 pub(crate) fn check() -> Result<()> {
+    book::check()?;
     // A checkout on Windows may have other line ends.
     let found = fs::read_to_string(PAGE)
         .unwrap_or_default()

@@ -12,7 +12,7 @@ use crate::command::{cargo_output, say};
 /// no family of functions depends on another.
 const LAYERS: [&[&str]; 6] = [
     &["atoll"],
-    &["atoll-cluster"],
+    &["atoll-cluster", "atoll-serve"],
     &["atoll-session"],
     &[
         "atoll-udf-blob",

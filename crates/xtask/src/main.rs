@@ -3,11 +3,13 @@
 //! Every task does its own set-up, so each works on a machine with Rust and Python 3
 //! and nothing else. CI runs `check` and nothing that a developer cannot run.
 
+mod book;
 mod check;
 mod command;
 mod demo;
 mod docs;
 mod layers;
+mod package;
 mod setup;
 
 use std::process::ExitCode;
@@ -21,9 +23,10 @@ Tasks:
   setup         Install ONNX Runtime into the cache folder
   demo          Tune networks on digits, then label photos
   check         Run everything that CI runs
-  docs          Write the function reference, docs/functions.md
-  docs --check  Fail if the function reference is stale
-  layers        Fail if a crate depends on one above it";
+  docs          Write the function reference, a page of the book
+  docs --check  Fail if the function reference is stale, or a link of the book is dead
+  layers        Fail if a crate depends on one above it
+  package       Make an archive that runs on a bare Linux, with a bill of materials";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -47,6 +50,7 @@ fn run(args: &[&str]) -> Result<()> {
         ["docs"] => docs::write(),
         ["docs", "--check"] => docs::check(),
         ["layers"] => layers::run(),
+        ["package", args @ ..] => package::run(args),
         [] | ["help" | "--help" | "-h"] => {
             eprintln!("{USAGE}");
             Ok(())

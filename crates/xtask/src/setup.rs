@@ -56,6 +56,9 @@ const PLATFORMS: [Platform; 3] = [
     },
 ];
 
+/// The files of the wheel that say under which terms the library may be used.
+const NOTICES: [&str; 2] = ["LICENSE", "ThirdPartyNotices.txt"];
+
 /// Copies one member of a zip file: the wheel, the member, the target.
 const EXTRACT: &str = "\
 import shutil, sys, zipfile
@@ -79,52 +82,109 @@ pub(crate) fn run() -> Result<()> {
         ));
         return Ok(());
     }
-    let here = |platform: &&Platform| {
-        platform.os == env::consts::OS && platform.arch == env::consts::ARCH
-    };
-    let Some(platform) = PLATFORMS.iter().find(here) else {
-        bail!(
-            "no ONNX Runtime wheel is known for {} on {}; install ONNX Runtime {VERSION} and \
-             set ORT_DYLIB_PATH to its library",
-            env::consts::OS,
-            env::consts::ARCH
-        );
-    };
-    let folder = cache()?
-        .join("atoll")
-        .join(format!("onnxruntime-{VERSION}"));
+    let platform = platform()?;
+    let folder = folder()?;
     let library = folder.join(platform.library);
     if library.is_file() && sha256(&library)? == platform.library_sha256 {
         say(&format!("ONNX Runtime: {}", library.display()));
         return Ok(());
     }
-    let staging = folder.join(format!(".download-{}", std::process::id()));
-    fs::create_dir_all(&staging)
-        .with_context(|| format!("cannot create the folder {}", staging.display()))?;
-    let installed = install(platform, &staging, &library);
-    // Whatever happened, the wheel is of no more use.
-    let _ = fs::remove_dir_all(&staging);
-    installed?;
+    staged(&folder, |staging| install(platform, staging, &library))?;
     say(&format!("ONNX Runtime: {} (new)", library.display()));
     Ok(())
 }
 
-fn install(platform: &Platform, staging: &Path, library: &Path) -> Result<()> {
+/// ONNX Runtime as a package ships it.
+pub(crate) struct Library {
+    /// The file's name.
+    pub(crate) name: &'static str,
+    /// Its release.
+    pub(crate) version: &'static str,
+    /// The SHA-256 of the file.
+    pub(crate) sha256: &'static str,
+    /// The file.
+    pub(crate) path: PathBuf,
+    /// Its licence, and those of what it was built from.
+    pub(crate) notices: Vec<PathBuf>,
+}
+
+/// Installs the library unless it is there, and its licences.
+pub(crate) fn library_with_notices() -> Result<Library> {
+    let platform = platform()?;
+    let folder = folder()?;
+    let path = folder.join(platform.library);
+    let notices: Vec<PathBuf> = NOTICES.iter().map(|name| folder.join(name)).collect();
+    let is_there = path.is_file() && sha256(&path)? == platform.library_sha256;
+    if !is_there || !notices.iter().all(|notice| notice.is_file()) {
+        staged(&folder, |staging| {
+            let wheel = install(platform, staging, &path)?;
+            for (name, notice) in NOTICES.iter().zip(&notices) {
+                extract(&wheel, &format!("onnxruntime/{name}"), notice)?;
+            }
+            Ok(wheel)
+        })?;
+    }
+    Ok(Library {
+        name: platform.library,
+        version: VERSION,
+        sha256: platform.library_sha256,
+        path,
+        notices,
+    })
+}
+
+fn platform() -> Result<&'static Platform> {
+    let here = |platform: &&Platform| {
+        platform.os == env::consts::OS && platform.arch == env::consts::ARCH
+    };
+    PLATFORMS.iter().find(here).with_context(|| {
+        format!(
+            "no ONNX Runtime wheel is known for {} on {}; install ONNX Runtime {VERSION} \
+             and set ORT_DYLIB_PATH to its library",
+            env::consts::OS,
+            env::consts::ARCH
+        )
+    })
+}
+
+/// Where `atoll` looks for the library.
+fn folder() -> Result<PathBuf> {
+    Ok(cache()?
+        .join("atoll")
+        .join(format!("onnxruntime-{VERSION}")))
+}
+
+/// Does something with a folder that goes away: whatever happened, the wheel in it is of
+/// no more use.
+fn staged(folder: &Path, work: impl FnOnce(&Path) -> Result<PathBuf>) -> Result<()> {
+    let staging = folder.join(format!(".download-{}", std::process::id()));
+    fs::create_dir_all(&staging)
+        .with_context(|| format!("cannot create the folder {}", staging.display()))?;
+    let done = work(&staging);
+    let _ = fs::remove_dir_all(&staging);
+    done.map(drop)
+}
+
+/// Downloads the wheel, which it returns, and takes the library out of it.
+fn install(platform: &Platform, staging: &Path, library: &Path) -> Result<PathBuf> {
     let wheel = download(platform, staging)?;
     let extracted = staging.join(platform.library);
-    let mut extract = Command::new("python3");
-    extract.arg("-c").arg(EXTRACT).arg(wheel);
-    extract
-        .arg(format!("onnxruntime/capi/{}", platform.library))
-        .arg(&extracted);
-    status(&mut extract)?;
+    let member = format!("onnxruntime/capi/{}", platform.library);
+    extract(&wheel, &member, &extracted)?;
     let found = sha256(&extracted)?;
     if found != platform.library_sha256 {
         bail!("{} has the wrong SHA-256, {found}", platform.library);
     }
     // One step, so that a reader finds the whole library or none.
     fs::rename(&extracted, library)
-        .with_context(|| format!("cannot write {}", library.display()))
+        .with_context(|| format!("cannot write {}", library.display()))?;
+    Ok(wheel)
+}
+
+fn extract(wheel: &Path, member: &str, target: &Path) -> Result<()> {
+    let mut extract = Command::new("python3");
+    extract.arg("-c").arg(EXTRACT).arg(wheel);
+    status(extract.arg(member).arg(target))
 }
 
 fn download(platform: &Platform, staging: &Path) -> Result<PathBuf> {

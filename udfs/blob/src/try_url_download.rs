@@ -36,7 +36,7 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
          HTTP_REDIRECTS (more than 10), HTTP_THROTTLED, HTTP_4XX or HTTP_5XX; of disks and object stores \
          NOT_FOUND, PERMISSION_DENIED or FETCH_FAILED. Failures that may pass are tried again \
          after 0.2 seconds, doubled each time, or when the server's Retry-After says; \
-         docs/error_codes.md says which they are. Connections are used again.",
+         the page Error codes of the book says which they are. Connections are used again.",
         "try_url_download(url [, options])",
     )
     .with_argument("url", "URL (https://, http://, s3://, gs://, az://, file://) or local path.")
