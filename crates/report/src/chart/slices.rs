@@ -1,0 +1,121 @@
+//! Slice plots: the objective against each hyperparameter by itself.
+
+use super::learning_rate::{capital, objective_axis};
+use super::{Axis, Chart, Entry, Kind, Mark, Panel, Shape, Table, Ticks, thin};
+use crate::draw::Ink;
+use crate::format::count;
+use crate::parameter::{Domain, Parameter};
+use crate::study::{Study, Trial};
+
+/// Trials drawn; the best come first.
+const MOST_TRIALS: usize = 400;
+const BEST: usize = 50;
+/// Panels that a page has room for.
+const MOST_PANELS: usize = 12;
+
+pub(super) fn chart(study: &Study) -> Result<Chart, String> {
+    let objective = study.objective();
+    let varying = Parameter::varying(study);
+    let mut trials: Vec<(&Trial, f64)> = study
+        .trials
+        .iter()
+        .filter_map(|trial| Some((trial, objective.of_trial(trial)?)))
+        .collect();
+    if varying.is_empty() {
+        return Err("no hyperparameter differs among the trials".to_string());
+    }
+    if trials.is_empty() {
+        return Err("no trial has a result".to_string());
+    }
+    trials.sort_by(|a, b| a.1.total_cmp(&b.1));
+    let all = trials.len();
+    let best = trials[0];
+    let table = trials_table(study, &varying, &trials);
+    let trials = thin(trials, BEST, MOST_TRIALS);
+    let y = objective_axis(objective, trials.iter().map(|(_, value)| *value));
+    let panels = varying.iter().take(MOST_PANELS).map(|parameter| {
+        let points: Vec<(f64, f64)> = trials
+            .iter()
+            .filter_map(|trial| point(parameter, trial))
+            .collect();
+        Panel {
+            x: axis(parameter, &points),
+            y: y.clone(),
+            marks: vec![
+                Mark::Points {
+                    points,
+                    ink: Ink::Series(0),
+                    shape: Shape::Dot,
+                },
+                Mark::Points {
+                    points: point(parameter, &best).into_iter().collect(),
+                    ink: Ink::Series(1),
+                    shape: Shape::Diamond,
+                },
+            ],
+        }
+    });
+    Ok(Chart {
+        kind: Kind::Slices,
+        title: format!("{} by hyperparameter", capital(objective)),
+        description: format!(
+            "A panel a hyperparameter: each point is a trial, {} in all{}. The best trial \
+             is marked in every panel.",
+            count(all, "trial"),
+            match trials.len() < all {
+                true => format!(", {} of them drawn", trials.len()),
+                false => String::new(),
+            }
+        ),
+        table,
+        legend: vec![Entry {
+            text: "best trial".to_string(),
+            ink: Ink::Series(1),
+            shape: Some(Shape::Diamond),
+            line: false,
+        }],
+        panels: panels.collect(),
+    })
+}
+
+fn point(parameter: &Parameter, (trial, value): &(&Trial, f64)) -> Option<(f64, f64)> {
+    let place = parameter.place(trial.values.get(parameter.index)?)?;
+    Some((place, *value))
+}
+
+fn axis(parameter: &Parameter, points: &[(f64, f64)]) -> Axis {
+    match &parameter.domain {
+        Domain::Numbers { log, .. } => {
+            let places = points.iter().map(|point| point.0);
+            Axis::over(&parameter.name, places, *log, Ticks::Numbers)
+        }
+        Domain::Categories(categories) => {
+            Axis::named(&parameter.name, Domain::labels(categories))
+        }
+    }
+}
+
+/// Trials with the hyperparameters that differ and their results.
+pub(super) fn trials_table(
+    study: &Study,
+    varying: &[Parameter],
+    trials: &[(&Trial, f64)],
+) -> Table {
+    let objective = study.objective();
+    let mut table = Table {
+        head: varying
+            .iter()
+            .map(|parameter| parameter.name.clone())
+            .chain([objective.title().to_string()])
+            .collect(),
+        ..Table::default()
+    };
+    for (trial, result) in trials {
+        let values = varying.iter().map(|parameter| {
+            let value = trial.values.get(parameter.index);
+            value.map(|value| value.text()).unwrap_or_default()
+        });
+        table.push(values.chain([objective.text(*result)]).collect());
+    }
+    table
+}

@@ -1,0 +1,226 @@
+//! What the values of a hyperparameter look like over all trials.
+
+use crate::format::clip;
+use crate::study::{Study, Value};
+
+/// Values further apart than this belong on a logarithmic axis.
+const LOG_RATIO: f64 = 8.0;
+/// Characters of a category at an axis.
+const CATEGORY_LENGTH: usize = 22;
+/// Categories that an axis has room for; the rest share a place.
+const MOST_CATEGORIES: usize = 24;
+
+/// A hyperparameter that differs among trials.
+#[derive(Debug, Clone)]
+pub(crate) struct Parameter {
+    /// Where its values are in a trial.
+    pub(crate) index: usize,
+    /// Its name.
+    pub(crate) name: String,
+    /// What kind of values it has.
+    pub(crate) domain: Domain,
+}
+
+/// The kind of values of a hyperparameter.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Domain {
+    /// Numbers, on a logarithmic scale if `log`.
+    Numbers {
+        low: f64,
+        high: f64,
+        log: bool,
+        /// How many different ones there are.
+        distinct: usize,
+    },
+    /// Texts, NULL and numbers among them, in their order.
+    Categories(Vec<String>),
+}
+
+impl Parameter {
+    /// The hyperparameters that differ, in the order of the table.
+    pub(crate) fn varying(study: &Study) -> Vec<Self> {
+        let names = study.hyperparameters.iter().enumerate();
+        names
+            .filter_map(|(index, name)| {
+                Some(Self {
+                    index,
+                    name: name.clone(),
+                    domain: Domain::of(study.column(index))?,
+                })
+            })
+            .collect()
+    }
+
+    /// Where a value lies, on the scale of [`Parameter::position`]'s axis: a number
+    /// itself, a category by its place. None for what an axis of numbers cannot show.
+    pub(crate) fn place(&self, value: &Value) -> Option<f64> {
+        match &self.domain {
+            Domain::Numbers { .. } => value.number(),
+            Domain::Categories(categories) => {
+                let text = value.text();
+                let place = categories.iter().position(|category| *category == text);
+                Some(place.unwrap_or(categories.len() - 1) as f64)
+            }
+        }
+    }
+
+    /// Where a value lies between the ends of the axis, from 0 to 1.
+    pub(crate) fn position(&self, value: &Value) -> Option<f64> {
+        let place = self.place(value)?;
+        Some(match &self.domain {
+            Domain::Numbers {
+                low,
+                high,
+                log: true,
+                ..
+            } => (place / low).ln() / (high / low).ln(),
+            Domain::Numbers { low, high, .. } => (place - low) / (high - low),
+            Domain::Categories(categories) => (place + 0.5) / categories.len() as f64,
+        })
+    }
+
+    /// Whether it only repeats the same trial.
+    pub(crate) fn is_seed(&self) -> bool {
+        self.name.eq_ignore_ascii_case("seed")
+    }
+
+    /// How many different values there are.
+    pub(crate) fn distinct(&self) -> usize {
+        match &self.domain {
+            Domain::Numbers { distinct, .. } => *distinct,
+            Domain::Categories(categories) => categories.len(),
+        }
+    }
+
+    /// The factor between the ends of a domain of positive numbers, otherwise 1.
+    pub(crate) fn ratio(&self) -> f64 {
+        match self.domain {
+            Domain::Numbers { low, high, .. } if low > 0.0 => high / low,
+            _ => 1.0,
+        }
+    }
+}
+
+impl Domain {
+    /// None if all values are the same.
+    fn of<'a>(values: impl Iterator<Item = &'a Value> + Clone) -> Option<Self> {
+        let mut texts: Vec<String> = Vec::new();
+        let mut numbers: Vec<f64> = Vec::new();
+        let mut has_text = false;
+        for value in values {
+            match value {
+                Value::Number(number) if number.is_finite() => numbers.push(*number),
+                Value::Number(_) | Value::Text(_) => has_text = true,
+                Value::Null => {}
+            }
+            let text = value.text();
+            if !texts.contains(&text) {
+                texts.push(text);
+            }
+        }
+        if texts.len() < 2 {
+            return None;
+        }
+        numbers.sort_by(f64::total_cmp);
+        numbers.dedup();
+        if has_text || numbers.len() < 2 {
+            return Some(Self::categories(texts));
+        }
+        let (low, high) = (*numbers.first()?, *numbers.last()?);
+        Some(Self::Numbers {
+            low,
+            high,
+            log: low > 0.0 && high / low > LOG_RATIO,
+            distinct: numbers.len(),
+        })
+    }
+
+    fn categories(mut texts: Vec<String>) -> Self {
+        texts.sort_by(|a, b| match (a.parse::<f64>(), b.parse::<f64>()) {
+            (Ok(a), Ok(b)) => a.total_cmp(&b),
+            _ => a.cmp(b),
+        });
+        if texts.len() > MOST_CATEGORIES {
+            texts.truncate(MOST_CATEGORIES - 1);
+            texts.push("(others)".to_string());
+        }
+        Self::Categories(texts)
+    }
+
+    /// What stands at the places of categories.
+    pub(crate) fn labels(categories: &[String]) -> Vec<(f64, String)> {
+        let places = categories.iter().enumerate();
+        places
+            .map(|(place, text)| (place as f64, clip(text, CATEGORY_LENGTH)))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::study::Trial;
+
+    fn domain(values: &[Value]) -> Option<Domain> {
+        Domain::of(values.iter())
+    }
+
+    fn numbers(values: &[f64]) -> Vec<Value> {
+        values.iter().map(|value| Value::Number(*value)).collect()
+    }
+
+    #[test]
+    fn what_does_not_differ_is_no_axis() {
+        assert_eq!(domain(&numbers(&[3.0, 3.0])), None);
+        assert_eq!(domain(&[Value::Null, Value::Null]), None);
+        assert_eq!(domain(&[]), None);
+    }
+
+    #[test]
+    fn a_wide_range_is_logarithmic() {
+        let wide = domain(&numbers(&[0.01, 0.1, 0.01])).unwrap();
+        assert!(matches!(
+            wide,
+            Domain::Numbers {
+                log: true,
+                distinct: 2,
+                ..
+            }
+        ));
+        let narrow = domain(&numbers(&[1.0, 2.0])).unwrap();
+        assert!(matches!(narrow, Domain::Numbers { log: false, .. }));
+        let zero = domain(&numbers(&[0.0, 100.0])).unwrap();
+        assert!(matches!(zero, Domain::Numbers { log: false, .. }));
+    }
+
+    #[test]
+    fn null_beside_one_number_is_a_category() {
+        let domain = domain(&[Value::Null, Value::Number(5.0)]).unwrap();
+        assert_eq!(
+            domain,
+            Domain::Categories(vec!["5".to_string(), "NULL".to_string()])
+        );
+    }
+
+    #[test]
+    fn positions_run_from_zero_to_one() {
+        let study = Study {
+            hyperparameters: vec!["rate".to_string()],
+            trials: [0.01, 0.1, 1.0]
+                .map(|rate| Trial {
+                    values: vec![Value::Number(rate)],
+                    ..Trial::default()
+                })
+                .to_vec(),
+            ..Study::default()
+        };
+        let rate = &Parameter::varying(&study)[0];
+        let positions: Vec<f64> = study
+            .column(0)
+            .filter_map(|value| rate.position(value))
+            .collect();
+        assert!((positions[0], positions[2]) == (0.0, 1.0), "{positions:?}");
+        assert!((positions[1] - 0.5).abs() < 1e-12, "{positions:?}");
+        assert_eq!(rate.position(&Value::Null), None);
+    }
+}
