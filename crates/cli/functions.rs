@@ -132,7 +132,7 @@ fn entry(doc: &FunctionDoc, text: &mut String) {
         text,
         "\n### {}\n\n{kind}{}\n\n```sql\n{}\n",
         doc.name,
-        documentation.description.trim(),
+        prose(documentation.description.trim()),
         documentation.syntax_example,
     );
     for syntax in documentation.alternative_syntax.iter().flatten() {
@@ -146,7 +146,8 @@ fn entry(doc: &FunctionDoc, text: &mut String) {
     {
         text.push_str("\n| argument | |\n| --- | --- |\n");
         for (name, description) in arguments {
-            let description = description.trim().replace('|', "\\|").replace('\n', " ");
+            let description = prose(description.trim());
+            let description = description.replace('|', "\\|").replace('\n', " ");
             let _ = writeln!(text, "| `{name}` | {description} |");
         }
     }
@@ -164,6 +165,16 @@ fn entry(doc: &FunctionDoc, text: &mut String) {
             .collect();
         let _ = write!(text, "\nSee also {}.\n", links.join(", "));
     }
+}
+
+/// Text whose types, such as LIST<FLOAT>, are not taken for tags of HTML.
+fn prose(text: &str) -> String {
+    // Every second part stands between backticks, where Markdown changes nothing.
+    let parts = text.split('`').enumerate().map(|(n, part)| match n % 2 {
+        0 => part.replace('<', "\\<"),
+        _ => part.to_string(),
+    });
+    parts.collect::<Vec<_>>().join("`")
 }
 
 /// An example without the Markdown fence that some carry.
@@ -228,6 +239,11 @@ mod tests {
                      Example:\n\n```sql\nSELECT twice(2);\n```\n\nSee also [`half`](#half).\n";
         assert!(page.ends_with(entry), "{page}");
         assert!(page.contains("## math\n\n[`twice`](#twice)\n"), "{page}");
+    }
+
+    #[test]
+    fn types_are_no_tags() {
+        assert_eq!(prose("a LIST<INT>, `b<c>`, d < e"), "a LIST\\<INT>, `b<c>`, d \\< e");
     }
 
     #[test]

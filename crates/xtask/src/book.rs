@@ -17,6 +17,8 @@ const SOURCE: &str = "docs/book/src";
 struct Page {
     links: Vec<String>,
     anchors: Vec<String>,
+    /// What a browser takes for HTML, so that a reader does not see it.
+    tags: Vec<String>,
 }
 
 /// Fails if a link is dead or a page is missing in SUMMARY.md.
@@ -58,7 +60,13 @@ fn problems(root: &Path, pages: &[PathBuf]) -> Result<Vec<String>> {
     for path in pages {
         let text = fs::read_to_string(root.join(path))
             .with_context(|| format!("cannot read {}", path.display()))?;
-        for link in Page::parse(&text).links {
+        let parsed = Page::parse(&text);
+        if path.starts_with(SOURCE) {
+            let hides =
+                |tag: &String| format!("{}: hides {tag}, a tag of HTML", path.display());
+            problems.extend(parsed.tags.iter().map(hides));
+        }
+        for link in parsed.links {
             if let Some(problem) = dead(root, path, &link)? {
                 problems.push(format!("{}: {link} {problem}", path.display()));
             }
@@ -139,6 +147,7 @@ impl Page {
         let mut page = Self {
             links: Vec::new(),
             anchors: Vec::new(),
+            tags: Vec::new(),
         };
         let mut heading: Option<String> = None;
         for event in Parser::new_ext(text, Options::ENABLE_TABLES) {
@@ -152,6 +161,9 @@ impl Page {
                 Event::End(TagEnd::Heading(_)) => {
                     let anchor = page.anchor(&heading.take().unwrap_or_default());
                     page.anchors.push(anchor);
+                }
+                Event::Html(tag) | Event::InlineHtml(tag) => {
+                    page.tags.push(tag.trim().to_string());
                 }
                 Event::Text(part) | Event::Code(part) => {
                     if let Some(heading) = &mut heading {
@@ -260,6 +272,18 @@ mod tests {
         assert_eq!(
             check(&[summary, a]),
             ["docs/book/src/SUMMARY.md: lists a page twice"]
+        );
+    }
+
+    #[test]
+    fn a_type_that_becomes_a_tag_is_found() {
+        let page = (
+            "docs/book/src/how/a.md",
+            "a LIST<INT>, a LIST\\<INT>, `LIST<INT>`",
+        );
+        assert_eq!(
+            check(&[SUMMARY, page]),
+            ["docs/book/src/how/a.md: hides <INT>, a tag of HTML"]
         );
     }
 

@@ -22,7 +22,7 @@ const LAYERS: [&[&str]; 6] = [
         "atoll-udf-testing",
         "atoll-udf-train",
     ],
-    &["atoll-udf-common"],
+    &["atoll-report", "atoll-udf-common"],
     &["atoll-compute", "atoll-imaging", "atoll-nn", "atoll-onnx"],
 ];
 

@@ -15,6 +15,7 @@ from datetime import timedelta
 import pendulum
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG
+from airflow.timetables.interval import CronDataIntervalTimetable
 
 LABEL = """
 cd /opt/atoll && exec bin/atoll run sql/jobs/label_images.sql \
@@ -28,7 +29,8 @@ cd /opt/atoll && exec bin/atoll run sql/jobs/label_images.sql \
 
 with DAG(
     dag_id="label_photos",
-    schedule="30 2 * * *",
+    # A plain cron expression has no interval in Airflow 3: its start is its end.
+    schedule=CronDataIntervalTimetable("30 2 * * *", timezone="UTC"),
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
     max_active_runs=1,
