@@ -1,0 +1,131 @@
+//! Prepared statements.
+//!
+//! A statement is planned when it is prepared, to find mistakes and types, and again
+//! whenever it is run: tables may have changed, and what functions want to know when
+//! they are planned may be a parameter.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use atoll_session::Session;
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use datafusion::common::{Result, plan_err};
+use datafusion::logical_expr::LogicalPlan;
+
+use crate::output::plain_schema;
+use crate::parameters::Placeholders;
+
+/// A statement that waits for its parameters.
+pub(crate) struct Prepared {
+    statement: Placeholders,
+    bound: Mutex<Vec<RecordBatch>>,
+}
+
+/// What a client learns of a statement that it prepares.
+pub(crate) struct Described {
+    pub(crate) prepared: Prepared,
+    /// The columns of its rows; none if it is there to change something.
+    pub(crate) rows: Arc<Schema>,
+    pub(crate) parameters: Schema,
+}
+
+/// Reads and checks a statement.
+pub(crate) async fn prepare(session: &Session, sql: &str) -> Result<Described> {
+    let statement = Placeholders::of(sql)?;
+    let plan = match session.plan(&statement.sql).await {
+        Ok(plan) => Some(plan),
+        // Whether it is right may depend on its parameters.
+        Err(_) if !statement.names.is_empty() => None,
+        Err(error) => return Err(error),
+    };
+    let parameters = match &plan {
+        Some(plan) => parameter_types(plan, &statement.names)?,
+        None => Schema::new(
+            statement
+                .names
+                .iter()
+                .map(|name| parameter(name, None))
+                .collect::<Vec<_>>(),
+        ),
+    };
+    let rows = match &plan {
+        Some(plan) if !changes_something(plan) => match session.result_schema(plan) {
+            Ok(schema) => plain_schema(&schema),
+            Err(_) if !statement.names.is_empty() => {
+                plain_schema(plan.schema().as_arrow())
+            }
+            Err(error) => return Err(error),
+        },
+        _ => Arc::new(Schema::empty()),
+    };
+    let bound = Mutex::default();
+    Ok(Described {
+        prepared: Prepared { statement, bound },
+        rows,
+        parameters,
+    })
+}
+
+impl Prepared {
+    /// Binds rows of parameters in place of those before.
+    pub(crate) fn bind(&self, rows: Vec<RecordBatch>) {
+        *self.bound() = rows;
+    }
+
+    fn bound(&self) -> MutexGuard<'_, Vec<RecordBatch>> {
+        self.bound.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The statement with its parameters filled in, once for each bound row.
+    pub(crate) async fn plans(&self, session: &Session) -> Result<Vec<LogicalPlan>> {
+        let Placeholders { sql, names } = &self.statement;
+        if names.is_empty() {
+            return Ok(vec![session.plan(sql).await?]);
+        }
+        let bound = self.bound().clone();
+        let mut plans = vec![];
+        for batch in &bound {
+            for row in 0..batch.num_rows() {
+                let values = self.statement.values(batch, row)?;
+                let plan = session.plan(sql).await?;
+                plans.push(plan.with_param_values(values)?);
+            }
+        }
+        if plans.is_empty() {
+            return plan_err!(
+                "the statement has {} parameters and no values are bound to them",
+                names.len()
+            );
+        }
+        Ok(plans)
+    }
+}
+
+/// Whether a statement is there for what it does and not for its rows.
+pub(crate) fn changes_something(plan: &LogicalPlan) -> bool {
+    matches!(
+        plan,
+        LogicalPlan::Ddl(_)
+            | LogicalPlan::Dml(_)
+            | LogicalPlan::Copy(_)
+            | LogicalPlan::Statement(_)
+    )
+}
+
+fn parameter_types(plan: &LogicalPlan, names: &[String]) -> Result<Schema> {
+    let known = plan.get_parameter_types()?;
+    let fields = names.iter().map(|name| {
+        let known = known.get(&format!("${name}")).cloned().flatten();
+        parameter(name, known)
+    });
+    Ok(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+/// Drivers need some type; text can be cast to any other.
+fn parameter(name: &str, known: Option<DataType>) -> Field {
+    let data_type = match known {
+        None | Some(DataType::Null) => DataType::Utf8,
+        Some(known) => known,
+    };
+    Field::new(name, data_type, true)
+}

@@ -1,0 +1,298 @@
+//! Statements that are planned, and statements that run.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use arrow_flight::FlightData;
+use datafusion::common::DataFusionError;
+use datafusion::logical_expr::LogicalPlan;
+use futures::Stream;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::{JoinError, JoinHandle};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use uuid::Uuid;
+
+use crate::sessions::{Busy, ClientSession};
+use crate::{Explain, Limits, output, status, update};
+
+/// Messages of at most 2 MiB that may wait for the client, so that neither waits for
+/// the other and memory stays small.
+const MESSAGES_AHEAD: usize = 2;
+
+/// How long a planned statement waits to be run.
+const KEPT: Duration = Duration::from_secs(600);
+
+/// How many statements a session may plan without running them.
+const PLANNED: usize = 256;
+
+/// All statements, by their handles.
+pub(crate) struct Statements {
+    work: Handle,
+    explain: Explain,
+    slots: Arc<Semaphore>,
+    limits: Limits,
+    is_stopping: AtomicBool,
+    planned: Mutex<HashMap<String, Planned>>,
+    running: Mutex<HashMap<String, (String, CancellationToken)>>,
+}
+
+/// A statement that waits to be run: once for each row of parameters, so mostly once.
+struct Planned {
+    client: Arc<ClientSession>,
+    plans: Vec<LogicalPlan>,
+    since: Instant,
+}
+
+/// What became of a cancelled statement.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Cancelled {
+    /// It will do nothing more.
+    Yes,
+    /// It has ended, or there never was such a statement.
+    Unknown,
+}
+
+impl Statements {
+    pub(crate) fn new(work: Handle, limits: Limits, explain: Explain) -> Self {
+        Self {
+            work,
+            explain,
+            slots: Arc::new(Semaphore::new(limits.statements)),
+            limits,
+            is_stopping: AtomicBool::new(false),
+            planned: Mutex::default(),
+            running: Mutex::default(),
+        }
+    }
+
+    /// Runs something where statements run. It stops when nobody waits for it any more.
+    pub(crate) async fn on_work<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = Result<T, DataFusionError>> + Send + 'static,
+    ) -> Result<T, Status> {
+        let mut task = AbortOnDrop(self.work.spawn(future));
+        match (&mut task.0).await {
+            Ok(result) => result.map_err(|error| status::of(error, self.explain)),
+            Err(error) => Err(given_up(&error)),
+        }
+    }
+
+    /// Keeps a planned statement; its handle.
+    pub(crate) fn keep(
+        &self,
+        client: &Arc<ClientSession>,
+        plans: Vec<LogicalPlan>,
+    ) -> String {
+        let handle = Uuid::new_v4().simple().to_string();
+        let mut planned = lock(&self.planned);
+        let of_client = planned.iter().filter(|(_, one)| one.client.id == client.id);
+        let oldest = match of_client.clone().count() < PLANNED {
+            true => None,
+            false => of_client
+                .min_by_key(|(_, one)| one.since)
+                .map(|(handle, _)| handle.clone()),
+        };
+        if let Some(oldest) = oldest {
+            planned.remove(&oldest);
+        }
+        let statement = Planned {
+            client: Arc::clone(client),
+            plans,
+            since: Instant::now(),
+        };
+        planned.insert(handle.clone(), statement);
+        handle
+    }
+
+    /// Runs a planned statement, which then is planned no more: an expensive statement
+    /// must not run twice because a client asks twice.
+    pub(crate) fn start(self: &Arc<Self>, handle: &[u8]) -> Result<Rows, Status> {
+        let slot = self.slot()?;
+        let handle = String::from_utf8_lossy(handle).into_owned();
+        let planned = lock(&self.planned).remove(&handle);
+        let Some(Planned { client, plans, .. }) = planned else {
+            return Err(Status::not_found(
+                "there is no such statement; a statement runs once, within 10 minutes \
+                 after it was planned\nhint: send the statement again",
+            ));
+        };
+        let running = self.begin(handle, &client, slot);
+        let explain = self.explain;
+        let (sender, receiver) = mpsc::channel(MESSAGES_AHEAD);
+        let task = self.work.spawn(async move {
+            let token = running.token.clone();
+            let rows = output::send_rows(client, plans, explain, &sender);
+            if token.run_until_cancelled(rows).await.is_none() {
+                // The slot is free before the client has read on.
+                drop(running);
+                let _ = sender.send(Err(status::cancelled())).await;
+            }
+        });
+        Ok(Rows {
+            receiver,
+            task: Some(AbortOnDrop(task)),
+        })
+    }
+
+    /// Runs statements to their ends; how many rows they changed, if they say so.
+    pub(crate) async fn update(
+        self: &Arc<Self>,
+        client: &Arc<ClientSession>,
+        plans: Vec<LogicalPlan>,
+    ) -> Result<Option<i64>, Status> {
+        let handle = Uuid::new_v4().simple().to_string();
+        let running = self.begin(handle, client, self.slot()?);
+        let token = running.token.clone();
+        let client = Arc::clone(client);
+        let work = self.on_work(async move {
+            let _running = running;
+            update::run(&client.session, plans).await
+        });
+        match token.run_until_cancelled(work).await {
+            Some(counted) => counted,
+            None => Err(status::cancelled()),
+        }
+    }
+
+    fn slot(&self) -> Result<OwnedSemaphorePermit, Status> {
+        if self.is_stopping.load(Ordering::Relaxed) {
+            return Err(Status::unavailable("the server is stopping"));
+        }
+        let slot = Arc::clone(&self.slots).try_acquire_owned();
+        slot.map_err(|_| {
+            Status::resource_exhausted(format!(
+                "{} statements run already\nhint: wait for one to end, or start the \
+                 server with a larger --max-statements",
+                self.limits.statements
+            ))
+        })
+    }
+
+    fn begin(
+        self: &Arc<Self>,
+        handle: String,
+        client: &Arc<ClientSession>,
+        slot: OwnedSemaphorePermit,
+    ) -> Running {
+        let token = CancellationToken::new();
+        let entry = (client.id.clone(), token.clone());
+        lock(&self.running).insert(handle.clone(), entry);
+        Running {
+            token,
+            handle,
+            statements: Arc::clone(self),
+            _busy: Busy::new(client),
+            _slot: slot,
+        }
+    }
+
+    /// Cancels a statement, whether it runs or waits.
+    pub(crate) fn cancel(&self, handle: &[u8]) -> Cancelled {
+        let handle = String::from_utf8_lossy(handle);
+        let waited = lock(&self.planned).remove(handle.as_ref()).is_some();
+        let runs = lock(&self.running).get(handle.as_ref()).cloned();
+        match (waited, runs) {
+            (_, Some((_, token))) => {
+                token.cancel();
+                Cancelled::Yes
+            }
+            (true, None) => Cancelled::Yes,
+            (false, None) => Cancelled::Unknown,
+        }
+    }
+
+    /// Cancels everything that a session does.
+    pub(crate) fn forget(&self, session: &str) {
+        lock(&self.planned).retain(|_, one| one.client.id != session);
+        for (of, token) in lock(&self.running).values() {
+            if of == session {
+                token.cancel();
+            }
+        }
+    }
+
+    /// Starts nothing more.
+    pub(crate) fn stop(&self) {
+        self.is_stopping.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn cancel_all(&self) {
+        self.stop();
+        for (_, token) in lock(&self.running).values() {
+            token.cancel();
+        }
+    }
+
+    /// Forgets statements that nobody ran.
+    pub(crate) fn expire(&self) {
+        lock(&self.planned).retain(|_, one| one.since.elapsed() < KEPT);
+    }
+}
+
+/// A statement that runs; it is known and takes a slot until this is dropped.
+struct Running {
+    token: CancellationToken,
+    handle: String,
+    statements: Arc<Statements>,
+    _busy: Busy,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        lock(&self.statements.running).remove(&self.handle);
+    }
+}
+
+/// The rows of a statement that runs. Dropping them cancels it.
+pub(crate) struct Rows {
+    receiver: mpsc::Receiver<Result<FlightData, Status>>,
+    /// `None` once it has ended.
+    task: Option<AbortOnDrop<()>>,
+}
+
+impl Stream for Rows {
+    type Item = Result<FlightData, Status>;
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Self::Item>> {
+        if let Some(message) = ready!(self.receiver.poll_recv(context)) {
+            return Poll::Ready(Some(message));
+        }
+        let Some(task) = &mut self.task else {
+            return Poll::Ready(None);
+        };
+        let ended = ready!(Pin::new(&mut task.0).poll(context));
+        self.task = None;
+        Poll::Ready(ended.err().map(|error| Err(given_up(&error))))
+    }
+}
+
+/// A task that ends with whoever wanted it.
+struct AbortOnDrop<T>(JoinHandle<T>);
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn given_up(error: &JoinError) -> Status {
+    match error.is_panic() {
+        // The panic hook has said more.
+        true => status::panicked(),
+        false => Status::unavailable("the server is stopping"),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
