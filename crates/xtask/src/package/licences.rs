@@ -52,6 +52,14 @@ pub(crate) fn render(crates: &[Crate]) -> Result<String> {
             texts.entry(text).or_default().insert(name.clone());
         }
     }
+    // Fonts and the like, with their licences beside them.
+    let ours = crates.iter().filter(|one| one.checksum.is_none());
+    for one in ours.filter(|one| one.id.name != "atoll") {
+        for text in files(&one.folder)? {
+            let name = format!("what {} embeds", one.id.name);
+            texts.entry(text).or_default().insert(name);
+        }
+    }
     for text in standard_library()? {
         let name = "the standard library of Rust".to_string();
         texts.entry(text).or_default().insert(name);
