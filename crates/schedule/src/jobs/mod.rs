@@ -21,7 +21,8 @@ pub struct Jobs {
     pub max_parallel: NonZeroUsize,
     /// The folder or URL where runs keep what they make, if the file says so.
     pub storage: Option<String>,
-    /// The folder that relative paths count from: scripts', and those inside scripts.
+    /// The folder that relative paths count from, scripts' and those inside scripts; if
+    /// it is relative, it counts from the process's own.
     pub folder: PathBuf,
 }
 
@@ -48,7 +49,7 @@ impl Jobs {
 pub struct Job {
     /// Its name, which is also that of its state and its run records.
     pub name: String,
-    /// The SQL script, with its folder.
+    /// The SQL script; a relative path counts from the folder of [`Jobs`].
     pub script: PathBuf,
     /// Whose ticks close its intervals.
     pub cron: Cron,

@@ -99,8 +99,11 @@ impl Jobs {
                     .to_string(),
             });
         }
-        let beside = path.parent().unwrap_or(Path::new(""));
-        let folder = beside.join(raw.folder.unwrap_or_default());
+        let beside = path.parent().filter(|beside| *beside != Path::new(""));
+        let beside = beside.unwrap_or(Path::new("."));
+        let folder = raw
+            .folder
+            .map_or(beside.into(), |folder| beside.join(folder));
         let zone = match &raw.timezone {
             Some(name) => zone(name).map_err(|message| Error::Value {
                 place: format!("{}: timezone", path.display()),
@@ -109,7 +112,7 @@ impl Jobs {
             None => Tz::UTC,
         };
         let jobs = raw.job.into_iter().map(|(name, job)| {
-            job.checked(name.clone(), &folder, zone)
+            job.checked(name.clone(), zone)
                 .map_err(|(key, message)| Error::Value {
                     place: format!("{}: job.{name}{key}", path.display()),
                     message,
@@ -129,7 +132,6 @@ impl RawJob {
     fn checked(
         self,
         name: String,
-        folder: &Path,
         default_zone: Tz,
     ) -> Result<Job, (&'static str, String)> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
@@ -157,7 +159,7 @@ impl RawJob {
         let jitter = duration(self.jitter).map_err(|text| (".jitter", text))?;
         Ok(Job {
             name,
-            script: folder.join(self.script),
+            script: self.script,
             cron,
             set: self
                 .set
@@ -317,7 +319,8 @@ mod tests {
         let [digits, labels] = jobs.jobs.as_slice() else {
             panic!("{} jobs", jobs.jobs.len());
         };
-        assert_eq!(digits.script, Path::new("etc/../../sql/digits.sql"));
+        assert_eq!(jobs.folder, Path::new("etc/../.."));
+        assert_eq!(digits.script, Path::new("sql/digits.sql"));
         assert_eq!(digits.cron.to_string(), "30 2 * * * America/New_York");
         let set = |name: &str, value: &str| (name.to_string(), value.to_string());
         assert_eq!(
@@ -413,6 +416,15 @@ mod tests {
             "etc/jobs.toml: job.a/b: a job's name consists of letters, digits, '.', '_' \
              and '-', and does not start with a dot",
         );
+    }
+
+    #[test]
+    fn the_folder_is_the_one_of_the_file() {
+        for (path, folder) in [("jobs.toml", "."), ("etc/jobs.toml", "etc")] {
+            let text = "[job.j]\nscript = \"j.sql\"\ncron = \"@daily\"";
+            let jobs = Jobs::parse(text, Path::new(path)).unwrap();
+            assert_eq!(jobs.folder, Path::new(folder));
+        }
     }
 
     #[test]

@@ -1,0 +1,303 @@
+//! `atoll schedule` and `atoll backfill`: jobs by the clock, and by hand.
+//!
+//! What runs when is the matter of `atoll_schedule`; here runs become processes and
+//! signals reach them.
+
+mod check;
+mod log;
+mod orphan;
+mod records;
+mod runner;
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use atoll_schedule::{
+    Backfill, Clock, Error, Folder, Follower, Job, Jobs, Mode, Stop, Summary,
+    SystemClock, parse_time,
+};
+use clap::{Args, ValueEnum};
+use tokio::sync::watch;
+
+use self::log::Log;
+pub(crate) use self::orphan::end_with_schedule;
+use self::runner::ProcessRunner;
+use crate::args::{SessionArgs, StopArgs};
+use crate::cluster::{note, stop};
+use crate::errors::{Failure, split_hint};
+use crate::run::Ending;
+
+/// Arguments of `atoll schedule`.
+#[derive(Debug, Args)]
+pub(crate) struct ScheduleArgs {
+    /// The file that says which job runs when
+    #[arg(value_name = "FILE", default_value = "jobs.toml")]
+    jobs: PathBuf,
+
+    /// Run what is due now, then exit; the exit code is 1 if a run failed
+    #[arg(long, conflicts_with = "check")]
+    once: bool,
+
+    /// Check the file and show the next intervals of each job; run nothing
+    #[arg(long)]
+    check: bool,
+
+    #[command(flatten)]
+    follow: FollowArgs,
+}
+
+/// Arguments of `atoll backfill`.
+#[derive(Debug, Args)]
+pub(crate) struct BackfillArgs {
+    /// The job, as the file names it
+    #[arg(value_name = "JOB")]
+    job: String,
+
+    /// Run the intervals that start at this time or later, such as 2026-11-01 or
+    /// 2026-11-01T06:30; in the job's time zone
+    #[arg(long, value_name = "DATE")]
+    from: String,
+
+    /// Run the intervals that start before this time
+    #[arg(long, value_name = "DATE")]
+    to: String,
+
+    /// Run this many intervals at once
+    #[arg(long, value_name = "N", default_value = "1")]
+    parallel: NonZeroUsize,
+
+    /// Leave out intervals that have been run with success
+    #[arg(long)]
+    missing: bool,
+
+    /// The file of the jobs
+    #[arg(long, value_name = "FILE", default_value = "jobs.toml")]
+    jobs: PathBuf,
+
+    #[command(flatten)]
+    follow: FollowArgs,
+}
+
+/// What both take.
+#[derive(Debug, Args)]
+struct FollowArgs {
+    /// Keep here what was started and what it said [default: a folder for the file in
+    /// the user's data folder]
+    #[arg(long, value_name = "FOLDER")]
+    state: Option<PathBuf>,
+
+    /// Let runs go on for so long after the first signal to stop, then cancel them
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = parse_grace)]
+    grace: Duration,
+
+    /// Say what happens in this form
+    #[arg(long, value_enum, default_value = "text")]
+    log_format: LogFormat,
+
+    #[command(flatten)]
+    stop: StopArgs,
+}
+
+/// How a log is written.
+#[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// A sentence a line
+    Text,
+    /// A JSON object a line
+    Json,
+}
+
+fn parse_grace(text: &str) -> Result<Duration, String> {
+    let hint = |_| "write a time such as 90s, 5m or 1h".to_string();
+    humantime::parse_duration(text).map_err(hint)
+}
+
+/// The exit code of a command line, or a file of jobs, that is wrong.
+const USAGE: u8 = 2;
+/// The exit code when another process does the same.
+const ALREADY_RUNNING: u8 = 3;
+
+/// `atoll schedule`: until SIGTERM or Ctrl-C, or once.
+pub(crate) async fn schedule(
+    args: &ScheduleArgs,
+    session: &SessionArgs,
+) -> Result<Ending, Failure> {
+    let jobs = match read(&args.jobs, session) {
+        Ok(jobs) => jobs,
+        Err(failure) => return Ok(wrong(&failure)),
+    };
+    if args.check {
+        check::show(&jobs)?;
+        return Ok(Ending::Finished);
+    }
+    let state = state_folder(&args.follow, &args.jobs)?;
+    let mut store = match Folder::open(&state) {
+        Ok(store) => store,
+        Err(error @ Error::Locked { .. }) => {
+            failure(error).print();
+            return Ok(Ending::Code(ALREADY_RUNNING));
+        }
+        Err(error) => return Err(failure(error)),
+    };
+    let runner = ProcessRunner::new(&jobs, session, &state).await?;
+    let log = Log::new(args.follow.log_format, session.quiet);
+    let mode = if args.once { Mode::Once } else { Mode::Forever };
+    let follower = Follower {
+        jobs: &jobs,
+        store: &mut store,
+        runner: &runner,
+        clock: &SystemClock,
+    };
+    let stop = stopping(&args.follow);
+    let ended = follower.follow(mode, stop.clone(), |event| log.write(&event));
+    let summary = ended.await.map_err(failure)?;
+    log.sum_up(&summary);
+    Ok(match mode {
+        Mode::Forever => Ending::Finished,
+        Mode::Once => ending(&summary, *stop.borrow()),
+    })
+}
+
+/// `atoll backfill`: the intervals of a job between two dates.
+pub(crate) async fn backfill(
+    args: &BackfillArgs,
+    session: &SessionArgs,
+) -> Result<Ending, Failure> {
+    let jobs = read(&args.jobs, session);
+    let chosen = jobs
+        .as_ref()
+        .map_err(|_| ())
+        .and_then(|jobs| choose(args, jobs).map_err(|error| failure(error).print()));
+    let (jobs, (job, intervals)) = match (&jobs, chosen) {
+        (Ok(jobs), Ok(chosen)) => (jobs, chosen),
+        (Err(failure), _) => return Ok(wrong(failure)),
+        (Ok(_), Err(())) => return Ok(Ending::Code(USAGE)),
+    };
+    if intervals.is_empty() {
+        note(&format!(
+            "no interval of {} starts from {} up to {} and is over",
+            job.name, args.from, args.to
+        ));
+        return Ok(Ending::Finished);
+    }
+    let state = state_folder(&args.follow, &args.jobs)?;
+    let runner = ProcessRunner::new(jobs, session, &state).await?;
+    let log = Log::new(args.follow.log_format, session.quiet);
+    let backfill = Backfill {
+        job,
+        intervals,
+        parallel: args.parallel,
+        missing_only: args.missing,
+        runner: &runner,
+        clock: &SystemClock,
+    };
+    let stop = stopping(&args.follow);
+    let summary = backfill.run(stop.clone(), |event| log.write(&event)).await;
+    log.sum_up(&summary);
+    Ok(match *stop.borrow() {
+        Stop::Go => ending(&summary, Stop::Go),
+        Stop::Drain | Stop::Cancel => Ending::Cancelled,
+    })
+}
+
+/// The job and those of its intervals that are to be run.
+fn choose<'a>(
+    args: &BackfillArgs,
+    jobs: &'a Jobs,
+) -> Result<(&'a Job, Vec<atoll_schedule::Interval>), Error> {
+    let job = jobs.job(&args.job)?;
+    let zone = job.cron.zone();
+    let (from, to) = (parse_time(&args.from, zone)?, parse_time(&args.to, zone)?);
+    Ok((job, job.intervals(from, to, SystemClock.now()).collect()))
+}
+
+/// The jobs of a file, with scripts where they are seen from anywhere.
+fn read(path: &Path, session: &SessionArgs) -> Result<Jobs, Failure> {
+    if let Some((name, _)) = session.set.first() {
+        let text = format!("--set {name}: parameters belong to the jobs");
+        return Err(Failure::new(text).hint(format!(
+            "write set = {{ {name} = ... }} in {}",
+            path.display()
+        )));
+    }
+    let mut jobs = Jobs::read(path).map_err(failure)?;
+    let folder = jobs.folder.canonicalize();
+    jobs.folder = folder.map_err(|error| {
+        Failure::new(format!(
+            "{}: cannot enter the folder {}: {error}",
+            path.display(),
+            jobs.folder.display()
+        ))
+    })?;
+    for job in &jobs.jobs {
+        if job.enabled && !jobs.folder.join(&job.script).is_file() {
+            return Err(Failure::new(format!(
+                "{}: job.{}.script: there is no file {}",
+                path.display(),
+                job.name,
+                job.script.display()
+            ))
+            .hint(format!(
+                "scripts are looked for in {}; the key `folder` names another folder",
+                jobs.folder.display()
+            )));
+        }
+    }
+    Ok(jobs)
+}
+
+/// Where the state of a file's jobs is kept.
+fn state_folder(args: &FollowArgs, jobs: &Path) -> Result<PathBuf, Failure> {
+    if let Some(folder) = &args.state {
+        return Ok(std::path::absolute(folder)?);
+    }
+    let data = dirs::data_dir().ok_or_else(|| {
+        Failure::new("there is no data folder to keep the state in")
+            .hint("name a folder with --state")
+    })?;
+    // As editors name their swap files: readable, and one for each path.
+    let name = jobs.canonicalize()?.to_string_lossy().replace('/', "%");
+    let name = name.trim_start_matches('%');
+    Ok(data.join("atoll").join("schedules").join(name))
+}
+
+/// Turns the first signal into a drain and the second, or the end of the grace, into a
+/// cancellation.
+fn stopping(args: &FollowArgs) -> watch::Receiver<Stop> {
+    let (sender, receiver) = watch::channel(Stop::Go);
+    let (mut signals, grace) = (stop(&args.stop), args.grace);
+    tokio::spawn(async move {
+        let _ = signals.changed().await;
+        note(&format!(
+            "starting nothing more; runs have {} to finish, once more to cancel them",
+            humantime::format_duration(grace)
+        ));
+        sender.send_replace(Stop::Drain);
+        let _ = tokio::time::timeout(grace, signals.changed()).await;
+        sender.send_replace(Stop::Cancel);
+    });
+    receiver
+}
+
+fn ending(summary: &Summary, stop: Stop) -> Ending {
+    match (summary.failed, summary.busy, stop) {
+        (1.., _, _) => Ending::Wrong,
+        (0, 1.., Stop::Go) => Ending::Code(ALREADY_RUNNING),
+        _ => Ending::Finished,
+    }
+}
+
+/// Says what is wrong with a file or the command line.
+fn wrong(failure: &Failure) -> Ending {
+    failure.print();
+    Ending::Code(USAGE)
+}
+
+fn failure(error: Error) -> Failure {
+    let (message, hint) = split_hint(&error.to_string());
+    Failure {
+        hint,
+        ..Failure::new(message)
+    }
+}

@@ -1,0 +1,55 @@
+//! `atoll schedule --check`: what would run when.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+
+use atoll_schedule::{Clock, Interval, Job, Jobs, SystemClock};
+use chrono::{DateTime, Utc};
+
+use crate::errors::Failure;
+
+/// How many intervals are shown of each job.
+const SHOWN: usize = 5;
+
+/// Shows the next intervals of every job on standard output.
+pub(super) fn show(jobs: &Jobs) -> Result<(), Failure> {
+    let now = SystemClock.now();
+    let text: String = jobs.jobs.iter().map(|job| describe(job, now)).collect();
+    Ok(io::stdout().lock().write_all(text.as_bytes())?)
+}
+
+fn describe(job: &Job, now: DateTime<Utc>) -> String {
+    let off = if job.enabled { "" } else { " (not enabled)" };
+    let mut text = format!(
+        "{}{off}: {} at {}\n",
+        job.name,
+        job.script.display(),
+        job.cron
+    );
+    let zone = job.cron.zone();
+    let local = |time: DateTime<Utc>| {
+        let time = time.with_timezone(&zone);
+        time.format("%a %Y-%m-%d %H:%M:%S %:z").to_string()
+    };
+    for interval in next_intervals(job, now) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "  {} to {}  {interval}",
+            local(interval.start),
+            local(interval.end)
+        );
+    }
+    text
+}
+
+/// The interval that is open, or the first one, and those after it.
+fn next_intervals(job: &Job, now: DateTime<Utc>) -> impl Iterator<Item = Interval> {
+    let first = job.start.filter(|start| *start > now).unwrap_or(now);
+    let start = match first > now {
+        true => job.cron.at_or_after(first),
+        false => job.cron.at_or_before(now),
+    };
+    let first = start.and_then(|start| job.interval_from(start));
+    std::iter::successors(first, |interval| job.interval_from(interval.end)).take(SHOWN)
+}

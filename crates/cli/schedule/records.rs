@@ -1,0 +1,64 @@
+//! Which intervals have succeeded, as the records of runs in the storage say.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+
+use atoll_jobs::RunStore;
+use atoll_schedule::Interval;
+use atoll_session::{Session, SessionOptions};
+use chrono::{DateTime, Utc};
+use datafusion::datasource::listing::ListingTableUrl;
+
+use crate::errors::Failure;
+
+/// The records of runs, read once a job: intervals that close later can only have been
+/// run by the schedule, or by others whose locks it meets.
+pub(super) struct Records {
+    store: RunStore,
+    known: RefCell<HashMap<String, HashSet<(DateTime<Utc>, DateTime<Utc>)>>>,
+}
+
+impl Records {
+    /// Opens the records in a storage.
+    pub(super) async fn open(storage: Option<String>) -> Result<Self, Failure> {
+        let options = SessionOptions {
+            storage,
+            ..SessionOptions::default()
+        };
+        let session = Session::new(options).await?;
+        let url = ListingTableUrl::parse(session.storage())?;
+        let runtime = session.context().runtime_env();
+        let objects = runtime.object_store(url.object_store())?;
+        Ok(Self {
+            store: RunStore::new(objects, url.prefix().clone().join("runs"), None),
+            known: RefCell::default(),
+        })
+    }
+
+    /// Whether a run of the job has succeeded for the interval.
+    pub(super) async fn has(
+        &self,
+        job: &str,
+        interval: Interval,
+    ) -> Result<bool, String> {
+        let wanted = (interval.start, interval.end);
+        if let Some(known) = self.known.borrow().get(job) {
+            return Ok(known.contains(&wanted));
+        }
+        let succeeded = self.store.succeeded(job).await.map_err(|error| {
+            format!("cannot tell whether an earlier run succeeded: {error}")
+        })?;
+        let known: HashSet<_> = succeeded
+            .into_iter()
+            .map(|interval| (interval.start, interval.end))
+            .collect();
+        let has = known.contains(&wanted);
+        self.known.borrow_mut().insert(job.to_string(), known);
+        Ok(has)
+    }
+
+    /// Reads the records of a job again next time.
+    pub(super) fn forget(&self, job: &str) {
+        self.known.borrow_mut().remove(job);
+    }
+}
