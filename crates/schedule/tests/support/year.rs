@@ -33,6 +33,8 @@ const JOBS: [(&str, &str, i32, i32, i32, i32); 5] = [
     ("monthly", "0 0 1 * *", -1, 1, 0, 0),
 ];
 
+const QUARTER: TimeDelta = TimeDelta::minutes(15);
+
 /// What a year brought for one job.
 #[derive(Debug, Default)]
 pub(crate) struct Count {
@@ -243,7 +245,8 @@ fn count(
     count
 }
 
-/// The ticks of a job from the start of 2026, found minute by minute.
+/// The ticks of a job from the start of 2026, found by looking at the clock every
+/// quarter of an hour, which is when all jobs tick and clocks change.
 fn ticks(name: &str, end: DateTime<Utc>) -> Vec<DateTime<Utc>> {
     let (city, job) = name.split_once('-').unwrap();
     let zone = ZONES
@@ -265,17 +268,17 @@ fn ticks(name: &str, end: DateTime<Utc>) -> Vec<DateTime<Utc>> {
     };
     let mut ticks: Vec<DateTime<Utc>> = Vec::new();
     let midnight = zone.with_ymd_and_hms(2026, 1, 1, 0, 0, 0).unwrap();
-    let mut before = midnight - TimeDelta::minutes(1);
+    let mut before = midnight - QUARTER;
     while before.to_utc() < end {
-        let now = before + TimeDelta::minutes(1);
+        let now = before + QUARTER;
         let shown = now.naive_local();
-        let expected = before.naive_local() + TimeDelta::minutes(1);
+        let expected = before.naive_local() + QUARTER;
         // Every time that clocks skip at this moment, and the one that they show.
         let mut passed = expected;
         let mut tick = fits(now, now.hour(), now.minute());
         while hour >= 0 && passed < shown {
             tick |= fits(now, passed.hour(), passed.minute());
-            passed += TimeDelta::minutes(1);
+            passed += QUARTER;
         }
         // A named time that clocks show again has been.
         let again = now - TimeDelta::hours(1);
