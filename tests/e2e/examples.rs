@@ -96,3 +96,17 @@ fn the_job_for_kubernetes_labels() {
     let script = between(&job, "- |\n", "              env:");
     check(script);
 }
+
+#[test]
+fn bash_understands_its_completions() {
+    let atoll = Atoll::new();
+    let script = atoll.run(&["completions", "bash"]).ok().stdout;
+    let complete = format!(
+        "set -eu\n{script}\nCOMP_WORDS=(atoll ru) COMP_CWORD=1\n\
+         _atoll atoll ru atoll\necho \"${{COMPREPLY[@]}}\"\n"
+    );
+    let file = atoll.file("complete.sh", &complete);
+    let output = Command::new("bash").arg(file).output().unwrap();
+    let found = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(found.trim(), "run", "{output:?}");
+}
