@@ -1,5 +1,7 @@
 //! What the values of a hyperparameter look like over all trials.
 
+use std::collections::BTreeSet;
+
 use crate::format::clip;
 use crate::study::{Study, Value};
 
@@ -104,7 +106,7 @@ impl Parameter {
 impl Domain {
     /// None if all values are the same.
     fn of<'a>(values: impl Iterator<Item = &'a Value> + Clone) -> Option<Self> {
-        let mut texts: Vec<String> = Vec::new();
+        let mut texts: BTreeSet<String> = BTreeSet::new();
         let mut numbers: Vec<f64> = Vec::new();
         let mut has_text = false;
         for value in values {
@@ -113,10 +115,7 @@ impl Domain {
                 Value::Number(_) | Value::Text(_) => has_text = true,
                 Value::Null => {}
             }
-            let text = value.text();
-            if !texts.contains(&text) {
-                texts.push(text);
-            }
+            texts.insert(value.text());
         }
         if texts.len() < 2 {
             return None;
@@ -124,13 +123,13 @@ impl Domain {
         numbers.sort_by(f64::total_cmp);
         numbers.dedup();
         if has_text || numbers.len() < 2 {
-            return Some(Self::categories(texts));
+            return Some(Self::categories(texts.into_iter().collect()));
         }
         let (low, high) = (*numbers.first()?, *numbers.last()?);
         Some(Self::Numbers {
             low,
             high,
-            log: low > 0.0 && high / low > LOG_RATIO,
+            log: is_logarithmic(&numbers),
             distinct: numbers.len(),
         })
     }
@@ -154,6 +153,24 @@ impl Domain {
             .map(|(place, text)| (place as f64, clip(text, CATEGORY_LENGTH)))
             .collect()
     }
+}
+
+/// Whether numbers, sorted and each once, were chosen on a logarithmic scale: they are
+/// far apart, and their middle is nearer to the middle of that scale.
+fn is_logarithmic(numbers: &[f64]) -> bool {
+    let (Some(&low), Some(&high)) = (numbers.first(), numbers.last()) else {
+        return false;
+    };
+    if low <= 0.0 || high / low <= LOG_RATIO {
+        return false;
+    }
+    let count = numbers.len();
+    let middle = f64::midpoint(numbers[(count - 1) / 2], numbers[count / 2]);
+    let off = |share: f64| (share - 0.5).abs();
+    // Two numbers have no middle of their own.
+    count == 2
+        || off((middle / low).ln() / (high / low).ln())
+            < off((middle - low) / (high - low))
 }
 
 #[cfg(test)]
@@ -191,6 +208,14 @@ mod tests {
         assert!(matches!(narrow, Domain::Numbers { log: false, .. }));
         let zero = domain(&numbers(&[0.0, 100.0])).unwrap();
         assert!(matches!(zero, Domain::Numbers { log: false, .. }));
+    }
+
+    #[test]
+    fn numbers_that_are_spread_evenly_are_not_logarithmic() {
+        let even: Vec<f64> = (1..=100).map(f64::from).collect();
+        assert!(!is_logarithmic(&even));
+        let doubling = [64.0, 128.0, 256.0, 512.0, 1024.0];
+        assert!(is_logarithmic(&doubling));
     }
 
     #[test]

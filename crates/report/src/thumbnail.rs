@@ -50,14 +50,32 @@ impl Thumbnail {
         Self::encoded(small.as_ref(), Format::Jpeg, false)
     }
 
-    /// Of a square or `height` x `width` image of numbers, the largest of which is white.
-    pub fn of_numbers(
-        numbers: &[f32],
-        size: Option<(u32, u32)>,
-        white: f32,
+    /// Of `height` x `width` x `channels` bytes; none if there are not as many.
+    pub fn of_pixels(
+        data: &[u8],
+        (width, height): (u32, u32),
+        channels: u8,
     ) -> Option<Self> {
-        let side = (numbers.len() as f64).sqrt().round() as u32;
-        let (height, width) = size.unwrap_or((side, side));
+        let image = ImageRef {
+            width,
+            height,
+            channels,
+            data,
+        };
+        Self::of_image(image).ok()
+    }
+
+    /// Of a square image of numbers, of which `white` is white; none if it is no square.
+    pub fn of_numbers(numbers: &[f32], white: f32) -> Option<Self> {
+        let side_of = |values: usize| (values as f64).sqrt().round() as u32;
+        let gray = side_of(numbers.len());
+        let is_gray = u64::from(gray) * u64::from(gray) == numbers.len() as u64;
+        let side = if is_gray {
+            gray
+        } else {
+            side_of(numbers.len() / 3)
+        };
+        let (height, width) = (side, side);
         let pixels = u64::from(height) * u64::from(width);
         let channels = match numbers.len() as u64 {
             0 => return None,
@@ -117,11 +135,11 @@ mod tests {
     #[test]
     fn numbers_make_a_picture() {
         let numbers: Vec<f32> = (0..64u8).map(|n| f32::from(n % 17)).collect();
-        let thumbnail = Thumbnail::of_numbers(&numbers, None, 16.0).unwrap();
+        let thumbnail = Thumbnail::of_numbers(&numbers, 16.0).unwrap();
         assert_eq!((thumbnail.width, thumbnail.height), (8, 8));
         assert!(thumbnail.url.starts_with("data:image/png;base64,"));
-        assert_eq!(Thumbnail::of_numbers(&numbers[..63], None, 16.0), None);
-        assert_eq!(Thumbnail::of_numbers(&[], None, 16.0), None);
+        assert_eq!(Thumbnail::of_numbers(&numbers[..63], 16.0), None);
+        assert_eq!(Thumbnail::of_numbers(&[], 16.0), None);
     }
 
     #[test]

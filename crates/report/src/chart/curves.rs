@@ -4,6 +4,7 @@ use super::learning_rate::{capital, objective_axis};
 use super::{Axis, Chart, Entry, Kind, Mark, Panel, Shape, Table, Ticks, Weight, thin};
 use crate::draw::Ink;
 use crate::format::count;
+use crate::parameter::Parameter;
 use crate::study::{Objective, Status, Study, Trial};
 
 /// Lines in colour; the rest is context.
@@ -69,6 +70,7 @@ fn longest(curves: &[Curve<'_>]) -> f64 {
 /// The best trials first, then the others in the order of the table.
 fn curves(study: &Study, objective: Objective) -> Vec<Curve<'_>> {
     let best: Vec<&Trial> = study.ranked().into_iter().take(HIGHLIGHTED).collect();
+    let varying = Parameter::varying(study);
     let rank = |trial: &Trial| best.iter().position(|best| std::ptr::eq(*best, trial));
     let mut curves: Vec<Curve<'_>> = study
         .trials
@@ -83,7 +85,7 @@ fn curves(study: &Study, objective: Objective) -> Vec<Curve<'_>> {
                 .collect();
             Curve {
                 trial,
-                name: name(study, trial, index),
+                name: name(&varying, trial, index),
                 points,
                 rank: rank(trial),
             }
@@ -95,9 +97,8 @@ fn curves(study: &Study, objective: Objective) -> Vec<Curve<'_>> {
 }
 
 /// What tells a trial from the others: the hyperparameters that differ.
-pub(super) fn name(study: &Study, trial: &Trial, index: usize) -> String {
+fn name(varying: &[Parameter], trial: &Trial, index: usize) -> String {
     const PARTS: usize = 3;
-    let varying = crate::parameter::Parameter::varying(study);
     let parts = varying.iter().take(PARTS).filter_map(|parameter| {
         let value = trial.values.get(parameter.index)?;
         let value = crate::format::clip(&value.text(), 16);

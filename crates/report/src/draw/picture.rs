@@ -325,6 +325,8 @@ fn draw_panel<DB: DrawingBackend>(
     let mut builder = ChartBuilder::on(area);
     builder
         .margin_top(look.px(8))
+        // The backend of pixels lets upright letters stand out by a little.
+        .margin_left(look.px(4))
         .margin_right(look.px(right))
         .set_label_area_size(LabelAreaPosition::Left, look.px(left))
         .set_label_area_size(LabelAreaPosition::Bottom, look.px(bottom));

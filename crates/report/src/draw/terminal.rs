@@ -63,7 +63,7 @@ pub fn terminal(chart: &Chart, width: usize, colors: bool) -> Result<String, Err
 fn height(kind: Kind, panel: &Panel) -> u16 {
     match (&panel.y.ticks, kind) {
         (Ticks::Named(names), Kind::Timeline) => {
-            u16::try_from(names.len()).unwrap_or(HEIGHT).clamp(3, 60) + 3
+            2 * u16::try_from(names.len()).unwrap_or(HEIGHT).clamp(1, 30) + 3
         }
         (Ticks::Named(names), _) if is_bars(panel) => {
             u16::try_from(names.len()).unwrap_or(HEIGHT).clamp(1, 60)
@@ -237,7 +237,7 @@ fn draw_x_axis(panel: &Panel, plot: Rect, buffer: &mut Buffer) {
     }
     let title = match panel.y.title.is_empty() {
         true => panel.x.title.clone(),
-        false => format!("{} (upwards) against {}", panel.y.title, panel.x.title),
+        false => format!("{} (upwards: {})", panel.x.title, panel.y.title),
     };
     let title = clean(&clip(&title, usize::from(plot.width)));
     buffer.set_string(plot.x, bottom + 2, title, dim);
@@ -264,7 +264,7 @@ fn draw_marks(panel: &Panel, context: &mut Context<'_>) {
                 context.marker(Marker::Braille);
                 let ((x1, y1), (x2, y2)) = (at(from), at(to));
                 // Upright bars stand side by side, lying ones in lines of their own.
-                const STROKES: i32 = 24;
+                const STROKES: i32 = 96;
                 for stroke in 0..=STROKES {
                     let share = f64::from(stroke) / f64::from(STROKES);
                     let y = y1 + (y2 - y1) * share;

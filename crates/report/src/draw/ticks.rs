@@ -68,14 +68,12 @@ fn linear_text(place: f64, step: f64, percent: bool) -> String {
     format!("{text}{sign}")
 }
 
-/// As many of the digits 1 to 9 of each power of ten as there is room for.
+/// As many round digits of each power of ten as there is room for; all digits only where
+/// there would be hardly any.
 fn logarithmic(low: f64, high: f64, most: usize) -> Vec<f64> {
-    const DIGITS: [&[f64]; 4] = [
-        &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0],
-        &[1.0, 2.0, 5.0],
-        &[1.0, 3.0],
-        &[1.0],
-    ];
+    const ALL: &[f64] = &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0];
+    const ROUND: [&[f64]; 3] = [&[1.0, 2.0, 5.0], &[1.0, 3.0], &[1.0]];
+    const FEW: usize = 3;
     let (first, last) = (low.log10().floor() as i32, high.log10().ceil() as i32);
     let inside = |place: &f64| *place >= low * 0.999_999 && *place <= high * 1.000_001;
     let places = |digits: &[f64], every: usize| -> Vec<f64> {
@@ -85,12 +83,19 @@ fn logarithmic(low: f64, high: f64, most: usize) -> Vec<f64> {
             .filter(inside)
             .collect()
     };
-    let dense = DIGITS.iter().map(|digits| places(digits, 1));
+    let dense = ROUND.iter().map(|digits| places(digits, 1));
     let sparse = (2..400).map(|every| places(&[1.0], every));
-    dense
-        .chain(sparse)
-        .find(|places| places.len() <= most)
-        .unwrap_or_default()
+    let found = dense.chain(sparse).find(|places| places.len() <= most);
+    match found {
+        Some(found) if found.len() >= FEW => found,
+        found => {
+            let all = places(ALL, 1);
+            match all.len() <= most {
+                true => all,
+                false => found.unwrap_or_default(),
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -147,7 +152,7 @@ mod tests {
         check(
             (1e-6, 1.0, true, Ticks::Numbers),
             4,
-            &["1e-6", "1e-4", "0.01", "1"],
+            &["1e-6", "0.0001", "0.01", "1"],
         );
         check(
             (0.02, 0.3, true, Ticks::Percent),

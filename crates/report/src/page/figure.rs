@@ -24,7 +24,7 @@ fn words(kind: Kind) -> String {
 }
 
 fn draw(chart: &Chart, id: &str) -> Result<Markup, Error> {
-    let title = format!("{id}-{}", chart.kind);
+    let title = format!("{id}-figure-{}", chart.kind);
     let text = format!("{title}-text");
     Ok(html! {
         figure role="group" aria-labelledby=(title) aria-describedby=(text) {
@@ -84,8 +84,7 @@ pub(super) fn picture(
         @match thumbnail {
             Some(image) => {
                 img src=(image.url) alt=(description) width=(image.width)
-                    height=(image.height) class=[image.tiny.then_some("tiny")]
-                    loading="lazy";
+                    height=(image.height) class=[image.tiny.then_some("tiny")];
             }
             None => div .none { (instead) }
         }

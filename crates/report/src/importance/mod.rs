@@ -4,16 +4,24 @@
 //! Efficient Approach for Assessing Hyperparameter Importance", ICML 2014. The forest
 //! learns the objective from the hyperparameters; the variance of its prediction over
 //! the whole domain is then shared out among single hyperparameters and pairs of them.
+//!
+//! The crate `fanova` takes the domain from the values that occur, so that the first and
+//! the last value of a grid count half, and is NaN as soon as one tree saw no difference.
+//! Studies are grids and have many equal results, hence a forest of our own.
 
-use std::num::NonZeroUsize;
+mod forest;
 
-use fanova::{FanovaOptions, RandomForestOptions};
+use rand::SeedableRng;
+use rand_pcg::Pcg64;
 
+use self::forest::Tree;
 use crate::parameter::{Domain, Parameter};
 use crate::study::{Study, Trial};
 
 /// Trees in the forest, as in Optuna.
-const TREES: u64 = 64;
+const TREES: usize = 64;
+/// Any number; the same study shall give the same shares.
+const SEED: u64 = 1;
 /// More trials would take seconds and change little.
 const MOST_TRIALS: usize = 500;
 /// Fewer say nothing.
@@ -78,44 +86,31 @@ pub fn importance(study: &Study) -> Result<Importance, String> {
     Ok(share_out(&names, &columns, &target))
 }
 
-/// One tree after the other, because a tree that saw no difference has no shares and
-/// must not count; the crate would make the mean NaN.
 fn share_out(names: &[&str], columns: &[Vec<f64>], target: &[f64]) -> Importance {
-    let features = || columns.iter().map(Vec::as_slice).collect::<Vec<_>>();
-    let all = NonZeroUsize::new(columns.len()).unwrap_or(NonZeroUsize::MIN);
-    let mut trees: Vec<_> = (0..TREES)
-        .filter_map(|seed| {
-            let forest = RandomForestOptions::new()
-                .seed(seed)
-                .trees(NonZeroUsize::MIN)
-                .max_features(all);
-            let options = FanovaOptions::new().random_forest(forest);
-            // It refuses empty columns and numbers that are not finite; neither is here.
-            options.fit(features(), target).ok()
-        })
+    let mut rng = Pcg64::seed_from_u64(SEED);
+    let trees: Vec<Tree> = (0..TREES)
+        .map(|_| Tree::grow(columns, target, &mut rng))
+        // A tree that saw no difference has no variance to share out.
+        .filter(Tree::differs)
         .collect();
-    let mut share = |features: &[usize]| {
-        let values: Vec<f64> = trees
-            .iter_mut()
-            .map(|tree| tree.quantify_importance(features).mean)
-            .filter(|value| value.is_finite())
-            .collect();
+    let share = |name: String, of_tree: &dyn Fn(&Tree) -> f64| {
+        let values: Vec<f64> = trees.iter().map(of_tree).collect();
         let count = values.len().max(1) as f64;
         let mean = values.iter().sum::<f64>() / count;
-        let variance = values
-            .iter()
-            .map(|value| (value - mean).powi(2))
-            .sum::<f64>();
-        let parts: Vec<&str> = features.iter().map(|&index| names[index]).collect();
+        let squares = values.iter().map(|value| (value - mean).powi(2));
         Share {
-            name: parts.join(" × "),
+            name,
             // Rounding leaves a pair that adds nothing a hair below zero.
             mean: mean.max(0.0),
-            deviation: (variance / count).sqrt(),
+            deviation: (squares.sum::<f64>() / count).sqrt(),
         }
     };
-    let mut main: Vec<(usize, Share)> = (0..columns.len())
-        .map(|index| (index, share(&[index])))
+    let mut main: Vec<(usize, Share)> = names
+        .iter()
+        .enumerate()
+        .map(|(index, name)| {
+            (index, share((*name).to_string(), &|tree| tree.main(index)))
+        })
         .collect();
     main.sort_by(|(_, a), (_, b)| b.mean.total_cmp(&a.mean));
     let mut first: Vec<usize> =
@@ -124,7 +119,10 @@ fn share_out(names: &[&str], columns: &[Vec<f64>], target: &[f64]) -> Importance
     let mut pairs = Vec::new();
     for (n, &one) in first.iter().enumerate() {
         for &other in &first[n + 1..] {
-            pairs.push(share(&[one, other]));
+            let name = format!("{} × {}", names[one], names[other]);
+            pairs.push(share(name, &|tree| {
+                tree.joint(one, other) - tree.main(one) - tree.main(other)
+            }));
         }
     }
     pairs.sort_by(|a, b| b.mean.total_cmp(&a.mean));
@@ -135,35 +133,49 @@ fn share_out(names: &[&str], columns: &[Vec<f64>], target: &[f64]) -> Importance
     }
 }
 
-/// A column for the forest. The variance is taken over the column's range as if every
-/// part of it were equally likely, so the scale is the one on which values were chosen;
-/// values from a list count by their rank.
+/// A column for the forest, from 0 to 1. The variance is taken over the whole domain as
+/// if every part of it were equally likely, so the scale is the one on which values were
+/// chosen; values from a list have parts of the same width.
 fn encode(parameter: &Parameter, trials: &[(&Trial, f64)]) -> Vec<f64> {
     let place = |trial: &Trial| {
         let value = trial.values.get(parameter.index);
         value.and_then(|value| parameter.place(value))
     };
     let places: Vec<Option<f64>> = trials.iter().map(|(trial, _)| place(trial)).collect();
-    let scaled: Vec<Option<f64>> = match parameter.domain {
-        Domain::Numbers { log, distinct, .. } if distinct > MOST_LEVELS => places
-            .iter()
-            .map(|place| place.map(|value| if log { value.ln() } else { value }))
-            .collect(),
-        Domain::Numbers { .. } | Domain::Categories(_) => {
-            let mut levels: Vec<f64> = places.iter().flatten().copied().collect();
-            levels.sort_by(f64::total_cmp);
-            levels.dedup();
-            let rank = |value| levels.iter().position(|level| *level == value);
-            let rank = |place: Option<f64>| place.and_then(rank).map(|rank| rank as f64);
-            places.into_iter().map(rank).collect()
-        }
-    };
-    let known = scaled.iter().copied().flatten();
-    let low = known.fold(f64::INFINITY, f64::min);
-    // A missing value lies apart from the others, where one split can reach it.
-    let apart = if low.is_finite() { low - 1.0 } else { 0.0 };
-    scaled
-        .into_iter()
-        .map(|value| value.unwrap_or(apart))
+    if let Domain::Numbers { log, distinct, .. } = parameter.domain
+        && distinct > MOST_LEVELS
+        && places.iter().all(Option::is_some)
+    {
+        let scaled = places.into_iter().flatten();
+        return unit(
+            scaled
+                .map(|value| if log { value.ln() } else { value })
+                .collect(),
+        );
+    }
+    let mut levels = places.clone();
+    levels.sort_by(|a, b| match (a, b) {
+        (Some(a), Some(b)) => a.total_cmp(b),
+        (a, b) => a.is_some().cmp(&b.is_some()),
+    });
+    levels.dedup();
+    let rank = |place: &Option<f64>| levels.iter().position(|level| level == place);
+    let middle = |rank: usize| (rank as f64 + 0.5) / levels.len() as f64;
+    places
+        .iter()
+        .map(|place| middle(rank(place).unwrap_or_default()))
         .collect()
+}
+
+/// Stretches values to the range from 0 to 1.
+fn unit(values: Vec<f64>) -> Vec<f64> {
+    let low = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    match high > low {
+        true => values
+            .iter()
+            .map(|value| (value - low) / (high - low))
+            .collect(),
+        false => vec![0.5; values.len()],
+    }
 }
