@@ -9,8 +9,9 @@ use ::image::{
     ColorType, DynamicImage, ImageBuffer, ImageDecoder, ImageError, ImageResult, Limits,
 };
 
+use crate::jpeg::{self, Part};
 use crate::resize::Extent;
-use crate::{Error, Format, Image, jpeg};
+use crate::{Error, Format, Image};
 
 /// The most pixels of an image, unless told otherwise: where Pillow raises
 /// `DecompressionBombError`, twice its `Image.MAX_IMAGE_PIXELS`
@@ -66,7 +67,7 @@ pub struct Info {
 /// 16-bit gray, which Pillow clips to white). Gray stays gray. Files that are cut
 /// short are refused.
 pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Image, Error> {
-    Ok(decode_at_least(bytes, options, |_, _| None)?.image)
+    Ok(decode_wanted(bytes, options, |_, _| Wanted::default())?.image)
 }
 
 /// An image whose pixels may be fewer than the file has.
@@ -79,14 +80,22 @@ pub(crate) struct Decoded {
     pub(crate) extent: Extent,
 }
 
-/// Decodes the first frame, a JPEG perhaps at a fraction of its size.
+/// What is needed of an image. Formats that cannot give less give all of it.
+#[derive(Debug, Default)]
+pub(crate) struct Wanted {
+    /// How small it may become; `None` wants every pixel.
+    pub(crate) least: Option<(u32, u32)>,
+    /// The pixels that are looked at, of the upright image; `None` wants all.
+    pub(crate) part: Option<Part>,
+}
+
+/// Decodes the first frame, a JPEG perhaps in part or at a fraction of its size.
 ///
-/// `least` says how small the image may become, given its upright size; `None` wants
-/// every pixel.
-pub(crate) fn decode_at_least(
+/// `wanted` says what is needed, given the upright size.
+pub(crate) fn decode_wanted(
     bytes: &[u8],
     options: &DecodeOptions,
-    least: impl Fn(u32, u32) -> Option<(u32, u32)>,
+    wanted: impl Fn(u32, u32) -> Wanted,
 ) -> Result<Decoded, Error> {
     let format = Format::sniff(bytes)?;
     let mut decoder = open(format, bytes)?;
@@ -102,33 +111,61 @@ pub(crate) fn decode_at_least(
     } else {
         Orientation::NoTransforms
     };
-    let size = turned(orientation, decoder.dimensions());
-    let scaled = least(size.0, size.1)
-        .filter(|_| format == Format::Jpeg)
-        .and_then(|least| jpeg::scale(size, least))
-        .and_then(|scale| jpeg::decode_scaled(bytes, decoder.dimensions(), scale));
-    let (image, extent) = match scaled {
-        Some((image, scale)) => {
-            let (width, height) = decoder.dimensions();
-            let extent = scaled_extent(&image, (width, height), scale, orientation);
-            (image, extent)
-        }
-        None => {
-            let image = read(decoder).map_err(|error| translate(format, &error))?;
-            let image = orient(image, orientation)?;
-            let extent = Extent::whole(image.as_ref());
+    let in_file = decoder.dimensions();
+    let size = turned(orientation, in_file);
+    if format == Format::Jpeg {
+        let wanted = wanted(size.0, size.1);
+        if let Some(decoded) = read_jpeg(bytes, in_file, orientation, wanted) {
+            let (image, extent) = decoded?;
             return Ok(Decoded {
                 image,
                 size,
                 extent,
             });
         }
-    };
+    }
+    let image = read(decoder).map_err(|error| translate(format, &error))?;
+    let image = orient(image, orientation)?;
+    let extent = Extent::whole(image.as_ref());
     Ok(Decoded {
-        image: orient(image, orientation)?,
+        image,
         size,
         extent,
     })
+}
+
+/// What our own decoders make of a JPEG of `in_file` pixels, or `None` if it is not for
+/// them.
+fn read_jpeg(
+    bytes: &[u8],
+    in_file: (u32, u32),
+    orientation: Orientation,
+    wanted: Wanted,
+) -> Option<Result<(Image, Extent), Error>> {
+    let size = turned(orientation, in_file);
+    let scale = wanted.least.and_then(|least| jpeg::scale(size, least));
+    let scaled = scale.and_then(|scale| jpeg::decode_scaled(bytes, in_file, scale));
+    if let Some((image, scale)) = scaled {
+        let extent = scaled_extent(&image, in_file, scale, orientation);
+        return Some(orient(image, orientation).map(|image| (image, extent)));
+    }
+    let whole = Part {
+        columns: 0..in_file.0,
+        rows: 0..in_file.1,
+    };
+    // Few photos are stored on their side, and those cost a little more.
+    let part = match (wanted.part, orientation) {
+        (Some(part), Orientation::NoTransforms) => part,
+        _ => whole,
+    };
+    let image = jpeg::decode_part(bytes, in_file, &part)?;
+    let extent = Extent {
+        left: -f64::from(part.columns.start),
+        top: -f64::from(part.rows.start),
+        width: f64::from(size.0),
+        height: f64::from(size.1),
+    };
+    Some(orient(image, orientation).map(|image| (image, extent)))
 }
 
 /// What of the pixels of an image decoded at 1/`scale` is the image, once upright. The

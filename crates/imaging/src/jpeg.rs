@@ -1,6 +1,12 @@
-//! What the JPEG codec does not do: decode at a fraction of the size, and notice that
-//! a file was cut short.
+//! What the JPEG codec does not do: decode as Pillow does, or only a part, or at a fraction
+//! of the size, and notice that a file was cut short.
 
+mod baseline;
+mod header;
+mod huffman;
+mod idct;
+
+pub(crate) use baseline::{Part, decode as decode_part};
 use jpeg_decoder::{CodingProcess, Decoder, PixelFormat};
 
 use crate::Image;
@@ -68,7 +74,8 @@ pub(crate) fn decode_scaled(
 /// marker cannot occur inside a scan, and those of thumbnails stand before it.
 pub(crate) fn is_complete(bytes: &[u8]) -> bool {
     match first_scan(bytes) {
-        Some(scan) => scan.windows(2).any(|pair| pair == END_OF_IMAGE),
+        // It is at the end of nearly all files.
+        Some(scan) => scan.windows(2).rev().any(|pair| pair == END_OF_IMAGE),
         // Not even a scan, or markers that make no sense: the codec says it better.
         None => true,
     }

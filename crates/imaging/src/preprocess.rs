@@ -7,9 +7,10 @@ use std::borrow::Cow;
 pub use settings::{Color, CropMode, Layout, Preprocess, ResizeMode};
 
 use crate::crop::Placement;
-use crate::decode::decode_at_least;
+use crate::decode::{Wanted, decode_wanted};
 use crate::image::byte_len;
-use crate::resize::{Extent, Window, resize_window};
+use crate::jpeg::Part;
+use crate::resize::{Extent, Window, resize_window, under};
 use crate::{DecodeOptions, Error, Filter, ImageRef};
 
 /// How many times larger than after resizing an image must still be when it is decoded
@@ -53,8 +54,9 @@ impl Preprocess {
         options: &DecodeOptions,
         out: &mut [f32],
     ) -> Result<(), Error> {
-        let decoded = decode_at_least(bytes, options, |width, height| {
-            self.smallest_source(width, height)
+        let decoded = decode_wanted(bytes, options, |width, height| Wanted {
+            least: self.smallest_source(width, height),
+            part: self.part_seen(width, height),
         })?;
         self.apply_part(decoded.image.as_ref(), decoded.size, decoded.extent, out)
     }
@@ -69,6 +71,36 @@ impl Preprocess {
         let (width, height) = self.resized_size(width, height).ok()?;
         let least = |side: u32| side.checked_mul(SCALED_MARGIN);
         least(width).zip(least(height))
+    }
+
+    /// The pixels of an image that the tensor depends on.
+    fn part_seen(&self, width: u32, height: u32) -> Option<Part> {
+        // Positions of this filter are counted from the first pixel.
+        if self.interpolation == Filter::Nearest {
+            return None;
+        }
+        let source = Extent {
+            left: 0.0,
+            top: 0.0,
+            width: f64::from(width),
+            height: f64::from(height),
+        };
+        let window = self.window((width, height), source).ok()?;
+        let part = window.part();
+        Some(Part {
+            columns: under(
+                width,
+                (part.left, part.width),
+                window.across.length,
+                self.interpolation,
+            ),
+            rows: under(
+                height,
+                (part.top, part.height),
+                window.down.length,
+                self.interpolation,
+            ),
+        })
     }
 
     /// The same for an image of `size` whose pixels may have been decoded smaller.
@@ -203,13 +235,35 @@ impl Preprocess {
                     plane * plane_step + ((top + row) * width + left) * pixel_step;
                 let source =
                     &pixels[row * columns * channels..(row + 1) * columns * channels];
-                let source = source.chunks_exact(channels);
-                let target = out[start..].chunks_mut(pixel_step);
-                target
-                    .zip(source)
-                    .for_each(|(v, pixel)| v[0] = values[usize::from(pixel[channel])]);
+                // The steps are known to the compiler where most models need it.
+                match (pixel_step, channels) {
+                    (1, 3) => {
+                        look_up::<1, 3>(&mut out[start..], source, channel, &values)
+                    }
+                    (3, 3) => {
+                        look_up::<3, 3>(&mut out[start..], source, channel, &values)
+                    }
+                    (1, 1) => {
+                        look_up::<1, 1>(&mut out[start..], source, channel, &values)
+                    }
+                    _ => look_up::<3, 1>(&mut out[start..], source, channel, &values),
+                }
             }
         }
+    }
+}
+
+/// Writes the values of one channel of a row: every `TO`th number of `out`.
+fn look_up<const TO: usize, const FROM: usize>(
+    out: &mut [f32],
+    pixels: &[u8],
+    channel: usize,
+    values: &[f32; 256],
+) {
+    // The last pixel of the last row has no whole step after it.
+    let pixels = pixels.as_chunks::<FROM>().0;
+    for (value, pixel) in out.iter_mut().step_by(TO).zip(pixels) {
+        *value = values[usize::from(pixel[channel])];
     }
 }
 

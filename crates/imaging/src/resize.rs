@@ -149,6 +149,23 @@ pub(crate) struct Window {
     pub(crate) down: Placement,
 }
 
+impl Window {
+    /// What of the source the computed pixels lie over.
+    pub(crate) fn part(&self) -> Extent {
+        let source = self.source;
+        let (left, width) =
+            source_span((source.left, source.width), self.resized.0, self.across);
+        let (top, height) =
+            source_span((source.top, source.height), self.resized.1, self.down);
+        Extent {
+            left,
+            top,
+            width,
+            height,
+        }
+    }
+}
+
 /// Computes some pixels of the resized image, the same as if all were computed.
 ///
 /// An image of 4000x1 pixels whose shortest side becomes 256 is a million pixels
@@ -161,20 +178,16 @@ pub(crate) fn resize_window(
 ) -> Result<Image, Error> {
     let (width, height) = (window.across.length, window.down.length);
     let mut out = Image::black(width, height, image.channels)?;
-    let source = window.source;
-    let (left, box_width) =
-        source_span((source.left, source.width), window.resized.0, window.across);
-    let (top, box_height) =
-        source_span((source.top, source.height), window.resized.1, window.down);
     let Some(algorithm) = filter.algorithm(antialias) else {
         nearest(image, window, &mut out);
         return Ok(out);
     };
+    let part = window.part();
+    // Rounding must not reach outside.
     let part = Extent {
-        left,
-        top,
-        width: box_width,
-        height: box_height,
+        width: part.width.min(f64::from(image.width) - part.left),
+        height: part.height.min(f64::from(image.height) - part.top),
+        ..part
     };
     if image.channels == 1 {
         convolve::<fir::pixels::U8>(image, &mut out, part, filter, algorithm)?;
@@ -194,7 +207,7 @@ fn convolve<P: fir::PixelTrait>(
     filter: Filter,
     algorithm: fir::ResizeAlg,
 ) -> Result<(), Error> {
-    let rows = rows_under(image.height, part, out.height, filter);
+    let rows = under(image.height, (part.top, part.height), out.height, filter);
     let between = u64::from(rows.end - rows.start) * u64::from(out.width);
     if part.height == f64::from(out.height) && part.top.fract() == 0.0
         || between > MOST_BETWEEN
@@ -221,13 +234,19 @@ fn convolve<P: fir::PixelTrait>(
 /// has as many, and it is not worth their memory.
 const MOST_BETWEEN: u64 = 64 << 20;
 
-/// The rows that the filter reaches for the rows of a part.
-fn rows_under(rows: u32, part: Extent, resized: u32, filter: Filter) -> Range<u32> {
-    let reach = filter.support() * (part.height / f64::from(resized)).max(1.0) + 1.0;
+/// The pixels of `length` that the filter reaches from a span that becomes `resized`
+/// pixels.
+pub(crate) fn under(
+    length: u32,
+    (start, span): (f64, f64),
+    resized: u32,
+    filter: Filter,
+) -> Range<u32> {
+    let reach = filter.support() * (span / f64::from(resized)).max(1.0) + 1.0;
     // Casts of numbers outside of u32 saturate, which is what is wanted.
-    let start = (part.top - reach).floor() as u32;
-    let end = (part.top + part.height + reach).ceil() as u32;
-    start..end.min(rows)
+    let first = (start - reach).floor() as u32;
+    let end = (start + span + reach).ceil() as u32;
+    first..end.min(length)
 }
 
 fn pass<P: fir::PixelTrait>(

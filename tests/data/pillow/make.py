@@ -6,6 +6,7 @@ Run:  python tests/data/pillow/make.py        (from the root; written with Pillo
 - interlaced.png: source.png with Adam7, which Pillow reads and does not write
 - photos/<photo>_<filter>.png: a JPEG as a classifier gets it: shortest side 128,
   centre crop 112
+- jpeg/<kind>.jpg, jpeg/<kind>.png: a JPEG of each usual kind and what Pillow decodes
 - odd/<file>.png: every file that must decode, upright, shortest side 48, centre crop 40;
   but for those that are odd by their name only
 """
@@ -76,6 +77,26 @@ def preprocess(image, resampling, size, crop):
     return image.crop((left, top, left + crop, top + crop))
 
 
+def jpegs():
+    """Sizes that are no multiple of a block, and one that has three columns of chroma."""
+    (HERE / "jpeg").mkdir(exist_ok=True)
+    photo = Image.open(ROOT / "sql/data/photos/astronaut.png").convert("RGB")
+    photo = photo.crop((170, 10, 233, 89))
+    kinds = {
+        "444": {"quality": 97, "subsampling": 0},
+        "422": {"quality": 75, "subsampling": 1},
+        "420": {"quality": 90, "subsampling": 2},
+        "420_coarse": {"quality": 12, "subsampling": 2, "optimize": True},
+        "420_restarts": {"quality": 80, "subsampling": 2, "restart_marker_blocks": 3},
+    }
+    for name, options in kinds.items():
+        photo.save(HERE / f"jpeg/{name}.jpg", **options)
+    photo.convert("L").save(HERE / "jpeg/gray.jpg", quality=85)
+    photo.crop((0, 0, 5, 9)).save(HERE / "jpeg/tiny.jpg", quality=85, subsampling=2)
+    for file in (HERE / "jpeg").glob("*.jpg"):
+        Image.open(file).save(file.with_suffix(".png"))
+
+
 def photos():
     (HERE / "photos").mkdir(exist_ok=True)
     for name in ["hubble_deep_field", "retina", "rocket"]:
@@ -104,5 +125,6 @@ def odd():
 if __name__ == "__main__":
     resizes()
     interlaced()
+    jpegs()
     photos()
     odd()
