@@ -279,12 +279,14 @@ fn description(
 }
 
 fn table(groups: &[Group], objective: Objective, x: &str, by: Option<&str>) -> Table {
-    let mut table = Table::default();
-    table.head = by
-        .into_iter()
-        .chain([x, objective.title()])
-        .map(String::from)
-        .collect();
+    let mut table = Table {
+        head: by
+            .into_iter()
+            .chain([x, objective.title()])
+            .map(String::from)
+            .collect(),
+        ..Table::default()
+    };
     for group in groups {
         for (place, value) in &group.points {
             let name = by.map(|_| group.name.clone());

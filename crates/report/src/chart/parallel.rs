@@ -33,31 +33,7 @@ pub(super) fn chart(study: &Study) -> Result<Chart, String> {
     let trials = thin(trials, BEST, MOST_TRIALS);
     let shown = &varying[..varying.len().min(MOST_AXES - 1)];
     let result = objective_axis(objective, trials.iter().map(|(_, value)| *value));
-    let mut marks = Vec::new();
-    let count = trials.len().max(2) - 1;
-    // The best lines are drawn last, above the others.
-    for (rank, (trial, value)) in trials.iter().enumerate().rev() {
-        let mut points: Vec<(f64, f64)> = Vec::new();
-        for (place, parameter) in shown.iter().enumerate() {
-            let value = trial.values.get(parameter.index);
-            let position = value.and_then(|value| parameter.position(value));
-            // What an axis of numbers cannot show runs below it.
-            points.push((place as f64, position.unwrap_or(-0.07)));
-        }
-        points.push((
-            shown.len() as f64,
-            result.position(*value).unwrap_or_default(),
-        ));
-        marks.push(Mark::Line {
-            points,
-            ink: Ink::Step(rank * (STEPS - 1) / count),
-            weight: if rank == 0 {
-                Weight::Bold
-            } else {
-                Weight::Thin
-            },
-        });
-    }
+    let mut marks = lines(&trials, shown, &result);
     for (place, parameter) in shown.iter().enumerate() {
         marks.extend(upright(place, labels(parameter)));
     }
@@ -99,6 +75,35 @@ pub(super) fn chart(study: &Study) -> Result<Chart, String> {
             marks,
         }],
     })
+}
+
+/// A line a trial, the best ones last, above the others.
+fn lines(trials: &[(&Trial, f64)], shown: &[Parameter], result: &Axis) -> Vec<Mark> {
+    let mut marks = Vec::new();
+    let count = trials.len().max(2) - 1;
+    for (rank, (trial, value)) in trials.iter().enumerate().rev() {
+        let mut points: Vec<(f64, f64)> = Vec::new();
+        for (place, parameter) in shown.iter().enumerate() {
+            let value = trial.values.get(parameter.index);
+            let position = value.and_then(|value| parameter.position(value));
+            // What an axis of numbers cannot show runs below it.
+            points.push((place as f64, position.unwrap_or(-0.07)));
+        }
+        points.push((
+            shown.len() as f64,
+            result.position(*value).unwrap_or_default(),
+        ));
+        marks.push(Mark::Line {
+            points,
+            ink: Ink::Step(rank * (STEPS - 1) / count),
+            weight: if rank == 0 {
+                Weight::Bold
+            } else {
+                Weight::Thin
+            },
+        });
+    }
+    marks
 }
 
 /// An axis with its texts.

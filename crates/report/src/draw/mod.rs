@@ -1,5 +1,6 @@
 //! Charts on paper, on a screen and in a terminal.
 
+mod look;
 mod palette;
 mod picture;
 mod png;

@@ -12,103 +12,17 @@ use plotters::drawing::{DrawingArea, IntoDrawingArea};
 use plotters::element::{Circle, Cross, PathElement, Polygon, Rectangle, TriangleMarker};
 use plotters::prelude::DrawingBackend;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
-use plotters::style::{
-    Color, FontDesc, FontFamily, FontStyle, RGBAColor, RGBColor, ShapeStyle, TextStyle,
-    register_font,
-};
+use plotters::style::{Color, FontStyle, ShapeStyle, register_font};
 
+use super::look::{LETTER, LONGEST, Look, entry_width, header, legend_rows, rgb, rgba};
 use super::ticks::ticks;
 use super::{Ink, clean};
 use crate::Error;
-use crate::chart::{Axis, Chart, Kind, Mark, Panel, Shape, Ticks, Weight};
+use crate::chart::{Axis, Chart, Mark, Panel, Shape, Ticks, Weight};
 use crate::format::clip;
 
 /// Latin, Greek and Cyrillic letters; see fonts/LICENSE.txt.
 static FONT: &[u8] = include_bytes!("../../fonts/DejaVuSans-subset.ttf");
-/// The backends divide by this what they are given as the size of a font.
-const FONT_UNIT: f64 = 1.24;
-/// The mean width of a letter, in its size.
-const LETTER: f64 = 0.58;
-
-/// How large, and for what, a chart is drawn.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Look {
-    /// Units of the backend a pixel.
-    pub(super) zoom: u32,
-    /// For a telephone.
-    pub(super) narrow: bool,
-    /// With its title.
-    pub(super) titled: bool,
-}
-
-impl Look {
-    fn px(&self, pixels: i32) -> i32 {
-        pixels * self.zoom as i32
-    }
-
-    fn letters(&self) -> i32 {
-        if self.narrow { 12 } else { 13 }
-    }
-
-    fn width(&self) -> u32 {
-        if self.narrow { 370 } else { 920 }
-    }
-
-    fn columns(&self, chart: &Chart) -> usize {
-        let most = if self.narrow { 1 } else { 3 };
-        chart.panels.len().clamp(1, most)
-    }
-
-    fn panel_height(&self, chart: &Chart) -> i32 {
-        let rows = |panel: &Panel| match &panel.y.ticks {
-            Ticks::Named(names) => names.len() as i32,
-            Ticks::Numbers | Ticks::Percent | Ticks::Whole => 0,
-        };
-        let rows = chart.panels.first().map_or(0, rows);
-        match (chart.kind, self.narrow) {
-            (Kind::Importance | Kind::Errors, _) => 26 * rows + 64,
-            (Kind::Timeline, _) => (22 * rows).max(44) + 64,
-            (Kind::Slices, true) => 210,
-            (Kind::Slices, false) if chart.panels.len() > 1 => 250,
-            (Kind::SpeedUp | Kind::Scores | Kind::Throughput, false) => 300,
-            (Kind::Parallel, true) => 340,
-            (_, true) => 290,
-            (_, false) => 400,
-        }
-    }
-
-    fn style(&self, ink: Ink, size: i32) -> TextStyle<'static> {
-        let size = f64::from(self.px(size)) * FONT_UNIT;
-        let font = FontDesc::new(FontFamily::SansSerif, size, FontStyle::Normal);
-        let (red, green, blue) = ink.rgb();
-        let mut style = TextStyle::from(font);
-        style.color.rgb = (red, green, blue);
-        style
-    }
-
-    fn line(&self, ink: Ink, weight: Weight) -> ShapeStyle {
-        let (alpha, tenths) = match weight {
-            Weight::Faint => (0.35, 10),
-            Weight::Thin => (0.75, 12),
-            Weight::Bold => (1.0, 20),
-        };
-        ShapeStyle {
-            color: rgba(ink, alpha),
-            filled: false,
-            stroke_width: (tenths * self.zoom / 10).max(1),
-        }
-    }
-}
-
-fn rgb(ink: Ink) -> RGBColor {
-    let (red, green, blue) = ink.rgb();
-    RGBColor(red, green, blue)
-}
-
-fn rgba(ink: Ink, alpha: f64) -> RGBAColor {
-    rgb(ink).mix(alpha)
-}
-
 fn register() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -124,47 +38,6 @@ type Context<'a, DB> = ChartContext<'a, DB, Cartesian2d<Scale, Scale>>;
 fn failed(error: impl std::fmt::Display) -> Error {
     Error::Drawing(error.to_string())
 }
-
-/// The size of a chart in pixels.
-pub(super) fn size(chart: &Chart, look: &Look) -> (u32, u32) {
-    let rows = chart.panels.len().div_ceil(look.columns(chart)) as i32;
-    let height = header(chart, look) + rows * look.panel_height(chart) + 4;
-    (look.width(), height.max(1) as u32)
-}
-
-/// Pixels above the panels.
-fn header(chart: &Chart, look: &Look) -> i32 {
-    let title = if look.titled { 34 } else { 4 };
-    title + legend_rows(chart, look).len() as i32 * 22
-}
-
-/// The entries of the legend by line.
-fn legend_rows(chart: &Chart, look: &Look) -> Vec<Vec<usize>> {
-    let room = f64::from(look.width()) - 16.0;
-    let mut rows: Vec<Vec<usize>> = Vec::new();
-    let mut used = room;
-    for (index, entry) in chart.legend.iter().enumerate() {
-        let width = entry_width(&entry.text, look);
-        match rows.last_mut() {
-            Some(row) if used + width <= room => {
-                row.push(index);
-                used += width;
-            }
-            _ => {
-                rows.push(vec![index]);
-                used = width;
-            }
-        }
-    }
-    rows
-}
-
-fn entry_width(text: &str, look: &Look) -> f64 {
-    52.0 + text.chars().count().min(LONGEST) as f64 * LETTER * f64::from(look.letters())
-}
-
-/// Letters of an entry of the legend.
-const LONGEST: usize = 48;
 
 /// Draws a chart on a backend as large as [`size`] says, times the zoom.
 pub(super) fn draw<DB: DrawingBackend>(

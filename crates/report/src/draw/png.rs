@@ -3,7 +3,8 @@
 use atoll_imaging::{Filter, Format, Image, encode, resize};
 use plotters::backend::BitMapBackend;
 
-use super::picture::{Look, draw, size};
+use super::look::{Look, size};
+use super::picture::draw;
 use crate::Error;
 use crate::chart::Chart;
 

@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use plotters::backend::SVGBackend;
 
-use super::picture::{Look, draw, size};
+use super::look::{Look, size};
+use super::picture::draw;
 use super::{Ink, clean, dark_rules};
 use crate::Error;
 use crate::chart::Chart;

@@ -147,11 +147,8 @@ fn encode(parameter: &Parameter, trials: &[(&Trial, f64)]) -> Vec<f64> {
         && places.iter().all(Option::is_some)
     {
         let scaled = places.into_iter().flatten();
-        return unit(
-            scaled
-                .map(|value| if log { value.ln() } else { value })
-                .collect(),
-        );
+        let scaled = scaled.map(|value| if log { value.ln() } else { value });
+        return unit(&scaled.collect::<Vec<f64>>());
     }
     let mut levels = places.clone();
     levels.sort_by(|a, b| match (a, b) {
@@ -168,7 +165,7 @@ fn encode(parameter: &Parameter, trials: &[(&Trial, f64)]) -> Vec<f64> {
 }
 
 /// Stretches values to the range from 0 to 1.
-fn unit(values: Vec<f64>) -> Vec<f64> {
+fn unit(values: &[f64]) -> Vec<f64> {
     let low = values.iter().copied().fold(f64::INFINITY, f64::min);
     let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     match high > low {

@@ -135,11 +135,13 @@ fn best(study: &Study) -> Markup {
     }
     let objective = study.objective();
     let varying = Parameter::varying(study);
-    let mut best = Table::default();
-    best.head = varying
-        .iter()
-        .map(|parameter| parameter.name.clone())
-        .collect();
+    let mut best = Table {
+        head: varying
+            .iter()
+            .map(|parameter| parameter.name.clone())
+            .collect(),
+        ..Table::default()
+    };
     let more = [
         objective.title(),
         "validation loss",

@@ -1,0 +1,178 @@
+//! Reports and plots: what a page shows, and that it asks no one for anything.
+
+use crate::support::Atoll;
+
+/// Six trials of seconds: four that succeed, one that diverges, one that cannot be. Names
+/// and values have markup where SQL allows it.
+const STUDY: &str = r#"
+CREATE TABLE study AS
+SELECT
+    learning_rate,
+    hidden,
+    '<script>alert(1)</script>' || hidden AS "<img src=x onerror=alert(2)>",
+    train('sql/data/digits.parquet', {
+        architecture: 'mlp', hidden: hidden, learning_rate: learning_rate, epochs: 2
+    }) AS t
+FROM (VALUES (0.01, 16), (0.1, 16), (0.01, 32), (0.1, 32), (1e30, 16), (-1.0, 16))
+    AS search_space(learning_rate, hidden);
+"#;
+
+fn read(path: &std::path::Path) -> String {
+    std::fs::read_to_string(path).unwrap()
+}
+
+/// Every address in the page is within it.
+#[track_caller]
+fn check_page(html: &str) {
+    assert!(html.len() < 3_000_000, "{} bytes", html.len());
+    for attribute in ["src=\"", "href=\"", "action=\"", "srcset=\"", "poster=\""] {
+        for (at, _) in html.match_indices(attribute) {
+            let value = &html[at + attribute.len()..];
+            let shown: String = value.chars().take(60).collect();
+            let own = value.starts_with('#') || value.starts_with("data:");
+            assert!(own, "{attribute}{shown}");
+        }
+    }
+    for forbidden in [
+        "<script",
+        "<img src=x",
+        "url(",
+        "@import",
+        "<iframe",
+        "<object",
+    ] {
+        assert!(!html.contains(forbidden), "{forbidden}");
+    }
+    assert!(html.contains("default-src 'none'"));
+    let figures = html.matches("<figure").count();
+    assert!(figures > 0);
+    assert_eq!(html.matches("Data of this figure").count(), figures);
+    assert_eq!(html.matches("<figcaption").count(), figures);
+}
+
+#[test]
+fn a_study_becomes_a_page_and_charts() {
+    let atoll = Atoll::new();
+    atoll.run(&["-c", STUDY]).ok();
+    let page = atoll.path("report.html");
+    let file = page.display().to_string();
+    let test = "sql/data/digits.parquet";
+    let output = atoll
+        .run(&["report", "study", "-o", &file, "--test", test])
+        .ok();
+    assert!(output.stderr.contains("wrote "), "{}", output.stderr);
+    assert_eq!(output.stdout, "");
+    let html = read(&page);
+    check_page(&html);
+    for part in [
+        "Validation error against learning_rate",
+        "Learning curves",
+        "Hyperparameter importance",
+        "Parallel coordinates",
+        "Trials over workers",
+        "Speed-up over workers",
+        ">DIVERGED<",
+        ">INFEASIBLE<",
+        "learning_rate must be greater than 0",
+        "&lt;script&gt;alert(1)&lt;/script&gt;16",
+        "Confusion",
+        "Worst images",
+        "data:image/png;base64,",
+        "snapshots/",
+    ] {
+        assert!(html.contains(part), "no {part}");
+    }
+    trains_again(&atoll, &html);
+    for (name, start) in [("a.svg", &b"<svg "[..]), ("a.png", &b"\x89PNG"[..])] {
+        let path = atoll.path(name);
+        let file = path.display().to_string();
+        atoll
+            .run(&["plot", "study", "--kind", "curves", "-o", &file, "-q"])
+            .ok();
+        let bytes = std::fs::read(&path).unwrap();
+        assert!(bytes.starts_with(start), "{name}");
+    }
+}
+
+/// The SQL in the page finds the best trial in the store and trains nothing.
+#[track_caller]
+fn trains_again(atoll: &Atoll, html: &str) {
+    let before = atoll.trials();
+    let (_, sql) = html.split_once("<code>SELECT").unwrap();
+    let (sql, _) = sql.split_once("</code>").unwrap();
+    let sql = format!("SELECT{sql}")
+        .replace("&quot;", "\"")
+        .replace("&amp;", "&");
+    let sql = sql.trim_end_matches(';');
+    let sql = format!("SELECT trial['status'] AS status FROM ({sql})");
+    let output = atoll.run(&["--format", "csv", "-c", &sql]).ok();
+    assert_eq!(output.stdout, "status\nSUCCEEDED\n");
+    assert_eq!(atoll.trials(), before, "{sql}");
+}
+
+#[test]
+fn labelled_images_become_a_page() {
+    let atoll = Atoll::new();
+    let broken = atoll.file("<img src=x onerror=alert(3)>.png", "no image");
+    let sql = format!(
+        "CREATE TABLE labels AS
+         SELECT filename, r['labels'] AS labels, r['error_code'] AS error_code,
+             r['error'] AS error, now() AS labelled_at
+         FROM (
+             SELECT filename, try_classify('sql/data/efficientnet-lite0.onnx', content) AS r
+             FROM (
+                 SELECT filename, content FROM read_blob('sql/data/photos/*')
+                 UNION ALL
+                 SELECT filename, content FROM read_blob('{broken}')
+             )
+         )"
+    );
+    atoll.run(&["-c", &sql]).ok();
+    let html = atoll.run(&["report", "labels", "-o", "-"]).ok().stdout;
+    check_page(&html);
+    for part in [
+        "Scores of the likeliest label",
+        "Errors by code",
+        "NOT_AN_IMAGE",
+        "Images over time",
+        "Surest",
+        "data:image/jpeg;base64,",
+        "&lt;img src=x onerror=alert(3)&gt;.png",
+    ] {
+        assert!(html.contains(part), "no {part}");
+    }
+    let without = atoll
+        .run(&["report", "labels", "-o", "-", "--images", "0"])
+        .ok();
+    assert!(!without.stdout.contains("data:image"));
+}
+
+#[test]
+fn what_cannot_be_shown_is_said_in_one_sentence() {
+    let atoll = Atoll::new();
+    let digits = "sql/data/digits.parquet";
+    atoll.run(&["report", digits]).fails_naming(&[
+        "sql/data/digits.parquet has neither trials nor labelled images",
+        "image, label, split",
+        "hint: a study has",
+    ]);
+    atoll
+        .run(&["report", "nothing_here"])
+        .fails_naming(&["nothing_here"]);
+    let none = "CREATE TABLE none AS SELECT 'FAILED' AS status, 0.5 AS validation_loss \
+                WHERE false";
+    atoll.run(&["-c", none]).ok();
+    let file = atoll.path("a.svg").display().to_string();
+    atoll
+        .run(&["plot", "none", "-o", &file])
+        .fails_naming(&["learning-rate cannot be drawn"]);
+    atoll
+        .run(&["plot", "none", "--kind", "scores", "-o", &file])
+        .fails_naming(&["this is a study", "hint: kinds are learning-rate"]);
+    atoll
+        .run(&["plot", "none", "-o", "a.jpg"])
+        .fails_naming(&["a.jpg", "ends in .svg or .png"]);
+    // A page says what is missing instead.
+    let html = atoll.run(&["report", "none", "-o", "-"]).ok().stdout;
+    assert!(html.contains("No trial succeeded"), "{html}");
+}
