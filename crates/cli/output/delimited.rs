@@ -9,6 +9,7 @@ use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::json::writer::{EncoderOptions, make_encoder};
 use datafusion::arrow::util::display::ArrayFormatter;
 
+use super::cell::Detail;
 use super::{RowWriter, cell};
 use crate::errors::Failure;
 
@@ -91,7 +92,8 @@ fn texts(
 ) -> Result<Vec<Option<String>>, ArrowError> {
     let rows = 0..array.len();
     if style == Style::Markdown {
-        return rows.map(|row| cell::text(array, row).map(Some)).collect();
+        let text = |row| cell::text(array, row, Detail::Whole);
+        return rows.map(|row| text(row).map(Some)).collect();
     }
     if is_nested(field.data_type()) {
         let options = EncoderOptions::default().with_explicit_nulls(true);

@@ -3,9 +3,11 @@
 //! Rows are written as they arrive wherever the format allows it, so a result may be
 //! larger than memory. A statement without columns, such as DDL, writes nothing.
 
+mod binary;
 mod cell;
 mod delimited;
 mod json;
+mod out;
 mod table;
 
 use std::io::Write;
@@ -15,6 +17,8 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 
 use crate::errors::Failure;
+
+pub(crate) use out::{Out, Reader, is_installed, usual_pager};
 
 /// How rows are written.
 #[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
@@ -33,13 +37,40 @@ pub(crate) enum Format {
     Markdown,
 }
 
+impl Format {
+    /// The name as it is typed.
+    pub(crate) fn name(self) -> String {
+        let value = self.to_possible_value();
+        value.map_or_else(String::new, |value| value.get_name().to_string())
+    }
+}
+
 /// How much room a table has.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Room {
     /// Every row and every character: a file, a pipe or a script.
     All,
-    /// The first and the last rows, cells cut to fit so many columns, and a footer.
-    Screen(usize),
+    /// Cells cut to fit, long lists shortened, and a footer.
+    Screen(Screen),
+}
+
+/// The screen that a table is for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Screen {
+    /// Columns of characters.
+    pub(crate) width: usize,
+    /// What takes more lines than this is written whole, for a pager. Without a pager
+    /// only the first and the last rows are written.
+    pub(crate) page: Option<usize>,
+}
+
+/// Whether a table has a line for each column instead of a line for each row.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Expanded {
+    On,
+    Off,
+    /// If the rows are wider than the screen.
+    Auto,
 }
 
 /// Writes the rows of one statement.
@@ -54,6 +85,7 @@ pub(crate) trait RowWriter {
 /// A writer for rows of `schema`.
 pub(crate) fn row_writer(
     format: Format,
+    expanded: Expanded,
     room: Room,
     schema: &SchemaRef,
 ) -> Box<dyn RowWriter + Send> {
@@ -61,7 +93,7 @@ pub(crate) fn row_writer(
         return Box::new(Nothing);
     }
     match format {
-        Format::Table => Box::new(table::Table::new(schema, room)),
+        Format::Table => Box::new(table::Table::new(schema, expanded, room)),
         Format::Csv => Box::new(delimited::Delimited::new(delimited::Style::Csv, schema)),
         Format::Tsv => Box::new(delimited::Delimited::new(delimited::Style::Tsv, schema)),
         Format::Markdown => Box::new(delimited::Delimited::new(
@@ -128,8 +160,17 @@ mod tests {
     }
 
     fn render(format: Format, room: Room, batches: &[RecordBatch]) -> String {
+        render_as(format, Expanded::Off, room, batches)
+    }
+
+    fn render_as(
+        format: Format,
+        expanded: Expanded,
+        room: Room,
+        batches: &[RecordBatch],
+    ) -> String {
         let mut out = Vec::new();
-        let mut writer = row_writer(format, room, batches[0].schema_ref());
+        let mut writer = row_writer(format, expanded, room, batches[0].schema_ref());
         for batch in batches {
             writer.write(batch, &mut out).unwrap();
         }
@@ -208,7 +249,7 @@ mod tests {
             render(Format::Markdown, Room::All, &[batch()]),
             "| n | text | f | bytes | point | list |\n\
              | ---: | --- | ---: | --- | --- | --- |\n\
-             | 7 | a,\"b\"\tc\\|<br>d | 0.5 | <8.2 KiB> | {x: 3} | [1, NULL] |\n\
+             | 7 | a,\"b\"\tc\\|<br>d | 0.5 | <8.2 KiB abababab…> | {x: 3} | [1, NULL] |\n\
              | NULL | NULL | NULL | NULL | NULL | NULL |\n"
         );
     }
@@ -221,13 +262,13 @@ mod tests {
                 Room::All,
                 &[batch().project(&[0, 1, 3]).unwrap()]
             ),
-            "┌──────┬─────────────┬───────────┐\n\
-             │    n │ text        │ bytes     │\n\
-             ├──────┼─────────────┼───────────┤\n\
-             │    7 │ a,\"b\"    c| │ <8.2 KiB> │\n\
-             │      │ d           │           │\n\
-             │ NULL │ NULL        │ NULL      │\n\
-             └──────┴─────────────┴───────────┘\n"
+            "┌──────┬─────────────┬─────────────────────┐\n\
+             │    n │ text        │ bytes               │\n\
+             ├──────┼─────────────┼─────────────────────┤\n\
+             │    7 │ a,\"b\"    c| │ <8.2 KiB abababab…> │\n\
+             │      │ d           │                     │\n\
+             │ NULL │ NULL        │ NULL                │\n\
+             └──────┴─────────────┴─────────────────────┘\n"
         );
     }
 
@@ -240,7 +281,7 @@ mod tests {
     fn a_screen_shows_the_first_and_the_last_rows() {
         let text = render(
             Format::Table,
-            Room::Screen(80),
+            screen(80, None),
             &[
                 numbers(0..30),
                 numbers(30..35),
@@ -261,7 +302,7 @@ mod tests {
     fn a_screen_shows_forty_rows_whole() {
         let text = render(
             Format::Table,
-            Room::Screen(80),
+            screen(80, None),
             &[numbers(0..25), numbers(25..40)],
         );
         assert_eq!(text.lines().count(), 45);
@@ -275,7 +316,7 @@ mod tests {
             RecordBatch::try_from_iter([("a", Arc::clone(&long)), ("b", long)]).unwrap();
         let text = render(
             Format::Table,
-            Room::Screen(60),
+            screen(60, None),
             std::slice::from_ref(&batch),
         );
         assert!(
@@ -290,7 +331,8 @@ mod tests {
     fn a_table_larger_than_its_sample_goes_on_unbuffered() {
         let mut out = Vec::new();
         let first = numbers(0..table::SAMPLE as i64 + 1);
-        let mut writer = row_writer(Format::Table, Room::All, first.schema_ref());
+        let mut writer =
+            row_writer(Format::Table, Expanded::Off, Room::All, first.schema_ref());
         writer.write(&first, &mut out).unwrap();
         let sampled = out.len();
         assert!(sampled > 0, "nothing was written before the end");
@@ -299,5 +341,73 @@ mod tests {
         writer.finish(&mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert_eq!(text.lines().count(), table::SAMPLE + 6 + 4);
+    }
+    fn screen(width: usize, page: Option<usize>) -> Room {
+        Room::Screen(Screen { width, page })
+    }
+
+    #[test]
+    fn a_pager_gets_every_row_and_a_page_fits_the_screen() {
+        let text = render(Format::Table, screen(80, Some(22)), &[numbers(0..100)]);
+        assert_eq!(text.lines().count(), 105, "{text}");
+        assert!(text.ends_with("(100 rows)\n"), "{text}");
+        let long: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(300); 17]));
+        let batch = RecordBatch::try_from_iter([("a", long)]).unwrap();
+        let cut = render(
+            Format::Table,
+            screen(80, Some(22)),
+            std::slice::from_ref(&batch),
+        );
+        assert!(cut.contains('…'), "it fits when cut: {cut}");
+        let whole = render(Format::Table, screen(80, Some(21)), &[batch]);
+        assert!(
+            whole.contains(&"x".repeat(300)),
+            "a pager shows all: {whole}"
+        );
+    }
+
+    #[test]
+    fn a_pager_starts_before_the_last_row_and_before_much_text() {
+        let text: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(1 << 20); 17]));
+        let batch = RecordBatch::try_from_iter([("a", text)]).unwrap();
+        let mut out = Vec::new();
+        let mut writer = row_writer(
+            Format::Table,
+            Expanded::Off,
+            screen(80, Some(22)),
+            batch.schema_ref(),
+        );
+        writer.write(&batch, &mut out).unwrap();
+        assert!(!out.is_empty(), "17 MiB were kept");
+        assert!(out.len() < 100_000, "cells are cut for a pager");
+    }
+
+    #[test]
+    fn expanded_rows_have_a_line_a_field() {
+        let text = render_as(
+            Format::Table,
+            Expanded::On,
+            Room::All,
+            &[batch().project(&[0, 4, 5]).unwrap()],
+        );
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].starts_with("─[ 1 ]──"), "{text}");
+        assert_eq!(
+            lines[1..4],
+            ["n       │ 7", "point.x │ 3", "list    │ [1, NULL]"]
+        );
+        assert!(lines[4].starts_with("─[ 2 ]──"), "{text}");
+        assert_eq!(lines[6], "point.x │ NULL");
+    }
+
+    #[test]
+    fn automatic_expansion_depends_on_the_screen() {
+        let narrow = |width| {
+            let room = screen(width, None);
+            render_as(Format::Table, Expanded::Auto, room, &[batch()])
+        };
+        assert!(narrow(120).starts_with('┌'), "{}", narrow(120));
+        assert!(narrow(40).starts_with("─[ 1 ]"), "{}", narrow(40));
+        assert!(narrow(40).ends_with("(2 rows)\n"), "{}", narrow(40));
     }
 }

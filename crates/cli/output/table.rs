@@ -1,68 +1,102 @@
-//! The boxes people read.
+//! The boxes people read, or a line for each column where they ask for it.
 //!
-//! On a screen only the first and last rows are kept, whatever the result's size.
-//! Elsewhere every row is written: the first ones set the widths, the others follow as
-//! they arrive, so that memory stays bounded there too.
+//! On a screen without a pager only the first and last rows are kept, whatever the
+//! result's size. Elsewhere every row is written: the first ones set the widths, the
+//! others follow as they arrive, so that memory stays bounded there too.
+
+mod grid;
+mod records;
 
 use std::collections::VecDeque;
 use std::io::Write;
 
-use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::array::{Array, AsArray, RecordBatch};
 use datafusion::arrow::datatypes::SchemaRef;
 
-use super::{Room, RowWriter, cell};
+use self::grid::Grid;
+use self::records::Records;
+use super::cell::{self, Detail};
+use super::{Expanded, Room, RowWriter, Screen};
 use crate::errors::Failure;
-use crate::terminal::{clip, text_width};
 
 /// Rows that set the widths of a table without an end in sight.
 pub(super) const SAMPLE: usize = 10_000;
+/// Fewer rows do it when they hold this much text.
+const SAMPLE_BYTES: usize = 16 << 20;
 /// Rows at the start, and at the end, of what a screen shows.
 const HALF: usize = 20;
-/// No column is cut below this, else a wide table shows nothing at all.
-const NARROWEST: usize = 8;
+/// No cell in a pager is wider, for every row is padded to the widest.
+const WIDEST: usize = 1_000;
 
-type Row = Vec<String>;
+/// The texts of a row as both layouts want them; the one not wanted is empty.
+struct Row {
+    /// From 1, in the result.
+    number: usize,
+    cells: Vec<String>,
+    lines: Vec<String>,
+}
+
+/// What room a layout has.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Fit {
+    /// Whatever it takes.
+    Whole,
+    /// As wide as it takes, up to a point, for a pager that scrolls sideways. Records
+    /// are broken to fit the screen even so.
+    Pager(usize),
+    /// No wider than the screen.
+    Screen(usize),
+}
+
+enum Layout {
+    Grid(Grid),
+    Records(Records),
+}
 
 /// Writes a table.
 pub(super) struct Table {
-    names: Row,
-    right: Vec<bool>,
+    schema: SchemaRef,
+    expanded: Expanded,
     room: Room,
     /// Rows not written yet; on a screen the first ones.
     first: Vec<Row>,
     /// The latest rows after those, on a screen.
     last: VecDeque<Row>,
     total: usize,
+    /// Bytes of text in `first`.
+    held: usize,
     /// Set once the header is out.
-    widths: Option<Vec<usize>>,
+    layout: Option<Layout>,
 }
 
 impl Table {
-    pub(super) fn new(schema: &SchemaRef, room: Room) -> Self {
-        let fields = schema.fields();
+    pub(super) fn new(schema: &SchemaRef, expanded: Expanded, room: Room) -> Self {
         Self {
-            names: fields.iter().map(|field| one_line(field.name())).collect(),
-            right: fields
-                .iter()
-                .map(|field| field.data_type().is_numeric())
-                .collect(),
+            schema: SchemaRef::clone(schema),
+            // Without a screen nothing is too wide for it.
+            expanded: match (expanded, room) {
+                (Expanded::Auto, Room::All) => Expanded::Off,
+                (expanded, _) => expanded,
+            },
             room,
             first: Vec::new(),
             last: VecDeque::new(),
             total: 0,
-            widths: None,
+            held: 0,
+            layout: None,
         }
     }
 
+    /// Keeps the rows that a screen shows.
     fn keep(&mut self, batch: &RecordBatch) -> Result<(), Failure> {
         let rows = batch.num_rows();
         let head = (2 * HALF).saturating_sub(self.first.len()).min(rows);
         for row in 0..head {
-            self.first.push(texts(batch, row)?);
+            self.first.push(self.row(batch, row)?);
         }
         // Formatting the rows in between would be work for nothing.
         for row in head.max(rows.saturating_sub(HALF))..rows {
-            self.last.push_back(texts(batch, row)?);
+            self.last.push_back(self.row(batch, row)?);
         }
         while self.last.len() > HALF {
             self.last.pop_front();
@@ -70,123 +104,204 @@ impl Table {
         Ok(())
     }
 
-    fn write_header(&mut self, out: &mut dyn Write) -> Result<Vec<usize>, Failure> {
-        let rows = || self.first.iter().chain(&self.last);
-        let mut widths = measure(&self.names, rows());
-        if let Room::Screen(width) = self.room {
-            // A plan's lines are worth more than a tidy screen.
-            let fixed = (0..widths.len())
-                .map(|column| rows().any(|row| row[column].contains('\n')))
-                .collect::<Vec<_>>();
-            shrink(&mut widths, &fixed, width);
-        }
-        rule(&widths, ["┌", "┬", "┐"], out)?;
-        self.write_row(&self.names, &widths, out)?;
-        rule(&widths, ["├", "┼", "┤"], out)?;
-        Ok(widths)
-    }
-
-    fn write_row(
-        &self,
-        row: &Row,
-        widths: &[usize],
-        out: &mut dyn Write,
-    ) -> Result<(), Failure> {
-        let cells: Vec<Vec<&str>> =
-            row.iter().map(|cell| cell.split('\n').collect()).collect();
-        for line in 0..cells.iter().map(Vec::len).max().unwrap_or(1) {
-            for (column, cell) in cells.iter().enumerate() {
-                let text = cell.get(line).copied().unwrap_or_default();
-                let text = match self.room {
-                    Room::Screen(_) => clip(text, widths[column]),
-                    Room::All => text.to_string(),
-                };
-                let pad = " ".repeat(widths[column].saturating_sub(text_width(&text)));
-                match self.right[column] {
-                    true => write!(out, "│ {pad}{text} ")?,
-                    false => write!(out, "│ {text}{pad} ")?,
-                }
-            }
-            writeln!(out, "│")?;
-        }
-        Ok(())
-    }
-
-    fn flush_rows(&mut self, out: &mut dyn Write) -> Result<(), Failure> {
-        let widths = match self.widths.take() {
-            Some(widths) => widths,
-            None => self.write_header(out)?,
+    fn row(&self, batch: &RecordBatch, row: usize) -> Result<Row, Failure> {
+        let detail = match self.room {
+            Room::All => Detail::Whole,
+            Room::Screen(_) => Detail::Short,
         };
-        for row in &std::mem::take(&mut self.first) {
-            self.write_row(row, &widths, out)?;
+        let (mut cells, mut lines) = (Vec::new(), Vec::new());
+        for array in batch.columns() {
+            if self.expanded != Expanded::On {
+                cells.push(printable(&cell::text(array.as_ref(), row, detail)?));
+            }
+            if self.expanded != Expanded::Off {
+                record_lines(array.as_ref(), row, detail, &mut lines)?;
+            }
         }
-        self.widths = Some(widths);
+        let number = self.total + row + 1;
+        Ok(Row {
+            number,
+            cells,
+            lines,
+        })
+    }
+
+    /// Decides on the layout from the rows that are there, and begins it.
+    fn start(&self, fit: Fit, out: &mut dyn Write) -> Result<Layout, Failure> {
+        let rows = || self.first.iter().chain(&self.last);
+        let grid = || Grid::new(&self.schema, rows(), fit);
+        let wide = |grid: &Grid| match self.room {
+            Room::Screen(screen) => grid.natural_width() > screen.width,
+            Room::All => false,
+        };
+        let grid = (self.expanded != Expanded::On).then(grid);
+        match grid {
+            Some(grid) if self.expanded == Expanded::Off || !wide(&grid) => {
+                grid.start(out)?;
+                Ok(Layout::Grid(grid))
+            }
+            _ => Ok(Layout::Records(Records::new(&self.schema, fit))),
+        }
+    }
+
+    /// Writes what is held of a result that is written whole.
+    fn flush_rows(&mut self, fit: Fit, out: &mut dyn Write) -> Result<(), Failure> {
+        let layout = match self.layout.take() {
+            Some(layout) => layout,
+            None => self.start(fit, out)?,
+        };
+        self.held = 0;
+        for row in &std::mem::take(&mut self.first) {
+            layout.row(row, out)?;
+        }
+        self.layout = Some(layout);
         Ok(())
     }
 
-    fn finish_screen(&mut self, out: &mut dyn Write) -> Result<(), Failure> {
-        let shown = self.total.min(2 * HALF);
-        let widths = self.write_header(out)?;
-        let first = std::mem::take(&mut self.first);
-        let last = std::mem::take(&mut self.last);
-        if self.total <= 2 * HALF {
-            for row in &first {
-                self.write_row(row, &widths, out)?;
+    /// Writes a result that was kept for a screen.
+    fn finish_screen(&self, width: usize, out: &mut dyn Write) -> Result<(), Failure> {
+        let layout = self.start(Fit::Screen(width), out)?;
+        let rows: Vec<&Row> = self.first.iter().chain(&self.last).collect();
+        if self.is_cut() {
+            for row in &rows[..HALF] {
+                layout.row(row, out)?;
+            }
+            layout.gap(out)?;
+            for row in &rows[rows.len() - HALF..] {
+                layout.row(row, out)?;
             }
         } else {
-            for row in &first[..HALF] {
-                self.write_row(row, &widths, out)?;
-            }
-            self.write_row(&vec!["·".to_string(); widths.len()], &widths, out)?;
-            let tail: Vec<&Row> = first[HALF..].iter().chain(&last).collect();
-            for row in &tail[tail.len() - HALF..] {
-                self.write_row(row, &widths, out)?;
+            for row in &rows {
+                layout.row(row, out)?;
             }
         }
-        rule(&widths, ["└", "┴", "┘"], out)?;
+        layout.end(out)?;
+        self.footer(out)
+    }
+
+    /// Whether a screen shows the first and the last rows only.
+    fn is_cut(&self) -> bool {
+        let paged = matches!(self.room, Room::Screen(Screen { page: Some(_), .. }));
+        !paged && self.total > 2 * HALF
+    }
+
+    fn footer(&self, out: &mut dyn Write) -> Result<(), Failure> {
         let rows = if self.total == 1 { "row" } else { "rows" };
-        match shown == self.total {
-            true => writeln!(out, "({} {rows})", self.total)?,
-            false => writeln!(out, "({} {rows}, {shown} shown)", self.total)?,
+        match self.is_cut() {
+            false => writeln!(out, "({} {rows})", self.total)?,
+            true => writeln!(out, "({} {rows}, {} shown)", self.total, 2 * HALF)?,
         }
         Ok(())
+    }
+
+    /// Writes the end of a result for a pager: as a screen shows it if it fits there.
+    fn finish_pages(
+        &mut self,
+        screen: Screen,
+        out: &mut dyn Write,
+    ) -> Result<(), Failure> {
+        let page = screen.page.unwrap_or(usize::MAX);
+        if self.layout.is_none() && self.total <= page {
+            let mut text = Vec::new();
+            self.finish_screen(screen.width, &mut text)?;
+            if text.iter().filter(|byte| **byte == b'\n').count() <= page {
+                return Ok(out.write_all(&text)?);
+            }
+        }
+        self.flush_rows(Fit::Pager(screen.width), out)?;
+        self.end(out)?;
+        self.footer(out)
+    }
+
+    fn end(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        self.layout
+            .as_ref()
+            .map_or(Ok(()), |layout| layout.end(out))
     }
 }
 
 impl RowWriter for Table {
     fn write(&mut self, batch: &RecordBatch, out: &mut dyn Write) -> Result<(), Failure> {
-        self.total += batch.num_rows();
-        if let Room::Screen(_) = self.room {
-            return self.keep(batch);
-        }
+        let fit = match self.room {
+            Room::Screen(Screen { page: None, .. }) => {
+                self.keep(batch)?;
+                self.total += batch.num_rows();
+                return Ok(());
+            }
+            Room::Screen(screen) => Fit::Pager(screen.width),
+            Room::All => Fit::Whole,
+        };
         for row in 0..batch.num_rows() {
-            self.first.push(texts(batch, row)?);
+            let row = self.row(batch, row)?;
+            let texts = row.cells.iter().chain(&row.lines);
+            self.held += texts.map(String::len).sum::<usize>();
+            self.first.push(row);
+            let full = self.first.len() >= SAMPLE || self.held >= SAMPLE_BYTES;
+            if self.layout.is_some() || full {
+                self.flush_rows(fit, out)?;
+            }
         }
-        if self.widths.is_some() || self.first.len() >= SAMPLE {
-            self.flush_rows(out)?;
-        }
+        self.total += batch.num_rows();
         Ok(())
     }
 
     fn finish(&mut self, out: &mut dyn Write) -> Result<(), Failure> {
-        if let Room::Screen(_) = self.room {
-            return self.finish_screen(out);
+        match self.room {
+            Room::Screen(Screen { page: None, width }) => self.finish_screen(width, out),
+            Room::Screen(screen) => self.finish_pages(screen, out),
+            Room::All => {
+                self.flush_rows(Fit::Whole, out)?;
+                self.end(out)
+            }
         }
-        self.flush_rows(out)?;
-        rule(
-            self.widths.as_deref().unwrap_or_default(),
-            ["└", "┴", "┘"],
-            out,
-        )
     }
 }
 
-fn texts(batch: &RecordBatch, row: usize) -> Result<Row, Failure> {
-    let texts = batch
-        .columns()
-        .iter()
-        .map(|array| cell::text(array.as_ref(), row));
-    texts.map(|text| Ok(printable(&text?))).collect()
+impl Layout {
+    fn row(&self, row: &Row, out: &mut dyn Write) -> Result<(), Failure> {
+        match self {
+            Self::Grid(grid) => grid.row(&row.cells, out),
+            Self::Records(records) => records.row(row.number, &row.lines, out),
+        }
+    }
+
+    /// Says that rows are left out here.
+    fn gap(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        match self {
+            Self::Grid(grid) => grid.gap(out),
+            Self::Records(records) => records.gap(out),
+        }
+    }
+
+    fn end(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        match self {
+            Self::Grid(grid) => grid.end(out),
+            Self::Records(_) => Ok(()),
+        }
+    }
+}
+
+/// The values of one column in a record: those of a struct's fields, each for itself,
+/// in the order of [`records::names`].
+fn record_lines(
+    array: &dyn Array,
+    row: usize,
+    detail: Detail,
+    lines: &mut Vec<String>,
+) -> Result<(), Failure> {
+    if !cell::is_open_struct(array.data_type()) {
+        lines.push(printable(&cell::lines(array, row, detail)?));
+        return Ok(());
+    }
+    let before = lines.len();
+    for column in array.as_struct().columns() {
+        record_lines(column.as_ref(), row, detail, lines)?;
+    }
+    if array.is_null(row) {
+        // Whatever lies below a NULL is not a value.
+        lines[before..].fill(cell::NULL.to_string());
+    }
+    Ok(())
 }
 
 /// Control characters would move the cursor; line breaks stay.
@@ -198,44 +313,4 @@ fn printable(text: &str) -> String {
 
 fn one_line(text: &str) -> String {
     printable(text).replace('\n', " ")
-}
-
-fn measure<'a>(names: &Row, rows: impl Iterator<Item = &'a Row>) -> Vec<usize> {
-    let mut widths: Vec<usize> = names.iter().map(|name| text_width(name)).collect();
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            let widest = cell.split('\n').map(text_width).max().unwrap_or(0);
-            *width = widest.max(*width);
-        }
-    }
-    widths
-}
-
-/// Cuts the widest columns until the table fits the screen.
-fn shrink(widths: &mut [usize], fixed: &[bool], screen: usize) {
-    let borders = 3 * widths.len() + 1;
-    for column in (0..widths.len()).filter(|&c| !fixed[c]) {
-        widths[column] = widths[column].min(screen.max(NARROWEST));
-    }
-    loop {
-        let excess = (widths.iter().sum::<usize>() + borders).saturating_sub(screen);
-        let columns = (0..widths.len()).filter(|&c| !fixed[c] && widths[c] > NARROWEST);
-        let Some(widest) = columns.max_by_key(|&c| widths[c]) else {
-            return;
-        };
-        if excess == 0 {
-            return;
-        }
-        widths[widest] -= 1;
-    }
-}
-
-fn rule(
-    widths: &[usize],
-    [left, middle, right]: [&str; 3],
-    out: &mut dyn Write,
-) -> Result<(), Failure> {
-    let bars: Vec<String> = widths.iter().map(|width| "─".repeat(width + 2)).collect();
-    writeln!(out, "{left}{}{right}", bars.join(middle))?;
-    Ok(())
 }
