@@ -1,36 +1,89 @@
 //! The commands that are not SQL; they start with a backslash and take one line.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use atoll_session::function_docs;
 use clap::ValueEnum;
 
+use super::edit;
+use super::settings::Pager;
+use super::watch;
 use crate::errors::{Failure, suggest};
 use crate::functions;
-use crate::output::Format;
+use crate::output::{Expanded, Format, usual_pager};
+use crate::report;
 use crate::run::{Ending, Place, Runner};
+use crate::terminal;
+
+/// The width of a drawing that goes nowhere near a terminal.
+const USUAL_WIDTH: usize = 80;
 
 /// Every command with what it does, for help and completion.
-pub(super) const COMMANDS: [(&str, &str, &str); 7] = [
+pub(super) const COMMANDS: [(&str, &str, &str); 17] = [
     ("\\?", "", "show this help"),
     ("\\d", "[TABLE]", "list tables, or the columns of one"),
+    ("\\d+", "TABLE", "the same, and how a view is defined"),
     (
         "\\df",
         "[FUNCTION]",
         "list functions, or document one with an example",
     ),
     (
+        "\\e",
+        "",
+        "edit the last statement in $VISUAL or $EDITOR, and run it",
+    ),
+    (
+        "\\watch",
+        "[SECONDS] [N]",
+        "repeat the last statement, every 2 seconds",
+    ),
+    ("\\i", "FILE", "run a script"),
+    (
+        "\\set",
+        "[NAME VALUE]",
+        "fill ${NAME} in scripts and statements, or list what is filled",
+    ),
+    ("\\unset", "NAME", "forget one"),
+    (
         "\\format",
         "[FORMAT]",
         "write rows as table, csv, tsv, json, ndjson or markdown",
+    ),
+    (
+        "\\x",
+        "[on|off|auto]",
+        "write tables with a line for each column; auto: if they are too wide",
+    ),
+    (
+        "\\pager",
+        "[on|off|COMMAND]",
+        "show what is longer than the screen in $PAGER, or less",
     ),
     (
         "\\o",
         "[FILE]",
         "write rows to a file, or to the terminal again",
     ),
-    ("\\timing", "", "switch on or off how long statements take"),
+    (
+        "\\plot",
+        "[KIND] [TABLE]",
+        "draw the trials of a study, or labelled images",
+    ),
+    ("\\timing", "[on|off]", "say how long statements take"),
+    ("\\!", "[COMMAND]", "run a command of the shell, or a shell"),
     ("\\q", "", "quit, as Ctrl-D does"),
+];
+
+/// What users of other prompts type, and what it is here.
+const ALIASES: [(&str, &str); 7] = [
+    ("\\dt", "\\d"),
+    ("\\h", "\\?"),
+    ("\\help", "\\?"),
+    ("\\quit", "\\q"),
+    ("\\exit", "\\q"),
+    ("\\include", "\\i"),
+    ("\\edit", "\\e"),
 ];
 
 const TABLES: &str = "SELECT table_schema AS schema, table_name AS name, table_type AS type \
@@ -46,45 +99,192 @@ pub(crate) enum Next {
 
 /// Runs one command.
 pub(crate) async fn run(runner: &mut Runner, line: &str) -> Result<Next, Failure> {
-    let line = line.trim().trim_end_matches(';');
-    let (command, argument) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-    let argument = Some(argument.trim()).filter(|argument| !argument.is_empty());
+    let line = line.trim().trim_end_matches(';').trim_end();
+    let (command, argument) = split(line);
+    let alias = ALIASES.iter().find(|(alias, _)| *alias == command);
+    let command = alias.map_or(command, |(_, meant)| meant);
     let mut ending = Ending::Finished;
     match (command, argument) {
         ("\\q", _) => return Ok(Next::Quit),
-        ("\\?", _) => runner.write(&help())?,
-        ("\\d", None) => ending = runner.run_text(TABLES, Place::Prompt).await?,
-        ("\\d", Some(table)) => {
-            let sql = format!("DESCRIBE {table}");
-            ending = runner.run_text(&sql, Place::Prompt).await?;
+        ("\\?", _) => runner.write(&help()).await?,
+        ("\\d", None) => ending = run_quietly(runner, TABLES).await?,
+        ("\\d", Some(table)) => ending = describe(runner, table).await?,
+        ("\\d+", Some(table)) => {
+            describe(runner, table).await?;
+            ending = run_quietly(runner, &definition(table)).await?;
         }
-        ("\\df", None) => runner.write(&functions::list(&function_docs()))?,
+        ("\\df", None) => runner.write(&functions::list(&function_docs())).await?,
         ("\\df", Some(name)) => {
             let text = functions::describe(runner.session.context(), name)?;
-            runner.write(&text)?;
+            runner.write(&text).await?;
         }
+        ("\\e", _) => ending = edit::last_statement(runner).await?,
+        ("\\plot", argument) => {
+            let width = terminal::stdout_width().unwrap_or(USUAL_WIDTH);
+            let text = report::plot_terminal(&runner.session, argument, width).await?;
+            runner.write(&text).await?;
+        }
+        ("\\watch", options) => ending = watch::run(runner, options).await?,
+        ("\\i", Some(file)) => {
+            let set = runner.settings.set.clone();
+            ending = runner.run_script(&path(file), &set).await?;
+        }
+        ("\\!", command) => edit::shell(command).await?,
+        (command, argument) => change(runner, command, argument)?,
+    }
+    Ok(Next::Continue(ending))
+}
+
+/// The commands that only change how later ones behave.
+fn change(
+    runner: &mut Runner,
+    command: &str,
+    argument: Option<&str>,
+) -> Result<(), Failure> {
+    match (command, argument) {
+        ("\\set", None) => {
+            for (name, value) in &runner.settings.set {
+                runner.note(&format!("{name} = {value}"));
+            }
+        }
+        ("\\set", Some(pair)) => {
+            let (name, value) = split(pair);
+            runner
+                .settings
+                .set(name, unquoted(value.unwrap_or_default()));
+        }
+        ("\\unset", Some(name)) => runner.settings.set.retain(|(set, _)| set != name),
         ("\\format", None) => {
-            runner.note(&format!("rows are written as {:?}", runner.format))
+            runner.note(&format!("rows are written as {}", runner.format.name()));
         }
         ("\\format", Some(name)) => runner.format = format_named(name)?,
-        ("\\o", file) => runner.redirect(file.map(Path::new))?,
-        ("\\timing", _) => {
-            runner.timing = !runner.timing;
-            runner.note(if runner.timing {
+        ("\\o", file) => runner.redirect(file.map(path).as_deref())?,
+        ("\\timing", argument) => {
+            runner.timing = switch(command, argument, runner.timing)?;
+            let timing = runner.timing;
+            runner.note(if timing {
                 "timing is on"
             } else {
                 "timing is off"
             });
         }
+        ("\\x", Some("auto")) => expand(runner, Expanded::Auto),
+        ("\\x", argument) => {
+            let is_on = runner.settings.expanded != Expanded::Off;
+            let on = switch(command, argument, is_on)?;
+            expand(runner, if on { Expanded::On } else { Expanded::Off });
+        }
+        ("\\pager", argument) => set_pager(runner, argument)?,
+        (command, None) if is_known(command) => {
+            let usage = COMMANDS.iter().find(|(name, ..)| *name == command);
+            let argument = usage.map_or("", |(_, argument, _)| argument);
+            let text = format!("{command} wants an argument: {command} {argument}");
+            return Err(Failure::new(text));
+        }
         (unknown, _) => return Err(unknown_command(unknown)),
     }
-    Ok(Next::Continue(ending))
+    Ok(())
+}
+
+/// The first word of a line, and what follows it.
+fn split(line: &str) -> (&str, Option<&str>) {
+    let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+    (word, Some(rest.trim()).filter(|rest| !rest.is_empty()))
+}
+
+/// Runs a statement that its user did not write, so an error shows no line of it.
+async fn run_quietly(runner: &mut Runner, sql: &str) -> Result<Ending, Failure> {
+    let outcome = runner.run_text(sql, Place::Prompt).await;
+    outcome.map_err(|failure| Failure {
+        excerpt: None,
+        ..failure
+    })
+}
+
+async fn describe(runner: &mut Runner, table: &str) -> Result<Ending, Failure> {
+    run_quietly(runner, &format!("DESCRIBE {table}")).await
+}
+
+/// The query for how a table or view was made.
+fn definition(table: &str) -> String {
+    let name = table.rsplit('.').next().unwrap_or(table).trim_matches('"');
+    let name = name.replace('\'', "''");
+    format!(
+        "SELECT table_type AS type, definition \
+         FROM information_schema.tables \
+         LEFT JOIN information_schema.views USING (table_catalog, table_schema, table_name) \
+         WHERE table_name = '{name}'"
+    )
+}
+
+/// What a switch is set to; without an argument it turns over.
+fn switch(command: &str, argument: Option<&str>, is_on: bool) -> Result<bool, Failure> {
+    match argument {
+        None => Ok(!is_on),
+        Some("on") => Ok(true),
+        Some("off") => Ok(false),
+        Some(other) => Err(Failure::new(format!("{command} is on or off, got {other}"))),
+    }
+}
+
+fn expand(runner: &mut Runner, expanded: Expanded) {
+    runner.settings.expanded = expanded;
+    runner.note(match expanded {
+        Expanded::On => "tables have a line for each column",
+        Expanded::Off => "tables have a line for each row",
+        Expanded::Auto => "tables that are too wide have a line for each column",
+    });
+}
+
+fn set_pager(runner: &mut Runner, argument: Option<&str>) -> Result<(), Failure> {
+    match argument {
+        None => {}
+        Some("off") => runner.settings.pager = Pager::Off,
+        Some("on") if usual_pager().is_none() => {
+            return Err(Failure::new("PAGER is not set and less is not installed")
+                .hint("name a program: \\pager COMMAND"));
+        }
+        Some("on") => runner.settings.pager = Pager::Usual,
+        Some(command) => runner.settings.pager = Pager::Command(command.to_string()),
+    }
+    runner.note(&match runner.settings.pager() {
+        Some(command) => format!("long results are shown in {command}"),
+        None => "there is no pager; long results are cut".to_string(),
+    });
+    Ok(())
+}
+
+/// A file name as it is typed: in quotes or not, with `~` for the home folder.
+fn path(text: &str) -> PathBuf {
+    let text = unquoted(text);
+    match (text.strip_prefix("~/"), dirs::home_dir()) {
+        (Some(rest), Some(home)) => home.join(rest),
+        _ => Path::new(text).to_path_buf(),
+    }
+}
+
+fn unquoted(text: &str) -> &str {
+    let inner = |quote| text.strip_prefix(quote)?.strip_suffix(quote);
+    inner('\'').or_else(|| inner('"')).unwrap_or(text)
+}
+
+/// What the argument of the command before the cursor can be, if that is known.
+pub(super) fn values(before: &str) -> Option<Vec<&'static str>> {
+    let (command, argument) = before.split_once(' ')?;
+    let values: &[&str] = match command {
+        _ if argument.contains(' ') => return None,
+        "\\x" => &["on", "off", "auto"],
+        "\\timing" | "\\pager" => &["on", "off"],
+        "\\format" => &["table", "csv", "tsv", "json", "ndjson", "markdown"],
+        _ => return None,
+    };
+    Some(values.to_vec())
 }
 
 fn help() -> String {
     let lines = COMMANDS.iter().map(|(name, argument, what)| {
         let usage = format!("{name} {argument}");
-        format!("  {usage:18}{what}\n")
+        format!("  {usage:25}{what}\n")
     });
     let lines: String = lines.collect();
     format!("SQL ends in ;  Ctrl-C cancels a statement.\n\n{lines}")
@@ -97,10 +297,25 @@ fn format_named(name: &str) -> Result<Format, Failure> {
     })
 }
 
+fn is_known(command: &str) -> bool {
+    COMMANDS.iter().any(|(name, ..)| *name == command)
+}
+
 fn unknown_command(command: &str) -> Failure {
-    let names: Vec<&str> = COMMANDS.iter().map(|(name, ..)| *name).collect();
     let failure = Failure::new(format!("unknown command {command}"));
-    match suggest(command, &names) {
+    // What the shells of DuckDB and SQLite call it.
+    let dotted = match command.strip_prefix('.') {
+        Some("tables" | "schema") => Some("\\d"),
+        Some("mode") => Some("\\format"),
+        Some("read") => Some("\\i"),
+        Some("timer") => Some("\\timing"),
+        Some("output" | "once") => Some("\\o"),
+        Some("shell" | "system") => Some("\\!"),
+        Some("quit" | "exit") => Some("\\q"),
+        _ => None,
+    };
+    let names: Vec<&str> = COMMANDS.iter().map(|(name, ..)| *name).collect();
+    match dotted.or_else(|| suggest(command, &names)) {
         Some(near) => failure.hint(format!("did you mean {near}? \\? lists all")),
         None => failure.hint("\\? lists all"),
     }
@@ -116,6 +331,15 @@ mod tests {
         for (name, ..) in COMMANDS {
             assert!(help.contains(name), "{name}");
         }
+        let widest = help.lines().map(str::len).max();
+        assert!(widest <= Some(100), "{widest:?}");
+    }
+
+    #[test]
+    fn aliases_stand_for_commands() {
+        for (alias, command) in ALIASES {
+            assert!(is_known(command) && !is_known(alias), "{alias}");
+        }
     }
 
     #[test]
@@ -123,5 +347,21 @@ mod tests {
         let failure = unknown_command("\\timng");
         assert_eq!(failure.message, "unknown command \\timng");
         assert!(failure.hint.unwrap().starts_with("did you mean \\timing?"));
+        let failure = unknown_command(".tables");
+        assert!(failure.hint.unwrap().starts_with("did you mean \\d?"));
+    }
+
+    #[test]
+    fn file_names_may_be_quoted() {
+        assert_eq!(path("'a b.sql'"), Path::new("a b.sql"));
+        assert_eq!(path("a.sql"), Path::new("a.sql"));
+        assert!(!path("~/a.sql").starts_with("~"));
+    }
+
+    #[test]
+    fn a_switch_turns_over() {
+        assert!(!switch("\\x", None, true).unwrap());
+        assert!(switch("\\x", Some("on"), true).unwrap());
+        assert!(switch("\\x", Some("maybe"), true).is_err());
     }
 }

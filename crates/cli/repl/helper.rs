@@ -8,7 +8,9 @@ use rustyline::hint::Hinter;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Context, Helper};
 
-use super::names::{Names, is_keyword};
+use super::command;
+use super::keywords::is_keyword;
+use super::names::Names;
 use crate::script::{Kind, is_complete, segments};
 
 const KEYWORD: &str = "\x1b[1;34m";
@@ -50,7 +52,7 @@ impl Validator for SqlHelper {
         context: &mut ValidationContext,
     ) -> rustyline::Result<ValidationResult> {
         let text = context.input();
-        if text.trim_start().starts_with('\\') || is_complete(text) {
+        if command(text).is_some() || is_complete(text) {
             return Ok(ValidationResult::Valid(None));
         }
         Ok(ValidationResult::Incomplete)
@@ -66,6 +68,9 @@ impl Completer for SqlHelper {
         cursor: usize,
         _: &Context<'_>,
     ) -> rustyline::Result<(usize, Vec<Pair>)> {
+        if ["\\i ", "\\o "].iter().any(|file| line.starts_with(file)) {
+            return self.files.complete_path(line, cursor);
+        }
         // Inside a string, what is typed is most likely a path.
         let last = segments(&line[..cursor]).pop();
         if let Some((Kind::Text, range)) = last

@@ -4,8 +4,13 @@
 //! run, since what follows was written for its success.
 
 pub(crate) mod commands;
+mod edit;
 mod helper;
+mod keywords;
 mod names;
+mod settings;
+mod structs;
+mod watch;
 
 use std::io::{IsTerminal, stdin};
 use std::path::PathBuf;
@@ -18,12 +23,15 @@ use tokio::runtime::Handle;
 
 use self::commands::Next;
 use self::helper::SqlHelper;
-use self::names::Names;
 use crate::args::{SessionArgs, Source};
 use crate::errors::Failure;
 use crate::run::{Ending, Place, Runner};
 use crate::script::is_complete;
 use crate::terminal;
+
+pub(crate) use self::keywords::KEYWORDS;
+pub(crate) use self::names::Names;
+pub(crate) use self::settings::Settings;
 
 const HISTORY_LENGTH: usize = 10_000;
 
@@ -37,9 +45,8 @@ pub(crate) async fn run(args: &SessionArgs, work: &Handle) -> Result<Ending, Fai
         }
         return piped(&mut runner).await;
     }
-    if !args.set.is_empty() {
-        return Err(Failure::new("--set fills scripts, there is none here")
-            .hint("name a script: atoll run FILE --set NAME=VALUE"));
+    for (name, value) in &args.set {
+        runner.settings.set(name, value);
     }
     if !args.quiet {
         let version = atoll_session::VERSION;
@@ -71,14 +78,25 @@ async fn piped(runner: &mut Runner) -> Result<Ending, Failure> {
         // Cheap before thorough: a long statement is not read again for every line.
         if line.contains(';') && is_complete(&text) {
             let place = Place::Pipe { lines_before };
-            let ending = runner.run_text(&std::mem::take(&mut text), place).await?;
+            let ending = run_typed(runner, &std::mem::take(&mut text), place).await?;
             if ending != Ending::Finished {
                 return Ok(ending);
             }
         }
     }
     let place = Place::Pipe { lines_before };
-    runner.run_text(&text, place).await
+    run_typed(runner, &text, place).await
+}
+
+/// Runs statements with what `\set` defined, and keeps them for `\watch` and `\e`.
+async fn run_typed(
+    runner: &mut Runner,
+    text: &str,
+    place: Place,
+) -> Result<Ending, Failure> {
+    let filled = runner.settings.fill(text)?;
+    runner.settings.last = Some(text.trim().to_string());
+    runner.run_text(&filled, place).await
 }
 
 async fn interactive(runner: &mut Runner) -> Result<Ending, Failure> {
@@ -105,14 +123,23 @@ async fn interactive(runner: &mut Runner) -> Result<Ending, Failure> {
             continue;
         }
         remember(&mut editor, text.trim_end(), history.as_ref());
-        runner.fit_screen();
-        let next = if text.trim_start().starts_with('\\') {
-            commands::run(runner, &text).await
-        } else {
-            runner
-                .run_text(&text, Place::Prompt)
+        let pager = runner.settings.pager();
+        runner.fit_screen(pager.as_deref());
+        let next = match command(&text) {
+            Some(line) => {
+                let before = runner.settings.last.clone();
+                let next = commands::run(runner, line).await;
+                // What an editor made of a statement is worth keeping too.
+                if let Some(last) = runner.settings.last.as_ref()
+                    && before.as_ref() != Some(last)
+                {
+                    remember(&mut editor, last, history.as_ref());
+                }
+                next
+            }
+            None => run_typed(runner, &text, Place::Prompt)
                 .await
-                .map(Next::Continue)
+                .map(Next::Continue),
         };
         match next {
             Ok(Next::Continue(_)) => {}
@@ -122,6 +149,18 @@ async fn interactive(runner: &mut Runner) -> Result<Ending, Failure> {
         }
     }
     Ok(Ending::Finished)
+}
+
+/// What is typed where a statement could be, and is none.
+fn command(text: &str) -> Option<&str> {
+    let text = text.trim();
+    match text.trim_end_matches(';').to_ascii_lowercase().as_str() {
+        "quit" | "exit" => Some("\\q"),
+        "help" => Some("\\?"),
+        // The second is what other shells call a command; the error says what it is here.
+        _ if text.starts_with(['\\', '.']) => Some(text),
+        _ => None,
+    }
 }
 
 fn editor() -> Result<Editor<SqlHelper, FileHistory>, Failure> {

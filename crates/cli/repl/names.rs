@@ -3,124 +3,33 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use atoll_session::function_docs;
+use datafusion::arrow::datatypes::DataType;
 use datafusion::prelude::SessionContext;
 
-use super::commands::COMMANDS;
+use super::commands::{self, COMMANDS};
+use super::keywords::{KEYWORDS, MORE_KEYWORDS};
+use super::structs;
 
 /// A prompt that waits for a remote catalog is worse than a missing completion.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// The words that start clauses, and those that highlighting shows.
-pub(super) const KEYWORDS: [&str; 86] = [
-    "ALL",
-    "ALTER",
-    "ANALYZE",
-    "AND",
-    "ANY",
-    "AS",
-    "ASC",
-    "BETWEEN",
-    "BY",
-    "CASE",
-    "CAST",
-    "COPY",
-    "CREATE",
-    "CROSS",
-    "CURRENT",
-    "DATABASE",
-    "DELETE",
-    "DESC",
-    "DESCRIBE",
-    "DISTINCT",
-    "DROP",
-    "ELSE",
-    "END",
-    "EXCEPT",
-    "EXCLUDE",
-    "EXISTS",
-    "EXPLAIN",
-    "EXTERNAL",
-    "FALSE",
-    "FETCH",
-    "FILTER",
-    "FIRST",
-    "FOLLOWING",
-    "FROM",
-    "FULL",
-    "FUNCTIONS",
-    "GROUP",
-    "HAVING",
-    "IF",
-    "ILIKE",
-    "IN",
-    "INNER",
-    "INSERT",
-    "INTERSECT",
-    "INTERVAL",
-    "INTO",
-    "IS",
-    "JOIN",
-    "LAST",
-    "LATERAL",
-    "LEFT",
-    "LIKE",
-    "LIMIT",
-    "LOCATION",
-    "NATURAL",
-    "NOT",
-    "NULL",
-    "NULLS",
-    "OFFSET",
-    "ON",
-    "OPTIONS",
-    "OR",
-    "ORDER",
-    "OUTER",
-    "OVER",
-    "PARTITION",
-    "PARTITIONED",
-    "PRECEDING",
-    "RECURSIVE",
-    "REPLACE",
-    "RIGHT",
-    "ROWS",
-    "SELECT",
-    "SET",
-    "SHOW",
-    "STORED",
-    "TABLE",
-    "TABLES",
-    "THEN",
-    "TRUE",
-    "UNION",
-    "UNNEST",
-    "USING",
-    "VALUES",
-    "VIEW",
-    "WHEN",
-];
-const MORE_KEYWORDS: [&str; 2] = ["WHERE", "WITH"];
-
-/// Whether highlighting shows a word as a keyword.
-pub(super) fn is_keyword(word: &str) -> bool {
-    let upper = word.to_ascii_uppercase();
-    KEYWORDS
-        .iter()
-        .chain(&MORE_KEYWORDS)
-        .any(|keyword| *keyword == upper)
-}
-
 /// The names a session knows.
 #[derive(Debug, Default)]
-pub(super) struct Names {
+pub(crate) struct Names {
     /// Tables with their columns.
-    pub(super) tables: BTreeMap<String, Vec<String>>,
-    pub(super) functions: BTreeSet<String>,
+    pub(crate) tables: BTreeMap<String, Vec<String>>,
+    /// Names of fields within columns.
+    pub(crate) fields: BTreeSet<String>,
+    /// Functions that give a value.
+    pub(crate) functions: BTreeSet<String>,
+    /// Functions that give rows.
+    pub(crate) table_functions: BTreeSet<String>,
 }
 
 impl Names {
     /// Everything the session knows now, or as much as answers at once.
-    pub(super) async fn collect(context: &SessionContext) -> Self {
+    pub(crate) async fn collect(context: &SessionContext) -> Self {
         let mut names = Self::default();
         let state = context.state();
         names
@@ -132,9 +41,11 @@ impl Names {
         names
             .functions
             .extend(state.window_functions().keys().cloned());
-        names
-            .functions
-            .extend(state.table_functions().keys().cloned());
+        let table_functions = state.table_functions().keys().cloned();
+        names.table_functions.extend(table_functions);
+        for doc in function_docs() {
+            names.add_documented(&doc.documentation.description);
+        }
         // What was found in time stays.
         let _ = tokio::time::timeout(PATIENCE, names.add_tables(context)).await;
         names
@@ -150,10 +61,46 @@ impl Names {
                     let table = schema.table(&name).await.ok().flatten();
                     let fields = table.map(|table| table.schema());
                     let columns = fields.iter().flat_map(|schema| schema.fields().iter());
-                    let columns = columns.map(|field| field.name().clone()).collect();
-                    self.tables.insert(name, columns);
+                    let columns: Vec<_> = columns.cloned().collect();
+                    for column in &columns {
+                        self.add_nested(column.data_type());
+                    }
+                    let columns = columns.iter().map(|field| field.name().clone());
+                    self.tables.insert(name, columns.collect());
                 }
             }
+        }
+    }
+
+    /// Adds the fields of structs, in lists too.
+    fn add_nested(&mut self, data_type: &DataType) {
+        match data_type {
+            DataType::Struct(fields) => {
+                for field in fields {
+                    self.fields.insert(field.name().clone());
+                    self.add_nested(field.data_type());
+                }
+            }
+            DataType::List(field)
+            | DataType::LargeList(field)
+            | DataType::FixedSizeList(field, _) => self.add_nested(field.data_type()),
+            _ => {}
+        }
+    }
+
+    /// Adds the fields that a function is said to give: `struct<width, height>`.
+    fn add_documented(&mut self, description: &str) {
+        let lower = description.to_ascii_lowercase();
+        for part in lower.split("struct<").skip(1) {
+            let inner = part.split('>').next().unwrap_or_default();
+            let words = inner.split([',', '<', ' ', '\n']).map(str::trim);
+            let is_name = |word: &&str| {
+                let mut chars = word.chars();
+                chars.next().is_some_and(char::is_alphabetic)
+                    && chars.all(|c| c.is_alphanumeric() || c == '_')
+            };
+            self.fields
+                .extend(words.filter(is_name).map(str::to_string));
         }
     }
 
@@ -183,13 +130,22 @@ impl Names {
             );
             return (start, matching(columns.into_iter(), column));
         }
+        // A key of a struct can be nothing else, so all are offered.
+        if let Some(keys) = structs::keys(&before[..start]) {
+            let keys = matching(keys.iter().copied(), word).into_iter();
+            return (start, keys.map(|key| format!("{key}: ")).collect());
+        }
+        if let Some(values) = commands::values(before) {
+            return (start, matching(values.into_iter(), word));
+        }
         // Nothing typed matches everything, which helps no one.
         if word.is_empty() {
             return (start, Vec::new());
         }
         let mut found = matching(self.columns().into_iter(), word);
         found.extend(matching(self.tables.keys().map(String::as_str), word));
-        let functions = matching(self.functions.iter().map(String::as_str), word);
+        let functions = self.functions.iter().chain(&self.table_functions);
+        let functions = matching(functions.map(String::as_str), word);
         found.extend(functions.into_iter().map(|name| format!("{name}(")));
         let lower = word.chars().all(|c| !c.is_ascii_uppercase());
         let keywords = matching(KEYWORDS.into_iter().chain(MORE_KEYWORDS), word);
@@ -230,6 +186,7 @@ mod tests {
             ]
             .into(),
             functions: ["image_info".to_string(), "train".to_string()].into(),
+            ..Names::default()
         }
     }
 
@@ -265,7 +222,26 @@ mod tests {
     }
 
     #[test]
-    fn keywords_are_known_in_any_case() {
-        assert!(is_keyword("select") && is_keyword("WITH") && !is_keyword("label"));
+    fn hyperparameters_complete_inside_train() {
+        let line = "SELECT train('digits', {learning_rate: 0.1, nest";
+        check(line, line.len() - 4, &["nesterov: "]);
+        let (_, all) = names().complete("train('x', {", 12);
+        assert_eq!(all.len(), atoll_nn::Hyperparameters::keys().len());
+    }
+
+    #[test]
+    fn arguments_of_commands_complete() {
+        check("\\format nd", 8, &["ndjson"]);
+        check("\\x a", 3, &["auto"]);
+    }
+
+    #[test]
+    fn documented_fields_are_known() {
+        let mut names = Names::default();
+        names.add_documented(
+            "Returns STRUCT<trial_id, history LIST<STRUCT<epoch,\n loss>>>.",
+        );
+        let fields: Vec<&str> = names.fields.iter().map(String::as_str).collect();
+        assert_eq!(fields, ["epoch", "history", "list", "loss", "trial_id"]);
     }
 }
