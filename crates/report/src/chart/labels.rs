@@ -54,24 +54,10 @@ pub(super) fn scores(labels: &Labelling) -> Result<Chart, String> {
         to: (end(bin + 1) - gap, *images as f64),
         ink: Ink::Series(0),
     });
-    let mut sorted = scores.clone();
-    sorted.sort_by(f64::total_cmp);
-    let median = sorted[sorted.len() / 2];
-    let unsure = scores.iter().filter(|score| **score < 0.5).count();
-    let mut description = format!(
-        "How sure the network is of the likeliest label of {}. Half of the scores are \
-         above {}.",
-        count(scores.len(), "image"),
-        number(median)
-    );
-    if are_probabilities {
-        let share = percent(unsure as f64 / scores.len() as f64);
-        description += &format!(" {share} of the images have a score below 0.5.");
-    }
     Ok(Chart {
         kind: Kind::Scores,
         title: "Scores of the likeliest label".to_string(),
-        description,
+        description: about_scores(scores, are_probabilities),
         table,
         legend: Vec::new(),
         panels: vec![Panel {
@@ -86,6 +72,23 @@ pub(super) fn scores(labels: &Labelling) -> Result<Chart, String> {
             marks: marks.collect(),
         }],
     })
+}
+
+fn about_scores(mut scores: Vec<f64>, are_probabilities: bool) -> String {
+    scores.sort_by(f64::total_cmp);
+    let median = scores[scores.len() / 2];
+    let unsure = scores.iter().filter(|score| **score < 0.5).count();
+    let mut description = format!(
+        "How sure the network is of the likeliest label of {}. Half of the scores are \
+         above {}.",
+        count(scores.len(), "image"),
+        number(median)
+    );
+    if are_probabilities {
+        let share = percent(unsure as f64 / scores.len() as f64);
+        description += &format!(" {share} of the images have a score below 0.5.");
+    }
+    description
 }
 
 pub(super) fn errors(labels: &Labelling) -> Result<Chart, String> {
@@ -121,6 +124,26 @@ pub(super) fn errors(labels: &Labelling) -> Result<Chart, String> {
     })
 }
 
+fn about_times(times: &[(f64, usize)], so_far: usize) -> String {
+    let (began, first) = times.first().copied().unwrap_or_default();
+    let span = times.last().map_or(0.0, |last| last.0 - began);
+    match times.len() {
+        1 => format!(
+            "All {} were labelled by one run, at {}. A run gives its images one moment, \
+             so there is no rate within it.",
+            count(so_far, "image"),
+            moment(began)
+        ),
+        runs => format!(
+            "Images labelled so far: {} at {runs} moments over {}, {} images a second \
+             over all. A run gives its images one moment.",
+            so_far,
+            duration(span),
+            number((so_far - first) as f64 / span.max(1e-9))
+        ),
+    }
+}
+
 pub(super) fn throughput(labels: &Labelling) -> Result<Chart, String> {
     let (Some(first), Some(last)) = (labels.times.first(), labels.times.last()) else {
         return Err("the table has no labelled_at".to_string());
@@ -149,25 +172,10 @@ pub(super) fn throughput(labels: &Labelling) -> Result<Chart, String> {
         stairs = super::thin(stairs, 2, 2 * MOST_STOPS);
         stops.clear();
     }
-    let description = match labels.times.len() {
-        1 => format!(
-            "All {} were labelled by one run, at {}. A run gives its images one moment, \
-             so there is no rate within it.",
-            count(so_far, "image"),
-            moment(began)
-        ),
-        runs => format!(
-            "Images labelled so far: {} at {runs} moments over {}, {} images a second \
-             over all. A run gives its images one moment.",
-            so_far,
-            duration(span),
-            number((so_far - first.1) as f64 / span.max(1e-9))
-        ),
-    };
     Ok(Chart {
         kind: Kind::Throughput,
         title: "Images over time".to_string(),
-        description,
+        description: about_times(&labels.times, so_far),
         table,
         legend: Vec::new(),
         panels: vec![Panel {

@@ -219,34 +219,32 @@ fn group_of(by: &Parameter, trial: &Trial, groups: &[Group]) -> Option<usize> {
     }
 }
 
-/// A line through the best result at each place, or of each part of the axis.
+/// A line through the best result at each place, or of each part of the axis where
+/// there are many places.
 fn best_line(points: &[(f64, f64)], axis: &Axis) -> Vec<(f64, f64)> {
-    let mut line: Vec<(f64, f64)> = Vec::new();
-    // Points come in the order of x and then of y, so the first is the best.
-    for &(x, y) in points {
-        if line.last().is_none_or(|last| last.0 != x) {
-            line.push((x, y));
-        }
-    }
-    if line.len() <= MOST_STOPS {
-        return line;
-    }
-    let part = |x: f64| {
-        let position = axis.position(x).unwrap_or_default();
-        (position * PARTS as f64) as usize
+    let has_parts = has_parts(points);
+    let part = |x: f64| match has_parts {
+        true => (axis.position(x).unwrap_or_default() * PARTS as f64).floor(),
+        false => x,
     };
-    let mut best: Vec<(f64, f64)> = Vec::new();
-    for (x, y) in line {
-        match best.last_mut() {
+    let mut line: Vec<(f64, f64)> = Vec::new();
+    for &(x, y) in points {
+        match line.last_mut() {
             Some(last) if part(last.0) == part(x) => {
                 if y < last.1 {
                     *last = (x, y);
                 }
             }
-            _ => best.push((x, y)),
+            _ => line.push((x, y)),
         }
     }
-    best
+    line
+}
+
+/// Points come in the order of their places.
+fn has_parts(points: &[(f64, f64)]) -> bool {
+    let changes = points.windows(2).filter(|pair| pair[0].0 != pair[1].0);
+    changes.count() >= MOST_STOPS
 }
 
 fn description(
@@ -259,9 +257,13 @@ fn description(
         .iter()
         .flat_map(|group| group.points.iter().map(move |point| (point, &group.name)))
         .min_by(|(a, _), (b, _)| a.1.total_cmp(&b.1));
+    let each = match groups.iter().any(|group| has_parts(&group.points)) {
+        true => format!("{PARTS}th of the axis"),
+        false => x.to_string(),
+    };
     let mut text = format!(
-        "Each point is a trial that succeeded; a line joins the best of each {x}{}.",
-        if log { ", on a logarithmic axis" } else { "" }
+        "Each point is a trial that succeeded; a line joins the best of each {each}{}.",
+        if log { ", on a logarithmic scale" } else { "" }
     );
     if let Some(((place, value), group)) = best {
         let with = match by {

@@ -33,28 +33,8 @@ pub(super) fn chart(study: &Study) -> Result<Chart, String> {
     let table = trials_table(study, &varying, &trials);
     let trials = thin(trials, BEST, MOST_TRIALS);
     let y = objective_axis(objective, trials.iter().map(|(_, value)| *value));
-    let panels = varying.iter().take(MOST_PANELS).map(|parameter| {
-        let points: Vec<(f64, f64)> = trials
-            .iter()
-            .filter_map(|trial| point(parameter, trial))
-            .collect();
-        Panel {
-            x: axis(parameter, &points),
-            y: y.clone(),
-            marks: vec![
-                Mark::Points {
-                    points,
-                    ink: Ink::Series(0),
-                    shape: Shape::Dot,
-                },
-                Mark::Points {
-                    points: point(parameter, &best).into_iter().collect(),
-                    ink: Ink::Series(1),
-                    shape: Shape::Diamond,
-                },
-            ],
-        }
-    });
+    let panels = varying.iter().take(MOST_PANELS);
+    let panels = panels.map(|parameter| panel(parameter, &y, &trials, &best));
     Ok(Chart {
         kind: Kind::Slices,
         title: format!("{} by hyperparameter", capital(objective)),
@@ -76,6 +56,32 @@ pub(super) fn chart(study: &Study) -> Result<Chart, String> {
         }],
         panels: panels.collect(),
     })
+}
+
+fn panel(
+    parameter: &Parameter,
+    y: &Axis,
+    trials: &[(&Trial, f64)],
+    best: &(&Trial, f64),
+) -> Panel {
+    let points = trials.iter().filter_map(|trial| point(parameter, trial));
+    let points: Vec<(f64, f64)> = points.collect();
+    Panel {
+        x: axis(parameter, &points),
+        y: y.clone(),
+        marks: vec![
+            Mark::Points {
+                points,
+                ink: Ink::Series(0),
+                shape: Shape::Dot,
+            },
+            Mark::Points {
+                points: point(parameter, best).into_iter().collect(),
+                ink: Ink::Series(1),
+                shape: Shape::Diamond,
+            },
+        ],
+    }
 }
 
 fn point(parameter: &Parameter, (trial, value): &(&Trial, f64)) -> Option<(f64, f64)> {

@@ -246,6 +246,21 @@ fn bound(lengths: &[f64], workers: usize) -> f64 {
     if span > 0.0 { busy / span } else { 1.0 }
 }
 
+fn speed_up_table(possible: &[(f64, f64)], measured: (f64, f64)) -> Table {
+    let mut table =
+        Table::new(["workers", "ideal", "possible with these trials", "measured"]);
+    for (workers, possible) in possible {
+        let here = (*workers == measured.0).then(|| number(measured.1));
+        table.push(vec![
+            number(*workers),
+            number(*workers),
+            number(*possible),
+            here.unwrap_or_default(),
+        ]);
+    }
+    table
+}
+
 pub(super) fn speed_up(study: &Study) -> Result<Chart, String> {
     let runs = Runs::of(study)?;
     let lengths: Vec<f64> = runs.runs.iter().map(|run| run.end - run.start).collect();
@@ -261,17 +276,7 @@ pub(super) fn speed_up(study: &Study) -> Result<Chart, String> {
         .map(|&n| (n as f64, bound(&lengths, n)))
         .collect();
     let measured = (workers as f64, runs.speed_up());
-    let mut table =
-        Table::new(["workers", "ideal", "possible with these trials", "measured"]);
-    for (n, (_, possible)) in counts.iter().zip(&possible) {
-        let here = (*n == workers).then(|| number(measured.1));
-        table.push(vec![
-            n.to_string(),
-            n.to_string(),
-            number(*possible),
-            here.unwrap_or_default(),
-        ]);
-    }
+    let table = speed_up_table(&possible, measured);
     let line = |text: &str, ink, shape| Entry {
         text: text.to_string(),
         ink,
