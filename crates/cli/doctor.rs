@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::num::NonZeroUsize;
 
+use atoll_onnx::{Availability, Provider};
 use atoll_session::{Session, SessionOptions, TaskRunner};
 use datafusion::arrow::ARROW_VERSION;
 use datafusion::common::{DataFusionError, Result as DataFusionResult};
@@ -49,6 +50,7 @@ pub(crate) async fn run(args: &SessionArgs) -> Result<Ending, Failure> {
         Check::good("DataFusion", datafusion::DATAFUSION_VERSION),
         Check::good("Arrow", ARROW_VERSION),
         onnx_runtime(),
+        execution_providers(),
         cpu(args.threads),
         memory(),
         screen(),
@@ -125,6 +127,36 @@ fn onnx_runtime() -> Check {
                 state: State::Wrong(remedy),
             }
         }
+    }
+}
+
+/// What `SET atoll.execution_provider` takes here.
+fn execution_providers() -> Check {
+    let (mut ready, mut missing) = (Vec::new(), Vec::new());
+    for provider in Provider::ALL {
+        match provider.availability() {
+            Ok(Availability::Ready) => ready.push(provider.name()),
+            Ok(Availability::NotInRuntime) => missing.push(provider.name()),
+            // Without ONNX Runtime there is none, which the line above says.
+            Ok(Availability::NotInProgram) | Err(_) => {}
+        }
+    }
+    let name = "execution providers";
+    let found = match ready.is_empty() {
+        true => "none".to_string(),
+        false => ready.join(", "),
+    };
+    if missing.is_empty() {
+        return Check::good(name, found);
+    }
+    let missing = missing.join(", ");
+    Check {
+        name,
+        found,
+        state: State::Note(format!(
+            "this ONNX Runtime was built without {missing}; set ORT_DYLIB_PATH to one \
+             that has it"
+        )),
     }
 }
 

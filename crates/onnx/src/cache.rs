@@ -1,8 +1,9 @@
-//! Every model of the process, by the content of its file.
+//! Every model of the process, by the content of its file and what computes it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
+use crate::Provider;
 use crate::model::Loaded;
 
 /// How many models stay loaded when nobody uses them. A search over hundreds of
@@ -18,7 +19,7 @@ type Slot = Arc<Mutex<Option<Arc<Loaded>>>>;
 
 #[derive(Default)]
 struct Cache {
-    slots: HashMap<Digest, (Slot, u64)>,
+    slots: HashMap<(Digest, Provider), (Slot, u64)>,
     clock: u64,
 }
 
@@ -26,10 +27,10 @@ static CACHE: LazyLock<Mutex<Cache>> = LazyLock::new(Mutex::default);
 
 /// The model with this content, loaded by `load` if it is not there.
 pub(crate) fn get_or_load<E>(
-    digest: Digest,
+    key: (Digest, Provider),
     load: impl FnOnce() -> Result<Loaded, E>,
 ) -> Result<Arc<Loaded>, E> {
-    let slot = slot(digest);
+    let slot = slot(key);
     let mut model = lock(&slot);
     if let Some(model) = &*model {
         return Ok(Arc::clone(model));
@@ -39,23 +40,23 @@ pub(crate) fn get_or_load<E>(
     Ok(loaded)
 }
 
-fn slot(digest: Digest) -> Slot {
+fn slot(key: (Digest, Provider)) -> Slot {
     let mut cache = lock(&CACHE);
     cache.clock += 1;
     let now = cache.clock;
-    if let Some((slot, used)) = cache.slots.get_mut(&digest) {
+    if let Some((slot, used)) = cache.slots.get_mut(&key) {
         *used = now;
         return Arc::clone(slot);
     }
     if cache.slots.len() >= KEPT {
         let oldest = cache.slots.iter().min_by_key(|(_, (_, used))| *used);
-        if let Some(digest) = oldest.map(|(digest, _)| *digest) {
+        if let Some(key) = oldest.map(|(key, _)| *key) {
             // Whoever still uses that model keeps it alive.
-            cache.slots.remove(&digest);
+            cache.slots.remove(&key);
         }
     }
     let slot = Slot::default();
-    cache.slots.insert(digest, (Arc::clone(&slot), now));
+    cache.slots.insert(key, (Arc::clone(&slot), now));
     slot
 }
 

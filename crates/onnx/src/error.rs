@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::Provider;
+
 /// Why a model gave no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -24,6 +26,18 @@ pub enum Error {
         /// The library file.
         path: PathBuf,
         /// What the loader said.
+        reason: String,
+    },
+    /// The device that should compute is not there. Whoever runs the program must act.
+    #[error(
+        "execution provider {provider} cannot be used: {reason}; use one that can with \
+         SET atoll.execution_provider = 'cpu', or set ORT_DYLIB_PATH to an ONNX Runtime \
+         that was built with {provider}"
+    )]
+    Provider {
+        /// What was asked for.
+        provider: Provider,
+        /// What is missing.
         reason: String,
     },
     /// The file is no ONNX model that can be run. The query or the file must change.
@@ -66,6 +80,7 @@ impl Error {
             Self::InputMismatch { .. } => "MODEL_INPUT_MISMATCH",
             Self::RuntimeMissing { .. }
             | Self::RuntimeBroken { .. }
+            | Self::Provider { .. }
             | Self::Run { .. } => "MODEL_RUNTIME",
         }
     }

@@ -1,4 +1,4 @@
-//! Inference of ONNX models on the CPU.
+//! Inference of ONNX models, on the processor or on a device ([`Provider`]).
 //!
 //! A model file is loaded once in a process, whoever asks for it and under
 //! whatever name: [`LoadedModel`] is a cheap handle that any number of threads
@@ -13,6 +13,7 @@ mod classification;
 mod data;
 mod error;
 mod model;
+mod provider;
 mod runtime;
 mod sessions;
 mod signature;
@@ -21,5 +22,6 @@ pub use classification::{OutputKind, scores, top_k};
 pub use data::Data;
 pub use error::Error;
 pub use model::{LoadedModel, Output};
+pub use provider::{Availability, ParseProviderError, Provider};
 pub use runtime::{RuntimeInfo, engine, runtime};
 pub use signature::{ElementType, Port, Signature};

@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use crate::data::{ConversionError, from_value};
 use crate::sessions::{OpenError, Sessions, one_line};
 use crate::signature::RowShape;
-use crate::{Data, Error, OutputKind, Port, Signature, cache};
+use crate::{Data, Error, OutputKind, Port, Provider, Signature, cache};
 
 /// A model that is ready to run: a cheap handle, to be cloned freely.
 ///
@@ -43,12 +43,20 @@ pub struct Output {
 }
 
 impl LoadedModel {
-    /// Loads a model file, or finds the one of equal content that is loaded already.
+    /// Loads a model file for the processor, or finds the one of equal content that is
+    /// loaded already.
     ///
     /// `name` is what error messages call it: a path, a URL, a column.
     pub fn load(name: &str, bytes: &[u8]) -> Result<Self, Error> {
+        Self::load_on(Provider::Cpu, name, bytes)
+    }
+
+    /// Loads a model file for a provider, in the same way.
+    pub fn load_on(provider: Provider, name: &str, bytes: &[u8]) -> Result<Self, Error> {
         let digest: cache::Digest = Sha256::digest(bytes).into();
-        let loaded = cache::get_or_load(digest, || Loaded::open(bytes, digest));
+        let loaded = cache::get_or_load((digest, provider), || {
+            Loaded::open(provider, bytes, digest)
+        });
         Ok(Self {
             name: Arc::from(name),
             loaded: loaded.map_err(|error| translate(name, error))?,
@@ -88,6 +96,11 @@ impl LoadedModel {
     /// The SHA-256 of the file, in hexadecimal.
     pub fn sha256(&self) -> &str {
         &self.loaded.sha256
+    }
+
+    /// What computes its answers.
+    pub fn provider(&self) -> Provider {
+        self.loaded.sessions.provider()
     }
 
     /// The size of the file in bytes.
@@ -233,8 +246,12 @@ impl LoadedModel {
 }
 
 impl Loaded {
-    fn open(bytes: &[u8], digest: cache::Digest) -> Result<Self, OpenError> {
-        let (sessions, session) = Sessions::open(bytes)?;
+    fn open(
+        provider: Provider,
+        bytes: &[u8],
+        digest: cache::Digest,
+    ) -> Result<Self, OpenError> {
+        let (sessions, session) = Sessions::open(provider, bytes)?;
         let signature = Signature {
             inputs: session.inputs().iter().map(Port::new).collect(),
             outputs: session.outputs().iter().map(Port::new).collect(),

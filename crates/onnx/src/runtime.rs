@@ -13,7 +13,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 
-use crate::Error;
+use crate::{Error, Provider};
 
 /// The release that the set-up step installs.
 const VERSION: &str = "1.32.0";
@@ -41,12 +41,12 @@ pub fn runtime() -> Result<RuntimeInfo, Error> {
     })
 }
 
-/// What computes a model's answers, to be kept beside them: another release may round
-/// differently.
-pub fn engine() -> Result<String, Error> {
+/// What computes a model's answers, to be kept beside them: another release or another
+/// device may round differently.
+pub fn engine(provider: Provider) -> Result<String, Error> {
     let runtime = start()?;
     Ok(format!(
-        "atoll {} onnxruntime {} cpu",
+        "atoll {} onnxruntime {} {provider}",
         env!("CARGO_PKG_VERSION"),
         version_of(&runtime.path)
     ))

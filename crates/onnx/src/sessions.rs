@@ -10,12 +10,13 @@ use std::sync::{Mutex, PoisonError};
 use ort::logging::LogLevel;
 use ort::session::Session;
 
-use crate::Error;
 use crate::runtime::environment;
+use crate::{Error, Provider};
 
 /// The sessions of one model that no thread is using.
 #[derive(Debug)]
 pub(crate) struct Sessions {
+    provider: Provider,
     bytes: Vec<u8>,
     idle: Mutex<Vec<Session>>,
 }
@@ -31,9 +32,13 @@ pub(crate) enum OpenError {
 
 impl Sessions {
     /// Opens the first session, which tells whether the bytes are a model at all.
-    pub(crate) fn open(bytes: &[u8]) -> Result<(Self, Session), OpenError> {
-        let session = open(bytes)?;
+    pub(crate) fn open(
+        provider: Provider,
+        bytes: &[u8],
+    ) -> Result<(Self, Session), OpenError> {
+        let session = open(provider, bytes)?;
         let sessions = Self {
+            provider,
             bytes: bytes.to_vec(),
             idle: Mutex::new(Vec::new()),
         };
@@ -52,7 +57,7 @@ impl Sessions {
             .pop();
         let mut session = match idle {
             Some(session) => session,
-            None => open(&self.bytes)?,
+            None => open(self.provider, &self.bytes)?,
         };
         let result = work(&mut session);
         self.give_back(session);
@@ -66,13 +71,32 @@ impl Sessions {
             .push(session);
     }
 
+    pub(crate) fn provider(&self) -> Provider {
+        self.provider
+    }
+
     /// How many bytes the model file has.
     pub(crate) fn size(&self) -> usize {
         self.bytes.len()
     }
 }
 
-fn open(bytes: &[u8]) -> Result<Session, OpenError> {
+fn open(provider: Provider, bytes: &[u8]) -> Result<Session, OpenError> {
+    if provider == Provider::Cpu {
+        return commit(provider, bytes);
+    }
+    provider.check().map_err(OpenError::Runtime)?;
+    commit(provider, bytes).map_err(|error| match error {
+        // A missing device shows only now, and in words of the device's own. What the
+        // processor can run is not the model's fault.
+        OpenError::Model(reason) if commit(Provider::Cpu, bytes).is_ok() => {
+            OpenError::Runtime(Error::Provider { provider, reason })
+        }
+        error => error,
+    })
+}
+
+fn commit(provider: Provider, bytes: &[u8]) -> Result<Session, OpenError> {
     let environment = environment().map_err(OpenError::Runtime)?;
     // The binding panics on inputs and outputs of kinds that it does not know, such as
     // a sequence of sequences. No state of ours is touched in between.
@@ -84,6 +108,7 @@ fn open(bytes: &[u8]) -> Result<Session, OpenError> {
             .with_inter_threads(1)?
             .with_parallel_execution(false)?
             .with_log_level(LogLevel::Fatal)?
+            .with_execution_providers(provider.dispatches())?
             .commit_from_memory(bytes)
     }));
     match session {

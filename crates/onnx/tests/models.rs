@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Barrier};
 use std::thread;
 
-use atoll_onnx::{Data, ElementType, Error, LoadedModel, Output, OutputKind, runtime};
+use atoll_onnx::{
+    Availability, Data, ElementType, Error, LoadedModel, Output, OutputKind, Provider,
+    engine, runtime,
+};
 
 fn bytes(name: &str) -> Vec<u8> {
     let folder =
@@ -307,5 +310,31 @@ fn threads_run_one_model_at_the_same_time() {
         .collect();
     for thread in threads {
         thread.join().unwrap();
+    }
+}
+
+/// With every feature, too: `cargo test -p atoll-onnx --features cuda,tensorrt,coreml,directml`.
+#[test]
+fn a_provider_that_is_not_there_is_an_error_and_not_the_processor() {
+    let Some(model) = load("identity.onnx") else {
+        return;
+    };
+    assert_eq!(model.unwrap().provider(), Provider::Cpu);
+    for provider in Provider::ALL {
+        let loaded =
+            LoadedModel::load_on(provider, "identity.onnx", &bytes("identity.onnx"));
+        match provider.availability().unwrap() {
+            // A device may be missing all the same.
+            Availability::Ready if loaded.is_ok() => {
+                assert_eq!(loaded.unwrap().provider(), provider);
+                assert!(engine(provider).unwrap().ends_with(provider.name()));
+            }
+            _ => {
+                let error = loaded.unwrap_err();
+                let start = format!("execution provider {provider} cannot be used: ");
+                assert!(error.to_string().starts_with(&start), "{error}");
+                assert_eq!(error.code(), "MODEL_RUNTIME");
+            }
+        }
     }
 }

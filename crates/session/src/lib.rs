@@ -227,7 +227,10 @@ fn config(storage: String) -> SessionConfig {
     SessionConfig::new()
         .with_information_schema(true)
         .with_target_partitions(pool::threads())
-        .with_option_extension(AtollOptions { storage })
+        .with_option_extension(AtollOptions {
+            storage,
+            ..AtollOptions::default()
+        })
         // COPY writes a file for each partition; more files would tear ordered rows apart.
         .set_usize("datafusion.execution.minimum_parallel_output_files", 1)
         // On by default, this copies the call below a struct field access, whatever

@@ -2,12 +2,14 @@
 
 use std::any::Any;
 
+use atoll_onnx::Provider;
 use datafusion::common::config::{
     ConfigEntry, ConfigExtension, ConfigOptions, ExtensionOptions,
 };
-use datafusion::common::{Result, config_err};
+use datafusion::common::{Result, config_datafusion_err, config_err};
 
 const STORAGE: &str = "Folder or URL that keeps snapshots, trials, models and tables";
+const EXECUTION_PROVIDER: &str = "What ONNX models run on: cpu, or cuda, tensorrt, coreml or directml if built with it";
 
 /// Options under the prefix `atoll`, set with `SET atoll.<name> = '...'`.
 ///
@@ -17,6 +19,8 @@ const STORAGE: &str = "Folder or URL that keeps snapshots, trials, models and ta
 pub struct AtollOptions {
     /// Folder or URL that keeps snapshots, trials, models and tables.
     pub storage: String,
+    /// What ONNX models run on.
+    pub execution_provider: Provider,
 }
 
 impl Default for AtollOptions {
@@ -24,6 +28,7 @@ impl Default for AtollOptions {
     fn default() -> Self {
         Self {
             storage: "atoll-storage".to_string(),
+            execution_provider: Provider::default(),
         }
     }
 }
@@ -65,15 +70,60 @@ impl ExtensionOptions for AtollOptions {
                 self.storage = value.to_string();
                 Ok(())
             }
-            _ => config_err!("unknown option atoll.{key}; valid: atoll.storage"),
+            "execution_provider" => {
+                self.execution_provider = value.parse().map_err(|error| {
+                    config_datafusion_err!("atoll.execution_provider: {error}")
+                })?;
+                Ok(())
+            }
+            _ => config_err!(
+                "unknown option atoll.{key}; valid: atoll.storage, \
+                 atoll.execution_provider"
+            ),
         }
     }
 
     fn entries(&self) -> Vec<ConfigEntry> {
-        vec![ConfigEntry {
-            key: format!("{}.storage", Self::PREFIX),
-            value: Some(self.storage.clone()),
-            description: STORAGE,
-        }]
+        let entry = |key: &str, value: &str, description| ConfigEntry {
+            key: format!("{}.{key}", Self::PREFIX),
+            value: Some(value.to_string()),
+            description,
+        };
+        vec![
+            entry("storage", &self.storage, STORAGE),
+            entry(
+                "execution_provider",
+                self.execution_provider.name(),
+                EXECUTION_PROVIDER,
+            ),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_set_is_found_among_the_entries() {
+        let mut options = AtollOptions::default();
+        options.set("storage", "s3://bucket/atoll").unwrap();
+        options.set("execution_provider", "CPU").unwrap();
+        let mut copy = AtollOptions::default();
+        for entry in options.entries() {
+            let key = entry.key.strip_prefix("atoll.").unwrap();
+            copy.set(key, &entry.value.unwrap()).unwrap();
+        }
+        assert_eq!(copy, options);
+    }
+
+    #[test]
+    fn an_unknown_provider_is_answered_with_those_there_are() {
+        let mut options = AtollOptions::default();
+        let error = options.set("execution_provider", "gpu").unwrap_err();
+        let text = error.strip_backtrace();
+        assert!(text.contains("unknown execution provider 'gpu'"), "{text}");
+        assert!(text.contains("cpu, cuda"), "{text}");
+        assert_eq!(options, AtollOptions::default());
     }
 }

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use atoll_onnx::LoadedModel;
+use atoll_onnx::{LoadedModel, Provider};
 use atoll_udf_common::args::{bytes_at, is_text, literal_str, string_at};
-use atoll_udf_common::{Call, CallContext};
+use atoll_udf_common::{AtollOptions, Call, CallContext};
 use datafusion::arrow::array::{Array, ArrayRef};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{Result, ScalarValue, plan_err};
@@ -27,7 +27,11 @@ pub(crate) enum ModelArgument {
     /// A literal: one model for every row.
     Literal(Arc<Pipeline>),
     /// A column of paths or of files.
-    Column { options: Options, purpose: Purpose },
+    Column {
+        options: Options,
+        purpose: Purpose,
+        provider: Provider,
+    },
 }
 
 /// The models of one record batch.
@@ -42,6 +46,7 @@ pub(crate) enum Models {
         column: ArrayRef,
         options: Options,
         purpose: Purpose,
+        provider: Provider,
     },
 }
 
@@ -61,6 +66,9 @@ pub(crate) fn check_type(function: &str, data_type: &DataType) -> Result<()> {
 }
 
 /// Loads the model that a literal names, at plan time.
+///
+/// For the processor, whatever the session says: what a model takes and gives is the same
+/// everywhere, and whoever plans for a cluster need not have its devices.
 pub(crate) fn literal(
     function: &str,
     value: Option<&ScalarValue>,
@@ -84,10 +92,16 @@ impl ModelArgument {
         options: Options,
         purpose: Purpose,
     ) -> Result<Self> {
+        let config = call.session.config();
+        let provider = AtollOptions::get(config.options()).execution_provider;
         let Some(name) = call.args.first().and_then(literal_str) else {
-            return Ok(Self::Column { options, purpose });
+            return Ok(Self::Column {
+                options,
+                purpose,
+                provider,
+            });
         };
-        let model = source::load(name, &CallContext::of(call.session.config())).await;
+        let model = source::load(name, provider, &CallContext::of(config)).await;
         model
             .and_then(|model| Pipeline::new(model, &options, purpose))
             .map(|pipeline| Self::Literal(Arc::new(pipeline)))
@@ -101,9 +115,13 @@ impl ModelArgument {
         rows: usize,
         context: &CallContext,
     ) -> Result<Models> {
-        let (options, purpose) = match self {
+        let (options, purpose, provider) = match self {
             Self::Literal(pipeline) => return Ok(Models::One(Arc::clone(pipeline))),
-            Self::Column { options, purpose } => (options, *purpose),
+            Self::Column {
+                options,
+                purpose,
+                provider,
+            } => (options, *purpose, *provider),
         };
         let column = value.to_array(rows)?;
         if !is_text(column.data_type()) {
@@ -111,6 +129,7 @@ impl ModelArgument {
                 column,
                 options: options.clone(),
                 purpose,
+                provider,
             });
         }
         let mut by_name = HashMap::new();
@@ -121,7 +140,7 @@ impl ModelArgument {
             if by_name.contains_key(name) {
                 continue;
             }
-            let pipeline = source::load(name, context)
+            let pipeline = source::load(name, provider, context)
                 .await
                 .and_then(|model| Pipeline::new(model, options, purpose));
             by_name.insert(name.to_string(), pipeline.map(Arc::new));
@@ -142,11 +161,12 @@ impl Models {
                 column,
                 options,
                 purpose,
+                provider,
             } => {
                 let Some(bytes) = bytes_at(column, row) else {
                     return Ok(None);
                 };
-                let model = LoadedModel::load(BYTES, bytes)?;
+                let model = LoadedModel::load_on(*provider, BYTES, bytes)?;
                 Ok(Some(Arc::new(Pipeline::new(model, options, *purpose)?)))
             }
         }

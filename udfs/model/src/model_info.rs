@@ -36,7 +36,8 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
          chooses, most often the mini-batch); `labels`; `preprocess`, one line that says \
          how an image becomes the input; `metadata`, everything else that the exporter \
          wrote; `preprocess_sha256`, of that line; and `engine`, the program, the release \
-         of ONNX Runtime and the device. An answer is the same while `sha256`, \
+         of ONNX Runtime and the execution provider (`SET \
+         atoll.execution_provider`). An answer is the same while `sha256`, \
          `preprocess_sha256` and the image's own hash are, up to rounding by another \
          `engine`.",
         "model_info(model [, options])",
@@ -223,7 +224,9 @@ fn infos_columns(pipelines: &[Option<Arc<Pipeline>>]) -> Result<Vec<ArrayRef>> {
         digest.append_option(text.as_ref().map(|text| hex::encode(Sha256::digest(text))));
         preprocess.append_option(text);
         // Whatever loaded the model is there to say what it is.
-        engine.append_option(model.and_then(|_| atoll_onnx::engine().ok()));
+        engine.append_option(
+            model.and_then(|model| atoll_onnx::engine(model.provider()).ok()),
+        );
         // Labels have a column of their own, and would drown the rest here.
         let entries = model.map(LoadedModel::metadata).into_iter().flatten();
         for (key, value) in entries.filter(|(key, _)| *key != "labels") {

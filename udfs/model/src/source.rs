@@ -10,7 +10,7 @@ use std::sync::{LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::time::{Duration, Instant, SystemTime};
 
 use atoll_compute::pool;
-use atoll_onnx::LoadedModel;
+use atoll_onnx::{LoadedModel, Provider};
 use atoll_udf_common::{CallContext, Location};
 use bytes::Bytes;
 use datafusion::common::DataFusionError;
@@ -35,17 +35,17 @@ enum Stamp {
     Fetched(Instant),
 }
 
-/// By URL: a relative path means another file for another client.
-type Names = HashMap<String, (Stamp, LoadedModel)>;
+/// By URL, since a relative path means another file for another client.
+type Names = HashMap<(String, Provider), (Stamp, LoadedModel)>;
 
 static NAMES: LazyLock<Mutex<Names>> = LazyLock::new(Mutex::default);
 
 /// Loads a model at plan time, on the thread that plans.
 pub(crate) fn load_now(name: &str) -> Result<LoadedModel, Failure> {
     let location = Location::parse(name).map_err(|error| not_found(name, &error))?;
-    let url = location.url.to_string();
+    let key = (location.url.to_string(), Provider::Cpu);
     let stamp = stamp(name, &location)?;
-    if let Some(model) = remembered(&url, stamp) {
+    if let Some(model) = remembered(&key, stamp) {
         return Ok(model);
     }
     let bytes = match location.local_path() {
@@ -53,21 +53,22 @@ pub(crate) fn load_now(name: &str) -> Result<LoadedModel, Failure> {
         None => read_and_wait(location).map_err(|error| not_found(name, &error))?,
     };
     let model = LoadedModel::load(name, &bytes)?;
-    remember(&url, stamp, &model);
+    remember(key, stamp, &model);
     Ok(model)
 }
 
 /// Loads a model that a row names.
 pub(crate) async fn load(
     name: &str,
+    provider: Provider,
     context: &CallContext,
 ) -> Result<LoadedModel, Failure> {
     let location = context
         .locate(name)
         .map_err(|error| not_found(name, &error))?;
-    let url = location.url.to_string();
+    let key = (location.url.to_string(), provider);
     let stamp = stamp(name, &location)?;
-    if let Some(model) = remembered(&url, stamp) {
+    if let Some(model) = remembered(&key, stamp) {
         return Ok(model);
     }
     let bytes = match location.local_path() {
@@ -79,10 +80,11 @@ pub(crate) async fn load(
     };
     // Opening a session takes a core for up to seconds, so it happens on the pool.
     let owned = name.to_string();
-    let model = pool::run(&context.token, move || LoadedModel::load(&owned, &bytes))
+    let load = move || LoadedModel::load_on(provider, &owned, &bytes);
+    let model = pool::run(&context.token, load)
         .await
         .map_err(|error| Failure::new("MODEL_RUNTIME", error.to_string()))??;
-    remember(&url, stamp, &model);
+    remember(key, stamp, &model);
     Ok(model)
 }
 
@@ -101,9 +103,9 @@ fn stamp(name: &str, location: &Location) -> Result<Stamp, Failure> {
     })
 }
 
-fn remembered(url: &str, now: Stamp) -> Option<LoadedModel> {
+fn remembered(key: &(String, Provider), now: Stamp) -> Option<LoadedModel> {
     let names = names();
-    let (then, model) = names.get(url)?;
+    let (then, model) = names.get(key)?;
     let same = match (*then, now) {
         (
             Stamp::File {
@@ -118,12 +120,12 @@ fn remembered(url: &str, now: Stamp) -> Option<LoadedModel> {
     same.then(|| model.clone())
 }
 
-fn remember(url: &str, stamp: Stamp, model: &LoadedModel) {
+fn remember(key: (String, Provider), stamp: Stamp, model: &LoadedModel) {
     let mut names = names();
     if names.len() >= REMEMBERED {
         names.clear();
     }
-    names.insert(url.to_string(), (stamp, model.clone()));
+    names.insert(key, (stamp, model.clone()));
 }
 
 fn names() -> MutexGuard<'static, Names> {

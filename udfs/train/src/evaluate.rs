@@ -10,8 +10,8 @@ use atoll_onnx::{LoadedModel, Provider};
 use atoll_udf_common::args::{bytes_at, is_text, string_at};
 use atoll_udf_common::structs::check_keys;
 use atoll_udf_common::{
-    AtollOptions, Call, CallContext, ExpensiveFunction, Grain, PreparedCall, not_here, pool_error,
-    storage_root,
+    AtollOptions, Call, CallContext, ExpensiveFunction, Grain, PreparedCall, not_here,
+    pool_error, storage_root,
 };
 use bytes::Bytes;
 use datafusion::arrow::array::{

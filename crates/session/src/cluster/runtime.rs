@@ -38,8 +38,8 @@ const KEPT: Duration = Duration::from_secs(120);
 /// How many prepared calls are kept.
 const KEPT_CALLS: usize = 16;
 
-/// The prefix of the session options that change what a plan does.
-const OPTIONS: &str = "datafusion.execution.";
+/// The prefixes of the session options that change what a plan does.
+const OPTIONS: [&str; 2] = ["datafusion.execution.", "atoll.execution_provider"];
 
 /// A task on its way.
 #[derive(Clone, PartialEq, Message)]
@@ -74,7 +74,7 @@ pub(super) fn changed_options(options: &ConfigOptions) -> HashMap<String, String
     options
         .entries()
         .into_iter()
-        .filter(|entry| entry.key.starts_with(OPTIONS))
+        .filter(|entry| OPTIONS.iter().any(|prefix| entry.key.starts_with(prefix)))
         .filter(|entry| usual.get(&entry.key) != Some(&entry.value))
         .filter_map(|entry| Some((entry.key, entry.value?)))
         .collect()
@@ -272,9 +272,10 @@ impl PreparedCalls {
     ) -> Arc<dyn PreparedCall> {
         let context = CallContext::of(config);
         let directory = context.directory.as_deref();
-        let storage = AtollOptions::get(config.options()).storage;
+        let options = AtollOptions::get(config.options());
+        let provider = options.execution_provider.name();
         let mut key = Sha256::new();
-        for part in [call, storage.as_bytes()] {
+        for part in [call, options.storage.as_bytes(), provider.as_bytes()] {
             key.update((part.len() as u64).to_le_bytes());
             key.update(part);
         }
