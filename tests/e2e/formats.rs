@@ -17,12 +17,12 @@ fn table() {
     check(
         "table",
         "\
-┌───┬──────┬──────────┬────────┬────────┬───────┐
-│ n │    f │ text     │ list   │ point  │ bytes │
-├───┼──────┼──────────┼────────┼────────┼───────┤
-│ 1 │  0.5 │ plain    │ [1, 2] │ {x: 1} │ <3 B> │
-│ 2 │ NULL │ a \"b\", c │ NULL   │ NULL   │ NULL  │
-└───┴──────┴──────────┴────────┴────────┴───────┘
+┌───┬──────┬──────────┬────────┬────────┬──────────────────┐
+│ n │    f │ text     │ list   │ point  │ bytes            │
+├───┼──────┼──────────┼────────┼────────┼──────────────────┤
+│ 1 │  0.5 │ plain    │ [1, 2] │ {x: 1} │ <3 bytes 616263> │
+│ 2 │ NULL │ a \"b\", c │ NULL   │ NULL   │ NULL             │
+└───┴──────┴──────────┴────────┴────────┴──────────────────┘
 ",
     );
 }
@@ -71,7 +71,7 @@ fn markdown() {
         "markdown",
         "| n | f | text | list | point | bytes |\n\
          | ---: | ---: | --- | --- | --- | --- |\n\
-         | 1 | 0.5 | plain | [1, 2] | {x: 1} | <3 B> |\n\
+         | 1 | 0.5 | plain | [1, 2] | {x: 1} | <3 bytes 616263> |\n\
          | 2 | NULL | a \"b\", c | NULL | NULL | NULL |\n",
     );
 }
@@ -97,4 +97,32 @@ fn no_rows_keep_their_header() {
         let output = Atoll::new().run(&["--format", format, "-c", sql]).ok();
         assert_eq!(output.stdout, expected, "{format}");
     }
+}
+
+#[test]
+fn images_and_models_are_described_in_tables_and_whole_elsewhere() {
+    let atoll = Atoll::new();
+    let photo = "SELECT content, image_decode(content) AS image \
+                 FROM read_blob('sql/data/photos/camera.png')";
+    let shown = atoll.run(&["-c", photo]).ok().stdout;
+    let row = shown.lines().nth(3).unwrap();
+    assert!(
+        row.contains(" KiB PNG 512x512> │ <image 512x512x1> │"),
+        "{row}"
+    );
+    let content = "SELECT content FROM read_blob('sql/data/photos/camera.png')";
+    let csv = atoll.run(&["--format", "csv", "-c", content]).ok().stdout;
+    let bytes = std::fs::metadata("sql/data/photos/camera.png")
+        .unwrap()
+        .len();
+    let row = csv.lines().nth(1).unwrap();
+    assert_eq!(row.len() as u64, 2 * bytes, "hexadecimal, and all of it");
+    assert!(row.starts_with("89504e47"), "{}", &row[..20]);
+    let models = "SELECT content FROM read_blob('tests/data/models/*.onnx') \
+                  WHERE filename LIKE '%twice.onnx' OR filename LIKE '%truncated.onnx' \
+                  ORDER BY filename DESC";
+    let shown = atoll.run(&["-c", models]).ok().stdout;
+    let rows: Vec<&str> = shown.lines().skip(3).collect();
+    assert!(rows[0].contains(" bytes ONNX>"), "{}", rows[0]);
+    assert!(rows[1].contains(" bytes 08"), "{}", rows[1]);
 }

@@ -23,7 +23,7 @@ fn a_pipe_stops_at_the_first_error_and_names_its_line() {
         "SELECT 1 AS n;\n\n\nSELECT\n nope;\nSELECT 3;",
     );
     assert_eq!(output.stdout, "n\n1\n");
-    output.fails_naming(&["error: <stdin>:4: no column named nope"]);
+    output.fails_naming(&["error: <stdin>:5: no column named nope"]);
 }
 
 #[test]
@@ -52,24 +52,68 @@ fn tables_and_columns_are_described() {
     assert!(output.stderr.contains("Time: "), "{}", output.stderr);
 }
 
-/// Types into a terminal and prints what it shows. Each step waits for a text, then
-/// types; so nothing depends on how fast the machine is.
+#[test]
+fn parameters_fill_statements_and_scripts() {
+    let atoll = Atoll::new();
+    let script = atoll.file("job.sql", "SELECT '${who}' AS who;\n\nSELECT oops;\n");
+    let input = format!(
+        "\\format csv\n\\set who it's\n\\set n 2\nSELECT '${{who}}' AS w, ${{n}} AS n;\n\\i {script}\n"
+    );
+    let output = atoll.pipe(&[], &input);
+    assert_eq!(output.stdout, "w,n\nit's,2\nwho\nit's\n");
+    output.fails_naming(&[&format!(
+        "error: {script}:3: statement 2: no column named oops\n\n  3 │ SELECT oops\n"
+    )]);
+    let output = atoll.pipe(&[], "\\set a 1\nSELECT ${b};\n");
+    output.fails_naming(&["parameter ${b} is not defined", "\\set NAME VALUE"]);
+}
+
+#[test]
+fn watch_repeats_the_last_statement() {
+    let input = "\\format csv\nSELECT 7 AS n;\n\\watch 0.01 3\n";
+    let output = Atoll::new().pipe(&[], input).ok();
+    assert_eq!(output.stdout, "n\n7\n".repeat(4));
+    assert_eq!(output.stderr.matches("(every 0.01 s)").count(), 3);
+    Atoll::new()
+        .pipe(&[], "\\watch\n")
+        .fails_naming(&["there is no statement to repeat"]);
+}
+
+#[test]
+fn tables_expand_to_a_line_a_field() {
+    let input = "\\x\nSELECT 1 AS n, {a: 'x', b: NULL} AS s;\n";
+    let output = Atoll::new().pipe(&[], input).ok();
+    assert!(
+        output.stdout.ends_with("\nn   │ 1\ns.a │ x\ns.b │ NULL\n"),
+        "{}",
+        output.stdout
+    );
+}
+
+#[test]
+fn what_other_shells_call_a_command_is_explained() {
+    let atoll = Atoll::new();
+    atoll
+        .run(&["-c", "\\tables"])
+        .fails_naming(&["unknown command \\tables"]);
+    atoll
+        .run(&["-c", "\\i"])
+        .fails_naming(&["\\i wants an argument: \\i FILE"]);
+    atoll
+        .pipe(&[], "\\e\n")
+        .fails_naming(&["\\e needs a terminal"]);
+}
+
+/// Types into a terminal of 24 lines and prints what it shows. Each step waits for a
+/// text, then types; so nothing depends on how fast the machine is.
 const TYPIST: &str = r#"
-import os, pty, select, signal, sys, time
-steps = [
-    ("atoll>", "SELECT 1 +\r"),
-    ("", "41 AS answer;\r"),
-    ("(1 row)", "SELECT nope;\r"),
-    ("no column named nope", "SELECT value FROM generate_series(1, 100);\r"),
-    ("(100 rows, 40 shown)", SLOW + ";\r"),
-    ("WAIT", "\x03"),
-    ("cancelled", "SELECT 'still ' || 'here' AS x;\r"),
-    ("still here", "\x04"),
-]
+import fcntl, json, os, pty, select, struct, sys, termios, time
+steps, deadline = json.loads(sys.argv[1]), time.time() + 90
 pid, master = pty.fork()
 if pid == 0:
-    os.execv(sys.argv[1], sys.argv[1:])
-seen, at, deadline = "", 0, time.time() + 90
+    os.execv(sys.argv[2], sys.argv[2:])
+fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+seen, at = "", 0
 def more(seconds):
     global seen
     if not select.select([master], [], [], seconds)[0]:
@@ -105,33 +149,29 @@ sys.stdout.write(seen)
 sys.exit(os.waitstatus_to_exitcode(status))
 "#;
 
-#[test]
-fn a_terminal_session_survives_errors_and_ctrl_c() {
-    if !Command::new("python3")
-        .arg("--version")
-        .output()
-        .is_ok_and(|o| o.status.success())
-    {
+/// What a terminal shows of a session; none where there is no Python to open one.
+fn typed(
+    atoll: &Atoll,
+    environment: &[(&str, &str)],
+    steps: &[(&str, &str)],
+) -> Option<String> {
+    let version = Command::new("python3").arg("--version").output();
+    if !version.is_ok_and(|output| output.status.success()) {
         eprintln!("skipped: python3 is needed to open a terminal");
-        return;
+        return None;
     }
-    let atoll = Atoll::new();
-    let slow = "SELECT t.status FROM (SELECT train('sql/data/digits.parquet', {architecture: \
-                'lenet', learning_rate: 0.01, epochs: 100000, patience: 0}) AS t)";
-    let typist = TYPIST.replace("SLOW", &format!("{slow:?}"));
     let storage = atoll.path("storage").display().to_string();
+    let steps = serde_json::to_string(steps).unwrap();
+    let binary = env!("CARGO_BIN_EXE_atoll");
     let child = Command::new("python3")
-        .args([
-            "-c",
-            &typist,
-            env!("CARGO_BIN_EXE_atoll"),
-            "--storage",
-            &storage,
-        ])
+        .args(["-c", TYPIST, &steps, binary, "--storage", &storage])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .env("XDG_DATA_HOME", atoll.path("home"))
         .env("HOME", atoll.path("home"))
         .env("TERM", "xterm")
+        // No pager unless a test asks for one.
+        .env("PAGER", "")
+        .envs(environment.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -144,15 +184,123 @@ fn a_terminal_session_survives_errors_and_ctrl_c() {
         output.stderr,
         output.stdout
     );
-    assert!(output.stdout.contains("answer"), "{}", output.stdout);
-    assert!(
-        output.stdout.contains("trials ["),
-        "no progress: {}",
-        output.stdout
-    );
-    let took = output.stdout.split("CANCELLED AFTER ").nth(1).unwrap();
+    Some(output.stdout)
+}
+
+#[test]
+fn a_terminal_session_survives_errors_and_ctrl_c() {
+    let atoll = Atoll::new();
+    let slow = "SELECT t.status FROM (SELECT train('sql/data/digits.parquet', {architecture: \
+                'lenet', learning_rate: 0.01, epochs: 100000, patience: 0}) AS t);\r";
+    let steps = [
+        ("atoll>", "SELECT 1 +\r"),
+        ("", "41 AS answer;\r"),
+        ("(1 row)", "SELECT nope;\r"),
+        ("no column named nope", ".tables\r"),
+        (
+            "did you mean \\d?",
+            "SELECT value FROM generate_series(1, 100);\r",
+        ),
+        ("(100 rows, 40 shown)", slow),
+        ("WAIT", "\u{3}"),
+        ("cancelled", "SELECT 'still ' || 'here' AS x;\r"),
+        ("still here", "quit\r"),
+    ];
+    let Some(shown) = typed(&atoll, &[], &steps) else {
+        return;
+    };
+    assert!(shown.contains("answer"), "{shown}");
+    assert!(shown.contains("^^^^"), "nothing is underlined: {shown}");
+    assert!(shown.contains("trials ["), "no progress: {shown}");
+    let took = shown.split("CANCELLED AFTER ").nth(1).unwrap();
     let took: f64 = took.lines().next().unwrap().parse().unwrap();
     assert!(took < 2.0, "cancelled after {took} s");
     let history = std::fs::read_to_string(atoll.path("home/atoll/history")).unwrap();
     assert!(history.contains("SELECT nope;"), "{history}");
+}
+
+#[test]
+fn a_pager_shows_what_is_longer_than_the_screen() {
+    let atoll = Atoll::new();
+    let pager = format!("cat > '{}'", atoll.path("paged").display());
+    let steps = [
+        ("atoll>", "SELECT 'on ' || 'screen' AS x;\r"),
+        (
+            "on screen",
+            "SELECT value FROM generate_series(1, 30000);\r",
+        ),
+        ("atoll>", "\\pager\r"),
+        ("long results are shown in cat", "\\pager head -n 4\r"),
+        (
+            "shown in head",
+            "SELECT value FROM generate_series(1, 100000000000);\r",
+        ),
+        // The pager is left at once, and so is the statement.
+        ("│ value │", "\\pager cat > /dev/null\r"),
+        (
+            "shown in cat",
+            "SELECT value FROM generate_series(1, 100000000000);\r",
+        ),
+        ("WAIT", "\u{3}"),
+        ("cancelled", "\\pager no-such-program\r"),
+        ("shown in no-such", "\\df\r"),
+        ("cannot start the pager no-such-program", "\\pager off\r"),
+        (
+            "there is no pager",
+            "SELECT value FROM generate_series(1, 100);\r",
+        ),
+        ("(100 rows, 40 shown)", "\u{4}"),
+    ];
+    let Some(shown) = typed(&atoll, &[("PAGER", &pager)], &steps) else {
+        return;
+    };
+    let paged = std::fs::read_to_string(atoll.path("paged")).unwrap();
+    assert_eq!(paged.lines().count(), 30_005, "{paged}");
+    assert!(paged.ends_with("(30000 rows)\n"));
+    assert_eq!(shown.matches("error:").count(), 1, "{shown}");
+}
+
+#[test]
+fn the_last_statement_is_edited_and_watched() {
+    let atoll = Atoll::new();
+    let editor = "sed -i s/41/43/";
+    let steps = [
+        ("atoll>", "\\watch\r"),
+        ("no statement to repeat", "SELECT 41 AS answer;\r"),
+        ("(1 row)", "\\e\r"),
+        // A second time there is nothing to change.
+        ("43 │", "\\e\r"),
+        ("nothing was changed", "\\watch 0.01 2\r"),
+        ("(every 0.01 s)", ""),
+        ("(1 row)", "\\watch 60\r"),
+        ("(every 60 s)", ""),
+        ("(1 row)", "\u{3}"),
+        ("atoll>", "SELECT 'af' || 'ter' AS x;\r"),
+        ("after", "\u{4}"),
+    ];
+    let environment = [("EDITOR", editor), ("VISUAL", "")];
+    let Some(shown) = typed(&atoll, &environment, &steps) else {
+        return;
+    };
+    assert_eq!(shown.matches("(every 0.01 s)").count(), 2, "{shown}");
+    let history = std::fs::read_to_string(atoll.path("home/atoll/history")).unwrap();
+    assert!(history.contains("SELECT 43 AS answer;"), "{history}");
+}
+
+#[test]
+fn a_statement_of_several_lines_comes_back_as_one() {
+    let atoll = Atoll::new();
+    let steps = [
+        ("atoll>", "SELECT 'a\\b' AS x,\r"),
+        ("", "20 +\r"),
+        ("", "22 AS answer;\r"),
+        ("(1 row)", "\u{4}"),
+    ];
+    if typed(&atoll, &[], &steps).is_none() {
+        return;
+    }
+    // Up, and enter at its end.
+    let steps = [("atoll>", "\u{1b}[A\r"), ("(1 row)", "\u{4}")];
+    let shown = typed(&atoll, &[], &steps).unwrap();
+    assert!(shown.contains("a\\b │     42 │"), "{shown}");
 }

@@ -9,7 +9,7 @@ use datafusion::common::{
     Column, DataFusionError, Diagnostic, Location, SchemaError, Span,
 };
 
-use super::Failure;
+use super::{Failure, suggest};
 
 /// What an error is about, as far as the error itself says it.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -374,6 +374,14 @@ fn own(text: &str, failure: &mut Failure) -> Option<()> {
         let word = rest.split(' ').nth(1)?;
         Some(word.trim_matches(['\'', ',']).to_string())
     });
+    let valid = failure.hint.as_deref();
+    let valid = valid.and_then(|hint| hint.strip_prefix("valid: "));
+    if let (Some(word), Some(valid)) = (&unknown, valid) {
+        let all: Vec<&str> = valid.split(", ").collect();
+        if let Some(near) = suggest(word, &all) {
+            failure.hint = Some(format!("did you mean {near}?"));
+        }
+    }
     let quoted = between(text, "'", "'").map(str::to_string);
     let written = unknown.into_iter().chain(quoted).collect();
     let function = text.split([' ', ':', '(']).next().unwrap_or_default();

@@ -42,11 +42,7 @@ pub(super) fn near(path: &str) -> Option<String> {
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let names: Vec<String> = names.collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let near = suggest(name, &names)?;
-    Some(format!(
-        "did you mean {}?",
-        path.with_file_name(near).display()
-    ))
+    suggest(name, &names).map(|near| format!("did you mean {near}?"))
 }
 
 /// What is wrong with a file that was named where a table can be; none where the name

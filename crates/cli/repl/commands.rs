@@ -142,6 +142,9 @@ fn change(
     argument: Option<&str>,
 ) -> Result<(), Failure> {
     match (command, argument) {
+        ("\\set", None) if runner.settings.set.is_empty() => {
+            runner.note("no parameter is set");
+        }
         ("\\set", None) => {
             for (name, value) in &runner.settings.set {
                 runner.note(&format!("{name} = {value}"));
