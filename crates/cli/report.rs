@@ -101,7 +101,7 @@ pub(crate) async fn report(
             made_at: columns::now(&opened).await?,
             made_by: format!("Atoll {}", atoll_session::VERSION),
         };
-        page(&subjects, &about).map_err(drawing)
+        page(&subjects, &about).map_err(Failure::from)
     };
     match attended(make, session.quiet, work).await? {
         Some(html) => write(&args.output, html.as_bytes(), session.quiet),
@@ -160,7 +160,7 @@ pub(crate) async fn plot_terminal(
     };
     let subject = gather(session, &table, &Wanted::default()).await?;
     let chart = one_chart(&subject, kind)?;
-    terminal(&chart, width, color_allowed()).map_err(drawing)
+    terminal(&chart, width, color_allowed()).map_err(Failure::from)
 }
 
 /// The chart that was asked for, or the first one that the data allow.
@@ -175,8 +175,8 @@ fn one_chart(subject: &Subject, kind: Option<Kind>) -> Result<Chart, Failure> {
     };
     if let Some(kind) = kind {
         return chart(subject, kind).map_err(|error| match kinds.contains(&kind) {
-            true => drawing(error),
-            false => drawing(error).hint(format!("kinds are {}", names())),
+            true => error.into(),
+            false => Failure::from(error).hint(format!("kinds are {}", names())),
         });
     }
     let mut reason = None;
@@ -186,11 +186,13 @@ fn one_chart(subject: &Subject, kind: Option<Kind>) -> Result<Chart, Failure> {
             Err(error) => reason = reason.or(Some(error)),
         }
     }
-    Err(reason.map_or_else(|| Failure::new("there is nothing to draw"), drawing))
+    Err(reason.map_or_else(|| Failure::new("there is nothing to draw"), Failure::from))
 }
 
-fn drawing(error: atoll_report::Error) -> Failure {
-    Failure::new(error.to_string())
+impl From<atoll_report::Error> for Failure {
+    fn from(error: atoll_report::Error) -> Self {
+        Self::new(error.to_string())
+    }
 }
 
 type Draw = fn(&Chart) -> Result<Vec<u8>, Failure>;
@@ -199,8 +201,8 @@ type Draw = fn(&Chart) -> Result<Vec<u8>, Failure>;
 fn drawn_as(path: &Path) -> Result<Draw, Failure> {
     let ending = path.extension().and_then(|ending| ending.to_str());
     let draw: Draw = match ending.map(str::to_ascii_lowercase).as_deref() {
-        Some("svg") => |chart| svg(chart).map(String::into_bytes).map_err(drawing),
-        Some("png") => |chart| png(chart).map_err(drawing),
+        Some("svg") => |chart| svg(chart).map(String::into_bytes).map_err(Failure::from),
+        Some("png") => |chart| png(chart).map_err(Failure::from),
         _ => {
             let name = path.display();
             let failure = Failure::new(format!("cannot tell what to draw from {name}"));

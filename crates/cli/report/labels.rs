@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use atoll_report::{ErrorCode, FailedImage, LabelledImage, Labelling};
 use atoll_session::Session;
-use datafusion::arrow::array::{Array, RecordBatch};
+use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::Schema;
 
 use super::columns::{
