@@ -129,13 +129,14 @@ for text, keys in steps:
         end = time.time() + 1.5
         while time.time() < end:
             more(0.1)
+        at = len(seen)
     else:
         while text not in seen[at:]:
             if time.time() > deadline or not more(0.2):
                 sys.stdout.write(seen)
                 sys.exit("did not show " + text)
+        at = seen.index(text, at) + len(text)
         more(0.3)
-    at = len(seen)
     os.write(master, keys.encode())
     if keys == "\x03":
         pressed = time.time()
@@ -222,14 +223,15 @@ fn a_terminal_session_survives_errors_and_ctrl_c() {
 #[test]
 fn a_pager_shows_what_is_longer_than_the_screen() {
     let atoll = Atoll::new();
-    let pager = format!("cat > '{}'", atoll.path("paged").display());
+    let file = atoll.path("paged");
+    let pager = format!("cat > '{}'; echo it is written", file.display());
     let steps = [
         ("atoll>", "SELECT 'on ' || 'screen' AS x;\r"),
         (
             "on screen",
             "SELECT value FROM generate_series(1, 30000);\r",
         ),
-        ("atoll>", "\\pager\r"),
+        ("it is written", "\\pager\r"),
         ("long results are shown in cat", "\\pager head -n 4\r"),
         (
             "shown in head",
@@ -254,7 +256,7 @@ fn a_pager_shows_what_is_longer_than_the_screen() {
     let Some(shown) = typed(&atoll, &[("PAGER", &pager)], &steps) else {
         return;
     };
-    let paged = std::fs::read_to_string(atoll.path("paged")).unwrap();
+    let paged = std::fs::read_to_string(file).unwrap();
     assert_eq!(paged.lines().count(), 30_005, "{paged}");
     assert!(paged.ends_with("(30000 rows)\n"));
     assert_eq!(shown.matches("error:").count(), 1, "{shown}");
@@ -271,6 +273,8 @@ fn the_last_statement_is_edited_and_watched() {
         // A second time there is nothing to change.
         ("43 │", "\\e\r"),
         ("nothing was changed", "\\watch 0.01 2\r"),
+        ("(every 0.01 s)", ""),
+        ("(1 row)", ""),
         ("(every 0.01 s)", ""),
         ("(1 row)", "\\watch 60\r"),
         ("(every 60 s)", ""),
