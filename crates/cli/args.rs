@@ -11,7 +11,10 @@ use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::errors::Failure;
+use crate::job::RunArgs;
 use crate::output::Format;
+use crate::report::{PlotArgs, ReportArgs};
+use crate::schedule::{BackfillArgs, ScheduleArgs};
 
 /// Deep learning in SQL
 ///
@@ -49,7 +52,7 @@ pub(crate) struct SessionArgs {
     ///
     /// ${NAME} is replaced everywhere but in comments. Inside a string literal quotes
     /// in the value are doubled. $${ stands for ${. A script's header lines
-    /// "-- Default: name=value" say what holds without this option.
+    /// "-- Parameter: name type = default -- help" say what holds without this option.
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_pair, global = true)]
     pub(crate) set: Vec<(String, String)>,
 
@@ -77,7 +80,7 @@ pub(crate) struct SessionArgs {
     #[arg(long, value_name = "df://HOST:PORT", global = true)]
     pub(crate) cluster: Option<Address>,
 
-    /// Read the cluster's token from this file [default: the variable ATOLL_TOKEN]
+    /// Read the token of the cluster or the server from this file [default: the variable ATOLL_TOKEN]
     #[arg(long, value_name = "FILE", global = true)]
     pub(crate) token_file: Option<PathBuf>,
 }
@@ -86,6 +89,10 @@ pub(crate) struct SessionArgs {
 pub(crate) enum Command {
     /// Run a SQL script, then exit
     Run(RunArgs),
+    /// Write a page about studies or labelled images
+    Report(ReportArgs),
+    /// Draw one chart of a study or of labelled images
+    Plot(PlotArgs),
     /// Check that this machine has what atoll needs
     Doctor,
     /// Start the scheduler of a cluster
@@ -94,17 +101,20 @@ pub(crate) enum Command {
     Executor(ExecutorArgs),
     /// Start a scheduler and executors on this machine, to try a cluster out
     Cluster(ClusterArgs),
+    /// Run the jobs of a file by the clock
+    Schedule(ScheduleArgs),
+    /// Run intervals of one scheduled job again, or for the first time
+    Backfill(BackfillArgs),
+    /// Serve SQL to notebooks, ADBC, JDBC and BI tools (Arrow Flight SQL)
+    Serve(ServeArgs),
+    /// Print the completion script of a shell
+    Completions(CompletionsArgs),
     /// Print the function reference
     #[command(hide = true)]
     Functions(FunctionsArgs),
-}
-
-/// Arguments of `atoll run`.
-#[derive(Debug, Args)]
-pub(crate) struct RunArgs {
-    /// The script; - is standard input
-    #[arg(value_name = "FILE", required = true)]
-    pub(crate) files: Vec<PathBuf>,
+    /// Write the manual pages
+    #[command(hide = true)]
+    Man(ManArgs),
 }
 
 /// Arguments of `atoll scheduler`.
@@ -188,6 +198,37 @@ pub(crate) struct ClusterArgs {
     pub(crate) stop: StopArgs,
 }
 
+/// Arguments of `atoll serve`.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Listen on this address; other machines need a token and one of theirs
+    #[arg(long, value_name = "IP", default_value_t = LOOPBACK)]
+    pub(crate) bind: IpAddr,
+
+    /// Listen on this port; 0 picks a free one
+    #[arg(long, default_value_t = atoll_serve::DEFAULT_PORT)]
+    pub(crate) port: u16,
+
+    /// Encrypt connections with this certificate, a PEM file
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+
+    /// The private key of the certificate, a PEM file
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+
+    /// Let this many clients have a session
+    #[arg(long, value_name = "N", default_value = "128")]
+    pub(crate) max_sessions: NonZeroUsize,
+
+    /// Run this many statements at once
+    #[arg(long, value_name = "N", default_value = "64")]
+    pub(crate) max_statements: NonZeroUsize,
+
+    #[command(flatten)]
+    pub(crate) stop: StopArgs,
+}
+
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Arguments of `atoll functions`.
@@ -196,6 +237,22 @@ pub(crate) struct FunctionsArgs {
     /// Write the reference page
     #[arg(long)]
     pub(crate) markdown: bool,
+}
+
+/// Arguments of `atoll completions`.
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// Arguments of `atoll man`.
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// Write a page for each command into this folder [default: print the first]
+    #[arg(value_name = "FOLDER")]
+    pub(crate) folder: Option<PathBuf>,
 }
 
 /// Where statements come from.
@@ -224,11 +281,8 @@ impl Cli {
         (cli, sources)
     }
 
-    /// `-c` and `-f` in the order they were given, or the scripts of `run`.
+    /// `-c` and `-f` in the order they were given.
     fn sources(&self, matches: &ArgMatches) -> Vec<Source> {
-        if let Some(Command::Run(run)) = &self.command {
-            return run.files.iter().cloned().map(Source::File).collect();
-        }
         let indices = |id| matches.indices_of(id).into_iter().flatten();
         let commands = (1..).zip(&self.batch.commands);
         let commands = commands.map(|(n, sql)| Source::Command(n, sql.clone()));
@@ -327,10 +381,10 @@ mod tests {
 
     #[test]
     fn options_may_follow_the_command() {
-        let (cli, sources) = parse("atoll run a.sql --set n=1 --set p=a=b --format csv");
+        let (cli, _) = parse("atoll run a.sql --set n=1 --set p=a=b --format csv");
         assert_eq!(cli.session.set[1], ("p".to_string(), "a=b".to_string()));
         assert_eq!(cli.session.format, Format::Csv);
-        assert_eq!(sources, [Source::File("a.sql".into())]);
+        assert!(matches!(cli.command, Some(Command::Run(run)) if run.retries == 0));
     }
 
     #[test]

@@ -2,18 +2,25 @@
 //!
 //! The only crate that prints: rows to standard output, everything else to standard
 //! error. Exit codes are 0 for success, 1 for a failed statement or check, 2 for a
-//! wrong command line and 130 after Ctrl-C.
+//! wrong command line, 3 for a job that is already running, 4 for one that ran out of
+//! time and 130 after Ctrl-C.
 
 mod args;
 mod cluster;
+mod completions;
 mod doctor;
 mod errors;
 mod functions;
+mod job;
 mod output;
+mod parameters;
 mod progress;
 mod repl;
+mod report;
 mod run;
+mod schedule;
 mod script;
+mod serve;
 mod terminal;
 
 use std::io;
@@ -67,6 +74,8 @@ async fn dispatch(
     match &cli.command {
         Some(Command::Doctor) => doctor::run(&cli.session).await,
         Some(Command::Functions(args)) => functions::run(args),
+        Some(Command::Completions(args)) => completions::completions(args),
+        Some(Command::Man(args)) => completions::man(args),
         Some(Command::Scheduler(args)) => {
             cluster::scheduler(args, cli.session.token()?, work).await
         }
@@ -74,19 +83,23 @@ async fn dispatch(
             cluster::executor(args, &cli.session, work).await
         }
         Some(Command::Cluster(args)) => cluster::all(args, &cli.session, work).await,
-        Some(Command::Run(_)) | None if !sources.is_empty() => {
+        Some(Command::Report(args)) => report::report(args, &cli.session, work).await,
+        Some(Command::Plot(args)) => report::plot(args, &cli.session, work).await,
+        Some(Command::Schedule(args)) => schedule::schedule(args, &cli.session).await,
+        Some(Command::Backfill(args)) => schedule::backfill(args, &cli.session).await,
+        Some(Command::Serve(args)) => serve::serve(args, &cli.session, work).await,
+        Some(Command::Run(args)) => job::run(args, &cli.session, work).await,
+        None if !sources.is_empty() => {
             let mut runner = Runner::new(&cli.session, work).await?;
             runner.run_all(sources, &cli.session.set).await
         }
-        Some(Command::Run(_)) | None => repl::run(&cli.session, work).await,
+        None => repl::run(&cli.session, work).await,
     }
 }
 
 fn exit_code(outcome: Result<Ending, Failure>) -> ExitCode {
     match outcome {
-        Ok(Ending::Finished) => ExitCode::SUCCESS,
-        Ok(Ending::Wrong) => ExitCode::FAILURE,
-        Ok(Ending::Cancelled) => ExitCode::from(130),
+        Ok(ending) => ExitCode::from(ending.code()),
         // Whoever read our output has read enough.
         Err(failure) if failure.broken_pipe => ExitCode::SUCCESS,
         Err(failure) => {

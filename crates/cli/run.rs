@@ -4,15 +4,14 @@
 //! long computation holds its thread: dropping the task's stream cancels the rest,
 //! training included.
 
-use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use atoll_session::{Session, TaskRunner};
-use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::SchemaRef;
+use atoll_session::{Session, TaskRunner, WriteLog};
+use datafusion::arrow::array::{Array, AsArray, RecordBatch};
+use datafusion::arrow::datatypes::{SchemaRef, UInt64Type};
 use datafusion::common::DataFusionError;
 use futures::StreamExt;
 use tokio::runtime::Handle;
@@ -21,9 +20,10 @@ use tokio::task::JoinHandle;
 
 use crate::args::{SessionArgs, Source};
 use crate::errors::{Failure, suggest};
-use crate::output::{Format, Room, RowWriter, row_writer};
+use crate::job::is_transient;
+use crate::output::{Format, Out, Reader, Room, RowWriter, Screen, row_writer};
 use crate::progress::Progress;
-use crate::repl::commands;
+use crate::repl::{Settings, commands};
 use crate::script::{self, Script, Statement};
 use crate::terminal;
 
@@ -31,8 +31,8 @@ use crate::terminal;
 const BATCHES_AHEAD: usize = 4;
 /// How long cancelled work may take to clean up before the prompt returns without it.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// The width of a terminal that does not say.
-const USUAL_WIDTH: usize = 80;
+/// Lines of the screen that a result leaves to the statement and the next prompt.
+const PROMPT_LINES: usize = 2;
 /// How often progress is drawn.
 const FRAME: Duration = Duration::from_millis(100);
 
@@ -44,6 +44,20 @@ pub(crate) enum Ending {
     Wrong,
     /// Ctrl-C.
     Cancelled,
+    /// Another exit code, which has been explained.
+    Code(u8),
+}
+
+impl Ending {
+    /// The exit code of the process.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Finished => 0,
+            Self::Wrong => 1,
+            Self::Cancelled => 130,
+            Self::Code(code) => code,
+        }
+    }
 }
 
 /// Where a text comes from, for its errors.
@@ -67,8 +81,16 @@ impl Place {
             Self::Prompt => format!("statement {number}"),
             Self::Command(n) if alone => format!("-c {n}"),
             Self::Command(n) => format!("-c {n}: statement {number}"),
-            Self::Pipe { lines_before } => format!("<stdin>:{}", lines_before + line),
+            Self::Pipe { .. } => format!("<stdin>:{}", self.line(line)),
             Self::File(file) => format!("{file}:{line}: statement {number}"),
+        }
+    }
+
+    /// The number of a line, as its reader counts.
+    fn line(&self, line: usize) -> usize {
+        match self {
+            Self::Pipe { lines_before } => lines_before + line,
+            _ => line,
         }
     }
 }
@@ -83,18 +105,50 @@ pub(crate) struct Runner {
     pub(crate) room: Room,
     /// Say how long each statement took.
     pub(crate) timing: bool,
-    out: Box<dyn Write + Send>,
-    /// Rows go to a file instead of standard output.
-    redirected: bool,
+    /// Where statements say which files they wrote, if anyone asks.
+    pub(crate) writes: Option<WriteLog>,
+    /// What is known of the last statement.
+    pub(crate) seen: Seen,
+    /// What the prompt was told and remembers.
+    pub(crate) settings: Settings,
+    out: Out,
     progress: Progress,
     interrupts: watch::Receiver<()>,
 }
 
+/// What a statement gave, for records.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    rows: u64,
+    /// The number that a statement which writes returns instead of its rows.
+    count: Option<u64>,
+    /// The failure may pass by itself.
+    pub(crate) transient: bool,
+}
+
+impl Seen {
+    /// Rows returned or written.
+    pub(crate) fn rows(&self) -> u64 {
+        self.count.unwrap_or(self.rows)
+    }
+
+    fn add(&mut self, batch: &RecordBatch) {
+        self.rows += batch.num_rows() as u64;
+        let counts = batch.schema_ref().fields().len() == 1
+            && batch.schema_ref().field(0).name() == "count";
+        let column = batch.columns().first();
+        let column = column.and_then(|c| c.as_primitive_opt::<UInt64Type>());
+        self.count = column
+            .filter(|column| counts && column.len() == 1)
+            .map(|column| column.value(0));
+    }
+}
+
 /// A text that is ready to run.
-struct Prepared {
+pub(crate) struct Prepared {
     place: Place,
-    script: Script,
-    statements: Vec<Statement>,
+    pub(crate) script: Script,
+    pub(crate) statements: Vec<Statement>,
 }
 
 impl Runner {
@@ -109,8 +163,10 @@ impl Runner {
             format: args.format,
             room: Room::All,
             timing: false,
-            out: stdout(),
-            redirected: false,
+            writes: None,
+            seen: Seen::default(),
+            settings: Settings::default(),
+            out: Out::stdout(),
             progress: Progress::new(args.quiet),
             interrupts: watch_interrupts(),
         })
@@ -135,7 +191,10 @@ impl Runner {
         check_used(set, prepared.iter().flatten())?;
         for (source, prepared) in sources.iter().zip(&prepared) {
             let ending = match (source, prepared) {
-                (_, Some(prepared)) => self.run_prepared(prepared).await?,
+                (_, Some(prepared)) => {
+                    self.settings.last = Some(prepared.script.text.clone());
+                    self.run_prepared(prepared).await?
+                }
                 (Source::Command(_, line), None) => {
                     match commands::run(self, line).await? {
                         commands::Next::Continue(ending) => ending,
@@ -167,13 +226,21 @@ impl Runner {
         .await
     }
 
+    /// Runs a script of which only some of the parameters in `set` may be known.
+    pub(crate) async fn run_script(
+        &mut self,
+        path: &Path,
+        set: &[(String, String)],
+    ) -> Result<Ending, Failure> {
+        let prepared = prepare(&Source::File(path.to_path_buf()), 1, set)?;
+        self.run_prepared(&prepared).await
+    }
+
     async fn run_prepared(&mut self, prepared: &Prepared) -> Result<Ending, Failure> {
         self.interrupts.mark_unchanged();
-        for statement in &prepared.statements {
+        for index in 0..prepared.statements.len() {
             let started = Instant::now();
-            let ending = self.run_statement(&statement.sql).await;
-            self.progress.clear();
-            let ending = ending.map_err(|failure| prepared.locate(failure, statement))?;
+            let ending = self.run_one(prepared, index).await?;
             if ending == Ending::Cancelled {
                 self.note("cancelled");
                 return Ok(ending);
@@ -185,21 +252,53 @@ impl Runner {
         Ok(Ending::Finished)
     }
 
+    /// Runs one statement of a text; a failure says which and where.
+    pub(crate) async fn run_one(
+        &mut self,
+        prepared: &Prepared,
+        index: usize,
+    ) -> Result<Ending, Failure> {
+        let statement = &prepared.statements[index];
+        let ending = self.run_statement(&statement.sql).await;
+        self.progress.clear();
+        self.out.end().await?;
+        // Ctrl-C in a pager is for the pager.
+        self.interrupts.mark_unchanged();
+        match ending {
+            Ok(ending) => Ok(ending),
+            Err(failure) => {
+                let context = self.session.context();
+                let failure = failure.explain(&statement.sql, context).await;
+                Err(prepared.locate(failure, statement))
+            }
+        }
+    }
+
+    /// Cleans up after a statement whose future was dropped.
+    pub(crate) async fn give_up(&mut self) {
+        self.progress.clear();
+        if let Some(cluster) = &self.cluster {
+            cluster.settle().await;
+        }
+    }
+
     async fn run_statement(&mut self, sql: &str) -> Result<Ending, Failure> {
         self.progress.start();
         let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
-        let task = produce(Arc::clone(&self.session), sql.to_string(), sender);
+        self.seen = Seen::default();
+        let session = Arc::clone(&self.session);
+        let task = produce(session, sql.to_string(), self.writes.clone(), sender);
         let mut task = AbortOnDrop(self.work.spawn(task));
         match self.consume(receiver).await? {
-            Ending::Cancelled => {
+            (ending, Reader::Left) => {
                 task.0.abort();
                 let _ = tokio::time::timeout(PATIENCE, &mut task.0).await;
                 if let Some(cluster) = &self.cluster {
                     cluster.settle().await;
                 }
-                Ok(Ending::Cancelled)
+                Ok(ending)
             }
-            ending => match (&mut task.0).await {
+            (ending, Reader::Reads) => match (&mut task.0).await {
                 Ok(()) => Ok(ending),
                 // The panic hook has said what happened.
                 Err(_) => Err(Failure::new("the statement was given up")),
@@ -207,75 +306,97 @@ impl Runner {
         }
     }
 
+    /// Writes the rows, up to the last one or until nobody wants more.
     async fn consume(
         &mut self,
         mut events: mpsc::Receiver<Event>,
-    ) -> Result<Ending, Failure> {
+    ) -> Result<(Ending, Reader), Failure> {
         let mut frames = tokio::time::interval(FRAME);
         let mut writer: Option<Box<dyn RowWriter + Send>> = None;
         loop {
             let event = tokio::select! {
                 biased;
-                Ok(()) = self.interrupts.changed() => return Ok(Ending::Cancelled),
+                Ok(()) = self.interrupts.changed() => {
+                    return Ok((Ending::Cancelled, Reader::Left));
+                }
                 event = events.recv() => event,
                 _ = frames.tick() => {
-                    self.progress.draw();
+                    if !self.out.is_paging() {
+                        self.progress.draw();
+                    }
                     continue;
                 }
             };
-            let out = &mut self.out;
+            let ended = event.is_none();
             match (event, &mut writer) {
-                (Some(Event::Failed(error)), _) => return Err(error.into()),
+                (Some(Event::Failed(error)), _) => {
+                    self.seen.transient = is_transient(&error);
+                    return Err(error.into());
+                }
                 (Some(Event::Schema(schema)), writer) => {
-                    *writer = Some(row_writer(self.format, self.room, &schema));
+                    let expanded = self.settings.expanded;
+                    let new = row_writer(self.format, expanded, self.room, &schema);
+                    *writer = Some(new);
+                    continue;
                 }
                 (Some(Event::Rows(batch)), Some(writer)) => {
-                    self.progress.suspend(|| {
-                        writer.write(&batch, out)?;
-                        Ok::<(), Failure>(out.flush()?)
-                    })?
+                    self.seen.add(&batch);
+                    let out = &mut self.out;
+                    self.progress.suspend(|| writer.write(&batch, out))?;
                 }
                 (None, Some(writer)) => {
-                    return self.progress.suspend(|| {
-                        writer.finish(out)?;
-                        out.flush()?;
-                        Ok(Ending::Finished)
-                    });
+                    let out = &mut self.out;
+                    self.progress.suspend(|| writer.finish(out))?;
                 }
-                (Some(Event::Rows(_)) | None, None) => return Ok(Ending::Finished),
+                (Some(Event::Rows(_)) | None, None) => {}
+            }
+            if self.out.needs_pager() {
+                self.progress.clear();
+            }
+            let reader = tokio::select! {
+                biased;
+                Ok(()) = self.interrupts.changed() => {
+                    return Ok((Ending::Cancelled, Reader::Left));
+                }
+                reader = self.out.settle() => reader?,
+            };
+            if ended || reader == Reader::Left {
+                return Ok((Ending::Finished, reader));
             }
         }
     }
 
     /// Writes text among the rows.
-    pub(crate) fn write(&mut self, text: &str) -> Result<(), Failure> {
+    pub(crate) async fn write(&mut self, text: &str) -> Result<(), Failure> {
         self.out.write_all(text.as_bytes())?;
-        Ok(self.out.flush()?)
+        self.out.settle().await?;
+        self.out.end().await
     }
 
     /// Sends the rows of later statements to a file, or back to standard output.
     pub(crate) fn redirect(&mut self, file: Option<&Path>) -> Result<(), Failure> {
-        self.redirected = file.is_some();
         self.room = Room::All;
-        self.out = match file {
-            None => stdout(),
-            Some(path) => {
-                let file = File::create(path);
-                let file = file.map_err(|error| {
-                    Failure::new(format!("cannot write {}: {error}", path.display()))
-                })?;
-                Box::new(BufWriter::new(file))
-            }
-        };
+        self.out = file.map_or_else(|| Ok(Out::stdout()), Out::file)?;
         Ok(())
     }
 
-    /// Makes tables fit the screen, if that is where they go.
-    pub(crate) fn fit_screen(&mut self) {
-        if !self.redirected && io::stdout().is_terminal() {
-            let width = terminal::stdout_width().unwrap_or(USUAL_WIDTH);
-            self.room = Room::Screen(width);
-        }
+    /// Makes tables fit the screen, if that is where they go, and gives what does not
+    /// to `pager`.
+    pub(crate) fn fit_screen(&mut self, pager: Option<&str>) {
+        self.out.page(None);
+        let size = terminal::stdout_size().filter(|_| !self.out.is_redirected());
+        let Some((rows, width)) = size else { return };
+        let page = rows.saturating_sub(PROMPT_LINES).max(1);
+        self.out.page(pager.map(|command| (command, page, width)));
+        let page = pager.map(|_| page);
+        self.room = Room::Screen(Screen { width, page });
+    }
+
+    /// Waits; tells whether Ctrl-C ended it before its time.
+    pub(crate) async fn pause(&mut self, time: Duration) -> bool {
+        tokio::time::timeout(time, self.interrupts.changed())
+            .await
+            .is_ok()
     }
 
     /// Says something that is not data.
@@ -293,8 +414,17 @@ enum Event {
 }
 
 /// Runs one statement. Nobody listening means that nobody wants the rest.
-async fn produce(session: Arc<Session>, sql: String, events: mpsc::Sender<Event>) {
-    let mut stream = match session.execute(&sql).await {
+async fn produce(
+    session: Arc<Session>,
+    sql: String,
+    writes: Option<WriteLog>,
+    events: mpsc::Sender<Event>,
+) {
+    let stream = match &writes {
+        Some(writes) => session.execute_logged(&sql, writes).await,
+        None => session.execute(&sql).await,
+    };
+    let mut stream = match stream {
         Ok(stream) => stream,
         Err(error) => {
             let _ = events.send(Event::Failed(error)).await;
@@ -322,15 +452,32 @@ impl Drop for AbortOnDrop {
 }
 
 impl Prepared {
+    /// Fills a script in and splits it.
+    pub(crate) fn of_script(
+        file: &str,
+        text: &str,
+        set: &[(String, String)],
+    ) -> Result<Self, Failure> {
+        let script = Script::new(file, text, set)?;
+        let place = Place::File(file.to_string());
+        let statements = split(&script, &place)?;
+        Ok(Self {
+            place,
+            script,
+            statements,
+        })
+    }
+
     /// Says in front of a failure which statement failed, and where it is.
-    fn locate(&self, failure: Failure, statement: &Statement) -> Failure {
+    pub(crate) fn locate(&self, mut failure: Failure, statement: &Statement) -> Failure {
         if failure.broken_pipe {
             return failure;
         }
-        let inside = failure
-            .position
-            .map_or(0, |(line, _)| line.saturating_sub(1));
-        let line = self.script.source_line(statement.line + inside);
+        let inside = failure.excerpt.as_ref().map_or(1, |excerpt| excerpt.line);
+        let line = self.script.source_line(statement.line + inside - 1);
+        if let Some(excerpt) = &mut failure.excerpt {
+            excerpt.line = self.place.line(line);
+        }
         let alone = self.statements.len() == 1;
         failure.at(&self.place.of(statement.number, line, alone))
     }
@@ -353,8 +500,7 @@ fn prepare(
         }
         Source::File(path) => {
             let (file, text) = read(path)?;
-            let script = Script::new(&file, &text, set)?;
-            (Place::File(file), script)
+            return Prepared::of_script(&file, &text, set);
         }
     };
     let statements = split(&script, &place)?;
@@ -366,7 +512,7 @@ fn prepare(
 }
 
 /// The name and the content of a script; `-` is standard input.
-fn read(path: &Path) -> Result<(String, String), Failure> {
+pub(crate) fn read(path: &Path) -> Result<(String, String), Failure> {
     let (file, text) = match path == Path::new("-") {
         true => ("<stdin>".to_string(), io::read_to_string(io::stdin())),
         false => (path.display().to_string(), std::fs::read_to_string(path)),
@@ -382,16 +528,13 @@ fn split(script: &Script, place: &Place) -> Result<Vec<Statement>, Failure> {
     script::split(&script.text).map_err(|error| {
         let line = script.source_line(error.line);
         let alone = error.number == 1;
-        Failure::new(format!("syntax error: {}", error.message)).at(&place.of(
-            error.number,
-            line,
-            alone,
-        ))
+        let failure = Failure::unsplit(&script.text, &error, place.line(line));
+        failure.at(&place.of(error.number, line, alone))
     })
 }
 
 /// A `--set` that nothing uses is a typing error.
-fn check_used<'a>(
+pub(crate) fn check_used<'a>(
     set: &[(String, String)],
     prepared: impl Iterator<Item = &'a Prepared>,
 ) -> Result<(), Failure> {
@@ -412,10 +555,6 @@ fn check_used<'a>(
         return Err(failure.hint(hint));
     }
     Ok(())
-}
-
-fn stdout() -> Box<dyn Write + Send> {
-    Box::new(BufWriter::new(io::stdout()))
 }
 
 /// Changes whenever Ctrl-C is pressed. From here on Ctrl-C no longer ends the process.

@@ -3,7 +3,8 @@
 //! `${name}` is replaced everywhere but in comments, inside string literals too since
 //! that is where paths are; there a quote in the value is doubled, so that a value can
 //! never end the literal it is in. `$${` stands for `${`. Values are not searched for
-//! further parameters. Header lines `-- Default: name=value` give defaults.
+//! further parameters. What a script's header declares has defaults and types
+//! ([`crate::parameters`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -12,6 +13,7 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, Tokenizer};
 
 use crate::errors::{Failure, suggest};
+use crate::parameters;
 
 /// One statement of a script.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +31,7 @@ pub(crate) struct Statement {
 pub(crate) struct SplitError {
     pub(crate) number: usize,
     pub(crate) line: usize,
+    pub(crate) column: usize,
     pub(crate) message: String,
 }
 
@@ -71,6 +74,7 @@ pub(crate) fn split(text: &str) -> Result<Vec<Statement>, SplitError> {
         return Err(SplitError {
             number: statements.len() + 1,
             line: error.location.line as usize,
+            column: error.location.column as usize,
             message: error.message,
         });
     }
@@ -102,15 +106,15 @@ pub(crate) fn is_complete(text: &str) -> bool {
 }
 
 /// Byte offsets of the lines of a text; the tokenizer counts lines and characters.
-struct Offsets(Vec<usize>);
+pub(crate) struct Offsets(Vec<usize>);
 
 impl Offsets {
-    fn new(text: &str) -> Self {
+    pub(crate) fn new(text: &str) -> Self {
         let after = text.match_indices('\n').map(|(at, _)| at + 1);
         Self(std::iter::once(0).chain(after).collect())
     }
 
-    fn byte(&self, text: &str, location: Location) -> usize {
+    pub(crate) fn byte(&self, text: &str, location: Location) -> usize {
         let line = (location.line as usize).saturating_sub(1);
         let start = self.0.get(line).copied().unwrap_or(text.len());
         let column = (location.column as usize).saturating_sub(1);
@@ -174,8 +178,10 @@ fn until(text: &str, opening: usize, end: &str) -> usize {
 pub(crate) struct Script {
     /// The SQL to split and run.
     pub(crate) text: String,
-    /// The parameters it knows: those it uses and those it gives a default for.
+    /// The parameters it knows: those it uses and those it declares.
     pub(crate) names: BTreeSet<String>,
+    /// What they are in this run.
+    pub(crate) values: BTreeMap<String, String>,
     /// Lines that values added, by the offset in `text` where each value ends.
     added: Vec<(usize, usize)>,
 }
@@ -186,6 +192,7 @@ impl Script {
         Self {
             text: text.to_string(),
             names: BTreeSet::new(),
+            values: BTreeMap::new(),
             added: Vec::new(),
         }
     }
@@ -196,17 +203,24 @@ impl Script {
         source: &str,
         set: &[(String, String)],
     ) -> Result<Self, Failure> {
-        let mut values = defaults(source);
+        let declared = parameters::declared(path, source)?;
+        let mut values =
+            parameters::values(&declared, set).map_err(|failure| failure.at(path))?;
         let mut script = Self {
             text: String::with_capacity(source.len()),
-            names: values.keys().cloned().collect(),
+            names: declared
+                .into_iter()
+                .map(|parameter| parameter.name)
+                .collect(),
+            values: BTreeMap::new(),
             added: Vec::new(),
         };
-        values.extend(set.iter().cloned());
         for (kind, range) in segments(source) {
             let place = (path, line_of(source, range.start));
             script.fill(kind, &source[range], place, &values)?;
         }
+        values.retain(|name, _| script.names.contains(name));
+        script.values = values;
         Ok(script)
     }
 
@@ -264,23 +278,16 @@ fn line_of(text: &str, offset: usize) -> usize {
     1 + text[..offset].matches('\n').count()
 }
 
-/// The `-- Default: name=value` lines among the comments a script starts with.
-fn defaults(source: &str) -> BTreeMap<String, String> {
-    source
-        .lines()
-        .take_while(|line| line.trim().is_empty() || line.starts_with("--"))
-        .filter_map(|line| line.trim_start_matches('-').trim().strip_prefix("Default:"))
-        .filter_map(|pair| pair.split_once('='))
-        .map(|(name, value)| (name.trim().to_string(), value.trim().to_string()))
-        .collect()
-}
-
 fn undefined(name: &str, place: &str, values: &BTreeMap<String, String>) -> Failure {
     let defined: Vec<&str> = values.keys().map(String::as_str).collect();
     let list = match defined.as_slice() {
         [] => "no parameter is defined".to_string(),
         names => format!("defined are {}", names.join(", ")),
     };
+    if name.starts_with("interval_") {
+        let failure = format!("{place}: ${{{name}}} wants to know an interval");
+        return Failure::new(failure).hint("atoll run FILE --interval START/END");
+    }
     let hint = match suggest(name, &defined) {
         Some(near) => {
             format!("did you mean ${{{near}}}? Otherwise pass --set {name}=VALUE")
@@ -392,12 +399,16 @@ mod tests {
 
     #[test]
     fn set_wins_over_the_header_default() {
-        let source = "-- Tune.\n-- Default: n=1\nSELECT ${n}";
-        check_fill(source, &[], "-- Tune.\n-- Default: n=1\nSELECT 1");
+        let source = "-- Tune.\n-- Parameter: n integer = 1\nSELECT ${n}";
+        check_fill(
+            source,
+            &[],
+            "-- Tune.\n-- Parameter: n integer = 1\nSELECT 1",
+        );
         check_fill(
             source,
             &[pair("n", "2")],
-            "-- Tune.\n-- Default: n=1\nSELECT 2",
+            "-- Tune.\n-- Parameter: n integer = 1\nSELECT 2",
         );
     }
 

@@ -1,6 +1,6 @@
 -- Train one network and look at its learning curve.
 -- Run: atoll run sql/demos/02_first_network.sql
--- Default: epochs=5
+-- Parameter: epochs integer = 5 -- passes over the training images
 CREATE OR REPLACE VIEW digits AS
 SELECT image, label, split
 FROM 'sql/data/digits.parquet';

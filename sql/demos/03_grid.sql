@@ -1,6 +1,6 @@
 -- A grid is a cross join, a random search is a sampler: one network per row.
 -- Run: atoll run sql/demos/03_grid.sql
--- Default: epochs=5
+-- Parameter: epochs integer = 5 -- passes over the training images
 CREATE OR REPLACE VIEW digits AS
 SELECT image, label, split
 FROM 'sql/data/digits.parquet';

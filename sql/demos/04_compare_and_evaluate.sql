@@ -1,6 +1,6 @@
 -- Compare architectures on the validation split; judge the best once, on the test split.
 -- Run: atoll run sql/demos/04_compare_and_evaluate.sql
--- Default: epochs=5
+-- Parameter: epochs integer = 5 -- passes over the training images
 CREATE OR REPLACE VIEW digits AS
 SELECT image, label, split
 FROM 'sql/data/digits.parquet';

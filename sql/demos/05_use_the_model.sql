@@ -1,6 +1,6 @@
 -- Use a trained network from SQL: it is an ONNX file like any other.
 -- Run: atoll run sql/demos/05_use_the_model.sql
--- Default: epochs=5
+-- Parameter: epochs integer = 5 -- passes over the training images
 CREATE OR REPLACE VIEW digits AS
 SELECT image, label, split
 FROM 'sql/data/digits.parquet';

@@ -1,6 +1,6 @@
 -- A row in is a row out: what fails says why, and the rest goes on.
 -- Run: atoll run sql/demos/07_failures_as_values.sql
--- Default: epochs=2
+-- Parameter: epochs integer = 2 -- passes over the training images
 CREATE OR REPLACE VIEW digits AS
 SELECT image, label, split
 FROM 'sql/data/digits.parquet';

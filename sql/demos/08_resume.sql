@@ -1,6 +1,6 @@
 -- A finished trial is never trained again: run this twice, or stop it half way.
 -- Run: atoll run sql/demos/08_resume.sql
--- Default: epochs=5
+-- Parameter: epochs integer = 5 -- passes over the training images
 CREATE OR REPLACE VIEW digits AS
 SELECT image, label, split
 FROM 'sql/data/digits.parquet';

@@ -3,9 +3,9 @@
 -- Run:     atoll run sql/jobs/digits_search.sql --set output=out/digits
 -- Writes:  ${output}/trials.parquet, one row per trial with its curve and its model
 --          ${output}/best.parquet, the best network and its accuracy on the test split
--- Default: data=sql/data/digits.parquet
--- Default: epochs=15
--- Default: output=out/digits
+-- Parameter: data path = sql/data/digits.parquet -- a table or Parquet file with image, label and split
+-- Parameter: epochs integer = 15 -- passes over the training images
+-- Parameter: output path = out/digits -- the folder to write to
 CREATE OR REPLACE VIEW digits AS
 SELECT image, label, split
 FROM '${data}';

@@ -11,12 +11,12 @@
 -- Fails:   when more than ${max_error_rate} of the images failed, after all is written
 -- A listed URL counts as unchanged, since only fetching it would tell; ${refetch}=true
 -- fetches all, and infers where the content is another.
--- Default: images=sql/data/photos
--- Default: model=sql/data/efficientnet-lite0.onnx
--- Default: output=out/labels
--- Default: table=image_labels
--- Default: refetch=false
--- Default: max_error_rate=1
+-- Parameter: images path = sql/data/photos -- a folder, a pattern, or a .txt or .csv file with a path or URL a line
+-- Parameter: model path = sql/data/efficientnet-lite0.onnx -- an ONNX classifier
+-- Parameter: output path = out/labels -- the folder to write to
+-- Parameter: table identifier = image_labels -- the stored table that remembers what was labelled
+-- Parameter: refetch boolean = false -- fetch listed URLs again, and infer where the content is another
+-- Parameter: max_error_rate number = 1 -- fail when a larger share of the images failed
 
 -- Images are fetched a record batch at a time, so a batch must fit into memory.
 SET datafusion.execution.batch_size = 256;
@@ -178,7 +178,8 @@ COPY (
         model_sha256,
         preprocess_sha256,
         engine,
-        labelled_at,
+        -- Spark reads no nanoseconds.
+        arrow_cast(labelled_at, 'Timestamp(Microsecond, Some("+00:00"))') AS labelled_at,
         status
     FROM labelled_images
 )

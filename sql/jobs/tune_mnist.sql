@@ -7,16 +7,16 @@
 -- Reads:   ${data}, the folder of MNIST's own four files
 -- Writes:  ${output}/trials.parquet, one row per trial with its curve and its model
 --          ${output}/best.parquet, the best network and the default one on the test set
--- Default: data=tests/data/idx
--- Default: network=lenet
--- Default: slowest=0.01
--- Default: fastest=0.1
--- Default: rates=10
--- Default: sizes=[64, 128, 256, 512, 1024]
--- Default: epochs=20
--- Default: augmentation=NULL
--- Default: seed=1
--- Default: output=out/mnist
+-- Parameter: data path = tests/data/idx -- the folder of MNIST's own four files
+-- Parameter: network choice(lenet, vgg) = lenet -- the layers before the hidden one
+-- Parameter: slowest number = 0.01 -- the smallest learning rate
+-- Parameter: fastest number = 0.1 -- the largest learning rate
+-- Parameter: rates integer = 10 -- how many learning rates, evenly spaced in their logarithm
+-- Parameter: sizes list = [64, 128, 256, 512, 1024] -- units of the hidden layer
+-- Parameter: epochs integer = 20 -- passes over the training images
+-- Parameter: augmentation struct = NULL -- random changes of training images, as train takes them
+-- Parameter: seed integer = 1 -- of the weights, the order and the dropout
+-- Parameter: output path = out/mnist -- the folder to write to
 CREATE OR REPLACE VIEW mnist_train AS
 SELECT image, label
 FROM read_idx(

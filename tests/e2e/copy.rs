@@ -117,7 +117,9 @@ fn rows_in_order_stay_in_order_and_options_are_honoured_on_a_cluster() {
             arguments.extend(["--cluster", address]);
         }
         atoll.run(&arguments).ok();
-        let rows = std::fs::read_to_string(atoll.path("out/part-00000.csv")).unwrap();
+        let mut files = std::fs::read_dir(atoll.path("out")).unwrap().flatten();
+        let file = files.find(|f| f.file_name().to_string_lossy().ends_with(".csv"));
+        let rows = std::fs::read_to_string(file.unwrap().path()).unwrap();
         let rows: Vec<&str> = rows.lines().collect();
         assert_eq!(rows.len(), 9, "{rows:?}");
         assert_eq!(
@@ -133,7 +135,11 @@ fn a_manifest_must_be_true_or_false_and_of_a_folder() {
     let atoll = Atoll::new();
     for (target, wanted, problem) in [
         ("out/", "maybe", "must be true or false, got 'maybe'"),
-        ("out.parquet", "true", "a manifest describes a folder"),
+        (
+            "out.parquet",
+            "true",
+            "describe a folder; end the target with /",
+        ),
     ] {
         let target = atoll.path(target).display().to_string();
         let sql = format!(
@@ -141,5 +147,67 @@ fn a_manifest_must_be_true_or_false_and_of_a_folder() {
              OPTIONS (manifest '{wanted}')"
         );
         atoll.run(&["-c", &sql]).fails_naming(&[problem]);
+    }
+}
+
+#[test]
+fn other_columns_are_refused_with_what_differs() {
+    let atoll = Atoll::new();
+    let copy = |target: &str, rows: &str, options: &str| {
+        let target = atoll.path(target).display().to_string();
+        let sql = format!("COPY ({rows}) TO '{target}' STORED AS PARQUET {options}");
+        atoll.run(&["-c", &sql])
+    };
+    for target in ["out/", "out.parquet"] {
+        copy(target, "SELECT 1 AS a, 'x' AS b", "").ok();
+        copy(target, "SELECT 'y' AS b, 2 AS a", "").ok();
+        copy(target, "SELECT 1.5 AS a, 1 AS c", "").fails_naming(&[
+            "column a was Int64 and would be Float64",
+            "column c is new",
+            "column b is missing",
+            "hint: OPTIONS (schema_change true)",
+        ]);
+        let rows = "SELECT 1.5 AS a, 1 AS c";
+        copy(target, rows, "OPTIONS (schema_change true)").ok();
+    }
+    let partitioned = "PARTITIONED BY (c)";
+    copy("out/", "SELECT 1.5 AS a, 1 AS c", partitioned)
+        .fails_naming(&["it is partitioned by () and would be by (c)"]);
+}
+
+#[test]
+fn files_have_about_the_size_that_was_asked_for_and_say_where_they_come_from() {
+    let atoll = Atoll::new();
+    let folder = atoll.path("out").display().to_string();
+    let sql = format!(
+        "COPY (SELECT n, sha256(CAST(n AS VARCHAR)) AS h FROM generate_series(1, 200000) \
+         AS s(n) ORDER BY n) TO '{folder}/' STORED AS PARQUET \
+         OPTIONS (target_file_size '1mb', compression 'zstd(3)')"
+    );
+    atoll.run(&["-c", &sql]).ok();
+    let sizes: Vec<u64> = std::fs::read_dir(&folder)
+        .unwrap()
+        .flatten()
+        .filter(|f| f.file_name().to_string_lossy().ends_with(".parquet"))
+        .map(|f| f.metadata().unwrap().len())
+        .collect();
+    assert!(sizes.len() >= 4, "{sizes:?}");
+    assert!(sizes.iter().all(|size| *size < 2 << 20), "{sizes:?}");
+    let count = format!("SELECT count(*) AS n, sum(n) AS s FROM '{folder}/'");
+    let rows = atoll.run(&["--format", "csv", "-c", &count]).ok().stdout;
+    assert_eq!(rows, "n,s\n200000,20000100000\n");
+    let file = std::fs::read_dir(&folder)
+        .unwrap()
+        .flatten()
+        .find(|f| f.file_name().to_string_lossy().starts_with("part-00000"));
+    let bytes = std::fs::read(file.unwrap().path()).unwrap();
+    for key in [
+        "atoll.statement",
+        "atoll.version",
+        "atoll.engine",
+        "generate_series",
+    ] {
+        let found = bytes.windows(key.len()).any(|part| part == key.as_bytes());
+        assert!(found, "no {key}");
     }
 }

@@ -7,16 +7,22 @@
 )]
 
 mod batch;
+mod book;
 #[path = "../support/s3.rs"]
 mod bucket;
 mod cancel;
 mod cluster;
 mod copy;
 mod doctor;
+mod examples;
 mod formats;
+mod jobs;
+mod mistakes;
 mod prompt;
+mod report;
 mod resume;
 mod s3;
+mod schedule;
 mod scripts;
 #[path = "../support/cluster.rs"]
 mod server;

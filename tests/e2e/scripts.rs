@@ -7,7 +7,7 @@ fn parameters_fill_the_script() {
     let atoll = Atoll::new();
     let script = atoll.file(
         "s.sql",
-        "-- Counts.\n-- Default: n=2\nSELECT '${who}' AS who, ${n} AS n, '$${n}' AS raw;\n",
+        "-- Counts.\n-- Parameter: n integer = 2\nSELECT '${who}' AS who, ${n} AS n, '$${n}' AS raw;\n",
     );
     let run = |set: &[&str]| {
         let mut arguments = vec!["run", &script, "--format", "csv"];
@@ -35,7 +35,7 @@ fn an_error_names_the_file_the_line_and_the_statement() {
     let output = atoll.run(&["run", &script, "--format", "csv"]);
     assert_eq!(output.stdout, "n\n;\nn\n2\n");
     output.fails_naming(&[&format!(
-        "error: {script}:7: statement 3: no column named nope"
+        "error: {script}:8: statement 3: no column named nope"
     )]);
 }
 

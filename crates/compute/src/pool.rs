@@ -87,7 +87,9 @@ pub fn run<T: Send + 'static>(
 /// worker never overlap.
 pub fn worker() -> String {
     let thread = std::thread::current();
-    let number = thread.name().and_then(|name| name.strip_prefix(THREAD_NAME));
+    let number = thread
+        .name()
+        .and_then(|name| name.strip_prefix(THREAD_NAME));
     let number = number.unwrap_or("0");
     format!("{}:{}/{number}", hostname(), std::process::id())
 }

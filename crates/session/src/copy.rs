@@ -2,118 +2,92 @@
 //!
 //! The files are written to a staging folder beside the target. Only when all are
 //! complete does the target change: on a file system by one rename, on an object store
-//! file by file with `_SUCCESS` last. A target that an earlier COPY wrote is replaced;
-//! a folder with anything else in it is refused, so that a mistyped path deletes
-//! nothing. A single file is already atomic in every store.
+//! file by file with `_SUCCESS` last. A target that an earlier COPY wrote is replaced, or
+//! those of its partitions that have new rows; a folder with anything else in it is
+//! refused, so that a mistyped path deletes nothing. A single file is already atomic in
+//! every store.
+//!
+//! A file's name tells its content: whoever has listed the old files and opens them after
+//! they were replaced finds one missing, and never reads a mix of old and new.
 
+mod files;
 mod manifest;
+mod options;
 mod parts;
+mod schema;
+mod staging;
 
-use std::path::{Path as FilePath, PathBuf};
+use std::collections::BTreeSet;
+use std::path::Path as FilePath;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
-use crate::parquet_files;
 use atoll_udf_common::Location;
 use datafusion::arrow::array::RecordBatch;
-use datafusion::common::{
-    DataFusionError, Result, exec_datafusion_err, exec_err, internal_err, plan_err,
-};
+use datafusion::common::{Result, exec_err, plan_err};
 use datafusion::datasource::MemTable;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::logical_expr::dml::CopyTo;
 use datafusion::prelude::SessionContext;
-use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 
+use self::files::{CopyFile, list};
+use self::options::{CopyOptions, Mode};
+use self::staging::Staging;
+use crate::parquet_files;
+use crate::{Origin, WrittenFile};
+
 /// Marks a folder that COPY completed, as Hadoop and Spark mark theirs.
 const SUCCESS: &str = "_SUCCESS";
-
-/// Staging folders of killed processes are removed after this time.
-const STALE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Runs COPY to its end and returns the row that counts the rows written.
 pub(crate) async fn execute(
     context: &SessionContext,
     mut copy: CopyTo,
+    origin: &Origin,
 ) -> Result<SendableRecordBatchStream> {
-    let with_manifest = manifest::is_wanted(&mut copy.options)?;
+    let options = CopyOptions::take(&mut copy.options)?;
+    options::add_provenance(&mut copy, origin);
+    if options.mode == Mode::OverwritePartitions && copy.partition_by.is_empty() {
+        return plan_err!("the mode overwrite_partitions wants PARTITIONED BY (..)");
+    }
     let counts = if is_folder(&copy) {
         let target = Location::parse(copy.output_url.trim_end_matches('/'))?;
-        match target.local_path() {
-            Some(folder) => copy_to_folder(context, copy, &folder, with_manifest).await?,
-            None => copy_to_objects(context, copy, &target, with_manifest).await?,
+        let copy = Copy {
+            context,
+            copy,
+            options,
+        };
+        let (counts, files) = match target.local_path() {
+            Some(folder) => copy.into_folder(&folder).await?,
+            None => copy.into_prefix(&target).await?,
+        };
+        if let Some(log) = &origin.log {
+            log.add(files.into_iter().map(|file| file.published(&target)));
         }
-    } else if with_manifest {
-        return plan_err!(
-            "a manifest describes a folder; end the target with / instead of a file name"
-        );
+        counts
     } else {
-        run(context, copy).await?
+        options.check_single_file()?;
+        to_file(context, copy, &options, origin).await?
     };
     context.read_table(Arc::new(counts))?.execute_stream().await
 }
 
-async fn copy_to_folder(
-    context: &SessionContext,
-    copy: CopyTo,
-    target: &FilePath,
-    with_manifest: bool,
-) -> Result<MemTable> {
-    refuse_foreign_folder(target)?;
-    let staging = Staging::beside(target)?;
-    let folder = Location::parse(&staging.path())?;
-    let counts = write(context, copy, &folder).await?;
-    let mut files = vec![];
-    for (from, name) in named(&folder).await? {
-        let to = folder.path.parts().chain(name.parts()).collect::<Path>();
-        let renamed = folder.store.rename(&from, &to).await;
-        renamed.map_err(|error| folder.error(error))?;
-        files.push((to, name));
+/// Checks COPY as far as that touches nothing.
+pub(crate) async fn rehearse(context: &SessionContext, mut copy: CopyTo) -> Result<()> {
+    let options = CopyOptions::take(&mut copy.options)?;
+    let target = Location::parse(copy.output_url.trim_end_matches('/'))?;
+    if let Some(folder) = target.local_path().filter(|_| is_folder(&copy)) {
+        staging::refuse_foreign_folder(&folder)?;
     }
-    staging.remove_folders_of_writers()?;
-    if with_manifest {
-        manifest::write(&folder, &files).await?;
-    }
-    staging.publish()?;
-    Ok(counts)
-}
-
-/// Writes the files of a COPY to a staging folder or prefix.
-async fn write(
-    context: &SessionContext,
-    copy: CopyTo,
-    staging: &Location,
-) -> Result<MemTable> {
-    let schema = Arc::clone(copy.input.schema().inner());
-    let carries_schema =
-        copy.file_type.get_ext() == "parquet" && copy.partition_by.is_empty();
-    let counts = parts::write(context, copy, staging).await?;
-    if carries_schema && list(staging).await?.is_empty() {
-        // Without rows no file was written, but readers want the columns.
-        let nothing = context.read_batch(RecordBatch::new_empty(schema))?;
-        parquet_files::write(nothing, &staging.join("part-00000")?).await?;
-    }
-    Ok(counts)
-}
-
-/// The files below a staging folder, each with its name below the target.
-async fn named(staging: &Location) -> Result<Vec<(Path, Path)>> {
-    let mut named = vec![];
-    for from in list(staging).await? {
-        let below: Vec<_> = from
-            .prefix_match(&staging.path)
-            .into_iter()
-            .flatten()
-            .collect();
-        let Some(name) = parts::published(&below) else {
-            return internal_err!("a writer of COPY left {from}");
-        };
-        named.push((from, name));
-    }
-    Ok(named)
+    context.state().optimize(&copy.input)?;
+    let copy = Copy {
+        context,
+        copy,
+        options,
+    };
+    copy.before(&target).await.map(drop)
 }
 
 /// A target with a file's extension is a file, anything else is a folder.
@@ -122,198 +96,190 @@ fn is_folder(copy: &CopyTo) -> bool {
     !copy.partition_by.is_empty() || !name.contains('.')
 }
 
-async fn run(context: &SessionContext, copy: CopyTo) -> Result<MemTable> {
+async fn to_file(
+    context: &SessionContext,
+    copy: CopyTo,
+    options: &CopyOptions,
+    origin: &Origin,
+) -> Result<MemTable> {
+    let target = Location::parse(&copy.output_url)?;
+    if !options.schema_change {
+        schema::refuse_change(
+            context,
+            &target,
+            std::slice::from_ref(&target.path),
+            &copy,
+        )
+        .await?;
+    }
     let frame = context
         .execute_logical_plan(LogicalPlan::Copy(copy))
         .await?;
     let schema = Arc::clone(frame.schema().inner());
-    MemTable::try_new(schema, vec![frame.collect().await?])
+    let counts = MemTable::try_new(schema, vec![frame.collect().await?])?;
+    if let Some(log) = &origin.log {
+        let (bytes, sha256) = files::digest(&target, &target.path).await?;
+        log.add([WrittenFile {
+            path: target.to_string(),
+            bytes,
+            sha256,
+        }]);
+    }
+    Ok(counts)
 }
 
-fn refuse_foreign_folder(folder: &FilePath) -> Result<()> {
-    if folder.is_file() {
-        return exec_err!(
-            "{} is a file; end the target of COPY with an extension such as .parquet \
-             to write one file",
-            folder.display()
-        );
+/// The files of a folder, for those who report what was written.
+pub(crate) async fn files_of(folder: &Location) -> Result<Vec<WrittenFile>> {
+    let mut written = vec![];
+    for at in list(folder).await? {
+        if let Some(name) = at.prefix_match(&folder.path) {
+            let file = CopyFile::of(folder, &name.collect()).await?;
+            written.push(file.published(folder));
+        }
     }
-    let is_empty = match std::fs::read_dir(folder) {
-        Ok(mut entries) => entries.next().is_none(),
-        Err(_) => true,
-    };
-    if is_empty || folder.join(SUCCESS).exists() {
-        return Ok(());
-    }
-    exec_err!(
-        "{} holds files that COPY did not write; choose an empty or new folder",
-        folder.display()
-    )
+    Ok(written)
 }
 
-/// A folder of this machine that becomes the target, or goes away.
-struct Staging {
-    staging: PathBuf,
-    target: PathBuf,
+/// A COPY to a folder or prefix.
+struct Copy<'a> {
+    context: &'a SessionContext,
+    copy: CopyTo,
+    options: CopyOptions,
 }
 
-impl Staging {
-    fn beside(target: &FilePath) -> Result<Self> {
-        let (Some(parent), Some(name)) = (target.parent(), target.file_name()) else {
-            return exec_err!("COPY cannot replace {}", target.display());
-        };
-        let prefix = format!(".{}.atoll-", name.to_string_lossy());
-        create(parent)?;
-        remove_stale(parent, &prefix);
-        let staging = parent.join(format!("{prefix}{}", crate::unique_id()));
-        create(&staging)?;
-        Ok(Self {
-            staging,
-            target: target.to_path_buf(),
-        })
-    }
-
-    fn path(&self) -> String {
-        self.staging.to_string_lossy().into_owned()
-    }
-
-    /// Their files were moved out of them.
-    fn remove_folders_of_writers(&self) -> Result<()> {
-        let folders = std::fs::read_dir(&self.staging).map_err(|e| self.failed(&e))?;
-        for folder in folders.flatten() {
-            let path = folder.path();
-            if path.is_dir() && folder.file_name().to_string_lossy().starts_with("part-")
-            {
-                std::fs::remove_dir_all(path).map_err(|error| self.failed(&error))?;
+impl Copy<'_> {
+    async fn into_folder(self, target: &FilePath) -> Result<(MemTable, Vec<CopyFile>)> {
+        staging::refuse_foreign_folder(target)?;
+        let before = Location::parse(&target.to_string_lossy())?;
+        let old = self.before(&before).await?;
+        let staging = Staging::beside(target)?;
+        let folder = Location::parse(&staging.path())?;
+        let counts = self.write(&folder).await?;
+        let mut files = vec![];
+        for mut file in files::written(&folder).await? {
+            let to = folder.path.parts().chain(file.name.parts());
+            let to = to.collect::<Path>();
+            let renamed = folder.store.rename(&file.at, &to).await;
+            renamed.map_err(|error| folder.error(error))?;
+            file.at = to;
+            files.push(file);
+        }
+        staging.remove_folders_of_writers()?;
+        let mut all = files.clone();
+        for kept in self.kept(&files, &old) {
+            staging.keep(kept.as_ref())?;
+            if self.options.manifest {
+                all.push(CopyFile::of(&before, kept).await?);
             }
         }
-        Ok(())
-    }
-
-    fn failed(&self, error: &std::io::Error) -> DataFusionError {
-        exec_datafusion_err!("cannot publish {}: {error}", self.target.display())
-    }
-
-    fn publish(self) -> Result<()> {
-        let failed = |error: std::io::Error| self.failed(&error);
-        std::fs::write(self.staging.join(SUCCESS), b"").map_err(failed)?;
-        if !self.target.exists() {
-            return std::fs::rename(&self.staging, &self.target).map_err(failed);
+        if self.options.manifest {
+            manifest::write(&folder, &all).await?;
         }
-        swap(&self.staging, &self.target).map_err(failed)
-        // The old files, now in the staging folder, go with `self`.
+        staging.publish()?;
+        Ok((counts, files))
     }
-}
 
-impl Drop for Staging {
-    fn drop(&mut self) {
-        if self.staging.exists() {
-            let _ = std::fs::remove_dir_all(&self.staging);
+    /// Object stores cannot rename: the files are copied over, `_SUCCESS` last.
+    async fn into_prefix(self, target: &Location) -> Result<(MemTable, Vec<CopyFile>)> {
+        let old = self.before(target).await?;
+        if !old.is_empty() && !old.iter().any(|name| name.as_ref() == SUCCESS) {
+            return exec_err!(
+                "{target} holds files that COPY did not write; choose a new prefix"
+            );
         }
-    }
-}
-
-/// Exchanges two folders in one step, so that a reader never finds none.
-#[cfg(target_os = "linux")]
-fn swap(a: &FilePath, b: &FilePath) -> std::io::Result<()> {
-    use rustix::fs::{CWD, RenameFlags, renameat_with};
-    Ok(renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE)?)
-}
-
-/// Exchanges two folders by way of a third name: other systems have no single step.
-#[cfg(not(target_os = "linux"))]
-fn swap(a: &FilePath, b: &FilePath) -> std::io::Result<()> {
-    let aside = a.with_extension("old");
-    std::fs::rename(b, &aside)?;
-    std::fs::rename(a, b)?;
-    std::fs::rename(&aside, a)
-}
-
-fn create(folder: &FilePath) -> Result<()> {
-    std::fs::create_dir_all(folder).map_err(|error| {
-        exec_datafusion_err!("cannot create the folder {}: {error}", folder.display())
-    })
-}
-
-/// Removes what processes left that were killed during a COPY to the same target.
-fn remove_stale(parent: &FilePath, prefix: &str) {
-    let now = SystemTime::now();
-    for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
-        let modified = entry.metadata().and_then(|metadata| metadata.modified());
-        let age = modified
-            .ok()
-            .and_then(|modified| now.duration_since(modified).ok());
-        if entry.file_name().to_string_lossy().starts_with(prefix)
-            && age.is_some_and(|age| age > STALE)
-        {
-            let _ = std::fs::remove_dir_all(entry.path());
+        let staging =
+            Location::parse(&format!("{}.atoll-{}", target.url, crate::unique_id()))?;
+        let done = async {
+            let counts = self.write(&staging).await?;
+            let files = self.publish_objects(&staging, target, &old).await?;
+            Ok((counts, files))
+        };
+        let done = done.await;
+        for path in list(&staging).await? {
+            let deleted = staging.store.delete(&path).await;
+            deleted.map_err(|error| staging.error(error))?;
         }
+        done
     }
-}
 
-/// Object stores cannot rename: the files are copied over, `_SUCCESS` last.
-async fn copy_to_objects(
-    context: &SessionContext,
-    copy: CopyTo,
-    target: &Location,
-    with_manifest: bool,
-) -> Result<MemTable> {
-    let before = list(target).await?;
-    if !before.is_empty() && !before.iter().any(|path| path.filename() == Some(SUCCESS)) {
-        return exec_err!(
-            "{target} holds files that COPY did not write; choose a new prefix"
-        );
-    }
-    let staging =
-        Location::parse(&format!("{}.atoll-{}", target.url, crate::unique_id()))?;
-    let counts = write(context, copy, &staging).await;
-    let published = match &counts {
-        Ok(_) => publish_objects(&staging, target, &before, with_manifest).await,
-        Err(_) => Ok(()),
-    };
-    for path in list(&staging).await? {
-        let deleted = staging.store.delete(&path).await;
-        deleted.map_err(|error| staging.error(error))?;
-    }
-    published?;
-    counts
-}
-
-async fn publish_objects(
-    staging: &Location,
-    target: &Location,
-    before: &[Path],
-    with_manifest: bool,
-) -> Result<()> {
-    let store: &dyn ObjectStore = target.store.as_ref();
-    let mut files = vec![];
-    for (from, name) in named(staging).await? {
-        let to = target.path.parts().chain(name.parts()).collect::<Path>();
-        let copied = store.copy(&from, &to).await;
-        copied.map_err(|error| target.error(error))?;
-        files.push((to, name));
-    }
-    for old in before {
-        if !files.iter().any(|(written, _)| written == old) {
-            let deleted = store.delete(old).await;
-            deleted.map_err(|error| target.error(error))?;
+    /// The names of the files that lie in the target; refuses rows of another shape.
+    async fn before(&self, target: &Location) -> Result<Vec<Path>> {
+        let old = list(target).await?;
+        if !self.options.schema_change {
+            schema::refuse_change(self.context, target, &old, &self.copy).await?;
         }
+        let name = |path: &Path| Some(path.prefix_match(&target.path)?.collect());
+        Ok(old.iter().filter_map(name).collect())
     }
-    if with_manifest {
-        manifest::write(target, &files).await?;
-    }
-    let success = target.path.clone().join(SUCCESS);
-    let put = store.put(&success, PutPayload::new()).await;
-    put.map(|_| ()).map_err(|error| target.error(error))
-}
 
-async fn list(folder: &Location) -> Result<Vec<Path>> {
-    let files = folder
-        .store
-        .list(Some(&folder.path))
-        .map_ok(|file| file.location);
-    files
-        .try_collect()
-        .await
-        .map_err(|error| folder.error(error))
+    /// Which of the old files stay: those of partitions that nothing was written to.
+    fn kept<'a>(&self, files: &[CopyFile], old: &'a [Path]) -> Vec<&'a Path> {
+        if self.options.mode == Mode::Overwrite {
+            return vec![];
+        }
+        let partition = |name: &Path| {
+            let parts: Vec<String> =
+                name.parts().map(|part| part.as_ref().to_string()).collect();
+            parts.split_last().map(|(_, folders)| folders.join("/"))
+        };
+        let written: BTreeSet<_> = files.iter().map(|f| partition(&f.name)).collect();
+        let is_data =
+            |name: &&Path| !name.filename().is_some_and(|name| name.starts_with('_'));
+        let old = old.iter().filter(is_data);
+        old.filter(|name| !written.contains(&partition(name)))
+            .collect()
+    }
+
+    /// Writes the files to a staging folder or prefix.
+    async fn write(&self, staging: &Location) -> Result<MemTable> {
+        let copy = self.copy.clone();
+        let schema = Arc::clone(copy.input.schema().inner());
+        let carries_schema =
+            copy.file_type.get_ext() == "parquet" && copy.partition_by.is_empty();
+        let size = self.options.target_file_size;
+        let counts = parts::write(self.context, copy, staging, size).await?;
+        if carries_schema && list(staging).await?.is_empty() {
+            // Without rows no file was written, but readers want the columns.
+            let nothing = self.context.read_batch(RecordBatch::new_empty(schema))?;
+            let folder = staging.join("part-00000")?;
+            parquet_files::write(nothing, &folder, &Origin::default()).await?;
+        }
+        Ok(counts)
+    }
+
+    async fn publish_objects(
+        &self,
+        staging: &Location,
+        target: &Location,
+        old: &[Path],
+    ) -> Result<Vec<CopyFile>> {
+        let store: &dyn ObjectStore = target.store.as_ref();
+        let at = |name: &Path| target.path.parts().chain(name.parts()).collect::<Path>();
+        let mut files = vec![];
+        for mut file in files::written(staging).await? {
+            let to = at(&file.name);
+            let copied = store.copy(&file.at, &to).await;
+            copied.map_err(|error| target.error(error))?;
+            file.at = to;
+            files.push(file);
+        }
+        let kept = self.kept(&files, old);
+        for name in old {
+            if !kept.contains(&name) && !files.iter().any(|file| file.name == *name) {
+                let deleted = store.delete(&at(name)).await;
+                deleted.map_err(|error| target.error(error))?;
+            }
+        }
+        if self.options.manifest {
+            let mut all = files.clone();
+            for name in kept {
+                all.push(CopyFile::of(target, name).await?);
+            }
+            manifest::write(target, &all).await?;
+        }
+        let success = target.path.clone().join(SUCCESS);
+        let put = store.put(&success, PutPayload::new()).await;
+        put.map_err(|error| target.error(error))?;
+        Ok(files)
+    }
 }

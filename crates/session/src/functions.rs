@@ -8,7 +8,7 @@ use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{ShowStatementFilter, Statement as SqlStatement};
 
 /// A table function: its name, what it does, its documentation.
-type TableFunction = (String, Arc<dyn TableFunctionImpl>, Documentation);
+pub(crate) type TableFunction = (String, Arc<dyn TableFunctionImpl>, Documentation);
 
 /// How a function is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +44,7 @@ fn families() -> Vec<(&'static str, Vec<ScalarUDF>, Vec<TableFunction>)> {
         ("model", atoll_udf_model::functions(), vec![]),
         ("train", atoll_udf_train::functions(), vec![]),
         ("search", atoll_udf_search::functions(), vec![]),
+        ("job", vec![], vec![crate::runs::table_function()]),
         // Nothing, unless the environment asks for it.
         ("testing", atoll_udf_testing::functions(), vec![]),
     ]

@@ -11,7 +11,9 @@ mod copy;
 mod expensive;
 mod files;
 mod functions;
+mod origin;
 mod parquet_files;
+mod runs;
 mod tables;
 
 use std::num::NonZeroUsize;
@@ -22,12 +24,13 @@ use std::time::SystemTime;
 
 use atoll_compute::pool;
 use atoll_udf_common::{AtollOptions, Location, Stores};
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::{CatalogProvider, MemorySchemaProvider, SchemaProvider};
 use datafusion::common::{
     Result, exec_datafusion_err, internal_datafusion_err, internal_err, plan_err,
 };
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
-use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{
     FunctionRegistry, SendableRecordBatchStream, SessionState, SessionStateBuilder,
 };
@@ -36,16 +39,24 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 
 use crate::cluster::DealExpensiveCalls;
 use crate::expensive::{AtollQueryPlanner, ExtractExpensiveCalls};
+use crate::origin::Origin;
 use crate::tables::StoredTables;
 
 pub use cluster::{Job, Task, TaskOutput, TaskRunner, TaskRuntime};
 pub use functions::{FunctionDoc, FunctionKind, function_docs};
+pub use origin::{WriteLog, WrittenFile};
+pub use runs::run_store;
 
 /// The version of Atoll.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// How many of the largest memory consumers an out-of-memory error names.
 const CONSUMERS_NAMED: usize = 3;
+
+/// The trainer's version, revision and CPU level, which decide the bits of a trial.
+pub fn training_engine() -> String {
+    atoll_udf_train::engine()
+}
 
 /// What a session may use.
 #[derive(Debug, Clone, Default)]
@@ -63,6 +74,7 @@ pub struct SessionOptions {
 
 /// A SQL session with all of Atoll's functions.
 pub struct Session {
+    options: SessionOptions,
     context: SessionContext,
     /// The default catalog itself, not the view of it that also finds files.
     catalog: Arc<dyn CatalogProvider>,
@@ -72,12 +84,23 @@ pub struct Session {
 impl Session {
     /// Opens a session; tables that earlier sessions stored are there at once.
     pub async fn new(options: SessionOptions) -> Result<Self> {
+        let runtime = runtime(&options)?;
+        Self::open(options, runtime).await
+    }
+
+    /// Opens another session with the same options, which shares this one's memory and
+    /// none of its settings and views.
+    pub async fn sibling(&self) -> Result<Self> {
+        Self::open(self.options.clone(), self.context.runtime_env()).await
+    }
+
+    async fn open(options: SessionOptions, runtime: Arc<RuntimeEnv>) -> Result<Self> {
         let storage = match &options.storage {
             // Absolute from the start, so that it means the same after a `cd`.
             Some(storage) => Location::parse(storage)?.to_string(),
             None => default_storage()?.to_string_lossy().into_owned(),
         };
-        let state = session_state(&options, storage)?;
+        let state = session_state(&options, storage, runtime)?;
         let context = SessionContext::new_with_state(state);
         for (name, function, _) in functions::table_functions() {
             context.register_udtf(&name, function);
@@ -87,6 +110,7 @@ impl Session {
         };
         let context = files::with_files_as_tables(context);
         let session = Self {
+            options,
             context,
             catalog,
             tables: RwLock::default(),
@@ -111,16 +135,102 @@ impl Session {
     /// before this returns, and give a stream of what they report: COPY and INSERT one
     /// row with the column `count`, DDL and SET no rows.
     pub async fn execute(&self, sql: &str) -> Result<SendableRecordBatchStream> {
+        self.execute_from(sql, None).await
+    }
+
+    /// The same; what the statement writes is added to `log`.
+    pub async fn execute_logged(
+        &self,
+        sql: &str,
+        log: &WriteLog,
+    ) -> Result<SendableRecordBatchStream> {
+        self.execute_from(sql, Some(log.clone())).await
+    }
+
+    async fn execute_from(
+        &self,
+        sql: &str,
+        log: Option<WriteLog>,
+    ) -> Result<SendableRecordBatchStream> {
+        let plan = self.plan(sql).await?;
+        let statement = Some(sql.to_string());
+        self.run(plan, &Origin { statement, log }).await
+    }
+
+    /// Plans a statement to its end and touches nothing that outlives the session.
+    ///
+    /// What it would create is there for the statements after it, without rows.
+    pub async fn rehearse(&self, sql: &str) -> Result<()> {
+        let state = self.context.state();
+        match self.plan(sql).await? {
+            LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(create)) => {
+                state.optimize(&create.input)?;
+                self.stored_tables()?.rehearse(&create)
+            }
+            LogicalPlan::Ddl(DdlStatement::DropTable(_)) => Ok(()),
+            LogicalPlan::Copy(copy) => copy::rehearse(&self.context, copy).await,
+            plan @ (LogicalPlan::Ddl(_) | LogicalPlan::Statement(_)) => {
+                // Views and settings are the session's own.
+                self.run(plan, &Origin::default()).await.map(drop)
+            }
+            plan => state.optimize(&plan).map(drop),
+        }
+    }
+
+    /// Reads and checks one SQL statement, and runs none of it.
+    pub async fn plan(&self, sql: &str) -> Result<LogicalPlan> {
         let state = self.context.state();
         let dialect = state.config().options().sql_parser.dialect;
         let statement = state.sql_to_statement(sql, &dialect)?;
-        let plan = match functions::show_functions(&statement) {
-            Some(sql) => state.create_logical_plan(&sql).await?,
-            None => state.statement_to_plan(statement).await?,
+        match functions::show_functions(&statement) {
+            Some(sql) => state.create_logical_plan(&sql).await,
+            None => state.statement_to_plan(statement).await,
+        }
+    }
+
+    /// The columns that [`Self::execute_plan`] gives, without running anything.
+    pub fn result_schema(&self, plan: &LogicalPlan) -> Result<SchemaRef> {
+        let schema = match plan {
+            LogicalPlan::Ddl(_) | LogicalPlan::Statement(_) => {
+                return Ok(SchemaRef::new(Schema::empty()));
+            }
+            LogicalPlan::Copy(_)
+            | LogicalPlan::Dml(_)
+            | LogicalPlan::Explain(_)
+            | LogicalPlan::Analyze(_)
+            | LogicalPlan::DescribeTable(_) => Arc::clone(plan.schema()),
+            plan => {
+                // Types are what they are after coercion.
+                let state = self.context.state();
+                let options = state.config_options();
+                let plan = state.analyzer().execute_and_check(
+                    plan.clone(),
+                    options,
+                    |_, _| {},
+                )?;
+                Arc::clone(plan.schema())
+            }
         };
+        Ok(Arc::clone(schema.inner()))
+    }
+
+    /// Runs a planned statement; see [`Self::execute`].
+    pub async fn execute_plan(
+        &self,
+        plan: LogicalPlan,
+    ) -> Result<SendableRecordBatchStream> {
+        self.run(plan, &Origin::default()).await
+    }
+
+    async fn run(
+        &self,
+        plan: LogicalPlan,
+        origin: &Origin,
+    ) -> Result<SendableRecordBatchStream> {
         match plan {
             LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(create)) => {
-                self.stored_tables()?.create(&self.context, create).await?;
+                let tables = self.stored_tables()?;
+                tables.create(&self.context, create, origin).await?;
                 self.nothing().await
             }
             LogicalPlan::Ddl(DdlStatement::DropTable(drop)) => {
@@ -129,7 +239,7 @@ impl Session {
                     .await?;
                 self.nothing().await
             }
-            LogicalPlan::Copy(copy) => copy::execute(&self.context, copy).await,
+            LogicalPlan::Copy(copy) => copy::execute(&self.context, copy, origin).await,
             LogicalPlan::Statement(Statement::TransactionStart(_))
             | LogicalPlan::Statement(Statement::TransactionEnd(_)) => {
                 plan_err!(
@@ -181,14 +291,8 @@ impl Session {
     }
 }
 
-/// What a session plans and runs with, all functions included.
-pub(crate) fn session_state(
-    options: &SessionOptions,
-    storage: String,
-) -> Result<SessionState> {
-    if let Some(threads) = options.threads {
-        pool::configure(threads);
-    }
+/// What sessions share: their memory and where files are.
+pub(crate) fn runtime(options: &SessionOptions) -> Result<Arc<RuntimeEnv>> {
     let mut runtime =
         RuntimeEnvBuilder::new().with_object_store_registry(Stores::shared());
     if let Some(limit) = options.memory_limit {
@@ -196,9 +300,21 @@ pub(crate) fn session_state(
         let pool = TrackConsumersPool::new(FairSpillPool::new(limit), top);
         runtime = runtime.with_memory_pool(Arc::new(pool));
     }
+    Ok(Arc::new(runtime.build()?))
+}
+
+/// What a session plans and runs with, all functions included.
+pub(crate) fn session_state(
+    options: &SessionOptions,
+    storage: String,
+    runtime: Arc<RuntimeEnv>,
+) -> Result<SessionState> {
+    if let Some(threads) = options.threads {
+        pool::configure(threads);
+    }
     let mut builder = SessionStateBuilder::new()
         .with_config(config(storage))
-        .with_runtime_env(Arc::new(runtime.build()?))
+        .with_runtime_env(runtime)
         .with_default_features()
         .with_query_planner(Arc::new(AtollQueryPlanner))
         .with_analyzer_rule(Arc::new(ExtractExpensiveCalls));
@@ -231,6 +347,8 @@ fn config(storage: String) -> SessionConfig {
             storage,
             ..AtollOptions::default()
         })
+        // So that errors can show where in the statement they are.
+        .set_bool("datafusion.sql_parser.collect_spans", true)
         // COPY writes a file for each partition; more files would tear ordered rows apart.
         .set_usize("datafusion.execution.minimum_parallel_output_files", 1)
         // On by default, this copies the call below a struct field access, whatever

@@ -8,10 +8,13 @@ use datafusion::dataframe::DataFrame;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::parquet::arrow::AsyncArrowWriter;
 use datafusion::parquet::basic::{Compression, ZstdLevel};
+use datafusion::parquet::file::metadata::KeyValue;
 use datafusion::parquet::file::properties::WriterProperties;
 use futures::TryStreamExt;
 use object_store::buffered::BufWriter;
 use tokio::task::JoinSet;
+
+use crate::Origin;
 
 /// A row group is closed at this size, so that tables of images need little memory.
 const ROW_GROUP_BYTES: usize = 128 << 20;
@@ -20,13 +23,17 @@ const ROW_GROUP_BYTES: usize = 128 << 20;
 ///
 /// There is at least one file, also without rows, because it carries the schema. A
 /// statement that fails or is dropped leaves nothing behind in a local folder.
-pub(crate) async fn write(frame: DataFrame, folder: &Location) -> Result<()> {
+pub(crate) async fn write(
+    frame: DataFrame,
+    folder: &Location,
+    origin: &Origin,
+) -> Result<()> {
     let mut unfinished = Unfinished(folder.local_path());
     let streams = frame.execute_stream_partitioned().await?;
     let mut writers = JoinSet::new();
     for (part, rows) in streams.into_iter().enumerate() {
         let file = folder.join(&format!("part-{part}.parquet"))?;
-        writers.spawn(write_file(rows, file));
+        writers.spawn(write_file(rows, file, origin.provenance()));
     }
     while let Some(written) = writers.join_next().await {
         written.map_err(|error| DataFusionError::External(Box::new(error)))??;
@@ -35,9 +42,18 @@ pub(crate) async fn write(frame: DataFrame, folder: &Location) -> Result<()> {
     Ok(())
 }
 
-async fn write_file(mut rows: SendableRecordBatchStream, file: Location) -> Result<()> {
+async fn write_file(
+    mut rows: SendableRecordBatchStream,
+    file: Location,
+    provenance: Vec<(String, String)>,
+) -> Result<()> {
+    let pairs = provenance.into_iter();
+    let pairs = pairs
+        .map(|(key, value)| KeyValue::new(key, value))
+        .collect();
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_key_value_metadata(Some(pairs))
         .build();
     let sink = BufWriter::new(file.store, file.path);
     let mut writer = AsyncArrowWriter::try_new(sink, rows.schema(), Some(properties))?;

@@ -18,6 +18,7 @@ use datafusion::catalog::{SchemaProvider, TableProvider};
 use datafusion::common::{
     DFSchema, Result, TableReference, exec_datafusion_err, exec_err, plan_err,
 };
+use datafusion::datasource::MemTable;
 use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::{
     ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl,
@@ -29,7 +30,8 @@ use futures::TryStreamExt;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 use serde::{Deserialize, Serialize};
 
-use crate::parquet_files;
+use crate::copy::files_of;
+use crate::{Origin, parquet_files};
 
 /// The catalog and schema whose tables are stored: DataFusion's defaults.
 pub(crate) const CATALOG: &str = "datafusion";
@@ -93,6 +95,7 @@ impl StoredTables {
         &self,
         context: &SessionContext,
         create: CreateMemoryTable,
+        origin: &Origin,
     ) -> Result<()> {
         let name = stored_name(&create.name)?;
         if create.temporary {
@@ -126,9 +129,28 @@ impl StoredTables {
             .await?;
         let version = crate::unique_id();
         let folder = self.root.join(&format!("{name}/{version}"))?;
-        parquet_files::write(frame, &folder).await?;
+        parquet_files::write(frame, &folder, origin).await?;
+        let files = match &origin.log {
+            Some(_) => files_of(&folder).await?,
+            None => vec![],
+        };
         self.publish(name, version, is_stored).await?;
         self.memory.deregister_table(name)?;
+        if let Some(log) = &origin.log {
+            log.add(files);
+        }
+        Ok(())
+    }
+
+    /// Checks `CREATE TABLE` and leaves a table without rows in memory.
+    pub(crate) fn rehearse(&self, create: &CreateMemoryTable) -> Result<()> {
+        let name = stored_name(&create.name)?;
+        unique_columns(name, create.input.schema())?;
+        let schema = Arc::clone(create.input.schema().inner());
+        let empty = MemTable::try_new(schema, vec![vec![]])?;
+        self.memory.deregister_table(name)?;
+        self.memory
+            .register_table(name.to_string(), Arc::new(empty))?;
         Ok(())
     }
 

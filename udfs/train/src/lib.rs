@@ -24,6 +24,7 @@ mod trial;
 use atoll_udf_common::expensive;
 use datafusion::logical_expr::ScalarUDF;
 
+pub use atoll_nn::engine;
 pub use evaluate::Evaluate;
 pub use train::Train;
 pub use trial::trainings_started;

@@ -109,7 +109,8 @@ pub struct TaskRuntime {
 impl TaskRuntime {
     /// What a worker of a cluster needs. The storage comes with each task.
     pub fn new(options: &SessionOptions) -> Result<Self> {
-        let state = crate::session_state(options, String::new())?;
+        let state =
+            crate::session_state(options, String::new(), crate::runtime(options)?)?;
         let calls = Arc::new(PreparedCalls {
             state: state.clone(),
             kept: Mutex::default(),

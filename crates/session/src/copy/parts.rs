@@ -4,52 +4,58 @@
 //! file says which partition it holds and is the same in every run, which the random
 //! names of DataFusion's writers are not.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use atoll_udf_common::Location;
-use datafusion::arrow::array::{AsArray, RecordBatch, UInt64Array};
+use datafusion::arrow::array::{Array, AsArray, RecordBatch, UInt64Array};
 use datafusion::arrow::datatypes::{SchemaRef, UInt64Type};
 use datafusion::catalog::streaming::StreamingTable;
-use datafusion::common::{DataFusionError, Result};
+use datafusion::common::{DataFusionError, Result, internal_err};
 use datafusion::datasource::{MemTable, provider_as_source};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::dml::CopyTo;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::ExecutionPlanProperties;
+use datafusion::physical_plan::stream::{
+    RecordBatchReceiverStreamBuilder, RecordBatchStreamAdapter,
+};
 use datafusion::physical_plan::streaming::PartitionStream;
-use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::prelude::SessionContext;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use object_store::path::{Path, PathPart};
 use tokio::task::JoinSet;
 
+/// Letters of its hash in the name of a file.
+const HASH: usize = 8;
+
 /// Writes the rows of `copy` below `staging`; the row that counts them.
 ///
-/// [`published`] says what each of the files is to be called.
+/// [`published`] says what each of the files is to be called. With a `size` a writer
+/// starts another file at about this many bytes.
 pub(super) async fn write(
     context: &SessionContext,
     copy: CopyTo,
     staging: &Location,
+    size: Option<u64>,
 ) -> Result<MemTable> {
     let counts = Arc::clone(copy.output_schema.inner());
     let rows = context.execute_logical_plan(copy.input.as_ref().clone());
     let plan = rows.await?.create_physical_plan().await?;
     let mut writers = JoinSet::new();
     for part in 0..plan.output_partitioning().partition_count() {
-        let rows = OnePartition {
-            schema: plan.schema(),
-            plan: Arc::clone(&plan),
+        let writer = Writer {
+            context: context.clone(),
+            copy: copy.clone(),
+            staging: staging.clone(),
             part,
         };
-        let table = StreamingTable::try_new(plan.schema(), vec![Arc::new(rows)])?;
-        let table = provider_as_source(Arc::new(table));
-        let copy = CopyTo {
-            input: Arc::new(LogicalPlanBuilder::scan("part", table, None)?.build()?),
-            output_url: format!("{}/part-{part:05}/", staging.url),
-            ..copy.clone()
-        };
-        let context = context.clone();
-        writers.spawn(async move { run(&context, copy).await });
+        let rows = plan.execute(part, context.task_ctx())?;
+        writers.spawn(async move {
+            match size {
+                Some(size) => writer.write_pieces(rows, size).await,
+                None => writer.write(0, rows).await,
+            }
+        });
     }
     let mut total = 0;
     while let Some(count) = writers.join_next().await {
@@ -58,6 +64,101 @@ pub(super) async fn write(
     let total = UInt64Array::from(vec![total]);
     let total = RecordBatch::try_new(Arc::clone(&counts), vec![Arc::new(total)])?;
     MemTable::try_new(counts, vec![vec![total]])
+}
+
+/// Writes one partition of the rows.
+struct Writer {
+    context: SessionContext,
+    copy: CopyTo,
+    staging: Location,
+    part: usize,
+}
+
+impl Writer {
+    /// Writes rows as one piece of the partition.
+    async fn write(&self, piece: usize, rows: SendableRecordBatchStream) -> Result<u64> {
+        let schema = rows.schema();
+        let rows = Rows {
+            schema: Arc::clone(&schema),
+            rows: Mutex::new(Some(rows)),
+        };
+        let table = StreamingTable::try_new(schema, vec![Arc::new(rows)])?;
+        let table = provider_as_source(Arc::new(table));
+        let copy = CopyTo {
+            input: Arc::new(LogicalPlanBuilder::scan("part", table, None)?.build()?),
+            output_url: self.folder(piece),
+            ..self.copy.clone()
+        };
+        run(&self.context, copy).await
+    }
+
+    fn folder(&self, piece: usize) -> String {
+        let part = format!("{}/part-{:05}", self.staging.url, self.part);
+        match piece {
+            0 => format!("{part}/"),
+            piece => format!("{part}-c{piece:04}/"),
+        }
+    }
+
+    /// Writes pieces of about `size` bytes. How many bytes of a file the rows in memory
+    /// become, the piece before tells; the first one is taken for incompressible.
+    async fn write_pieces(
+        &self,
+        mut rows: SendableRecordBatchStream,
+        size: u64,
+    ) -> Result<u64> {
+        let (mut total, mut ratio) = (0, 1.0);
+        let mut next = rows.try_next().await?;
+        for piece in 0.. {
+            let Some(first) = next.take() else { break };
+            let builder = RecordBatchReceiverStreamBuilder::new(rows.schema(), 1);
+            let sender = builder.tx();
+            let room = (size as f64 / ratio) as usize;
+            let feed = async {
+                let mut taken = 0;
+                let mut batch = Some(first);
+                while let Some(rows_of_piece) = batch.take() {
+                    taken += memory(&rows_of_piece);
+                    if sender.send(Ok(rows_of_piece)).await.is_err() {
+                        // The writer has failed and says why.
+                        break;
+                    }
+                    batch = rows.try_next().await?;
+                    if taken >= room {
+                        break;
+                    }
+                }
+                drop(sender);
+                Ok::<_, DataFusionError>((taken, batch))
+            };
+            let (fed, written) = futures::join!(feed, self.write(piece, builder.build()));
+            total += written?;
+            let (taken, left) = fed?;
+            next = left;
+            if next.is_some() {
+                ratio = self.bytes(piece).await? / taken.max(1) as f64;
+            }
+        }
+        Ok(total)
+    }
+
+    /// The bytes of the files of a piece, at least one.
+    async fn bytes(&self, piece: usize) -> Result<f64> {
+        let folder = Location::parse(&self.folder(piece))?;
+        let files = folder.store.list(Some(&folder.path));
+        let bytes = files.try_fold(0, |sum, file| async move { Ok(sum + file.size) });
+        let bytes = bytes.await.map_err(|error| folder.error(error))?;
+        Ok(bytes.max(1) as f64)
+    }
+}
+
+/// The bytes of the rows alone, which may be a slice of larger buffers.
+fn memory(batch: &RecordBatch) -> usize {
+    let size = |array: &Arc<dyn Array>| {
+        let size = array.to_data().get_slice_memory_size();
+        size.unwrap_or_else(|_| array.get_array_memory_size())
+    };
+    batch.columns().iter().map(size).sum()
 }
 
 /// Runs a COPY as DataFusion plans it and returns how many rows it wrote.
@@ -71,45 +172,48 @@ async fn run(context: &SessionContext, copy: CopyTo) -> Result<u64> {
     Ok(counts.iter().map(count).sum())
 }
 
-/// Where a file below the staging folder belongs below the target: the number of its
-/// partition becomes its name, folders of partition columns stay.
-pub(super) fn published(below_staging: &[PathPart<'_>]) -> Option<Path> {
+/// Where a file below the staging folder belongs below the target: its name is made of
+/// the number of its partition and of its content, folders of partition columns stay.
+pub(super) fn published(below_staging: &[PathPart<'_>], sha256: &str) -> Option<Path> {
     let (part, rest) = below_staging.split_first()?;
     let (file, folders) = rest.split_last()?;
     let (stem, extension) = file.as_ref().split_once('.')?;
+    let hash = sha256.get(..HASH)?;
     // A writer starts another file after many rows, and counts its files from 0.
-    let name = match stem.rsplit_once('_') {
-        Some((_, number)) if number != "0" => {
-            format!("{}-{number}.{extension}", part.as_ref())
-        }
-        _ => format!("{}.{extension}", part.as_ref()),
+    let number = match stem.rsplit_once('_') {
+        Some((_, number)) if number != "0" => format!("-{number}"),
+        _ => String::new(),
     };
+    let name = format!("{}{number}-{hash}.{extension}", part.as_ref());
     let folders = folders.iter().cloned();
     Some(folders.chain([PathPart::from(name)]).collect())
 }
 
-/// A partition of a plan as a table.
-#[derive(Debug)]
-struct OnePartition {
+/// Rows on their way, as a table that can be read once.
+struct Rows {
     schema: SchemaRef,
-    plan: Arc<dyn ExecutionPlan>,
-    part: usize,
+    rows: Mutex<Option<SendableRecordBatchStream>>,
 }
 
-impl PartitionStream for OnePartition {
+impl std::fmt::Debug for Rows {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rows").finish_non_exhaustive()
+    }
+}
+
+impl PartitionStream for Rows {
     fn schema(&self) -> &SchemaRef {
         &self.schema
     }
 
-    fn execute(&self, context: Arc<TaskContext>) -> SendableRecordBatchStream {
-        match self.plan.execute(self.part, context) {
-            Ok(rows) => rows,
-            Err(error) => {
-                let failed = futures::stream::once(async { Err(error) });
-                let schema = Arc::clone(&self.schema);
-                Box::pin(RecordBatchStreamAdapter::new(schema, failed.into_stream()))
-            }
-        }
+    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        rows.take().unwrap_or_else(|| {
+            let again = async { internal_err!("the rows of a COPY were read twice") };
+            let schema = Arc::clone(&self.schema);
+            let again = futures::stream::once(again).boxed();
+            Box::pin(RecordBatchStreamAdapter::new(schema, again))
+        })
     }
 }
 
@@ -121,17 +225,17 @@ mod tests {
     fn check(written: &str, expected: &str) {
         let written = Path::parse(written).unwrap();
         let parts: Vec<PathPart<'_>> = written.parts().collect();
-        let published = published(&parts).unwrap();
+        let published = published(&parts, "0123456789abcdef").unwrap();
         assert_eq!(published.as_ref(), expected, "{written}");
     }
 
     #[test]
-    fn names_say_the_partition_and_nothing_random() {
-        check("part-00003/aB3_0.parquet", "part-00003.parquet");
-        check("part-00003/aB3_2.csv.gz", "part-00003-2.csv.gz");
+    fn names_say_the_partition_and_the_content_and_nothing_random() {
+        check("part-00003/aB3_0.parquet", "part-00003-01234567.parquet");
+        check("part-00003/aB3_2.csv.gz", "part-00003-2-01234567.csv.gz");
         check(
             "part-00000/day=1/k=a%2Fb/xY9.parquet",
-            "day=1/k=a%2Fb/part-00000.parquet",
+            "day=1/k=a%2Fb/part-00000-01234567.parquet",
         );
     }
 }

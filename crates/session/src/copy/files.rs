@@ -1,0 +1,96 @@
+//! The files of a COPY to a folder.
+
+use atoll_udf_common::Location;
+use datafusion::common::{Result, internal_err};
+use futures::TryStreamExt;
+use object_store::ObjectStoreExt;
+use object_store::path::{Path, PathPart};
+use sha2::{Digest, Sha256};
+
+use super::parts;
+use crate::WrittenFile;
+
+/// A complete file.
+#[derive(Debug, Clone)]
+pub(super) struct CopyFile {
+    /// Where it is now.
+    pub(super) at: Path,
+    /// What it is called below the target.
+    pub(super) name: Path,
+    pub(super) bytes: u64,
+    /// In hexadecimal.
+    pub(super) sha256: String,
+}
+
+impl CopyFile {
+    /// A file of the target.
+    pub(super) async fn of(target: &Location, name: &Path) -> Result<Self> {
+        let at: Path = target.path.parts().chain(name.parts()).collect();
+        let (bytes, sha256) = digest(target, &at).await?;
+        Ok(Self {
+            at,
+            name: name.clone(),
+            bytes,
+            sha256,
+        })
+    }
+
+    /// The same, once it is in the target.
+    pub(super) fn published(self, target: &Location) -> WrittenFile {
+        let target = target.to_string();
+        WrittenFile {
+            path: format!("{}/{}", target.trim_end_matches('/'), self.name),
+            bytes: self.bytes,
+            sha256: self.sha256,
+        }
+    }
+}
+
+/// The files that the writers left below a staging folder.
+pub(super) async fn written(staging: &Location) -> Result<Vec<CopyFile>> {
+    let mut files = vec![];
+    for at in list(staging).await? {
+        let below: Vec<PathPart<'_>> = at
+            .prefix_match(&staging.path)
+            .into_iter()
+            .flatten()
+            .collect();
+        let (bytes, sha256) = digest(staging, &at).await?;
+        let Some(name) = parts::published(&below, &sha256) else {
+            return internal_err!("a writer of COPY left {at}");
+        };
+        files.push(CopyFile {
+            name,
+            bytes,
+            sha256,
+            at,
+        });
+    }
+    Ok(files)
+}
+
+/// The length and the SHA-256 of a file.
+pub(super) async fn digest(folder: &Location, at: &Path) -> Result<(u64, String)> {
+    let read = async {
+        let mut pieces = folder.store.get(at).await?.into_stream();
+        let (mut bytes, mut sha256) = (0, Sha256::new());
+        while let Some(piece) = pieces.try_next().await? {
+            bytes += piece.len() as u64;
+            sha256.update(&piece);
+        }
+        Ok((bytes, hex::encode(sha256.finalize())))
+    };
+    read.await.map_err(|error| folder.error(error))
+}
+
+/// Everything below a folder or prefix; nothing, if there is none.
+pub(super) async fn list(folder: &Location) -> Result<Vec<Path>> {
+    let files = folder
+        .store
+        .list(Some(&folder.path))
+        .map_ok(|file| file.location);
+    files
+        .try_collect()
+        .await
+        .map_err(|error| folder.error(error))
+}

@@ -1,0 +1,155 @@
+//! The options of COPY that are not the file format's.
+
+use std::collections::HashMap;
+
+use datafusion::common::{Result, plan_datafusion_err, plan_err};
+use datafusion::logical_expr::dml::CopyTo;
+
+use crate::Origin;
+
+/// Before each key, the SQL parser puts this.
+const PREFIX: &str = "format.";
+
+/// What a COPY to a folder replaces.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) enum Mode {
+    /// The whole folder.
+    #[default]
+    Overwrite,
+    /// The partitions that it has rows of.
+    OverwritePartitions,
+}
+
+/// How a COPY publishes.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct CopyOptions {
+    /// List the files in `_manifest.json`.
+    pub(super) manifest: bool,
+    pub(super) mode: Mode,
+    /// The rows may have other columns than those that lie in the target.
+    pub(super) schema_change: bool,
+    /// Start another file at about this many bytes.
+    pub(super) target_file_size: Option<u64>,
+}
+
+impl CopyOptions {
+    /// Takes these options out of those of the file format.
+    pub(super) fn take(options: &mut HashMap<String, String>) -> Result<Self> {
+        let mut take = |key: &str| options.remove(&format!("{PREFIX}{key}"));
+        Ok(Self {
+            manifest: flag("manifest", take("manifest"))?,
+            schema_change: flag("schema_change", take("schema_change"))?,
+            mode: match take("mode").as_deref() {
+                None | Some("overwrite") => Mode::Overwrite,
+                Some("overwrite_partitions") => Mode::OverwritePartitions,
+                Some(other) => {
+                    return plan_err!(
+                        "the option mode must be overwrite or overwrite_partitions, got \
+                         '{other}'"
+                    );
+                }
+            },
+            target_file_size: take("target_file_size").map(|s| size(&s)).transpose()?,
+        })
+    }
+
+    /// Refuses what only a folder can have.
+    pub(super) fn check_single_file(&self) -> Result<()> {
+        let single = Self {
+            schema_change: self.schema_change,
+            ..Self::default()
+        };
+        if *self != single {
+            return plan_err!(
+                "manifest, mode and target_file_size describe a folder; end the target \
+                 with / instead of a file name"
+            );
+        }
+        Ok(())
+    }
+}
+
+fn flag(key: &str, given: Option<String>) -> Result<bool> {
+    match given {
+        None => Ok(false),
+        Some(text) => text.parse().map_err(|_| {
+            plan_datafusion_err!("the option {key} must be true or false, got '{text}'")
+        }),
+    }
+}
+
+/// Bytes with an optional unit of 1024, as `--memory-limit` reads them.
+fn size(text: &str) -> Result<u64> {
+    let lower = text.trim().to_ascii_lowercase();
+    let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match lower[digits.len()..]
+        .trim_end_matches('b')
+        .trim_end_matches('i')
+    {
+        "" => Some(0),
+        "k" => Some(10),
+        "m" => Some(20),
+        "g" => Some(30),
+        _ => None,
+    };
+    let number = digits.trim().parse::<u64>().ok().filter(|n| *n > 0);
+    let bytes = number
+        .zip(shift)
+        .and_then(|(n, shift)| n.checked_mul(1 << shift));
+    bytes.ok_or_else(|| {
+        plan_datafusion_err!(
+            "the option target_file_size must be a size such as '128mb', got '{text}'"
+        )
+    })
+}
+
+/// Has Parquet files say where they come from, in their key-value metadata.
+pub(super) fn add_provenance(copy: &mut CopyTo, origin: &Origin) {
+    if copy.file_type.get_ext() == "parquet" {
+        for (key, value) in origin.provenance() {
+            let key = format!("{PREFIX}metadata::{key}");
+            copy.options.entry(key).or_insert(value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_taken_out() {
+        let mut options = HashMap::from(
+            [
+                ("format.manifest", "true"),
+                ("format.mode", "overwrite_partitions"),
+                ("format.target_file_size", "128MB"),
+                ("format.compression", "snappy"),
+            ]
+            .map(|(key, value)| (key.to_string(), value.to_string())),
+        );
+        let expected = CopyOptions {
+            manifest: true,
+            mode: Mode::OverwritePartitions,
+            schema_change: false,
+            target_file_size: Some(128 << 20),
+        };
+        assert_eq!(CopyOptions::take(&mut options).unwrap(), expected);
+        assert_eq!(options.len(), 1, "the format's own stay");
+    }
+
+    #[test]
+    fn wrong_values_are_named() {
+        for (key, value) in [
+            ("manifest", "maybe"),
+            ("mode", "append"),
+            ("target_file_size", "0"),
+            ("target_file_size", "many"),
+        ] {
+            let given = (format!("{PREFIX}{key}"), value.to_string());
+            let error = CopyOptions::take(&mut HashMap::from([given])).unwrap_err();
+            let error = error.strip_backtrace();
+            assert!(error.contains(key) && error.contains(value), "{error}");
+        }
+    }
+}

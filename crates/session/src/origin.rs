@@ -1,0 +1,60 @@
+//! Where the files that a statement writes come from, and a list of them.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use datafusion::DATAFUSION_VERSION;
+
+/// What a statement's files say of themselves, and who wants to hear of them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Origin {
+    /// The text of the statement.
+    pub(crate) statement: Option<String>,
+    /// Who asked for the list of files.
+    pub(crate) log: Option<WriteLog>,
+}
+
+impl Origin {
+    /// The key-value metadata of a file. It has no time, so that the same rows give the
+    /// same file.
+    pub(crate) fn provenance(&self) -> Vec<(String, String)> {
+        let mut pairs = vec![
+            ("atoll.version".to_string(), crate::VERSION.to_string()),
+            (
+                "atoll.datafusion".to_string(),
+                DATAFUSION_VERSION.to_string(),
+            ),
+            ("atoll.engine".to_string(), atoll_udf_train::engine()),
+        ];
+        if let Some(statement) = &self.statement {
+            pairs.push(("atoll.statement".to_string(), statement.clone()));
+        }
+        pairs
+    }
+}
+
+/// A file that a statement wrote and published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WrittenFile {
+    /// Its path or URL.
+    pub path: String,
+    /// Its length.
+    pub bytes: u64,
+    /// The SHA-256 of its content, in hexadecimal.
+    pub sha256: String,
+}
+
+/// The files that statements wrote, for whoever reports them.
+#[derive(Debug, Clone, Default)]
+pub struct WriteLog(Arc<Mutex<Vec<WrittenFile>>>);
+
+impl WriteLog {
+    /// The files since the last time, in the order in which they were published.
+    pub fn take(&self) -> Vec<WrittenFile> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn add(&self, files: impl IntoIterator<Item = WrittenFile>) {
+        let mut log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        log.extend(files);
+    }
+}
