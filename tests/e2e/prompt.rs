@@ -50,6 +50,15 @@ fn tables_and_columns_are_described() {
     );
     assert!(output.stdout.contains("age,Int64,"), "{}", output.stdout);
     assert!(output.stderr.contains("Time: "), "{}", output.stderr);
+    let input = "CREATE VIEW ages AS SELECT 1 AS age;\n\\format csv\n\\d+ ages\n";
+    let output = Atoll::new().pipe(&[], input).ok();
+    assert!(
+        output
+            .stdout
+            .contains("\nVIEW,CREATE VIEW ages AS SELECT 1 AS age"),
+        "{}",
+        output.stdout
+    );
 }
 
 #[test]
@@ -237,10 +246,11 @@ fn a_pager_shows_what_is_longer_than_the_screen() {
             "shown in head",
             "SELECT value FROM generate_series(1, 100000000000);\r",
         ),
-        // The pager is left at once, and so is the statement.
-        ("│ value │", "\\pager cat > /dev/null\r"),
+        // The pager is left at once, and so is the statement; the next one is like
+        // less, which hears Ctrl-C and goes on.
+        ("│ value │", "\\pager trap '' INT; cat > /dev/null\r"),
         (
-            "shown in cat",
+            "shown in trap",
             "SELECT value FROM generate_series(1, 100000000000);\r",
         ),
         ("WAIT", "\u{3}"),

@@ -213,10 +213,11 @@ fn definition(table: &str) -> String {
     let name = table.rsplit('.').next().unwrap_or(table).trim_matches('"');
     let name = name.replace('\'', "''");
     format!(
-        "SELECT table_type AS type, definition \
-         FROM information_schema.tables \
-         LEFT JOIN information_schema.views USING (table_catalog, table_schema, table_name) \
-         WHERE table_name = '{name}'"
+        "SELECT tables.table_type AS type, views.definition \
+         FROM information_schema.tables AS tables \
+         LEFT JOIN information_schema.views AS views \
+         USING (table_catalog, table_schema, table_name) \
+         WHERE tables.table_name = '{name}'"
     )
 }
 
