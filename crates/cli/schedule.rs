@@ -212,7 +212,7 @@ fn choose<'a>(
     Ok((job, job.intervals(from, to, SystemClock.now()).collect()))
 }
 
-/// The jobs of a file, with scripts where they are seen from anywhere.
+/// The jobs of a file, if it, their scripts and their parameters are as they should be.
 fn read(path: &Path, session: &SessionArgs) -> Result<Jobs, Failure> {
     if let Some((name, _)) = session.set.first() {
         let text = format!("--set {name}: parameters belong to the jobs");
@@ -230,19 +230,10 @@ fn read(path: &Path, session: &SessionArgs) -> Result<Jobs, Failure> {
             jobs.folder.display()
         ))
     })?;
-    for job in &jobs.jobs {
-        if job.enabled && !jobs.folder.join(&job.script).is_file() {
-            return Err(Failure::new(format!(
-                "{}: job.{}.script: there is no file {}",
-                path.display(),
-                job.name,
-                job.script.display()
-            ))
-            .hint(format!(
-                "scripts are looked for in {}; the key `folder` names another folder",
-                jobs.folder.display()
-            )));
-        }
+    for job in jobs.jobs.iter().filter(|job| job.enabled) {
+        check::script(job, &jobs.folder).map_err(|failure| {
+            failure.at(&format!("{}: job.{}", path.display(), job.name))
+        })?;
     }
     Ok(jobs)
 }

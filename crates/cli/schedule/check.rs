@@ -1,15 +1,41 @@
-//! `atoll schedule --check`: what would run when.
+//! What can be known of jobs without running them: whether their scripts take what they
+//! are given, and what would run when.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
+use std::path::Path;
 
 use atoll_schedule::{Clock, Interval, Job, Jobs, SystemClock};
 use chrono::{DateTime, Utc};
 
 use crate::errors::Failure;
+use crate::job::with_interval;
+use crate::parameters;
+use crate::run::{Prepared, check_used, read};
 
 /// How many intervals are shown of each job.
 const SHOWN: usize = 5;
+
+/// Reads a job's script and fills in its parameters, as a run would.
+pub(super) fn script(job: &Job, folder: &Path) -> Result<(), Failure> {
+    let path = folder.join(&job.script);
+    if !path.is_file() {
+        let text = format!("there is no file {}", path.display());
+        return Err(Failure::new(text).hint(format!(
+            "scripts are looked for in {}; the key `folder` names another folder",
+            folder.display()
+        )));
+    }
+    let (name, source) = read(&path)?;
+    let some = atoll_jobs::Interval {
+        start: DateTime::UNIX_EPOCH,
+        end: DateTime::UNIX_EPOCH,
+    };
+    let set = with_interval(&job.set, Some(&some));
+    parameters::values(&parameters::declared(&name, &source)?, &set)?;
+    let prepared = Prepared::of_script(&name, &source, &set)?;
+    check_used(&job.set, std::iter::once(&prepared))
+}
 
 /// Shows the next intervals of every job on standard output.
 pub(super) fn show(jobs: &Jobs) -> Result<(), Failure> {

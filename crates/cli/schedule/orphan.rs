@@ -5,7 +5,8 @@ use std::process::exit;
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Signal, getpid, kill_process};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::getpid;
 
 use crate::args::StopArgs;
 
@@ -21,7 +22,7 @@ pub(crate) fn end_with_schedule(args: &StopArgs) {
     thread::spawn(|| {
         // An error ends the input too.
         let _ = io::copy(&mut io::stdin(), &mut io::sink());
-        let _ = kill_process(getpid(), Signal::INT);
+        let _ = kill(getpid(), Signal::SIGINT);
         thread::sleep(PATIENCE);
         exit(130);
     });

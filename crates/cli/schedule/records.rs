@@ -5,9 +5,8 @@ use std::collections::{HashMap, HashSet};
 
 use atoll_jobs::RunStore;
 use atoll_schedule::Interval;
-use atoll_session::{Session, SessionOptions};
+use atoll_session::{Session, SessionOptions, run_store};
 use chrono::{DateTime, Utc};
-use datafusion::datasource::listing::ListingTableUrl;
 
 use crate::errors::Failure;
 
@@ -25,12 +24,10 @@ impl Records {
             storage,
             ..SessionOptions::default()
         };
+        // Knows which storage is meant when none is named.
         let session = Session::new(options).await?;
-        let url = ListingTableUrl::parse(session.storage())?;
-        let runtime = session.context().runtime_env();
-        let objects = runtime.object_store(url.object_store())?;
         Ok(Self {
-            store: RunStore::new(objects, url.prefix().clone().join("runs"), None),
+            store: run_store(&session.storage())?,
             known: RefCell::default(),
         })
     }

@@ -14,7 +14,8 @@ use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, SystemTime};
 
 use atoll_schedule::{CancellationToken, Interval, Job, Jobs, Outcome, Runner};
-use rustix::process::{Pid, Signal, kill_process};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tokio::process::{Child, Command};
 
 use super::records::Records;
@@ -30,7 +31,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// How many files of output are kept of each job.
 const LOGS: usize = 100;
 /// The signal of Ctrl-C, which ends a process that has only just started.
-const INTERRUPT: i32 = 2;
+const INTERRUPT: i32 = Signal::SIGINT as i32;
 /// How much of the end of a run's output is searched for its error.
 const TAIL: u64 = 8192;
 
@@ -205,12 +206,9 @@ async fn lock(path: &Path) -> std::io::Result<Option<File>> {
 
 /// Asks a run to end, and kills it if it does not.
 async fn end(child: &mut Child) -> std::io::Result<ExitStatus> {
-    let pid = child
-        .id()
-        .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-    if let Some(pid) = pid {
+    if let Some(id) = child.id().and_then(|id| i32::try_from(id).ok()) {
         // It may have ended this moment.
-        let _ = kill_process(pid, Signal::INT);
+        let _ = kill(Pid::from_raw(id), Signal::SIGINT);
     }
     match tokio::time::timeout(PATIENCE, child.wait()).await {
         Ok(status) => status,
