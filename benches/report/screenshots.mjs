@@ -35,6 +35,17 @@ const sizes = {
   phone: { width: 390, height: 1600, deviceScaleFactor: 1.5 },
 };
 
+/** A busy machine may refuse the first picture of a tab. */
+async function picture(session, options) {
+  for (let tries = 0; ; tries += 1) {
+    try {
+      return await session.send('Page.captureScreenshot', options);
+    } catch (error) {
+      if (tries === 3) throw error;
+    }
+  }
+}
+
 const problems = [];
 const results = { page, bytes, requests: 0, open_ms: {} };
 const profile = mkdtempSync(join(tmpdir(), 'report-'));
@@ -77,19 +88,19 @@ for (const [size, viewport] of Object.entries(sizes)) {
     const began = performance.now();
     await tab.goto(url, { waitUntil: 'load' });
     // The first frame after everything is laid out.
-    await session.send('Page.captureScreenshot', { format: 'jpeg', quality: 10 });
+    await picture(session, { format: 'jpeg', quality: 10 });
     const took = Math.round(performance.now() - began);
     results.open_ms[`${size}-${scheme}`] = took;
     if (took >= 2000) problems.push(`${size}, ${scheme}: ${took} ms to open`);
-    const { data: layout } = await session.send('Runtime.evaluate', {
+    const { result } = await session.send('Runtime.evaluate', {
       expression: 'document.documentElement.scrollWidth - innerWidth',
       returnByValue: true,
-    }).then((answer) => ({ data: answer.result.value }));
-    if (layout > 0) problems.push(`${size}: ${layout} pixels too wide`);
+    });
+    if (result.value > 0) problems.push(`${size}: ${result.value} pixels too wide`);
     const file = `${prefix}-${size}-${scheme}.png`;
     const metrics = await session.send('Page.getLayoutMetrics');
     const height = whole ? metrics.cssContentSize.height : viewport.height;
-    const shot = await session.send('Page.captureScreenshot', {
+    const shot = await picture(session, {
       format: 'png',
       captureBeyondViewport: true,
       clip: { x: 0, y: 0, width: viewport.width, height, scale: 1 },

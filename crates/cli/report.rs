@@ -11,7 +11,7 @@ mod labels;
 mod study;
 mod test;
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -160,7 +160,8 @@ pub(crate) async fn plot_terminal(
     };
     let subject = gather(session, &table, &Wanted::default()).await?;
     let chart = one_chart(&subject, kind)?;
-    terminal(&chart, width, color_allowed()).map_err(Failure::from)
+    let colors = color_allowed() && io::stdout().is_terminal();
+    terminal(&chart, width, colors).map_err(Failure::from)
 }
 
 /// The chart that was asked for, or the first one that the data allow.

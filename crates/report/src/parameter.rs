@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::format::clip;
-use crate::study::{Study, Value};
+use crate::study::{Study, Trial, Value};
 
 /// Values further apart than this belong on a logarithmic axis.
 const LOG_RATIO: f64 = 8.0;
@@ -41,13 +41,27 @@ pub(crate) enum Domain {
 impl Parameter {
     /// The hyperparameters that differ, in the order of the table.
     pub(crate) fn varying(study: &Study) -> Vec<Self> {
+        Self::among(study, |_| true)
+    }
+
+    /// The hyperparameters that differ among trials with a result. What went wrong for
+    /// its values, such as a learning rate of 1e30, would stretch every axis.
+    pub(crate) fn measured(study: &Study) -> Vec<Self> {
+        let objective = study.objective();
+        Self::among(study, |trial| objective.of_trial(trial).is_some())
+    }
+
+    fn among(study: &Study, counts: impl Fn(&Trial) -> bool) -> Vec<Self> {
+        let trials: Vec<&Trial> =
+            study.trials.iter().filter(|trial| counts(trial)).collect();
         let names = study.hyperparameters.iter().enumerate();
         names
             .filter_map(|(index, name)| {
+                let values = trials.iter().filter_map(|trial| trial.values.get(index));
                 Some(Self {
                     index,
                     name: name.clone(),
-                    domain: Domain::of(study.column(index))?,
+                    domain: Domain::of(values)?,
                 })
             })
             .collect()
@@ -176,7 +190,6 @@ fn is_logarithmic(numbers: &[f64]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::study::Trial;
 
     fn domain(values: &[Value]) -> Option<Domain> {
         Domain::of(values.iter())
@@ -216,6 +229,28 @@ mod tests {
         assert!(!is_logarithmic(&even));
         let doubling = [64.0, 128.0, 256.0, 512.0, 1024.0];
         assert!(is_logarithmic(&doubling));
+    }
+
+    #[test]
+    fn trials_without_a_result_stretch_no_axis() {
+        let trial = |rate: f64, loss| Trial {
+            values: vec![Value::Number(rate)],
+            status: crate::Status::Succeeded,
+            loss,
+            ..Trial::default()
+        };
+        let study = Study {
+            hyperparameters: vec!["rate".to_string()],
+            trials: vec![
+                trial(0.1, Some(1.0)),
+                trial(0.2, Some(1.0)),
+                trial(1e30, None),
+            ],
+            ..Study::default()
+        };
+        let ratio = |parameters: Vec<Parameter>| parameters[0].ratio();
+        assert!(ratio(Parameter::varying(&study)) > 1e30);
+        assert!((ratio(Parameter::measured(&study)) - 2.0).abs() < 1e-12);
     }
 
     #[test]

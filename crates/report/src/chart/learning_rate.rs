@@ -23,7 +23,7 @@ struct Group {
 
 pub(super) fn chart(study: &Study) -> Result<Chart, String> {
     let objective = study.objective();
-    let varying = Parameter::varying(study);
+    let varying = Parameter::measured(study);
     let x = across(&varying)?;
     let by = lines(&varying, x);
     let groups = groups(study, objective, x, by)?;

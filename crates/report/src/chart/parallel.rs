@@ -16,7 +16,7 @@ const MOST_AXES: usize = 9;
 
 pub(super) fn chart(study: &Study) -> Result<Chart, String> {
     let objective = study.objective();
-    let varying = Parameter::varying(study);
+    let varying = Parameter::measured(study);
     let mut trials: Vec<(&Trial, f64)> = study
         .trials
         .iter()

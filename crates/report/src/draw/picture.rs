@@ -248,7 +248,8 @@ fn draw_mesh<DB: DrawingBackend>(
         mesh.disable_y_mesh();
     }
     if y.is_named() && y.ticks.is_empty() {
-        mesh.disable_axes();
+        // Without an axis plotters leaves its texts out as well, so x keeps its own.
+        mesh.disable_y_axis();
     }
     if !panel.x.title.is_empty() {
         mesh.x_desc(clean(&clip(&panel.x.title, 60)));

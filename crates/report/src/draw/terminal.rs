@@ -283,9 +283,10 @@ fn draw_marks(panel: &Panel, context: &mut Context<'_>) {
 fn lines(buffer: &Buffer, colors: bool) -> String {
     let mut text = String::new();
     for y in buffer.area.top()..buffer.area.bottom() {
-        let mut line = String::new();
-        let mut x = buffer.area.left();
+        // Neighbours of one colour; what is blank has the colour of what is before.
+        let mut run = (String::new(), Color::Reset);
         let mut blank = 0;
+        let mut x = buffer.area.left();
         while x < buffer.area.right() {
             let cell = &buffer[(x, y)];
             let symbol = cell.symbol();
@@ -295,19 +296,23 @@ fn lines(buffer: &Buffer, colors: bool) -> String {
                 blank += 1;
                 continue;
             }
-            line.extend(std::iter::repeat_n(' ', blank));
+            run.0.extend(std::iter::repeat_n(' ', blank));
             blank = 0;
-            line += &paint(symbol, cell.fg, colors);
+            if run.1 != cell.fg {
+                text += &paint(&run.0, run.1, colors);
+                run = (String::new(), cell.fg);
+            }
+            run.0 += symbol;
         }
-        text += &line;
+        text += &paint(&run.0, run.1, colors);
         text.push('\n');
     }
     text
 }
 
-fn paint(symbol: &str, color: Color, colors: bool) -> String {
+fn paint(text: &str, color: Color, colors: bool) -> String {
     match color {
-        Color::Indexed(index) if colors => format!("\x1b[38;5;{index}m{symbol}\x1b[0m"),
-        _ => symbol.to_string(),
+        Color::Indexed(index) if colors => format!("\x1b[38;5;{index}m{text}\x1b[0m"),
+        _ => text.to_string(),
     }
 }

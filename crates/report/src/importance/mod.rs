@@ -57,7 +57,7 @@ pub struct Share {
 /// Shares out the variance of the objective; the error is why that cannot be done.
 pub fn importance(study: &Study) -> Result<Importance, String> {
     let objective = study.objective();
-    let parameters = Parameter::varying(study);
+    let parameters = Parameter::measured(study);
     if parameters.is_empty() {
         return Err("no hyperparameter differs among the trials".to_string());
     }

@@ -318,9 +318,9 @@ fn worst(images: &[WorstImage]) -> Markup {
                         "is " span .name { (image.label) } ", taken for "
                         span .name { (image.predicted) }
                         br;
-                        span .quiet {
-                            "loss " (number(image.loss)) ", gave it " (percent(image.probability))
-                        }
+                        span .quiet { "loss " (number(image.loss)) }
+                        br;
+                        span .quiet { "it gave that " (percent(image.probability)) }
                     }
                 }
             }
