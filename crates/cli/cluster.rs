@@ -273,7 +273,7 @@ fn start_executor(
 }
 
 /// Counts SIGTERM and Ctrl-C, and the end of standard input if that is to count.
-fn stop(args: &StopArgs) -> watch::Receiver<u32> {
+pub(crate) fn stop(args: &StopArgs) -> watch::Receiver<u32> {
     let (sender, receiver) = watch::channel(0);
     let with_input = args.stop_with_input;
     tokio::spawn(async move {
@@ -307,7 +307,7 @@ fn gave_up() -> Failure {
 }
 
 /// Says something on standard error, which being closed leaves no one to tell.
-fn note(text: &str) {
+pub(crate) fn note(text: &str) {
     use std::io::Write;
     let _ = writeln!(std::io::stderr(), "{text}");
 }

@@ -93,8 +93,8 @@ impl Token {
             })
     }
 
-    /// Whether this is the token, as a browser sends a password.
-    pub(crate) fn is(&self, text: &str) -> bool {
+    /// Whether this is the token, as a client sends a password.
+    pub fn is(&self, text: &str) -> bool {
         match Self::new(text) {
             Ok(given) => self.verifies(PURPOSE, &given.sign(PURPOSE)),
             Err(_) => false,
