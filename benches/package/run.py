@@ -68,11 +68,11 @@ def try_package(archive, suite, root):
     libraries = [line.split()[0] for line in needs.splitlines()]
     say("links", libraries=libraries, missing="not found" in needs)
 
-    atoll(root, "doctor", ["doctor"])
-    # Through the link, from another folder: the library must still be found.
+    # The program is started through a link, and must still find its library.
     link = root / "usr/local/bin/atoll"
     link.unlink(missing_ok=True)
     link.symlink_to(f"{INSIDE}/bin/atoll")
+    atoll(root, "doctor", ["doctor"])
     label(root)
     train(root)
     man = list((target / "share/man/man1").iterdir())
@@ -99,7 +99,7 @@ def label(root):
 def train(root):
     rows = atoll(root, "train", [
         "--format", "csv", "-c",
-        "SELECT t.status, t.validation_accuracy > 0.5 AS learnt FROM (SELECT "
+        "SELECT t['status'] AS status, t['validation_accuracy'] > 0.5 AS learnt FROM (SELECT "
         "train('sql/data/digits.parquet', {architecture: 'mlp', epochs: 3}) AS t)",
     ])
     if rows.split() != ["status,learnt", "SUCCEEDED,true"]:

@@ -74,7 +74,8 @@ mod tests {
 
     #[test]
     fn the_manual_has_a_page_for_each_command() {
-        let folder = std::env::temp_dir().join(format!("atoll-man-{}", std::process::id()));
+        let folder =
+            std::env::temp_dir().join(format!("atoll-man-{}", std::process::id()));
         let args = ManArgs {
             folder: Some(folder.clone()),
         };

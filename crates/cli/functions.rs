@@ -243,7 +243,10 @@ mod tests {
 
     #[test]
     fn types_are_no_tags() {
-        assert_eq!(prose("a LIST<INT>, `b<c>`, d < e"), "a LIST\\<INT>, `b<c>`, d \\< e");
+        assert_eq!(
+            prose("a LIST<INT>, `b<c>`, d < e"),
+            "a LIST\\<INT>, `b<c>`, d \\< e"
+        );
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! Python has that package.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -122,11 +123,9 @@ impl Reader {
             std::fs::create_dir(atoll.path(folder)).unwrap();
         }
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let link = std::os::unix::fs::symlink::<&Path, &Path>;
-        let binary = Path::new(env!("CARGO_BIN_EXE_atoll"));
-        link(binary, &atoll.path("bin/atoll")).unwrap();
+        symlink(env!("CARGO_BIN_EXE_atoll"), atoll.path("bin/atoll")).unwrap();
         // The folder that a package or a checkout has.
-        link(&root.join("sql"), &atoll.path("work/sql")).unwrap();
+        symlink(root.join("sql"), atoll.path("work/sql")).unwrap();
         Self {
             atoll,
             environment: BTreeMap::new(),
@@ -234,6 +233,11 @@ fn the_lesson_on_labelling_is_true() {
 #[test]
 fn the_page_on_models_is_true() {
     check("howto/add_a_model.md");
+}
+
+#[test]
+fn the_page_on_schedules_is_true() {
+    check("howto/schedule.md");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The examples for other schedulers: what each hands to a shell labels photos.
 
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::support::{Atoll, Running, cache};
@@ -24,10 +25,8 @@ fn check(command: &str) {
     let atoll = Atoll::new();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     std::fs::create_dir_all(atoll.path("opt/bin")).unwrap();
-    let link = std::os::unix::fs::symlink::<&Path, &PathBuf>;
-    let binary = Path::new(env!("CARGO_BIN_EXE_atoll"));
-    link(binary, &atoll.path("opt/bin/atoll")).unwrap();
-    link(&root.join("sql"), &atoll.path("opt/sql")).unwrap();
+    symlink(env!("CARGO_BIN_EXE_atoll"), atoll.path("opt/bin/atoll")).unwrap();
+    symlink(root.join("sql"), atoll.path("opt/sql")).unwrap();
     let photos = root.join("sql/data/photos").display().to_string();
     let here = atoll.path("").display().to_string();
     let here = here.trim_end_matches('/');

@@ -204,7 +204,7 @@ fn read(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<String> {
     })
 }
 
-fn cache() -> PathBuf {
+pub(crate) fn cache() -> PathBuf {
     let set = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     set.or_else(|| Some(std::env::home_dir()?.join(".cache")))
         .unwrap_or_default()
