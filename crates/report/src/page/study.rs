@@ -102,8 +102,10 @@ fn summary(study: &Study) -> Markup {
             p { "No trial succeeded, so there is no best one." }
         }
         @if let Some(sql) = &study.again {
-            p { "SQL that trains the best network again:" }
-            pre tabindex="0" { code { (sql) } }
+            details {
+                summary { "SQL that trains the best network again" }
+                pre tabindex="0" { code { (sql) } }
+            }
         }
     }
 }
