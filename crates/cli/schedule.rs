@@ -135,10 +135,10 @@ pub(crate) async fn schedule(
     let mut store = match Folder::open(&state) {
         Ok(store) => store,
         Err(error @ Error::Locked { .. }) => {
-            failure(error).print();
+            Failure::from(error).print();
             return Ok(Ending::Code(ALREADY_RUNNING));
         }
-        Err(error) => return Err(failure(error)),
+        Err(error) => return Err(error.into()),
     };
     let runner = ProcessRunner::new(&jobs, session, &state).await?;
     let log = Log::new(args.follow.log_format, session.quiet);
@@ -151,7 +151,7 @@ pub(crate) async fn schedule(
     };
     let stop = stopping(&args.follow);
     let ended = follower.follow(mode, stop.clone(), |event| log.write(&event));
-    let summary = ended.await.map_err(failure)?;
+    let summary = ended.await?;
     log.sum_up(&summary);
     Ok(match mode {
         Mode::Forever => Ending::Finished,
@@ -165,10 +165,9 @@ pub(crate) async fn backfill(
     session: &SessionArgs,
 ) -> Result<Ending, Failure> {
     let jobs = read(&args.jobs, session);
-    let chosen = jobs
-        .as_ref()
-        .map_err(|_| ())
-        .and_then(|jobs| choose(args, jobs).map_err(|error| failure(error).print()));
+    let chosen = jobs.as_ref().map_err(|_| ()).and_then(|jobs| {
+        choose(args, jobs).map_err(|error| Failure::from(error).print())
+    });
     let (jobs, (job, intervals)) = match (&jobs, chosen) {
         (Ok(jobs), Ok(chosen)) => (jobs, chosen),
         (Err(failure), _) => return Ok(wrong(failure)),
@@ -221,7 +220,7 @@ fn read(path: &Path, session: &SessionArgs) -> Result<Jobs, Failure> {
             path.display()
         )));
     }
-    let mut jobs = Jobs::read(path).map_err(failure)?;
+    let mut jobs = Jobs::read(path)?;
     let folder = jobs.folder.canonicalize();
     jobs.folder = folder.map_err(|error| {
         Failure::new(format!(
@@ -285,10 +284,12 @@ fn wrong(failure: &Failure) -> Ending {
     Ending::Code(USAGE)
 }
 
-fn failure(error: Error) -> Failure {
-    let (message, hint) = split_hint(&error.to_string());
-    Failure {
-        hint,
-        ..Failure::new(message)
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let (message, hint) = split_hint(&error.to_string());
+        Self {
+            hint,
+            ..Self::new(message)
+        }
     }
 }

@@ -98,7 +98,11 @@ fn text(event: &Event<'_>) -> String {
     };
     let (interval, text) = match &event.what {
         Happening::Open(interval) => {
-            let when = if interval.end > event.at { "next run" } else { "was due" };
+            let when = if interval.end > event.at {
+                "next run"
+            } else {
+                "was due"
+            };
             (interval, format!("{when} at {}", time(interval.end)))
         }
         Happening::Started { interval, again } => (

@@ -6,7 +6,6 @@ use std::collections::{HashMap, HashSet};
 use atoll_jobs::RunStore;
 use atoll_schedule::Interval;
 use atoll_session::{Session, SessionOptions, run_store};
-use chrono::{DateTime, Utc};
 
 use crate::errors::Failure;
 
@@ -14,7 +13,7 @@ use crate::errors::Failure;
 /// run by the schedule, or by others whose locks it meets.
 pub(super) struct Records {
     store: RunStore,
-    known: RefCell<HashMap<String, HashSet<(DateTime<Utc>, DateTime<Utc>)>>>,
+    known: RefCell<HashMap<String, HashSet<Interval>>>,
 }
 
 impl Records {
@@ -38,18 +37,17 @@ impl Records {
         job: &str,
         interval: Interval,
     ) -> Result<bool, String> {
-        let wanted = (interval.start, interval.end);
         if let Some(known) = self.known.borrow().get(job) {
-            return Ok(known.contains(&wanted));
+            return Ok(known.contains(&interval));
         }
         let succeeded = self.store.succeeded(job).await.map_err(|error| {
             format!("cannot tell whether an earlier run succeeded: {error}")
         })?;
         let known: HashSet<_> = succeeded
             .into_iter()
-            .map(|interval| (interval.start, interval.end))
+            .map(|atoll_jobs::Interval { start, end }| Interval { start, end })
             .collect();
-        let has = known.contains(&wanted);
+        let has = known.contains(&interval);
         self.known.borrow_mut().insert(job.to_string(), known);
         Ok(has)
     }
