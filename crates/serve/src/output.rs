@@ -18,14 +18,16 @@ use tonic::Status;
 use crate::sessions::ClientSession;
 use crate::{Explain, status};
 
-/// Runs the plans one after the other and sends their rows, until nobody wants them.
+/// Runs the plans one after the other and sends their rows with the announced schema,
+/// until nobody wants them.
 pub(crate) async fn send_rows(
     client: Arc<ClientSession>,
     plans: Vec<LogicalPlan>,
+    schema: SchemaRef,
     explain: Explain,
     sender: &Sender<Result<FlightData, Status>>,
 ) {
-    let mut messages = std::pin::pin!(messages(client, plans, explain));
+    let mut messages = std::pin::pin!(messages(client, plans, schema, explain));
     while let Some(message) = messages.next().await {
         let failed = message.is_err();
         if sender.send(message).await.is_err() || failed {
@@ -37,6 +39,7 @@ pub(crate) async fn send_rows(
 fn messages(
     client: Arc<ClientSession>,
     plans: Vec<LogicalPlan>,
+    schema: SchemaRef,
     explain: Explain,
 ) -> impl Stream<Item = Result<FlightData, Status>> {
     let rows = async move {
@@ -45,7 +48,11 @@ fn messages(
             DataFusionError::Plan("no row of parameters is bound".to_string())
         })?;
         let first = client.session.execute_plan(first).await?;
-        let schema = plain_schema(&first.schema());
+        // What was announced, unless only running it shows its columns, as for EXECUTE.
+        let schema = match schema.fields().len() == first.schema().fields().len() {
+            true => schema,
+            false => plain_schema(&first.schema()),
+        };
         let rest = futures::stream::iter(plans)
             .then(move |plan| {
                 let client = Arc::clone(&client);
@@ -81,7 +88,8 @@ pub(crate) fn of_batch(
 /// The schema as clients get it.
 ///
 /// Not every client knows text and bytes by view, and dictionaries would be sent anew
-/// with every batch.
+/// with every batch. Everything may be NULL: planning and running a statement do not
+/// always agree on that, and some clients want what was announced to the letter.
 pub(crate) fn plain_schema(schema: &Schema) -> SchemaRef {
     let fields: Vec<FieldRef> = schema.fields().iter().map(plain_field).collect();
     Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
@@ -89,7 +97,8 @@ pub(crate) fn plain_schema(schema: &Schema) -> SchemaRef {
 
 fn plain_field(field: &FieldRef) -> FieldRef {
     let data_type = plain_type(field.data_type());
-    Arc::new(Field::clone(field).with_data_type(data_type))
+    let field = Field::clone(field).with_data_type(data_type);
+    Arc::new(field.with_nullable(true))
 }
 
 fn plain_type(data_type: &DataType) -> DataType {
@@ -109,7 +118,6 @@ fn plain_type(data_type: &DataType) -> DataType {
         DataType::Struct(fields) => {
             DataType::Struct(fields.iter().map(plain_field).collect())
         }
-        DataType::Map(field, sorted) => DataType::Map(plain_field(field), *sorted),
         other => other.clone(),
     }
 }

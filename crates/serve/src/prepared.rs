@@ -1,8 +1,7 @@
 //! Prepared statements.
 //!
 //! A statement is planned when it is prepared, to find mistakes and types, and again
-//! whenever it is run: tables may have changed, and what functions want to know when
-//! they are planned may be a parameter.
+//! whenever it is run, because tables may have changed.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,6 +13,9 @@ use datafusion::logical_expr::LogicalPlan;
 
 use crate::output::plain_schema;
 use crate::parameters::Placeholders;
+
+/// For how many rows of parameters a statement is run at once.
+const MOST_ROWS: usize = 1000;
 
 /// A statement that waits for its parameters.
 pub(crate) struct Prepared {
@@ -32,32 +34,15 @@ pub(crate) struct Described {
 /// Reads and checks a statement.
 pub(crate) async fn prepare(session: &Session, sql: &str) -> Result<Described> {
     let statement = Placeholders::of(sql)?;
-    let plan = match session.plan(&statement.sql).await {
-        Ok(plan) => Some(plan),
-        // Whether it is right may depend on its parameters.
-        Err(_) if !statement.names.is_empty() => None,
+    let plan = session.plan(&statement.sql).await?;
+    let rows = match session.result_schema(&plan) {
+        _ if changes_something(&plan) => Arc::new(Schema::empty()),
+        Ok(schema) => plain_schema(&schema),
+        // The best guess as long as its parameters have no types.
+        Err(_) if !statement.names.is_empty() => plain_schema(plan.schema().as_arrow()),
         Err(error) => return Err(error),
     };
-    let parameters = match &plan {
-        Some(plan) => parameter_types(plan, &statement.names)?,
-        None => Schema::new(
-            statement
-                .names
-                .iter()
-                .map(|name| parameter(name, None))
-                .collect::<Vec<_>>(),
-        ),
-    };
-    let rows = match &plan {
-        Some(plan) if !changes_something(plan) => match session.result_schema(plan) {
-            Ok(schema) => plain_schema(&schema),
-            Err(_) if !statement.names.is_empty() => {
-                plain_schema(plan.schema().as_arrow())
-            }
-            Err(error) => return Err(error),
-        },
-        _ => Arc::new(Schema::empty()),
-    };
+    let parameters = parameter_types(&plan, &statement.names)?;
     let bound = Mutex::default();
     Ok(Described {
         prepared: Prepared { statement, bound },
@@ -83,12 +68,19 @@ impl Prepared {
             return Ok(vec![session.plan(sql).await?]);
         }
         let bound = self.bound().clone();
+        let rows: usize = bound.iter().map(RecordBatch::num_rows).sum();
+        if rows > MOST_ROWS {
+            return plan_err!(
+                "a statement runs for at most {MOST_ROWS} rows of parameters, got {rows}\n\
+                 hint: ingest them as a table and join it"
+            );
+        }
+        let plan = session.plan(sql).await?;
         let mut plans = vec![];
         for batch in &bound {
             for row in 0..batch.num_rows() {
                 let values = self.statement.values(batch, row)?;
-                let plan = session.plan(sql).await?;
-                plans.push(plan.with_param_values(values)?);
+                plans.push(plan.clone().with_param_values(values)?);
             }
         }
         if plans.is_empty() {

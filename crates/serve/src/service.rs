@@ -203,7 +203,8 @@ impl FlightService for Service {
         let (schema, plans) = self.plan(&caller.client, &command).await?;
         let ticket = match plans {
             Some(plans) => {
-                let handle = self.statements.keep(&caller.client, plans);
+                let announced = Arc::clone(&schema);
+                let handle = self.statements.keep(&caller.client, plans, announced);
                 let statement_handle = handle.into();
                 TicketStatementQuery { statement_handle }.as_any()
             }
@@ -244,10 +245,12 @@ impl FlightService for Service {
                 self.statements.start(&ticket.statement_handle)?.boxed()
             }
             command @ Command::CommandPreparedStatementQuery(_) => {
-                let (_, plans) = self.plan(&caller.client, &command).await?;
-                let handle = self
-                    .statements
-                    .keep(&caller.client, plans.unwrap_or_default());
+                let (schema, plans) = self.plan(&caller.client, &command).await?;
+                let handle = self.statements.keep(
+                    &caller.client,
+                    plans.unwrap_or_default(),
+                    schema,
+                );
                 self.statements.start(handle.as_bytes())?.boxed()
             }
             command => {

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use arrow_flight::FlightData;
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::DataFusionError;
 use datafusion::logical_expr::LogicalPlan;
 use futures::Stream;
@@ -46,6 +47,8 @@ pub(crate) struct Statements {
 struct Planned {
     client: Arc<ClientSession>,
     plans: Vec<LogicalPlan>,
+    /// The columns that were announced.
+    schema: SchemaRef,
     since: Instant,
 }
 
@@ -88,6 +91,7 @@ impl Statements {
         &self,
         client: &Arc<ClientSession>,
         plans: Vec<LogicalPlan>,
+        schema: SchemaRef,
     ) -> String {
         let handle = Uuid::new_v4().simple().to_string();
         let mut planned = lock(&self.planned);
@@ -104,6 +108,7 @@ impl Statements {
         let statement = Planned {
             client: Arc::clone(client),
             plans,
+            schema,
             since: Instant::now(),
         };
         planned.insert(handle.clone(), statement);
@@ -116,18 +121,24 @@ impl Statements {
         let slot = self.slot()?;
         let handle = String::from_utf8_lossy(handle).into_owned();
         let planned = lock(&self.planned).remove(&handle);
-        let Some(Planned { client, plans, .. }) = planned else {
+        let Some(planned) = planned else {
             return Err(Status::not_found(
                 "there is no such statement; a statement runs once, within 10 minutes \
                  after it was planned\nhint: send the statement again",
             ));
         };
+        let Planned {
+            client,
+            plans,
+            schema,
+            ..
+        } = planned;
         let running = self.begin(handle, &client, slot);
         let explain = self.explain;
         let (sender, receiver) = mpsc::channel(MESSAGES_AHEAD);
         let task = self.work.spawn(async move {
             let token = running.token.clone();
-            let rows = output::send_rows(client, plans, explain, &sender);
+            let rows = output::send_rows(client, plans, schema, explain, &sender);
             if token.run_until_cancelled(rows).await.is_none() {
                 // The slot is free before the client has read on.
                 drop(running);
