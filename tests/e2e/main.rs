@@ -24,6 +24,7 @@ mod resume;
 mod s3;
 mod schedule;
 mod scripts;
+mod serve;
 #[path = "../support/cluster.rs"]
 mod server;
 mod support;
