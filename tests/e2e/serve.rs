@@ -196,7 +196,9 @@ async fn a_ticket_runs_its_statement_once_and_planning_never() {
     assert_eq!(service.atoll.trials(), 1);
     let again = fetch(&mut client, info).await.unwrap_err().to_string();
     assert!(again.contains("a statement runs once"), "{again}");
-    let rows = query(&mut client, "SELECT t.status AS status FROM t").await.unwrap();
+    let rows = query(&mut client, "SELECT t.status AS status FROM t")
+        .await
+        .unwrap();
     check(&rows, &["status", "SUCCEEDED"]);
 }
 
