@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Write};
 
 use clap::CommandFactory;
-use clap_complete::{Shell, generate};
+use clap_complete::generate;
 use clap_mangen::{Man, generate_to};
 
 use crate::args::{Cli, CompletionsArgs, ManArgs};
@@ -58,6 +58,8 @@ pub(crate) fn man(args: &ManArgs) -> Result<Ending, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use clap_complete::Shell;
+
     use super::*;
 
     #[test]

@@ -23,6 +23,7 @@ use crate::args::{Cli, SessionArgs, StopArgs};
 use crate::errors::Failure;
 use crate::parameters;
 use crate::run::{Ending, Prepared, Runner, check_used, read};
+use crate::script::{Script, Statement};
 
 /// The exit code of a wrong command line or parameter.
 const USAGE: u8 = 2;
@@ -101,15 +102,12 @@ pub(crate) async fn run(
     }
     crate::schedule::end_with_schedule(&args.stop);
     let set = with_interval(&session.set, args.interval.as_ref());
-    let prepared = parameters::declared(&name, &source)
-        .and_then(|declared| parameters::values(&declared, &set))
-        .and_then(|_| Prepared::of_script(&name, &source, &set))
-        .and_then(|prepared| {
-            check_used(&session.set, std::iter::once(&prepared))?;
-            Ok(prepared)
-        });
-    let prepared = match prepared {
-        Ok(prepared) => prepared,
+    let filled = Script::new(&name, &source, &set).and_then(|script| {
+        check_used(&session.set, std::iter::once(&script))?;
+        Ok(script)
+    });
+    let prepared = match filled {
+        Ok(script) => Prepared::new(&name, script)?,
         Err(failure) => {
             failure.print();
             return Ok(Ending::Code(USAGE));
@@ -389,7 +387,7 @@ fn record(args: &RunArgs, prepared: &Prepared, (name, source): (&str, &str)) -> 
     let stem = args.file.as_deref().and_then(|file| file.file_stem());
     let stem = stem.map(|stem| stem.to_string_lossy().into_owned());
     let job = args.job.clone().or(stem).filter(|job| job != "-");
-    let statement = |statement: &crate::script::Statement| StatementRun {
+    let statement = |statement: &Statement| StatementRun {
         number: statement.number,
         line: prepared.script.source_line(statement.line),
         sql: statement.sql.clone(),

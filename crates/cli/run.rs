@@ -188,7 +188,10 @@ impl Runner {
                 source => Some(prepare(source, sources.len(), set)?),
             });
         }
-        check_used(set, prepared.iter().flatten())?;
+        check_used(
+            set,
+            prepared.iter().flatten().map(|prepared| &prepared.script),
+        )?;
         for (source, prepared) in sources.iter().zip(&prepared) {
             let ending = match (source, prepared) {
                 (_, Some(prepared)) => {
@@ -452,13 +455,8 @@ impl Drop for AbortOnDrop {
 }
 
 impl Prepared {
-    /// Fills a script in and splits it.
-    pub(crate) fn of_script(
-        file: &str,
-        text: &str,
-        set: &[(String, String)],
-    ) -> Result<Self, Failure> {
-        let script = Script::new(file, text, set)?;
+    /// Splits a script that is filled in.
+    pub(crate) fn new(file: &str, script: Script) -> Result<Self, Failure> {
         let place = Place::File(file.to_string());
         let statements = split(&script, &place)?;
         Ok(Self {
@@ -500,7 +498,7 @@ fn prepare(
         }
         Source::File(path) => {
             let (file, text) = read(path)?;
-            return Prepared::of_script(&file, &text, set);
+            return Prepared::new(&file, Script::new(&file, &text, set)?);
         }
     };
     let statements = split(&script, &place)?;
@@ -536,10 +534,10 @@ fn split(script: &Script, place: &Place) -> Result<Vec<Statement>, Failure> {
 /// A `--set` that nothing uses is a typing error.
 pub(crate) fn check_used<'a>(
     set: &[(String, String)],
-    prepared: impl Iterator<Item = &'a Prepared>,
+    scripts: impl Iterator<Item = &'a Script>,
 ) -> Result<(), Failure> {
-    let known: Vec<&str> = prepared
-        .flat_map(|p| &p.script.names)
+    let known: Vec<&str> = scripts
+        .flat_map(|script| &script.names)
         .map(String::as_str)
         .collect();
     for (name, _) in set {

@@ -63,7 +63,10 @@ pub(crate) async fn serve(
     Ok(Ending::Finished)
 }
 
-fn identity(args: &ServeArgs) -> Result<Option<(Vec<u8>, Vec<u8>)>, Failure> {
+/// A certificate and its private key, as PEM.
+type Identity = (Vec<u8>, Vec<u8>);
+
+fn identity(args: &ServeArgs) -> Result<Option<Identity>, Failure> {
     match (&args.tls_cert, &args.tls_key) {
         (Some(certificate), Some(key)) => Ok(Some((read(certificate)?, read(key)?))),
         _ => Ok(None),

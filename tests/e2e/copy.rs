@@ -25,7 +25,9 @@ fn a_folder_is_replaced_whole_and_can_be_read() {
 fn a_failing_copy_leaves_the_old_rows_and_nothing_else() {
     let atoll = Atoll::new();
     let folder = atoll.path("home2/out").display().to_string();
-    let good = format!("COPY (SELECT 1 AS a) TO '{folder}/' STORED AS PARQUET");
+    let good = format!(
+        "COPY (SELECT arrow_cast(1, 'UInt32') AS a) TO '{folder}/' STORED AS PARQUET"
+    );
     atoll.run(&["-c", &good]).ok();
     let bad = format!(
         "COPY (SELECT image_decode(content)['width'] AS a FROM read_blob('README.md')) \

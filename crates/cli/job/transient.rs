@@ -83,8 +83,8 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(error: DataFusionError, expected: bool) {
-        assert_eq!(is_transient(&error), expected, "{error}");
+    fn check(error: &DataFusionError, expected: bool) {
+        assert_eq!(is_transient(error), expected, "{error}");
     }
 
     fn store(source: &str) -> object_store::Error {
@@ -98,23 +98,23 @@ mod tests {
     fn a_store_that_does_not_answer_may_answer_later() {
         let error = DataFusionError::ObjectStore(Box::new(store("503")));
         check(
-            DataFusionError::Shared(Arc::new(error)).context("COPY"),
+            &DataFusionError::Shared(Arc::new(error)).context("COPY"),
             true,
         );
-        check(DataFusionError::External(Box::new(store("503"))), true);
+        check(&DataFusionError::External(Box::new(store("503"))), true);
         let reset = io::Error::from(io::ErrorKind::ConnectionReset);
-        check(DataFusionError::IoError(reset), true);
+        check(&DataFusionError::IoError(reset), true);
     }
 
     #[test]
     fn mistakes_stay_mistakes() {
-        check(DataFusionError::Plan("no column".to_string()), false);
+        check(&DataFusionError::Plan("no column".to_string()), false);
         let missing = object_store::Error::NotFound {
             path: "a".to_string(),
             source: "404".into(),
         };
-        check(DataFusionError::ObjectStore(Box::new(missing)), false);
+        check(&DataFusionError::ObjectStore(Box::new(missing)), false);
         let full = io::Error::from(io::ErrorKind::StorageFull);
-        check(DataFusionError::IoError(full), false);
+        check(&DataFusionError::IoError(full), false);
     }
 }

@@ -125,11 +125,6 @@ mod tests {
         check(&[0xab; 8400], "<8.2 KiB abababab…>");
     }
 
-    fn file(path: &str) -> Vec<u8> {
-        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-        std::fs::read(root.join(path)).unwrap()
-    }
-
     #[test]
     fn images_are_named_with_their_size() {
         let image = atoll_imaging::Image {

@@ -10,8 +10,8 @@ use chrono::{DateTime, Utc};
 
 use crate::errors::Failure;
 use crate::job::with_interval;
-use crate::parameters;
 use crate::run::{Prepared, check_used, read};
+use crate::script::Script;
 
 /// How many intervals are shown of each job.
 const SHOWN: usize = 5;
@@ -32,9 +32,9 @@ pub(super) fn script(job: &Job, folder: &Path) -> Result<(), Failure> {
         end: DateTime::UNIX_EPOCH,
     };
     let set = with_interval(&job.set, Some(&some));
-    parameters::values(&parameters::declared(&name, &source)?, &set)?;
-    let prepared = Prepared::of_script(&name, &source, &set)?;
-    check_used(&job.set, std::iter::once(&prepared))
+    let script = Script::new(&name, &source, &set)?;
+    check_used(&job.set, std::iter::once(&script))?;
+    Prepared::new(&name, script).map(drop)
 }
 
 /// Shows the next intervals of every job on standard output.

@@ -1,5 +1,5 @@
 //! Follows a year of a schedule on a simulated clock, with random kills, once a seed, and
-//! prints a table: `cargo run -p atoll-schedule --example year -- 1 2 3`.
+//! prints a table: `cargo run -p atoll-schedule --features simulated-clock --example year -- 1 2 3`.
 #![expect(
     clippy::print_stdout,
     clippy::unwrap_used,

@@ -78,12 +78,12 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(headers: &[(&'static str, &str)], expected: Credentials) {
+    fn check(headers: &[(&'static str, &str)], expected: &Credentials) {
         let mut map = MetadataMap::new();
         for (name, value) in headers {
             map.append(*name, value.parse().unwrap());
         }
-        assert_eq!(Credentials::of(&map), expected);
+        assert_eq!(Credentials::of(&map), *expected);
     }
 
     #[test]
@@ -91,7 +91,7 @@ mod tests {
         let encoded = format!("Basic {}", STANDARD.encode("ann:a:b"));
         check(
             &[("authorization", &encoded)],
-            Credentials {
+            &Credentials {
                 password: Some("a:b".to_string()),
                 ..Credentials::default()
             },
@@ -105,7 +105,7 @@ mod tests {
                 ("authorization", "bearer abc"),
                 ("cookie", "a=b; atoll_session=1-2"),
             ],
-            Credentials {
+            &Credentials {
                 bearer: Some("abc".to_string()),
                 cookie: Some("1-2".to_string()),
                 password: None,
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_no_credential() {
-        check(&[("authorization", "Basic ???")], Credentials::default());
-        check(&[("authorization", "secret")], Credentials::default());
+        check(&[("authorization", "Basic ???")], &Credentials::default());
+        check(&[("authorization", "secret")], &Credentials::default());
     }
 }

@@ -14,21 +14,16 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    /// The key-value metadata of a file. It has no time, so that the same rows give the
-    /// same file.
-    pub(crate) fn provenance(&self) -> Vec<(String, String)> {
-        let mut pairs = vec![
-            ("atoll.version".to_string(), crate::VERSION.to_string()),
-            (
-                "atoll.datafusion".to_string(),
-                DATAFUSION_VERSION.to_string(),
-            ),
-            ("atoll.engine".to_string(), atoll_udf_train::engine()),
-        ];
-        if let Some(statement) = &self.statement {
-            pairs.push(("atoll.statement".to_string(), statement.clone()));
-        }
-        pairs
+    /// The key-value metadata of a file, one key with an object as JSON: of several keys
+    /// writers keep no order. It has no time, so that the same rows give the same file.
+    pub(crate) fn provenance(&self) -> (&'static str, String) {
+        let object = serde_json::json!({
+            "version": crate::VERSION,
+            "datafusion": DATAFUSION_VERSION,
+            "engine": atoll_udf_train::engine(),
+            "statement": self.statement,
+        });
+        ("atoll.provenance", object.to_string())
     }
 }
 

@@ -45,12 +45,9 @@ pub(crate) async fn write(
 async fn write_file(
     mut rows: SendableRecordBatchStream,
     file: Location,
-    provenance: Vec<(String, String)>,
+    (key, value): (&'static str, String),
 ) -> Result<()> {
-    let pairs = provenance.into_iter();
-    let pairs = pairs
-        .map(|(key, value)| KeyValue::new(key, value))
-        .collect();
+    let pairs = vec![KeyValue::new(key.to_string(), value)];
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_key_value_metadata(Some(pairs))

@@ -23,7 +23,14 @@ const LAYERS: [&[&str]; 6] = [
         "atoll-udf-train",
     ],
     &["atoll-report", "atoll-udf-common"],
-    &["atoll-compute", "atoll-imaging", "atoll-nn", "atoll-onnx"],
+    &[
+        "atoll-compute",
+        "atoll-imaging",
+        "atoll-jobs",
+        "atoll-nn",
+        "atoll-onnx",
+        "atoll-schedule",
+    ],
 ];
 
 /// The one arrow within a layer: inference preprocesses its images.

@@ -106,10 +106,9 @@ fn size(text: &str) -> Result<u64> {
 /// Has Parquet files say where they come from, in their key-value metadata.
 pub(super) fn add_provenance(copy: &mut CopyTo, origin: &Origin) {
     if copy.file_type.get_ext() == "parquet" {
-        for (key, value) in origin.provenance() {
-            let key = format!("{PREFIX}metadata::{key}");
-            copy.options.entry(key).or_insert(value);
-        }
+        let (key, value) = origin.provenance();
+        let key = format!("{PREFIX}metadata::{key}");
+        copy.options.entry(key).or_insert(value);
     }
 }
 
