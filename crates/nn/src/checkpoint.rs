@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::schedule;
 use crate::{
     Dataset, Epoch, Error, Features, Hyperparameters, Labels, ScheduleKind, Split, engine,
 };
@@ -180,7 +181,7 @@ impl Checkpoint {
             _ => serde_json::Map::new(),
         };
         let (then, now) = (json(&self.header.hyperparameters), json(hyperparameters));
-        let cosine = hyperparameters.schedule == Some(ScheduleKind::Cosine);
+        let cosine = schedule::kind(hyperparameters) == ScheduleKind::Cosine;
         for (key, value) in &now {
             let free = match key.as_str() {
                 "epochs" => !cosine,
@@ -189,9 +190,19 @@ impl Checkpoint {
             };
             if !free && then.get(key) != Some(value) {
                 let then = then.get(key).unwrap_or(&Value::Null);
+                // Only a schedule that does not look ahead can be made longer.
+                let remedy = match key.as_str() {
+                    "epochs" => {
+                        "; train the first part with all its epochs and stop_after, or \
+                         with schedule 'constant'"
+                    }
+                    _ => "",
+                };
                 return Err(Error::Hyperparameter {
                     name: key.clone(),
-                    expected: format!("{then} as in the checkpoint that it resumes from"),
+                    expected: format!(
+                        "{then} as in the checkpoint that it resumes from{remedy}"
+                    ),
                     actual: value.to_string(),
                 });
             }

@@ -15,11 +15,7 @@ pub(crate) fn learning_rate(hyperparameters: &Hyperparameters, epoch: u32) -> f6
         return full * f64::from(epoch + 1) / f64::from(warmup);
     }
     let past = f64::from(epoch - warmup);
-    let default = match hyperparameters.decay {
-        Some(_) => ScheduleKind::Exponential,
-        None => ScheduleKind::Cosine,
-    };
-    match hyperparameters.schedule.unwrap_or(default) {
+    match kind(hyperparameters) {
         ScheduleKind::Constant => full,
         ScheduleKind::Exponential => {
             full * hyperparameters.decay.unwrap_or(0.95).powf(past)
@@ -33,6 +29,15 @@ pub(crate) fn learning_rate(hyperparameters: &Hyperparameters, epoch: u32) -> f6
             full * 0.5 * (1.0 + (PI * past / f64::from(epochs)).cos())
         }
     }
+}
+
+/// The schedule of a trial: the one that is asked for, or what its other keys imply.
+pub(crate) fn kind(hyperparameters: &Hyperparameters) -> ScheduleKind {
+    let default = match hyperparameters.decay {
+        Some(_) => ScheduleKind::Exponential,
+        None => ScheduleKind::Cosine,
+    };
+    hyperparameters.schedule.unwrap_or(default)
 }
 
 #[cfg(test)]

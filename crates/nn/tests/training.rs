@@ -450,10 +450,12 @@ fn a_schedule_that_goes_on_is_stopped_and_resumed() {
     let mut longer = json(None);
     longer["epochs"] = 6.into();
     let error = resumed(&three[2], &longer).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "epochs must be 5 as in the checkpoint that it resumes from, got 6"
-    );
+    let text = error.to_string();
+    let expected = "epochs must be 5 as in the checkpoint that it resumes from; train";
+    assert!(text.starts_with(expected), "{text}");
+    // It is the default too.
+    longer["schedule"] = serde_json::Value::Null;
+    assert!(resumed(&three[2], &longer).is_err());
     assert!(error.is_infeasible());
 }
 
@@ -462,7 +464,7 @@ fn patience_counts_across_a_checkpoint() {
     let json = |epochs: u32| {
         serde_json::json!({
             "architecture": "dense(3)", "learning_rate": 1e-30, "epochs": epochs,
-            "patience": 3,
+            "patience": 3, "schedule": "constant",
         })
     };
     let (whole, _) = with_checkpoints(&json(9));
@@ -572,6 +574,7 @@ fn mixup_averages_and_checkpoints_are_for_numbers_too() {
     let json = |epochs: u32| {
         serde_json::json!({
             "hidden": 16, "epochs": epochs, "mixup": 0.2, "ema_decay": 0.9, "dropout": 0.1,
+            "schedule": "constant",
         })
     };
     let split = Split::by_fraction(400, 0.25, 1).unwrap();

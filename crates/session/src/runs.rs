@@ -45,10 +45,9 @@ pub(crate) fn table_function() -> TableFunction {
         "job_runs()",
     )
     .with_sql_example(
-        "SELECT job, status, seconds, cardinality(files) AS files\n\
+        "SELECT count(*) AS runs, sum(seconds) AS seconds\n\
          FROM job_runs()\n\
-         WHERE status <> 'succeeded'\n\
-         ORDER BY started_at DESC;",
+         WHERE status <> 'succeeded';",
     )
     .build();
     ("job_runs".to_string(), Arc::new(JobRuns), documentation)

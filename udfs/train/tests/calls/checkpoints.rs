@@ -27,6 +27,7 @@ fn row(epochs: i64, learning_rate: f64, resume_from: Option<&str>) -> Argument {
     Argument::Column(structs(vec![
         ("architecture", text(architecture)),
         ("epochs", Arc::new(Int64Array::from(vec![epochs]))),
+        ("schedule", text("constant")),
         (
             "learning_rate",
             Arc::new(Float64Array::from(vec![learning_rate])),
