@@ -22,9 +22,11 @@ fn a_missing_onnx_runtime_is_wrong_and_has_a_remedy() {
         "no remedy: {}",
         output.stdout
     );
-    let words = |line: &&str| line.split_whitespace().take(3).collect::<Vec<_>>();
     let version = ["ok", "atoll", env!("CARGO_PKG_VERSION")];
-    assert!(lines.iter().any(|line| words(&line) == version));
+    let found = lines
+        .iter()
+        .any(|line| line.split_whitespace().take(3).eq(version));
+    assert!(found, "no version: {}", output.stdout);
 }
 
 #[test]
