@@ -477,7 +477,9 @@ fn patience_counts_across_a_checkpoint() {
 
 #[test]
 fn a_checkpoint_of_something_else_is_refused() {
-    let json = serde_json::json!({"architecture": "dense(3)", "epochs": 2});
+    let json = serde_json::json!({
+        "architecture": "dense(3)", "epochs": 2, "schedule": "constant",
+    });
     let (_, all) = with_checkpoints(&json);
     let check = |json: serde_json::Value, expected: &str| {
         let error = resumed(&all[1], &json).unwrap_err();
@@ -485,11 +487,16 @@ fn a_checkpoint_of_something_else_is_refused() {
         assert_eq!(error.to_string(), expected);
     };
     check(
-        serde_json::json!({"architecture": "dense(3)", "epochs": 2, "learning_rate": 0.5}),
+        serde_json::json!({
+            "architecture": "dense(3)", "epochs": 2, "schedule": "constant",
+            "learning_rate": 0.5,
+        }),
         "learning_rate must be 0.01 as in the checkpoint that it resumes from, got 0.5",
     );
     check(
-        serde_json::json!({"architecture": "dense(3)", "epochs": 1}),
+        serde_json::json!({
+            "architecture": "dense(3)", "epochs": 1, "schedule": "constant",
+        }),
         "epochs must be at least 2, which the checkpoint that it resumes from has already, \
          got 1",
     );
