@@ -2,28 +2,29 @@
 //! it did.
 
 mod log;
+mod record;
 mod transient;
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use atoll_jobs::{Error, Interval, Lock, Run, RunError, RunStore, StatementRun, Status};
+use atoll_jobs::{Error, Interval, Lock, Run, RunError, RunStore, Status, rfc3339};
 use atoll_session::{Session, WriteLog, run_store};
 use chrono::Utc;
 use clap::{Args, CommandFactory};
-use datafusion::DATAFUSION_VERSION;
 use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 
-use self::log::{Log, LogFormat};
+use self::log::Log;
+pub(crate) use self::log::LogFormat;
+use self::record::record;
 pub(crate) use self::transient::is_transient;
 use crate::args::{Cli, SessionArgs, StopArgs};
 use crate::errors::Failure;
 use crate::parameters;
 use crate::run::{Ending, Prepared, Runner, check_used, read};
-use crate::script::{Script, Statement};
+use crate::script::Script;
 
 /// The exit code of a wrong command line or parameter.
 const USAGE: u8 = 2;
@@ -137,13 +138,10 @@ pub(crate) fn with_interval(
     set: &[(String, String)],
     interval: Option<&Interval>,
 ) -> Vec<(String, String)> {
-    let time = |time: chrono::DateTime<Utc>| {
-        time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
-    };
     let pairs = interval.map(|interval| {
         [
-            ("interval_start", time(interval.start)),
-            ("interval_end", time(interval.end)),
+            ("interval_start", rfc3339(interval.start)),
+            ("interval_end", rfc3339(interval.end)),
             ("interval_date", interval.start.date_naive().to_string()),
         ]
     });
@@ -269,7 +267,7 @@ impl<'a> Job<'a> {
             let files = self.runner.writes.as_ref().map(WriteLog::take);
             let record = &mut self.record.statements[index];
             record.seconds = started.elapsed().as_secs_f64();
-            record.files = files.into_iter().flatten().map(written).collect();
+            record.files = files.into_iter().flatten().collect();
             record.status = match &outcome {
                 Outcome::Ended(Ending::Finished) => Status::Succeeded,
                 Outcome::Ended(_) => Status::Cancelled,
@@ -370,61 +368,4 @@ impl<'a> Job<'a> {
 fn timed_out(timeout: Option<Duration>) -> String {
     let timeout = humantime::format_duration(timeout.unwrap_or_default());
     format!("the run took longer than --timeout {timeout} and was ended")
-}
-
-fn written(file: atoll_session::WrittenFile) -> atoll_jobs::WrittenFile {
-    atoll_jobs::WrittenFile {
-        path: file.path,
-        bytes: file.bytes,
-        sha256: file.sha256,
-    }
-}
-
-/// The record of a run that begins.
-fn record(args: &RunArgs, prepared: &Prepared, (name, source): (&str, &str)) -> Run {
-    let now = Utc::now();
-    let pid = std::process::id();
-    let stem = args.file.as_deref().and_then(|file| file.file_stem());
-    let stem = stem.map(|stem| stem.to_string_lossy().into_owned());
-    let job = args.job.clone().or(stem).filter(|job| job != "-");
-    let statement = |statement: &Statement| StatementRun {
-        number: statement.number,
-        line: prepared.script.source_line(statement.line),
-        sql: statement.sql.clone(),
-        status: Status::Skipped,
-        attempts: 0,
-        rows: None,
-        seconds: 0.0,
-        files: vec![],
-    };
-    Run {
-        version: 1,
-        run_id: format!("{}-{pid}", now.format("%Y%m%dT%H%M%S%.6fZ")),
-        job: job.unwrap_or_else(|| "stdin".to_string()),
-        script: name.to_string(),
-        script_sha256: hex::encode(Sha256::digest(source)),
-        interval: args.interval,
-        status: Status::Running,
-        exit_code: None,
-        started_at: now,
-        finished_at: None,
-        seconds: None,
-        parameters: prepared.script.values.clone(),
-        versions: versions(),
-        host: atoll_compute::pool::hostname(),
-        pid,
-        statements: prepared.statements.iter().map(statement).collect(),
-        error: None,
-    }
-}
-
-fn versions() -> BTreeMap<String, String> {
-    BTreeMap::from(
-        [
-            ("atoll", atoll_session::VERSION.to_string()),
-            ("datafusion", DATAFUSION_VERSION.to_string()),
-            ("engine", atoll_session::training_engine()),
-        ]
-        .map(|(name, version)| (name.to_string(), version)),
-    )
 }

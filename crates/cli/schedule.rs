@@ -17,7 +17,7 @@ use atoll_schedule::{
     Backfill, Clock, Error, Folder, Follower, Job, Jobs, Mode, Stop, Summary,
     SystemClock, parse_time,
 };
-use clap::{Args, ValueEnum};
+use clap::Args;
 use tokio::sync::watch;
 
 use self::log::Log;
@@ -26,6 +26,7 @@ use self::runner::ProcessRunner;
 use crate::args::{SessionArgs, StopArgs};
 use crate::cluster::{note, stop};
 use crate::errors::{Failure, split_hint};
+use crate::job::LogFormat;
 use crate::run::Ending;
 
 /// Arguments of `atoll schedule`.
@@ -97,15 +98,6 @@ struct FollowArgs {
 
     #[command(flatten)]
     stop: StopArgs,
-}
-
-/// How a log is written.
-#[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
-pub(crate) enum LogFormat {
-    /// A sentence a line
-    Text,
-    /// A JSON object a line
-    Json,
 }
 
 fn parse_grace(text: &str) -> Result<Duration, String> {

@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 
 use crate::errors::Failure;
 
-/// How log lines look.
+/// How a log is written.
 #[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
 pub(crate) enum LogFormat {
-    /// For people
+    /// A sentence a line
     Text,
-    /// An object a line, for programs
+    /// A JSON object a line
     Json,
 }
 

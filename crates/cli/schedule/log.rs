@@ -1,11 +1,12 @@
 //! What the schedule says on standard error: a line for each thing that happens.
 
+use atoll_jobs::rfc3339;
 use atoll_schedule::{Event, Happening, Interval, Outcome, Summary, Why};
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::Utc;
 use serde_json::{Value, json};
 
-use super::LogFormat;
 use crate::cluster::note;
+use crate::job::LogFormat;
 
 /// Writes lines.
 #[derive(Debug, Clone, Copy)]
@@ -53,7 +54,7 @@ impl Log {
             }
             LogFormat::Json => note(
                 &json!({
-                    "time": time(Utc::now()),
+                    "time": rfc3339(Utc::now()),
                     "event": "stopped",
                     "succeeded": summary.succeeded,
                     "failed": summary.failed,
@@ -75,10 +76,6 @@ fn is_bad(what: &Happening) -> bool {
     }
 }
 
-fn time(time: DateTime<Utc>) -> String {
-    time.to_rfc3339_opts(SecondsFormat::Secs, true)
-}
-
 fn reason(why: Why) -> &'static str {
     match why {
         Why::Missed => "missed",
@@ -92,8 +89,8 @@ fn text(event: &Event<'_>) -> String {
     let again = |interval: &Interval| {
         format!(
             "; to run it: atoll backfill {job} --from {} --to {}",
-            time(interval.start),
-            time(interval.end)
+            rfc3339(interval.start),
+            rfc3339(interval.end)
         )
     };
     let (interval, text) = match &event.what {
@@ -103,7 +100,7 @@ fn text(event: &Event<'_>) -> String {
             } else {
                 "was due"
             };
-            (interval, format!("{when} at {}", time(interval.end)))
+            (interval, format!("{when} at {}", rfc3339(interval.end)))
         }
         Happening::Started { interval, again } => (
             interval,
@@ -142,14 +139,17 @@ fn text(event: &Event<'_>) -> String {
         Happening::Cancelling { interval } => (interval, "cancelling".to_string()),
         Happening::Busy { interval, until } => (
             interval,
-            format!("runs in another process; looking again at {}", time(*until)),
+            format!(
+                "runs in another process; looking again at {}",
+                rfc3339(*until)
+            ),
         ),
         Happening::Halted { interval } => (
             interval,
             "the job stops here; start the schedule again to go on".to_string(),
         ),
     };
-    format!("{} {job} {interval} {text}", time(event.at))
+    format!("{} {job} {interval} {text}", rfc3339(event.at))
 }
 
 fn json_line(event: &Event<'_>) -> Value {
@@ -193,12 +193,12 @@ fn json_line(event: &Event<'_>) -> Value {
         Happening::Busy { interval, until } => (
             "already_running",
             interval,
-            json!({ "until": time(*until) }),
+            json!({ "until": rfc3339(*until) }),
         ),
         Happening::Halted { interval } => ("halted", interval, json!({})),
     };
     let mut line = json!({
-        "time": time(event.at),
+        "time": rfc3339(event.at),
         "event": name,
         "job": event.job.name,
         "interval": interval,
@@ -212,6 +212,7 @@ fn json_line(event: &Event<'_>) -> Value {
 #[cfg(test)]
 mod tests {
     use atoll_schedule::Job;
+    use chrono::DateTime;
 
     use super::*;
 

@@ -35,8 +35,8 @@ impl Display for Interval {
     }
 }
 
-/// A moment as parameters and records have it.
-pub(crate) fn rfc3339(time: DateTime<Utc>) -> String {
+/// A moment as parameters, records and logs have it: UTC, in whole seconds.
+pub fn rfc3339(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 

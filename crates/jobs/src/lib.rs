@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use object_store::path::Path;
 
-pub use interval::Interval;
+pub use interval::{Interval, rfc3339};
 pub use lock::Lock;
 pub use record::{Run, RunError, StatementRun, Status, WrittenFile};
 pub use store::RunStore;

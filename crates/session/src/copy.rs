@@ -21,6 +21,7 @@ use std::collections::BTreeSet;
 use std::path::Path as FilePath;
 use std::sync::Arc;
 
+use atoll_jobs::WrittenFile;
 use atoll_udf_common::Location;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::common::{Result, exec_err, plan_err};
@@ -32,11 +33,10 @@ use datafusion::prelude::SessionContext;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 
-use self::files::{CopyFile, list};
+use self::files::{CopyFile, below, list};
 use self::options::{CopyOptions, Mode};
 use self::staging::Staging;
-use crate::parquet_files;
-use crate::{Origin, WrittenFile};
+use crate::{Origin, parquet_files};
 
 /// Marks a folder that COPY completed, as Hadoop and Spark mark theirs.
 const SUCCESS: &str = "_SUCCESS";
@@ -47,11 +47,8 @@ pub(crate) async fn execute(
     mut copy: CopyTo,
     origin: &Origin,
 ) -> Result<SendableRecordBatchStream> {
-    let options = CopyOptions::take(&mut copy.options)?;
+    let options = take_options(&mut copy)?;
     options::add_provenance(&mut copy, origin);
-    if options.mode == Mode::OverwritePartitions && copy.partition_by.is_empty() {
-        return plan_err!("the mode overwrite_partitions wants PARTITIONED BY (..)");
-    }
     let counts = if is_folder(&copy) {
         let target = Location::parse(copy.output_url.trim_end_matches('/'))?;
         let copy = Copy {
@@ -68,7 +65,6 @@ pub(crate) async fn execute(
         }
         counts
     } else {
-        options.check_single_file()?;
         to_file(context, copy, &options, origin).await?
     };
     context.read_table(Arc::new(counts))?.execute_stream().await
@@ -76,7 +72,7 @@ pub(crate) async fn execute(
 
 /// Checks COPY as far as that touches nothing.
 pub(crate) async fn rehearse(context: &SessionContext, mut copy: CopyTo) -> Result<()> {
-    let options = CopyOptions::take(&mut copy.options)?;
+    let options = take_options(&mut copy)?;
     let target = Location::parse(copy.output_url.trim_end_matches('/'))?;
     if let Some(folder) = target.local_path().filter(|_| is_folder(&copy)) {
         staging::refuse_foreign_folder(&folder)?;
@@ -88,6 +84,18 @@ pub(crate) async fn rehearse(context: &SessionContext, mut copy: CopyTo) -> Resu
         options,
     };
     copy.before(&target).await.map(drop)
+}
+
+/// Takes the options that are not the file format's, if they go with the target.
+fn take_options(copy: &mut CopyTo) -> Result<CopyOptions> {
+    let options = CopyOptions::take(&mut copy.options)?;
+    if options.mode == Mode::OverwritePartitions && copy.partition_by.is_empty() {
+        return plan_err!("the mode overwrite_partitions wants PARTITIONED BY (..)");
+    }
+    if !is_folder(copy) {
+        options.check_single_file()?;
+    }
+    Ok(options)
 }
 
 /// A target with a file's extension is a file, anything else is a folder.
@@ -157,24 +165,18 @@ impl Copy<'_> {
         let counts = self.write(&folder).await?;
         let mut files = vec![];
         for mut file in files::written(&folder).await? {
-            let to = folder.path.parts().chain(file.name.parts());
-            let to = to.collect::<Path>();
+            let to = below(&folder, &file.name);
             let renamed = folder.store.rename(&file.at, &to).await;
             renamed.map_err(|error| folder.error(error))?;
             file.at = to;
             files.push(file);
         }
         staging.remove_folders_of_writers()?;
-        let mut all = files.clone();
-        for kept in self.kept(&files, &old) {
-            staging.keep(kept.as_ref())?;
-            if self.options.manifest {
-                all.push(CopyFile::of(&before, kept).await?);
-            }
+        let kept = self.kept(&files, &old);
+        for name in &kept {
+            staging.keep(name.as_ref())?;
         }
-        if self.options.manifest {
-            manifest::write(&folder, &all).await?;
-        }
+        self.write_manifest(&folder, &files, &kept).await?;
         staging.publish()?;
         Ok((counts, files))
     }
@@ -247,6 +249,23 @@ impl Copy<'_> {
         Ok(counts)
     }
 
+    /// Lists new and kept files, all of them in `folder`, if that is wanted.
+    async fn write_manifest(
+        &self,
+        folder: &Location,
+        files: &[CopyFile],
+        kept: &[&Path],
+    ) -> Result<()> {
+        if !self.options.manifest {
+            return Ok(());
+        }
+        let mut all = files.to_vec();
+        for name in kept {
+            all.push(CopyFile::of(folder, name).await?);
+        }
+        manifest::write(folder, &all).await
+    }
+
     async fn publish_objects(
         &self,
         staging: &Location,
@@ -254,10 +273,9 @@ impl Copy<'_> {
         old: &[Path],
     ) -> Result<Vec<CopyFile>> {
         let store: &dyn ObjectStore = target.store.as_ref();
-        let at = |name: &Path| target.path.parts().chain(name.parts()).collect::<Path>();
         let mut files = vec![];
         for mut file in files::written(staging).await? {
-            let to = at(&file.name);
+            let to = below(target, &file.name);
             let copied = store.copy(&file.at, &to).await;
             copied.map_err(|error| target.error(error))?;
             file.at = to;
@@ -266,17 +284,11 @@ impl Copy<'_> {
         let kept = self.kept(&files, old);
         for name in old {
             if !kept.contains(&name) && !files.iter().any(|file| file.name == *name) {
-                let deleted = store.delete(&at(name)).await;
+                let deleted = store.delete(&below(target, name)).await;
                 deleted.map_err(|error| target.error(error))?;
             }
         }
-        if self.options.manifest {
-            let mut all = files.clone();
-            for name in kept {
-                all.push(CopyFile::of(target, name).await?);
-            }
-            manifest::write(target, &all).await?;
-        }
+        self.write_manifest(target, &files, &kept).await?;
         let success = target.path.clone().join(SUCCESS);
         let put = store.put(&success, PutPayload::new()).await;
         put.map_err(|error| target.error(error))?;

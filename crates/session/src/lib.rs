@@ -44,7 +44,7 @@ use crate::tables::StoredTables;
 
 pub use cluster::{Job, Task, TaskOutput, TaskRunner, TaskRuntime};
 pub use functions::{FunctionDoc, FunctionKind, function_docs};
-pub use origin::{WriteLog, WrittenFile};
+pub use origin::WriteLog;
 pub use runs::run_store;
 
 /// The version of Atoll.

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use atoll_jobs::WrittenFile;
 use datafusion::DATAFUSION_VERSION;
 
 /// What a statement's files say of themselves, and who wants to hear of them.
@@ -25,17 +26,6 @@ impl Origin {
         });
         ("atoll.provenance", object.to_string())
     }
-}
-
-/// A file that a statement wrote and published.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WrittenFile {
-    /// Its path or URL.
-    pub path: String,
-    /// Its length.
-    pub bytes: u64,
-    /// The SHA-256 of its content, in hexadecimal.
-    pub sha256: String,
 }
 
 /// The files that statements wrote, for whoever reports them.

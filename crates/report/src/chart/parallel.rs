@@ -1,7 +1,7 @@
 //! Parallel coordinates: an upright axis a hyperparameter, a line a trial.
 
 use super::learning_rate::objective_axis;
-use super::slices::trials_table;
+use super::slices::{ranked, trials_table};
 use super::{Axis, Chart, Entry, Kind, Mark, Panel, Ticks, Weight, thin};
 use crate::draw::{Ink, STEPS};
 use crate::format::{clip, number};
@@ -16,19 +16,7 @@ const MOST_AXES: usize = 9;
 
 pub(super) fn chart(study: &Study) -> Result<Chart, String> {
     let objective = study.objective();
-    let varying = Parameter::measured(study);
-    let mut trials: Vec<(&Trial, f64)> = study
-        .trials
-        .iter()
-        .filter_map(|trial| Some((trial, objective.of_trial(trial)?)))
-        .collect();
-    if varying.is_empty() {
-        return Err("no hyperparameter differs among the trials".to_string());
-    }
-    if trials.is_empty() {
-        return Err("no trial has a result".to_string());
-    }
-    trials.sort_by(|a, b| a.1.total_cmp(&b.1));
+    let (varying, trials) = ranked(study)?;
     let table = trials_table(study, &varying, &trials);
     let trials = thin(trials, BEST, MOST_TRIALS);
     let shown = &varying[..varying.len().min(MOST_AXES - 1)];

@@ -15,19 +15,7 @@ const MOST_PANELS: usize = 12;
 
 pub(super) fn chart(study: &Study) -> Result<Chart, String> {
     let objective = study.objective();
-    let varying = Parameter::measured(study);
-    let mut trials: Vec<(&Trial, f64)> = study
-        .trials
-        .iter()
-        .filter_map(|trial| Some((trial, objective.of_trial(trial)?)))
-        .collect();
-    if varying.is_empty() {
-        return Err("no hyperparameter differs among the trials".to_string());
-    }
-    if trials.is_empty() {
-        return Err("no trial has a result".to_string());
-    }
-    trials.sort_by(|a, b| a.1.total_cmp(&b.1));
+    let (varying, trials) = ranked(study)?;
     let all = trials.len();
     let best = trials[0];
     let table = trials_table(study, &varying, &trials);
@@ -102,6 +90,29 @@ fn axis(parameter: &Parameter, points: &[(f64, f64)]) -> Axis {
 }
 
 /// Trials with the hyperparameters that differ and their results.
+/// Hyperparameters, and trials with their objective.
+type Ranked<'a> = (Vec<Parameter>, Vec<(&'a Trial, f64)>);
+
+/// The hyperparameters that differ among the trials, and the trials that have a result
+/// with it, the best first.
+pub(super) fn ranked(study: &Study) -> Result<Ranked<'_>, String> {
+    let objective = study.objective();
+    let varying = Parameter::measured(study);
+    let mut trials: Vec<(&Trial, f64)> = study
+        .trials
+        .iter()
+        .filter_map(|trial| Some((trial, objective.of_trial(trial)?)))
+        .collect();
+    if varying.is_empty() {
+        return Err("no hyperparameter differs among the trials".to_string());
+    }
+    if trials.is_empty() {
+        return Err("no trial has a result".to_string());
+    }
+    trials.sort_by(|a, b| a.1.total_cmp(&b.1));
+    Ok((varying, trials))
+}
+
 pub(super) fn trials_table(
     study: &Study,
     varying: &[Parameter],

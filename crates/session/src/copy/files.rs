@@ -1,5 +1,6 @@
 //! The files of a COPY to a folder.
 
+use atoll_jobs::WrittenFile;
 use atoll_udf_common::Location;
 use datafusion::common::{Result, internal_err};
 use futures::TryStreamExt;
@@ -8,7 +9,6 @@ use object_store::path::{Path, PathPart};
 use sha2::{Digest, Sha256};
 
 use super::parts;
-use crate::WrittenFile;
 
 /// A complete file.
 #[derive(Debug, Clone)]
@@ -25,7 +25,7 @@ pub(super) struct CopyFile {
 impl CopyFile {
     /// A file of the target.
     pub(super) async fn of(target: &Location, name: &Path) -> Result<Self> {
-        let at: Path = target.path.parts().chain(name.parts()).collect();
+        let at = below(target, name);
         let (bytes, sha256) = digest(target, &at).await?;
         Ok(Self {
             at,
@@ -44,6 +44,11 @@ impl CopyFile {
             sha256: self.sha256,
         }
     }
+}
+
+/// Where a file with this name lies below a folder.
+pub(super) fn below(folder: &Location, name: &Path) -> Path {
+    folder.path.parts().chain(name.parts()).collect()
 }
 
 /// The files that the writers left below a staging folder.

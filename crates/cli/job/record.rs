@@ -1,0 +1,65 @@
+//! What is known of a run before it begins.
+
+use std::collections::BTreeMap;
+
+use atoll_jobs::{Run, StatementRun, Status};
+use chrono::Utc;
+use datafusion::DATAFUSION_VERSION;
+use sha2::{Digest, Sha256};
+
+use super::RunArgs;
+use crate::run::Prepared;
+use crate::script::Statement;
+
+/// The record of a run that begins.
+pub(super) fn record(
+    args: &RunArgs,
+    prepared: &Prepared,
+    (name, source): (&str, &str),
+) -> Run {
+    let now = Utc::now();
+    let pid = std::process::id();
+    let stem = args.file.as_deref().and_then(|file| file.file_stem());
+    let stem = stem.map(|stem| stem.to_string_lossy().into_owned());
+    let job = args.job.clone().or(stem).filter(|job| job != "-");
+    let statement = |statement: &Statement| StatementRun {
+        number: statement.number,
+        line: prepared.script.source_line(statement.line),
+        sql: statement.sql.clone(),
+        status: Status::Skipped,
+        attempts: 0,
+        rows: None,
+        seconds: 0.0,
+        files: vec![],
+    };
+    Run {
+        version: 1,
+        run_id: format!("{}-{pid}", now.format("%Y%m%dT%H%M%S%.6fZ")),
+        job: job.unwrap_or_else(|| "stdin".to_string()),
+        script: name.to_string(),
+        script_sha256: hex::encode(Sha256::digest(source)),
+        interval: args.interval,
+        status: Status::Running,
+        exit_code: None,
+        started_at: now,
+        finished_at: None,
+        seconds: None,
+        parameters: prepared.script.values.clone(),
+        versions: versions(),
+        host: atoll_compute::pool::hostname(),
+        pid,
+        statements: prepared.statements.iter().map(statement).collect(),
+        error: None,
+    }
+}
+
+fn versions() -> BTreeMap<String, String> {
+    BTreeMap::from(
+        [
+            ("atoll", atoll_session::VERSION.to_string()),
+            ("datafusion", DATAFUSION_VERSION.to_string()),
+            ("engine", atoll_session::training_engine()),
+        ]
+        .map(|(name, version)| (name.to_string(), version)),
+    )
+}
