@@ -65,7 +65,7 @@ pub(crate) struct SessionArgs {
     pub(crate) quiet: bool,
 
     /// Let operators hold this much memory, such as 512m or 2g
-    #[arg(long, value_name = "SIZE", value_parser = parse_size, global = true)]
+    #[arg(long, value_name = "SIZE", value_parser = parse_memory, global = true)]
     pub(crate) memory_limit: Option<usize>,
 
     /// Run this many trials, images and partitions at once [default: one a core]
@@ -327,25 +327,10 @@ fn parse_pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// Bytes with an optional unit; units are powers of 1024, as for memory.
-fn parse_size(text: &str) -> Result<usize, String> {
-    let lower = text.trim().to_ascii_lowercase();
-    let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit: f64 = match lower[digits.len()..]
-        .trim_end_matches('b')
-        .trim_end_matches('i')
-    {
-        "" => 1.0,
-        "k" => 1024.0,
-        "m" => 1024.0 * 1024.0,
-        "g" => 1024.0 * 1024.0 * 1024.0,
-        "t" => 1024.0 * 1024.0 * 1024.0 * 1024.0,
-        _ => return Err("write a number with k, m, g or t, such as 512m".to_string()),
-    };
-    match digits.trim().parse::<f64>() {
-        Ok(number) if number * unit >= 1.0 => Ok((number * unit) as usize),
-        _ => Err("write a size above 0, such as 512m or 2g".to_string()),
-    }
+fn parse_memory(text: &str) -> Result<usize, String> {
+    atoll_session::parse_size(text)
+        .and_then(|bytes| usize::try_from(bytes).ok())
+        .ok_or_else(|| "write a size above 0, such as 512m or 2g".to_string())
 }
 
 #[cfg(test)]
@@ -385,20 +370,5 @@ mod tests {
         assert_eq!(cli.session.set[1], ("p".to_string(), "a=b".to_string()));
         assert_eq!(cli.session.format, Format::Csv);
         assert!(matches!(cli.command, Some(Command::Run(run)) if run.retries == 0));
-    }
-
-    #[test]
-    fn sizes_have_units() {
-        for (text, bytes) in [
-            ("1g", 1 << 30),
-            ("512m", 512 << 20),
-            ("1.5KiB", 1536),
-            ("7", 7),
-        ] {
-            assert_eq!(parse_size(text), Ok(bytes), "{text}");
-        }
-        for text in ["", "g", "1x", "-1g", "0"] {
-            assert!(parse_size(text).is_err(), "{text}");
-        }
     }
 }

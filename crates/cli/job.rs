@@ -23,7 +23,8 @@ pub(crate) use self::transient::is_transient;
 use crate::args::{Cli, SessionArgs, StopArgs};
 use crate::errors::Failure;
 use crate::parameters;
-use crate::run::{Ending, Prepared, Runner, check_used, read};
+use crate::prepared::{Place, Prepared, check_used, read};
+use crate::run::{Ending, Runner};
 use crate::script::Script;
 
 /// The exit code of a wrong command line or parameter.
@@ -108,7 +109,7 @@ pub(crate) async fn run(
         Ok(script)
     });
     let prepared = match filled {
-        Ok(script) => Prepared::new(&name, script)?,
+        Ok(script) => Prepared::new(Place::File(name.clone()), script)?,
         Err(failure) => {
             failure.print();
             return Ok(Ending::Code(USAGE));

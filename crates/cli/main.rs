@@ -14,6 +14,7 @@ mod functions;
 mod job;
 mod output;
 mod parameters;
+mod prepared;
 mod progress;
 mod repl;
 mod report;

@@ -19,12 +19,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::args::{SessionArgs, Source};
-use crate::errors::{Failure, suggest};
+use crate::errors::Failure;
 use crate::job::is_transient;
 use crate::output::{Format, Out, Reader, Room, RowWriter, Screen, row_writer};
+use crate::prepared::{Place, Prepared, check_used};
 use crate::progress::Progress;
 use crate::repl::{Settings, commands};
-use crate::script::{self, Script, Statement};
+use crate::script::Script;
 use crate::terminal;
 
 /// Record batches that may wait to be written.
@@ -56,41 +57,6 @@ impl Ending {
             Self::Wrong => 1,
             Self::Cancelled => 130,
             Self::Code(code) => code,
-        }
-    }
-}
-
-/// Where a text comes from, for its errors.
-#[derive(Debug, Clone)]
-pub(crate) enum Place {
-    /// The prompt, where the text is on the screen.
-    Prompt,
-    /// One of several `-c`, by its number.
-    Command(usize),
-    /// A pipe that is read as it comes.
-    Pipe { lines_before: usize },
-    /// A script.
-    File(String),
-}
-
-impl Place {
-    /// What stands in front of an error of the statement with this number and line.
-    fn of(&self, number: usize, line: usize, alone: bool) -> String {
-        match self {
-            Self::Prompt if alone => String::new(),
-            Self::Prompt => format!("statement {number}"),
-            Self::Command(n) if alone => format!("-c {n}"),
-            Self::Command(n) => format!("-c {n}: statement {number}"),
-            Self::Pipe { .. } => format!("<stdin>:{}", self.line(line)),
-            Self::File(file) => format!("{file}:{line}: statement {number}"),
-        }
-    }
-
-    /// The number of a line, as its reader counts.
-    fn line(&self, line: usize) -> usize {
-        match self {
-            Self::Pipe { lines_before } => lines_before + line,
-            _ => line,
         }
     }
 }
@@ -144,13 +110,6 @@ impl Seen {
     }
 }
 
-/// A text that is ready to run.
-pub(crate) struct Prepared {
-    place: Place,
-    pub(crate) script: Script,
-    pub(crate) statements: Vec<Statement>,
-}
-
 impl Runner {
     pub(crate) async fn new(args: &SessionArgs, work: &Handle) -> Result<Self, Failure> {
         let options = args.options().await?;
@@ -185,7 +144,7 @@ impl Runner {
         for source in sources {
             prepared.push(match source {
                 Source::Command(_, sql) if sql.trim_start().starts_with('\\') => None,
-                source => Some(prepare(source, sources.len(), set)?),
+                source => Some(Prepared::read(source, sources.len(), set)?),
             });
         }
         check_used(
@@ -219,14 +178,8 @@ impl Runner {
         text: &str,
         place: Place,
     ) -> Result<Ending, Failure> {
-        let script = Script::verbatim(text);
-        let statements = split(&script, &place)?;
-        self.run_prepared(&Prepared {
-            place,
-            script,
-            statements,
-        })
-        .await
+        let prepared = Prepared::new(place, Script::verbatim(text))?;
+        self.run_prepared(&prepared).await
     }
 
     /// Runs a script of which only some of the parameters in `set` may be known.
@@ -235,7 +188,7 @@ impl Runner {
         path: &Path,
         set: &[(String, String)],
     ) -> Result<Ending, Failure> {
-        let prepared = prepare(&Source::File(path.to_path_buf()), 1, set)?;
+        let prepared = Prepared::read(&Source::File(path.to_path_buf()), 1, set)?;
         self.run_prepared(&prepared).await
     }
 
@@ -452,107 +405,6 @@ impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
     }
-}
-
-impl Prepared {
-    /// Splits a script that is filled in.
-    pub(crate) fn new(file: &str, script: Script) -> Result<Self, Failure> {
-        let place = Place::File(file.to_string());
-        let statements = split(&script, &place)?;
-        Ok(Self {
-            place,
-            script,
-            statements,
-        })
-    }
-
-    /// Says in front of a failure which statement failed, and where it is.
-    pub(crate) fn locate(&self, mut failure: Failure, statement: &Statement) -> Failure {
-        if failure.broken_pipe {
-            return failure;
-        }
-        let inside = failure.excerpt.as_ref().map_or(1, |excerpt| excerpt.line);
-        let line = self.script.source_line(statement.line + inside - 1);
-        if let Some(excerpt) = &mut failure.excerpt {
-            excerpt.line = self.place.line(line);
-        }
-        let alone = self.statements.len() == 1;
-        failure.at(&self.place.of(statement.number, line, alone))
-    }
-}
-
-/// Reads a source, fills it in and splits it.
-fn prepare(
-    source: &Source,
-    sources: usize,
-    set: &[(String, String)],
-) -> Result<Prepared, Failure> {
-    let (place, script) = match source {
-        Source::Command(n, sql) => {
-            let place = if sources > 1 {
-                Place::Command(*n)
-            } else {
-                Place::Prompt
-            };
-            (place, Script::verbatim(sql))
-        }
-        Source::File(path) => {
-            let (file, text) = read(path)?;
-            return Prepared::new(&file, Script::new(&file, &text, set)?);
-        }
-    };
-    let statements = split(&script, &place)?;
-    Ok(Prepared {
-        place,
-        script,
-        statements,
-    })
-}
-
-/// The name and the content of a script; `-` is standard input.
-pub(crate) fn read(path: &Path) -> Result<(String, String), Failure> {
-    let (file, text) = match path == Path::new("-") {
-        true => ("<stdin>".to_string(), io::read_to_string(io::stdin())),
-        false => (path.display().to_string(), std::fs::read_to_string(path)),
-    };
-    match text {
-        Ok(text) => Ok((file, text)),
-        Err(error) => Err(Failure::new(format!("cannot read {file}: {error}"))
-            .hint("name a file with SQL statements, or pass a statement with -c")),
-    }
-}
-
-fn split(script: &Script, place: &Place) -> Result<Vec<Statement>, Failure> {
-    script::split(&script.text).map_err(|error| {
-        let line = script.source_line(error.line);
-        let alone = error.number == 1;
-        let failure = Failure::unsplit(&script.text, &error, place.line(line));
-        failure.at(&place.of(error.number, line, alone))
-    })
-}
-
-/// A `--set` that nothing uses is a typing error.
-pub(crate) fn check_used<'a>(
-    set: &[(String, String)],
-    scripts: impl Iterator<Item = &'a Script>,
-) -> Result<(), Failure> {
-    let known: Vec<&str> = scripts
-        .flat_map(|script| &script.names)
-        .map(String::as_str)
-        .collect();
-    for (name, _) in set {
-        if known.contains(&name.as_str()) {
-            continue;
-        }
-        let failure = Failure::new(format!("--set {name}: no script uses ${{{name}}}"));
-        let hint = match (suggest(name, &known), known.is_empty()) {
-            (Some(near), _) => format!("did you mean {near}?"),
-            (None, true) => "leave it out, there are no parameters".to_string(),
-            (None, false) => format!("the parameters are {}", known.join(", ")),
-        };
-        return Err(failure.hint(hint));
-    }
-    Ok(())
 }
 
 /// Changes whenever Ctrl-C is pressed. From here on Ctrl-C no longer ends the process.

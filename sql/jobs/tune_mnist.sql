@@ -2,13 +2,15 @@
 -- the best, the test set judges it once, next to a network with default hyperparameters.
 -- Run:     atoll run sql/jobs/tune_mnist.sql --set data=mnist --set output=out/mnist
 -- Sparse:  ... --set rates=5 --set 'sizes=[128, 512]' --set epochs=12
--- Deeper:  ... --set network=vgg --set rates=2 --set 'sizes=[256]' --set epochs=15
---              --set 'augmentation={shift: 2, rotate: 10, scale: 0.1, elastic: 0.7}'
+-- Deeper:  ... --set network=vgg --set rates=2 --set 'sizes=[256]' --set epochs=12
+-- Best:    ... --set network=deep --set slowest=0.03 --set fastest=0.06 --set rates=2
+--              --set 'sizes=[256]' --set epochs=28
+--              --set 'augmentation={shift: 2, rotate: 10, scale: 0.1}'
 -- Reads:   ${data}, the folder of MNIST's own four files
 -- Writes:  ${output}/trials.parquet, one row per trial with its curve and its model
 --          ${output}/best.parquet, the best network and the default one on the test set
 -- Parameter: data path = tests/data/idx -- the folder of MNIST's own four files
--- Parameter: network choice(lenet, vgg) = lenet -- the layers before the hidden one
+-- Parameter: network choice(lenet, vgg, deep) = lenet -- the layers before the hidden one
 -- Parameter: slowest number = 0.01 -- the smallest learning rate
 -- Parameter: fastest number = 0.1 -- the largest learning rate
 -- Parameter: rates integer = 10 -- how many learning rates, evenly spaced in their logarithm
@@ -45,6 +47,15 @@ FROM (VALUES
         'conv(32, 3), batch_norm, relu, conv(32, 3), batch_norm, relu, max_pool(2), '
         || 'dropout(0.2), '
         || 'conv(64, 3), batch_norm, relu, conv(64, 3), batch_norm, relu, max_pool(2), '
+        || 'dropout(0.2)'
+    ),
+    (
+        'deep',
+        'conv(32, 3), batch_norm, relu, conv(32, 3), batch_norm, relu, max_pool(2), '
+        || 'dropout(0.2), '
+        || 'conv(64, 3), batch_norm, relu, conv(64, 3), batch_norm, relu, max_pool(2), '
+        || 'dropout(0.2), '
+        || 'conv(128, 3), batch_norm, relu, conv(128, 3), batch_norm, relu, max_pool(2), '
         || 'dropout(0.2)'
     )
 ) AS networks(network, layers);

@@ -10,8 +10,8 @@ Parquet; all but Atoll preprocess with Pillow. `prepared` is the limit: ONNX Run
 tensors that are ready, in two processes.
 
 Prints a line of JSON a run, then one a way with its median and how many photos get the
-same first class as in plain Python. `--decode` measures decoding and preprocessing alone,
-on one core, against `cargo run --release -p atoll-imaging --example speed -- PHOTOS`.
+same first class as in plain Python. `taskset -c 0 ... --decode` measures decoding and
+preprocessing alone, on one core, against `cargo run --release -p atoll-imaging --example speed -- PHOTOS`.
 """
 
 import argparse
@@ -146,7 +146,8 @@ def run_ray(_, source, target):
             labels = [super(Classify, self).__call__(one) for one in batch["content"]]
             return {"filename": batch["filename"], "labels": labels}
 
-    rows = ray.data.read_parquet(source, override_num_blocks=20)
+    # A file is a block, which only one worker could take.
+    rows = ray.data.read_parquet(source).repartition(20)
     rows = rows.map_batches(Classify, batch_size=32, concurrency=WORKERS, num_cpus=1)
     rows.write_parquet(target)
     ray.shutdown()
@@ -246,6 +247,26 @@ def decode(options):
         rate = len(files) / statistics.median(seconds)
         line = {"way": way, "files": len(files), "images_per_second": round(rate, 1)}
         print(json.dumps(line), flush=True)
+    decode_daft(files, options.runs)
+
+
+def decode_daft(files, runs):
+    """Daft, which neither crops nor normalises: decoding and a plain resize."""
+    try:
+        import daft
+        from daft.functions import decode_image, resize
+    except ImportError:
+        return
+    frame = daft.from_pydict({"content": files}).collect()
+    pixels = resize(decode_image(daft.col("content"), mode="RGB"), 256, 256)
+    seconds = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        frame.select(pixels).collect()
+        seconds.append(time.perf_counter() - start)
+    rate = len(files) / statistics.median(seconds)
+    line = {"way": "daft, no crop", "files": len(files), "images_per_second": round(rate, 1)}
+    print(json.dumps(line), flush=True)
 
 
 def main():

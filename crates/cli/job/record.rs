@@ -8,7 +8,7 @@ use datafusion::DATAFUSION_VERSION;
 use sha2::{Digest, Sha256};
 
 use super::RunArgs;
-use crate::run::Prepared;
+use crate::prepared::Prepared;
 use crate::script::Statement;
 
 /// The record of a run that begins.

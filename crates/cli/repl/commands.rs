@@ -11,8 +11,9 @@ use super::watch;
 use crate::errors::{Failure, suggest};
 use crate::functions;
 use crate::output::{Expanded, Format, usual_pager};
+use crate::prepared::Place;
 use crate::report;
-use crate::run::{Ending, Place, Runner};
+use crate::run::{Ending, Runner};
 use crate::terminal;
 
 /// The width of a drawing that goes nowhere near a terminal.

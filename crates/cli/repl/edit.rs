@@ -6,7 +6,8 @@ use tokio::process::Command;
 
 use crate::errors::Failure;
 use crate::output::is_installed;
-use crate::run::{Ending, Place, Runner};
+use crate::prepared::Place;
+use crate::run::{Ending, Runner};
 
 /// Editors to try where the user names none.
 const EDITORS: [&str; 4] = ["editor", "nano", "vim", "vi"];

@@ -25,7 +25,8 @@ use self::commands::Next;
 use self::helper::SqlHelper;
 use crate::args::{SessionArgs, Source};
 use crate::errors::Failure;
-use crate::run::{Ending, Place, Runner};
+use crate::prepared::Place;
+use crate::run::{Ending, Runner};
 use crate::script::is_complete;
 use crate::terminal;
 

@@ -6,7 +6,8 @@ use chrono::Local;
 
 use crate::errors::Failure;
 use crate::output::Room;
-use crate::run::{Ending, Place, Runner};
+use crate::prepared::Place;
+use crate::run::{Ending, Runner};
 
 /// How often, and how many times.
 #[derive(Debug, PartialEq)]

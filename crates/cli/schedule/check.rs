@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 
 use crate::errors::Failure;
 use crate::job::with_interval;
-use crate::run::{Prepared, check_used, read};
+use crate::prepared::{Place, Prepared, check_used, read};
 use crate::script::Script;
 
 /// How many intervals are shown of each job.
@@ -34,7 +34,7 @@ pub(super) fn script(job: &Job, folder: &Path) -> Result<(), Failure> {
     let set = with_interval(&job.set, Some(&some));
     let script = Script::new(&name, &source, &set)?;
     check_used(&job.set, std::iter::once(&script))?;
-    Prepared::new(&name, script).map(drop)
+    Prepared::new(Place::File(name), script).map(drop)
 }
 
 /// Shows the next intervals of every job on standard output.

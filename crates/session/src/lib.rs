@@ -14,6 +14,7 @@ mod functions;
 mod origin;
 mod parquet_files;
 mod runs;
+mod size;
 mod tables;
 
 use std::num::NonZeroUsize;
@@ -46,6 +47,7 @@ pub use cluster::{Job, Task, TaskOutput, TaskRunner, TaskRuntime};
 pub use functions::{FunctionDoc, FunctionKind, function_docs};
 pub use origin::WriteLog;
 pub use runs::run_store;
+pub use size::parse_size;
 
 /// The version of Atoll.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -68,7 +68,7 @@ fn dispatch(
             copy: &[u8],
             parts: &[Range<usize>],
         ) -> Option<Image> {
-            run(header, scan, copy, parts)
+            run::<true>(header, scan, copy, parts)
         }
         #[expect(
             unsafe_code,
@@ -77,17 +77,17 @@ fn dispatch(
         // SAFETY: every processor with AVX2 and BMI2 has BMI1 and LZCNT.
         return unsafe { fast(header, scan, copy, parts) };
     }
-    run(header, scan, copy, parts)
+    run::<false>(header, scan, copy, parts)
 }
 
 #[inline(always)]
-fn run(
+fn run<const AVX2: bool>(
     header: &Header,
     scan: &Scan,
     copy: &[u8],
     parts: &[Range<usize>],
 ) -> Option<Image> {
-    let planes = scan.planes(header, copy, parts)?;
+    let planes = scan.planes::<AVX2>(header, copy, parts)?;
     Some(scan.image(header, &planes))
 }
 
@@ -143,7 +143,7 @@ impl Scan {
 
     /// Decodes all blocks of the wanted MCUs.
     #[inline(always)]
-    fn planes(
+    fn planes<const AVX2: bool>(
         &self,
         header: &Header,
         copy: &[u8],
@@ -180,7 +180,7 @@ impl Scan {
                         }
                         let last =
                             bits.block::<true>(component, prediction, &mut coefficients)?;
-                        let pixels = idct(&coefficients, last);
+                        let pixels = idct::<AVX2>(&coefficients, last);
                         coefficients = [0; 64];
                         let left = ((x - self.across.start) * h + block % h) * 8;
                         let top = ((y - self.down.start) * v + block / h) * 8;

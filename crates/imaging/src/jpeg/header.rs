@@ -1,5 +1,7 @@
 //! What stands before the pixels of a JPEG file.
 
+use std::rc::Rc;
+
 use super::huffman::{AcTable, DcTable, Description};
 
 /// A file of the kind that nearly all photos are: one scan of whole blocks, gray or with
@@ -21,8 +23,8 @@ pub(super) struct Header {
 pub(super) struct Component {
     /// In zigzag order.
     pub(super) quantization: [i32; 64],
-    pub(super) dc: DcTable,
-    pub(super) ac: AcTable,
+    pub(super) dc: Rc<DcTable>,
+    pub(super) ac: Rc<AcTable>,
 }
 
 /// A component as the frame header has it.
@@ -35,8 +37,8 @@ struct Frame {
 #[derive(Default)]
 struct Tables {
     quantization: [Option<[i32; 64]>; 4],
-    dc: [Option<Description>; 4],
-    ac: [Option<Description>; 4],
+    dc: [Option<Rc<DcTable>>; 4],
+    ac: [Option<Rc<AcTable>>; 4],
 }
 
 /// What was found before the scan.
@@ -159,13 +161,10 @@ impl Found {
             if frame.id != *id {
                 return None;
             }
-            let table = |kind: &[Option<Description>; 4], index: u8| {
-                kind.get(usize::from(index)).cloned().flatten()
-            };
             Some(Component {
                 quantization: (*self.tables.quantization.get(frame.quantization)?)?,
-                dc: DcTable::new(&table(&self.tables.dc, tables >> 4)?)?,
-                ac: AcTable::new(&table(&self.tables.ac, tables & 15)?)?,
+                dc: self.tables.dc.get(usize::from(tables >> 4))?.clone()?,
+                ac: self.tables.ac.get(usize::from(tables & 15))?.clone()?,
             })
         });
         Some(Header {
@@ -217,15 +216,19 @@ impl Tables {
             let (counts, rest) = rest.split_first_chunk::<16>()?;
             let total = counts.iter().copied().map(usize::from).sum();
             let (values, rest) = rest.split_at_checked(total)?;
-            let tables = match kind >> 4 {
-                0 => &mut self.dc,
-                1 => &mut self.ac,
+            let description = Description { counts, values };
+            let slot = usize::from(kind & 15);
+            match kind >> 4 {
+                0 => {
+                    let table = DcTable::new(&description)?;
+                    *self.dc.get_mut(slot)? = Some(Rc::new(table));
+                }
+                1 => {
+                    let table = AcTable::new(&description)?;
+                    *self.ac.get_mut(slot)? = Some(Rc::new(table));
+                }
                 _ => return None,
-            };
-            *tables.get_mut(usize::from(kind & 15))? = Some(Description {
-                counts: *counts,
-                values: values.to_vec(),
-            });
+            }
             segment = rest;
         }
         Some(())

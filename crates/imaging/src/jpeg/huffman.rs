@@ -19,10 +19,9 @@ const ZIGZAG: [u8; 64] = [
 ];
 
 /// Codes as the file has them: how many of each length, and what they mean.
-#[derive(Clone)]
-pub(super) struct Description {
-    pub(super) counts: [u8; 16],
-    pub(super) values: Vec<u8>,
+pub(super) struct Description<'a> {
+    pub(super) counts: &'a [u8; 16],
+    pub(super) values: &'a [u8],
 }
 
 /// Finds codes of any length.
@@ -50,7 +49,7 @@ pub(super) struct AcTable {
 }
 
 impl Codes {
-    fn new(description: &Description) -> Option<Self> {
+    fn new(description: &Description<'_>) -> Option<Self> {
         let mut codes = Codes {
             short: [(0, 0); 1 << LOOK],
             ends: [0; 17],
@@ -58,9 +57,9 @@ impl Codes {
             values: [0; 256],
         };
         let values = codes.values.get_mut(..description.values.len())?;
-        values.copy_from_slice(&description.values);
+        values.copy_from_slice(description.values);
         let (mut code, mut index) = (0_u32, 0_u32);
-        for (length, count) in (1_u32..).zip(description.counts) {
+        for (length, count) in (1_u32..).zip(*description.counts) {
             codes.offsets[length as usize] = index as i32 - code as i32;
             if code + u32::from(count) > 1 << length {
                 return None;
@@ -118,7 +117,7 @@ impl Codes {
 }
 
 impl DcTable {
-    pub(super) fn new(description: &Description) -> Option<Self> {
+    pub(super) fn new(description: &Description<'_>) -> Option<Self> {
         Some(DcTable {
             codes: Codes::new(description)?,
         })
@@ -126,7 +125,7 @@ impl DcTable {
 }
 
 impl AcTable {
-    pub(super) fn new(description: &Description) -> Option<Self> {
+    pub(super) fn new(description: &Description<'_>) -> Option<Self> {
         let codes = Codes::new(description)?;
         let mut fast = [0; 1 << LOOK];
         for (bits, fast) in (0_u32..).zip(&mut fast) {
@@ -213,19 +212,20 @@ impl<'a> Bits<'a> {
     }
 
     /// Takes the next block: its coefficients times `quantization`, in their places of a
-    /// block of zeros. Returns the place of the last one in the zigzag.
+    /// block of zeros, wrapped to 16 bits as in libjpeg-turbo. Returns the place of the
+    /// last one in the zigzag.
     #[inline(always)]
     pub(super) fn block<const KEEP: bool>(
         &mut self,
         component: &super::header::Component,
         prediction: &mut i32,
-        out: &mut [i32; 64],
+        out: &mut [i16; 64],
     ) -> Option<usize> {
         self.refill()?;
         *prediction = prediction.wrapping_add(self.dc(&component.dc)?);
         let quantization = &component.quantization;
         if KEEP {
-            out[0] = prediction.wrapping_mul(quantization[0]);
+            out[0] = prediction.wrapping_mul(quantization[0]) as i16;
         }
         let (mut place, mut last) = (1, 0);
         loop {
@@ -244,7 +244,8 @@ impl<'a> Bits<'a> {
                 }
                 if KEEP {
                     let value = entry as i32 >> 16;
-                    out[usize::from(ZIGZAG[place])] = value * quantization[place];
+                    out[usize::from(ZIGZAG[place])] =
+                        (value * quantization[place]) as i16;
                     last = place;
                 }
                 place += 1;

@@ -1,18 +1,41 @@
 //! The inverse cosine transform, in the whole numbers of libjpeg's `jidctint.c`: the same
 //! pixels to the bit as everything that decodes with it, Pillow included.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+
 type Rows = [[i32; 8]; 8];
 
 /// Turns coefficients into pixels. `last` is the place of the last coefficient in the
 /// zigzag; there is nothing to compute when it is the first.
+///
+/// `AVX2` promises that the processor has these instructions.
 #[inline(always)]
-pub(super) fn idct(coefficients: &[i32; 64], last: usize) -> [[u8; 8]; 8] {
+pub(super) fn idct<const AVX2: bool>(
+    coefficients: &[i16; 64],
+    last: usize,
+) -> [[u8; 8]; 8] {
     if last == 0 {
-        return [[pixel((coefficients[0] << 2).wrapping_add(16) >> 5); 8]; 8];
+        let sum = i32::from(coefficients[0]) << 2;
+        return [[pixel((sum + 16) >> 5); 8]; 8];
     }
+    #[cfg(target_arch = "x86_64")]
+    if AVX2 {
+        #[expect(
+            unsafe_code,
+            reason = "the only way to call it from a general function"
+        )]
+        // SAFETY: the caller promises what the function needs.
+        return unsafe { avx2::idct(coefficients) };
+    }
+    portable(coefficients, last)
+}
+
+#[inline(always)]
+fn portable(coefficients: &[i16; 64], last: usize) -> [[u8; 8]; 8] {
     let mut rows = [[0; 8]; 8];
     for (row, from) in rows.iter_mut().zip(coefficients.as_chunks::<8>().0) {
-        *row = *from;
+        *row = from.map(i32::from);
     }
     // Columns first. The second pass runs over rows that became columns, so that both
     // do the same to eight neighbours at a time.
@@ -35,7 +58,7 @@ pub(super) fn idct(coefficients: &[i32; 64], last: usize) -> [[u8; 8]; 8] {
 #[inline(always)]
 fn pixel(value: i32) -> u8 {
     // In range after the clamp.
-    value.wrapping_add(128).clamp(0, 255) as u8
+    (value.clamp(-128, 127) + 128) as u8
 }
 
 #[inline(always)]
@@ -55,7 +78,8 @@ const FIRST_BEYOND: usize = 10;
 /// The transform of eight columns, rounded and shifted right by `SHIFT`. `HALF` says that
 /// the lower four rows are zeros, as most of chroma is.
 ///
-/// Damaged files overflow, which must be the same on every machine.
+/// Damaged files overflow, which must be the same on every machine: what passes on are
+/// numbers of 16 bits, as in libjpeg-turbo.
 #[inline(always)]
 fn pass<const SHIFT: u32, const HALF: bool>(rows: &Rows) -> Rows {
     let mut out = [[0; 8]; 8];
@@ -92,7 +116,10 @@ fn pass<const SHIFT: u32, const HALF: bool>(rows: &Rows) -> Rows {
         let tmp2 = sum(times(tmp2, 25_172), sum(z2, z3));
         let tmp3 = sum(times(tmp3, 12_299), sum(z1, z4));
 
-        let descale = |value: i32| sum(value, 1 << (SHIFT - 1)) >> SHIFT;
+        let descale = |value: i32| {
+            let value = sum(value, 1 << (SHIFT - 1)) >> SHIFT;
+            value.clamp(i32::from(i16::MIN), i32::from(i16::MAX))
+        };
         out[0][column] = descale(sum(tmp10, tmp3));
         out[7][column] = descale(difference(tmp10, tmp3));
         out[1][column] = descale(sum(tmp11, tmp2));
@@ -110,7 +137,7 @@ mod tests {
     use super::*;
 
     /// The definition, in floating point.
-    fn slow(coefficients: &[i32; 64]) -> [[f64; 8]; 8] {
+    fn slow(coefficients: &[i16; 64]) -> [[f64; 8]; 8] {
         let basis = |x: usize, u: usize| {
             let scale = if u == 0 { 0.5_f64.sqrt() } else { 1.0 };
             let angle = (2 * x + 1) as f64 * u as f64 * std::f64::consts::PI / 16.0;
@@ -129,17 +156,22 @@ mod tests {
         out
     }
 
+    /// Coefficients of up to `largest`, which become smaller by their place.
+    fn blocks(largest: i32) -> impl Iterator<Item = [i16; 64]> {
+        let mut seed = 1_u32;
+        std::iter::repeat_with(move || {
+            std::array::from_fn(|index| {
+                seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let range = largest / (1 + index as i32);
+                ((seed >> 8) as i32 % (2 * range + 1) - range) as i16
+            })
+        })
+    }
+
     #[test]
     fn pixels_are_those_of_the_definition_but_for_rounding() {
-        let mut seed = 1_u32;
-        for _ in 0..200 {
-            let mut coefficients = [0; 64];
-            for (index, coefficient) in coefficients.iter_mut().enumerate() {
-                seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                let range = 900 / (1 + index as i32);
-                *coefficient = (seed >> 8) as i32 % (2 * range + 1) - range;
-            }
-            let (fast, slow) = (idct(&coefficients, 63), slow(&coefficients));
+        for coefficients in blocks(900).take(200) {
+            let (fast, slow) = (portable(&coefficients, 63), slow(&coefficients));
             for (fast, slow) in fast.as_flattened().iter().zip(slow.as_flattened()) {
                 assert!((f64::from(*fast) - slow).abs() < 1.1, "{fast} {slow}");
             }
@@ -147,11 +179,28 @@ mod tests {
     }
 
     #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn every_processor_gives_the_same_pixels() {
+        if !std::is_x86_feature_detected!("avx2") {
+            return;
+        }
+        let mut extreme = blocks(i32::from(i16::MAX) * 64);
+        let noise = std::iter::repeat_with(|| extreme.next().unwrap()).take(500);
+        let edges = [[i16::MIN; 64], [i16::MAX; 64]];
+        for block in blocks(900).take(500).chain(noise).chain(edges) {
+            assert_eq!(idct::<true>(&block, 63), portable(&block, 63), "{block:?}");
+        }
+    }
+
+    #[test]
     fn a_block_of_few_coefficients_needs_half_the_transform() {
         let mut coefficients = [0; 64];
         for (n, at) in [0, 1, 8, 16, 9, 2, 3, 10, 17, 24].into_iter().enumerate() {
-            coefficients[at] = 300 - 61 * n as i32;
-            assert_eq!(idct(&coefficients, n.max(1)), idct(&coefficients, 63));
+            coefficients[at] = 300 - 61 * n as i16;
+            assert_eq!(
+                portable(&coefficients, n.max(1)),
+                portable(&coefficients, 63)
+            );
         }
     }
 
@@ -160,7 +209,8 @@ mod tests {
         for dc in [-1_100, -9, -4, -3, 0, 3, 4, 5, 11, 12, 1_100] {
             let mut coefficients = [0; 64];
             coefficients[0] = dc;
-            assert_eq!(idct(&coefficients, 0), idct(&coefficients, 1), "{dc}");
+            let one = idct::<false>(&coefficients, 0);
+            assert_eq!(one, portable(&coefficients, 63), "{dc}");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use datafusion::common::{Result, plan_datafusion_err, plan_err};
 use datafusion::logical_expr::dml::CopyTo;
 
-use crate::Origin;
+use crate::{Origin, parse_size};
 
 /// Before each key, the SQL parser puts this.
 const PREFIX: &str = "format.";
@@ -78,25 +78,8 @@ fn flag(key: &str, given: Option<String>) -> Result<bool> {
     }
 }
 
-/// Bytes with an optional unit of 1024, as `--memory-limit` reads them.
 fn size(text: &str) -> Result<u64> {
-    let lower = text.trim().to_ascii_lowercase();
-    let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let shift = match lower[digits.len()..]
-        .trim_end_matches('b')
-        .trim_end_matches('i')
-    {
-        "" => Some(0),
-        "k" => Some(10),
-        "m" => Some(20),
-        "g" => Some(30),
-        _ => None,
-    };
-    let number = digits.trim().parse::<u64>().ok().filter(|n| *n > 0);
-    let bytes = number
-        .zip(shift)
-        .and_then(|(n, shift)| n.checked_mul(1 << shift));
-    bytes.ok_or_else(|| {
+    parse_size(text).ok_or_else(|| {
         plan_datafusion_err!(
             "the option target_file_size must be a size such as '128mb', got '{text}'"
         )
