@@ -208,3 +208,29 @@ fn files_have_about_the_size_that_was_asked_for_and_say_where_they_come_from() {
         assert!(found, "no {key}");
     }
 }
+
+#[test]
+fn a_file_names_the_models_that_made_it() {
+    let atoll = Atoll::new();
+    let file = atoll.path("labels.parquet");
+    let model = "sql/data/efficientnet-lite0.onnx";
+    let sql = format!(
+        "CREATE VIEW labels AS SELECT classify('{model}', content, 1) AS l \
+         FROM read_blob('sql/data/photos/*.png') LIMIT 1; \
+         COPY (SELECT * FROM labels) TO '{}'",
+        file.display()
+    );
+    atoll.run(&["-c", &sql]).ok();
+    let sha256 = format!("SELECT model_info('{model}')['sha256'] AS h");
+    let rows = atoll.run(&["--format", "csv", "-c", &sha256]).ok().stdout;
+    let expected = format!(
+        r#""models":{{"{model}":"{}"}}"#,
+        rows.lines().nth(1).unwrap()
+    );
+    let bytes = std::fs::read(file).unwrap();
+    let mut parts = bytes.windows(expected.len());
+    assert!(
+        parts.any(|part| part == expected.as_bytes()),
+        "no {expected}"
+    );
+}

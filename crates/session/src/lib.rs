@@ -155,8 +155,12 @@ impl Session {
         log: Option<WriteLog>,
     ) -> Result<SendableRecordBatchStream> {
         let plan = self.plan(sql).await?;
-        let statement = Some(sql.to_string());
-        self.run(plan, &Origin { statement, log }).await
+        let origin = Origin {
+            statement: Some(sql.to_string()),
+            models: origin::models(&plan)?,
+            log,
+        };
+        self.run(plan, &origin).await
     }
 
     /// Plans a statement to its end and touches nothing that outlives the session.
@@ -221,7 +225,11 @@ impl Session {
         &self,
         plan: LogicalPlan,
     ) -> Result<SendableRecordBatchStream> {
-        self.run(plan, &Origin::default()).await
+        let origin = Origin {
+            models: origin::models(&plan)?,
+            ..Origin::default()
+        };
+        self.run(plan, &origin).await
     }
 
     async fn run(

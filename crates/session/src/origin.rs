@@ -1,15 +1,22 @@
 //! Where the files that a statement writes come from, and a list of them.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use atoll_jobs::WrittenFile;
+use atoll_udf_common::as_expensive;
 use datafusion::DATAFUSION_VERSION;
+use datafusion::common::Result;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::{Expr, LogicalPlan};
 
 /// What a statement's files say of themselves, and who wants to hear of them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Origin {
     /// The text of the statement.
     pub(crate) statement: Option<String>,
+    /// The models that the statement names, with the SHA-256 of their files.
+    pub(crate) models: BTreeMap<String, String>,
     /// Who asked for the list of files.
     pub(crate) log: Option<WriteLog>,
 }
@@ -22,10 +29,34 @@ impl Origin {
             "version": crate::VERSION,
             "datafusion": DATAFUSION_VERSION,
             "engine": atoll_udf_train::engine(),
+            "models": self.models,
             "statement": self.statement,
         });
         ("atoll.provenance", object.to_string())
     }
+}
+
+/// The models that a plan names, those of its views included.
+pub(crate) fn models(plan: &LogicalPlan) -> Result<BTreeMap<String, String>> {
+    let mut models = BTreeMap::new();
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && let Some(view) = scan.source.get_logical_plan()
+        {
+            models.append(&mut self::models(&view)?);
+        }
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                if let Expr::ScalarFunction(call) = expr
+                    && let Some(function) = as_expensive(&call.func)
+                {
+                    models.extend(function.models(&call.args));
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(models)
 }
 
 /// The files that statements wrote, for whoever reports them.

@@ -46,6 +46,11 @@ pub trait ExpensiveFunction: ScalarUDFImpl {
         self.prepare(call).await
     }
 
+    /// The models that a call names by literals, and the SHA-256 of their files.
+    fn models(&self, _args: &[Expr]) -> Vec<(String, String)> {
+        vec![]
+    }
+
     /// How the rows of a call are dealt to the executors of a cluster.
     fn grain(&self) -> Grain {
         Grain::Groups

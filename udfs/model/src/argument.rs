@@ -16,6 +16,15 @@ use crate::options::Options;
 use crate::pipeline::{Pipeline, Purpose};
 use crate::source;
 
+/// The model that a call names, with the SHA-256 of its file.
+pub(crate) fn named(args: &[Expr]) -> Vec<(String, String)> {
+    let name = args.first().and_then(literal_str);
+    // A model that cannot be loaded is an error wherever it is used.
+    let model = name.and_then(|name| source::load_now(name).ok());
+    let named = model.map(|model| (model.name().to_string(), model.sha256().to_string()));
+    named.into_iter().collect()
+}
+
 /// What error messages call a model that has no name.
 const BYTES: &str = "given as bytes";
 

@@ -15,8 +15,8 @@ use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields, Int64Type};
 use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::logical_expr::{
-    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl,
-    Signature, Volatility,
+    ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs,
+    ScalarUDFImpl, Signature, Volatility,
 };
 
 use crate::SECTION;
@@ -118,6 +118,10 @@ impl ScalarUDFImpl for Classify {
 
 #[async_trait]
 impl ExpensiveFunction for Classify {
+    fn models(&self, args: &[Expr]) -> Vec<(String, String)> {
+        argument::named(args)
+    }
+
     async fn prepare(&self, call: &Call<'_>) -> Result<Arc<dyn PreparedCall>> {
         let classifier = Classifier::prepare("classify", call).await?;
         Ok(Arc::new(PreparedClassify(classifier)))

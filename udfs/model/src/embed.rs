@@ -11,8 +11,8 @@ use datafusion::arrow::array::{ArrayRef, Float32Builder, ListBuilder};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{Result, plan_err};
 use datafusion::logical_expr::{
-    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl,
-    Signature, Volatility,
+    ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs,
+    ScalarUDFImpl, Signature, Volatility,
 };
 
 use crate::SECTION;
@@ -111,6 +111,10 @@ impl ScalarUDFImpl for Embed {
 
 #[async_trait]
 impl ExpensiveFunction for Embed {
+    fn models(&self, args: &[Expr]) -> Vec<(String, String)> {
+        argument::named(args)
+    }
+
     async fn prepare(&self, call: &Call<'_>) -> Result<Arc<dyn PreparedCall>> {
         let options = Options::of_call("embed", call.args.get(2))?;
         let model =

@@ -15,8 +15,8 @@ use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use datafusion::common::{Result, plan_err};
 use datafusion::logical_expr::{
-    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl,
-    Signature, Volatility,
+    ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs,
+    ScalarUDFImpl, Signature, Volatility,
 };
 
 use sha2::{Digest, Sha256};
@@ -119,6 +119,10 @@ impl ScalarUDFImpl for ModelInfo {
 
 #[async_trait]
 impl ExpensiveFunction for ModelInfo {
+    fn models(&self, args: &[Expr]) -> Vec<(String, String)> {
+        argument::named(args)
+    }
+
     async fn prepare(&self, call: &Call<'_>) -> Result<Arc<dyn PreparedCall>> {
         let options = Options::of_call("model_info", call.args.get(1))?;
         let model =

@@ -14,8 +14,8 @@ use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use datafusion::common::{Result, internal_err, plan_err};
 use datafusion::logical_expr::{
-    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl,
-    Signature, Volatility,
+    ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs,
+    ScalarUDFImpl, Signature, Volatility,
 };
 
 use crate::SECTION;
@@ -138,6 +138,10 @@ impl ScalarUDFImpl for Predict {
 
 #[async_trait]
 impl ExpensiveFunction for Predict {
+    fn models(&self, args: &[Expr]) -> Vec<(String, String)> {
+        argument::named(args)
+    }
+
     async fn prepare(&self, call: &Call<'_>) -> Result<Arc<dyn PreparedCall>> {
         let options = Options::of_call("predict", call.args.get(2))?;
         let model =

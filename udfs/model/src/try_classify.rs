@@ -11,11 +11,12 @@ use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use datafusion::common::Result;
 use datafusion::logical_expr::{
-    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl,
-    Signature, Volatility,
+    ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs,
+    ScalarUDFImpl, Signature, Volatility,
 };
 
 use crate::SECTION;
+use crate::argument;
 use crate::classify::{Classifier, Outcome, check, coerce, labels_array, labels_type};
 use crate::failure::Failure;
 
@@ -100,6 +101,10 @@ impl ScalarUDFImpl for TryClassify {
 
 #[async_trait]
 impl ExpensiveFunction for TryClassify {
+    fn models(&self, args: &[Expr]) -> Vec<(String, String)> {
+        argument::named(args)
+    }
+
     async fn prepare(&self, call: &Call<'_>) -> Result<Arc<dyn PreparedCall>> {
         let classifier = Classifier::prepare("try_classify", call).await?;
         Ok(Arc::new(PreparedTryClassify(classifier)))
