@@ -3,7 +3,7 @@
 -- Run:     atoll run sql/jobs/tune_mnist.sql --set data=mnist --set output=out/mnist
 -- Sparse:  ... --set rates=5 --set 'sizes=[128, 512]' --set epochs=12
 -- Deeper:  ... --set network=vgg --set rates=2 --set 'sizes=[256]' --set epochs=12
--- Best:    ... --set network=deep --set slowest=0.03 --set fastest=0.06 --set rates=2
+-- Best:    ... --set network=deep --set slowest=0.03 --set rates=1
 --              --set 'sizes=[256]' --set epochs=28
 --              --set 'augmentation={shift: 2, rotate: 10, scale: 0.1}'
 -- Reads:   ${data}, the folder of MNIST's own four files
