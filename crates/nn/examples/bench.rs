@@ -24,7 +24,7 @@ use atoll_nn::{
     profile, train_with,
 };
 use flate2::read::GzDecoder;
-use rustix::time::{ClockId, clock_gettime};
+use nix::time::{ClockId, clock_gettime};
 
 const BATCH: usize = 64;
 
@@ -94,8 +94,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// The CPU time of this thread.
 fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
+    time_of(ClockId::CLOCK_THREAD_CPUTIME_ID)
 }
 
 fn hyperparameters(architecture: &str) -> Hyperparameters {
@@ -164,8 +163,12 @@ fn bench(
 }
 
 fn wall_time() -> Duration {
-    let time = clock_gettime(ClockId::Monotonic);
-    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
+    time_of(ClockId::CLOCK_MONOTONIC)
+}
+
+fn time_of(clock: ClockId) -> Duration {
+    // Every Unix has these two clocks.
+    clock_gettime(clock).map_or(Duration::ZERO, Duration::from)
 }
 
 /// Notes when the first and the last step ended.

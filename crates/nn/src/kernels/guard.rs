@@ -4,15 +4,16 @@
 #![expect(clippy::expect_used, reason = "only tests use it")]
 
 use std::ffi::c_void;
+use std::num::NonZeroUsize;
 use std::ops::{Deref, DerefMut};
-use std::ptr;
+use std::ptr::NonNull;
 
-use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
-use rustix::param::page_size;
+use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
+use nix::unistd::{SysconfVar, sysconf};
 
 /// Values of which the last one is followed by a page that must not be touched.
 pub(crate) struct Guarded<T> {
-    base: *mut c_void,
+    base: NonNull<c_void>,
     bytes: usize,
     first: *mut T,
     len: usize,
@@ -32,12 +33,13 @@ impl<T: Copy> Guarded<T> {
         // SAFETY: a new mapping overlaps nothing. Its last page is protected; the values
         // fill the bytes before that page, whose alignment is that of every type here.
         unsafe {
-            let access = ProtFlags::READ | ProtFlags::WRITE;
-            let base = mmap_anonymous(ptr::null_mut(), bytes, access, MapFlags::PRIVATE)
+            let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+            let length = NonZeroUsize::new(bytes).expect("there is one page at least");
+            let base = mmap_anonymous(None, length, access, MapFlags::MAP_PRIVATE)
                 .expect("the system has memory");
-            mprotect(base.byte_add(pages), page_size(), MprotectFlags::empty())
+            mprotect(base.byte_add(pages), page_size(), ProtFlags::PROT_NONE)
                 .expect("a page can be protected");
-            let first = base.byte_add(pages - size).cast::<T>();
+            let first = base.byte_add(pages - size).cast::<T>().as_ptr();
             assert!(first.is_aligned(), "sizes are multiples of the alignment");
             for index in 0..len {
                 first.add(index).write(value);
@@ -50,6 +52,12 @@ impl<T: Copy> Guarded<T> {
             }
         }
     }
+}
+
+fn page_size() -> usize {
+    let size = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
+    let size = size.and_then(|size| usize::try_from(size).ok());
+    size.expect("the system has pages")
 }
 
 impl<T: Copy> From<Vec<T>> for Guarded<T> {
