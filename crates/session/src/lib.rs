@@ -157,10 +157,10 @@ impl Session {
         let plan = self.plan(sql).await?;
         let origin = Origin {
             statement: Some(sql.to_string()),
-            models: origin::models(&plan)?,
             log,
+            ..Origin::default()
         };
-        self.run(plan, &origin).await
+        self.run(plan, origin).await
     }
 
     /// Plans a statement to its end and touches nothing that outlives the session.
@@ -177,7 +177,7 @@ impl Session {
             LogicalPlan::Copy(copy) => copy::rehearse(&self.context, copy).await,
             plan @ (LogicalPlan::Ddl(_) | LogicalPlan::Statement(_)) => {
                 // Views and settings are the session's own.
-                self.run(plan, &Origin::default()).await.map(drop)
+                self.run(plan, Origin::default()).await.map(drop)
             }
             plan => state.optimize(&plan).map(drop),
         }
@@ -225,22 +225,19 @@ impl Session {
         &self,
         plan: LogicalPlan,
     ) -> Result<SendableRecordBatchStream> {
-        let origin = Origin {
-            models: origin::models(&plan)?,
-            ..Origin::default()
-        };
-        self.run(plan, &origin).await
+        self.run(plan, Origin::default()).await
     }
 
     async fn run(
         &self,
         plan: LogicalPlan,
-        origin: &Origin,
+        mut origin: Origin,
     ) -> Result<SendableRecordBatchStream> {
         match plan {
             LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(create)) => {
+                origin.models = origin::models(&create.input)?;
                 let tables = self.stored_tables()?;
-                tables.create(&self.context, create, origin).await?;
+                tables.create(&self.context, create, &origin).await?;
                 self.nothing().await
             }
             LogicalPlan::Ddl(DdlStatement::DropTable(drop)) => {
@@ -249,7 +246,10 @@ impl Session {
                     .await?;
                 self.nothing().await
             }
-            LogicalPlan::Copy(copy) => copy::execute(&self.context, copy, origin).await,
+            LogicalPlan::Copy(copy) => {
+                origin.models = origin::models(&copy.input)?;
+                copy::execute(&self.context, copy, &origin).await
+            }
             LogicalPlan::Statement(Statement::TransactionStart(_))
             | LogicalPlan::Statement(Statement::TransactionEnd(_)) => {
                 plan_err!(
