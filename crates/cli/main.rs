@@ -37,6 +37,7 @@ use crate::run::{Ending, Runner};
 const STACK_SIZE: usize = 8 << 20;
 
 fn main() -> ExitCode {
+    opt_out_of_telemetry();
     errors::install_panic_hook();
     let (cli, sources) = Cli::from_command_line();
     let (front, work) = match runtimes() {
@@ -52,6 +53,20 @@ fn main() -> ExitCode {
     work.shutdown_background();
     front.shutdown_background();
     exit_code(outcome)
+}
+
+/// ONNX Runtime keeps a database and an identifier of the machine in the user's cache
+/// folder and reports to its maker how it is used, and has begun when its library can be
+/// asked not to. Only this variable comes early enough.
+fn opt_out_of_telemetry() {
+    const VARIABLE: &str = "ORT_DISABLE_TELEMETRY";
+    if std::env::var_os(VARIABLE).is_none() {
+        #[expect(unsafe_code, reason = "other threads may read the environment")]
+        // SAFETY: there are no other threads yet.
+        unsafe {
+            std::env::set_var(VARIABLE, "1");
+        }
+    }
 }
 
 /// One runtime for the user and one for the work.

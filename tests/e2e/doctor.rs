@@ -66,3 +66,31 @@ fn a_good_storage_is_left_as_it_was() {
         left.filter(|entry| entry.file_name().to_string_lossy().starts_with("doctor"));
     assert_eq!(probes.count(), 0);
 }
+
+/// It would keep a database and an identifier of the machine there.
+#[test]
+#[cfg(unix)]
+fn onnx_runtime_leaves_nothing_in_the_cache_folder() {
+    let atoll = Atoll::new();
+    let library = crate::support::cache().join("atoll");
+    let home = atoll.path("home");
+    std::fs::create_dir(&home).unwrap();
+    std::os::unix::fs::symlink(library, home.join("atoll")).unwrap();
+    let model = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/sql/data/efficientnet-lite0.onnx"
+    );
+    let sql = format!("SELECT model_info('{model}')");
+    let mut command = atoll.command(&["-c", &sql]);
+    let child = command
+        .env("XDG_CACHE_HOME", &home)
+        .env("HOME", &home)
+        .spawn()
+        .unwrap();
+    crate::support::Running::new(child).finish().ok();
+    let left: Vec<_> = std::fs::read_dir(&home)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(left, ["atoll"]);
+}

@@ -9,8 +9,9 @@ use ::image::{
     ColorType, DynamicImage, ImageBuffer, ImageDecoder, ImageError, ImageResult, Limits,
 };
 
-use crate::jpeg::{self, Part};
+use crate::jpeg::{self, Part, Planes};
 use crate::resize::Extent;
+use crate::rows::to_image;
 use crate::{Error, Format, Image};
 
 /// The most pixels of an image, unless told otherwise: where Pillow raises
@@ -67,17 +68,26 @@ pub struct Info {
 /// 16-bit gray, which Pillow clips to white). Gray stays gray. Files that are cut
 /// short are refused.
 pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Image, Error> {
-    Ok(decode_wanted(bytes, options, |_, _| Wanted::default())?.image)
+    match decode_wanted(bytes, options, |_, _| Wanted::default())?.pixels {
+        Pixels::Image(image) => Ok(image),
+        Pixels::Planes(mut planes) => to_image(&mut planes),
+    }
 }
 
 /// An image whose pixels may be fewer than the file has.
 pub(crate) struct Decoded {
     /// Upright, if that was asked for.
-    pub(crate) image: Image,
-    /// The size of the file's image, turned like `image`.
+    pub(crate) pixels: Pixels,
+    /// The size of the file's image, turned like `pixels`.
     pub(crate) size: (u32, u32),
     /// What of the pixels is the image.
     pub(crate) extent: Extent,
+}
+
+/// Pixels, or what they are made of.
+pub(crate) enum Pixels {
+    Image(Image),
+    Planes(Planes),
 }
 
 /// What is needed of an image. Formats that cannot give less give all of it.
@@ -116,9 +126,9 @@ pub(crate) fn decode_wanted(
     if format == Format::Jpeg {
         let wanted = wanted(size.0, size.1);
         if let Some(decoded) = read_jpeg(bytes, in_file, orientation, wanted) {
-            let (image, extent) = decoded?;
+            let (pixels, extent) = decoded?;
             return Ok(Decoded {
-                image,
+                pixels,
                 size,
                 extent,
             });
@@ -128,7 +138,7 @@ pub(crate) fn decode_wanted(
     let image = orient(image, orientation)?;
     let extent = Extent::whole(image.as_ref());
     Ok(Decoded {
-        image,
+        pixels: Pixels::Image(image),
         size,
         extent,
     })
@@ -141,13 +151,14 @@ fn read_jpeg(
     in_file: (u32, u32),
     orientation: Orientation,
     wanted: Wanted,
-) -> Option<Result<(Image, Extent), Error>> {
+) -> Option<Result<(Pixels, Extent), Error>> {
     let size = turned(orientation, in_file);
     let scale = wanted.least.and_then(|least| jpeg::scale(size, least));
     let scaled = scale.and_then(|scale| jpeg::decode_scaled(bytes, in_file, scale));
     if let Some((image, scale)) = scaled {
         let extent = scaled_extent(&image, in_file, scale, orientation);
-        return Some(orient(image, orientation).map(|image| (image, extent)));
+        let image = orient(image, orientation);
+        return Some(image.map(|image| (Pixels::Image(image), extent)));
     }
     let whole = Part {
         columns: 0..in_file.0,
@@ -158,14 +169,18 @@ fn read_jpeg(
         (Some(part), Orientation::NoTransforms) => part,
         _ => whole,
     };
-    let image = jpeg::decode_part(bytes, in_file, &part)?;
     let extent = Extent {
         left: -f64::from(part.columns.start),
         top: -f64::from(part.rows.start),
         width: f64::from(size.0),
         height: f64::from(size.1),
     };
-    Some(orient(image, orientation).map(|image| (image, extent)))
+    let mut planes = jpeg::decode_part(bytes, in_file, part)?;
+    if orientation == Orientation::NoTransforms {
+        return Some(Ok((Pixels::Planes(planes), extent)));
+    }
+    let image = to_image(&mut planes).and_then(|image| orient(image, orientation));
+    Some(image.map(|image| (Pixels::Image(image), extent)))
 }
 
 /// What of the pixels of an image decoded at 1/`scale` is the image, once upright. The

@@ -110,7 +110,7 @@ impl<'a> ImageRef<'a> {
 }
 
 /// Pillow's `L24(rgb) + 0x8000 >> 16`.
-fn luma([red, green, blue]: &[u8; 3]) -> u8 {
+pub(crate) fn luma([red, green, blue]: &[u8; 3]) -> u8 {
     let sum = u32::from(*red) * 19_595
         + u32::from(*green) * 38_470
         + u32::from(*blue) * 7_471

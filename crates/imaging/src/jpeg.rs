@@ -6,7 +6,7 @@ mod header;
 mod huffman;
 mod idct;
 
-pub(crate) use baseline::{Part, decode as decode_part};
+pub(crate) use baseline::{Part, Planes, decode as decode_part};
 use jpeg_decoder::{CodingProcess, Decoder, PixelFormat};
 
 use crate::Image;

@@ -8,6 +8,7 @@
 //! This crate knows nothing about SQL or Arrow. It is the only one that names image
 //! codecs.
 
+mod buffer;
 mod crop;
 mod decode;
 mod encode;
@@ -17,6 +18,8 @@ mod image;
 mod jpeg;
 mod preprocess;
 mod resize;
+mod rows;
+mod simd;
 
 pub use crop::{center_crop, crop};
 pub use decode::{DecodeOptions, Info, MAX_PIXELS, decode, info};

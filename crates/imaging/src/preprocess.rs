@@ -2,15 +2,14 @@
 
 mod settings;
 
-use std::borrow::Cow;
-
 pub use settings::{Color, CropMode, Layout, Preprocess, ResizeMode};
 
 use crate::crop::Placement;
-use crate::decode::{Wanted, decode_wanted};
+use crate::decode::{Pixels, Wanted, decode_wanted};
 use crate::image::byte_len;
 use crate::jpeg::Part;
-use crate::resize::{Extent, Window, resize_window, under};
+use crate::resize::{Extent, NewRow, Sink, Window, resize_rows, under};
+use crate::rows::{Gray, Rows};
 use crate::{DecodeOptions, Error, Filter, ImageRef};
 
 /// How many times larger than after resizing an image must still be when it is decoded
@@ -58,7 +57,11 @@ impl Preprocess {
             least: self.smallest_source(width, height),
             part: self.part_seen(width, height),
         })?;
-        self.apply_part(decoded.image.as_ref(), decoded.size, decoded.extent, out)
+        let (size, extent) = (decoded.size, decoded.extent);
+        match decoded.pixels {
+            Pixels::Image(image) => self.apply_part(image.as_ref(), size, extent, out),
+            Pixels::Planes(planes) => self.apply_part(planes, size, extent, out),
+        }
     }
 
     /// How small an image may be decoded without changing the tensor noticeably.
@@ -106,7 +109,7 @@ impl Preprocess {
     /// The same for an image of `size` whose pixels may have been decoded smaller.
     fn apply_part(
         &self,
-        image: ImageRef<'_>,
+        mut image: impl Rows,
         size: (u32, u32),
         source: Extent,
         out: &mut [f32],
@@ -118,22 +121,14 @@ impl Preprocess {
                 out.len()
             )));
         }
+        let window = self.window(size, source)?;
         // Colour is dropped before resizing, as Pillow programs do; gray is repeated
         // after it, which gives the same numbers for a third of the work.
-        let gray;
-        let image = if self.color == Color::Gray {
-            gray = image.to_gray();
-            ImageRef {
-                channels: 1,
-                data: &gray,
-                ..image
-            }
+        if self.color == Color::Gray {
+            self.resize_and_normalize(&mut Gray::of(image), &window, out);
         } else {
-            image
-        };
-        let window = self.window(size, source)?;
-        let pixels = self.resized(image, &window)?;
-        self.normalize(&pixels, usize::from(image.channels), &window, out);
+            self.resize_and_normalize(&mut image, &window, out);
+        }
         Ok(())
     }
 
@@ -178,92 +173,113 @@ impl Preprocess {
         }
     }
 
-    fn resized<'a>(
-        &self,
-        image: ImageRef<'a>,
-        window: &Window,
-    ) -> Result<Cow<'a, [u8]>, Error> {
-        let whole = |placement: Placement, length| placement.length == length;
-        if window.resized == (image.width, image.height)
-            && window.source == Extent::whole(image)
-            && whole(window.across, image.width)
-            && whole(window.down, image.height)
-        {
-            return Ok(Cow::Borrowed(image.data));
-        }
-        let resized = resize_window(image, window, self.interpolation, self.antialias)?;
-        Ok(Cow::Owned(resized.data))
-    }
-
     /// Writes the pixels of the window, and black around it.
-    fn normalize(
+    fn resize_and_normalize<R: Rows>(
         &self,
-        pixels: &[u8],
-        channels: usize,
+        image: &mut R,
         window: &Window,
         out: &mut [f32],
     ) {
         let (width, height) = (self.width as usize, self.height as usize);
-        let (columns, rows) =
-            (window.across.length as usize, window.down.length as usize);
-        let (left, top) = (window.across.to as usize, window.down.to as usize);
         let planes = self.color.channels();
-        // Distance in `out` between channels and between neighbouring pixels.
         let (plane_step, pixel_step) = match self.layout {
             Layout::Nchw => (width * height, 1),
             Layout::Nhwc => (1, planes),
         };
-        for plane in 0..planes {
-            let (mean, std) = (nth(&self.mean, plane), nth(&self.std, plane));
-            // A pixel has 256 values, and a look-up is cheaper than a division.
-            let values: [f32; 256] =
-                std::array::from_fn(|pixel| (pixel as f32 * self.scale - mean) / std);
-            if (columns, rows) != (width, height) {
-                let plane_out = out[plane * plane_step..].iter_mut();
-                plane_out
-                    .step_by(pixel_step)
-                    .take(width * height)
-                    .for_each(|v| *v = values[0]);
-            }
-            let channel = match self.color {
-                Color::Bgr => 2 - plane,
-                Color::Rgb | Color::Gray => plane,
-            };
-            let channel = channel.min(channels - 1);
-            for row in 0..rows {
-                let start =
-                    plane * plane_step + ((top + row) * width + left) * pixel_step;
-                let source =
-                    &pixels[row * columns * channels..(row + 1) * columns * channels];
-                // The steps are known to the compiler where most models need it.
-                match (pixel_step, channels) {
-                    (1, 3) => {
-                        look_up::<1, 3>(&mut out[start..], source, channel, &values)
-                    }
-                    (3, 3) => {
-                        look_up::<3, 3>(&mut out[start..], source, channel, &values)
-                    }
-                    (1, 1) => {
-                        look_up::<1, 1>(&mut out[start..], source, channel, &values)
-                    }
-                    _ => look_up::<3, 1>(&mut out[start..], source, channel, &values),
-                }
-            }
+        let mut tensor = Tensor {
+            out,
+            width,
+            origin: (window.across.to as usize, window.down.to as usize),
+            plane_step,
+            pixel_step,
+            levels: (0..planes).map(|plane| self.levels(plane)).collect(),
+            is_reversed: self.color == Color::Bgr,
+        };
+        let covered = (window.across.length as usize, window.down.length as usize);
+        if covered != (width, height) {
+            tensor.blacken(width * height);
+        }
+        let (filter, antialias) = (self.interpolation, self.antialias);
+        resize_rows(image, window, filter, antialias, &mut tensor);
+    }
+
+    fn levels(&self, plane: usize) -> Levels {
+        Levels {
+            scale: self.scale,
+            mean: nth(&self.mean, plane),
+            std: nth(&self.std, plane),
         }
     }
 }
 
-/// Writes the values of one channel of a row: every `TO`th number of `out`.
-fn look_up<const TO: usize, const FROM: usize>(
-    out: &mut [f32],
-    pixels: &[u8],
-    channel: usize,
-    values: &[f32; 256],
-) {
-    // The last pixel of the last row has no whole step after it.
-    let pixels = pixels.as_chunks::<FROM>().0;
-    for (value, pixel) in out.iter_mut().step_by(TO).zip(pixels) {
-        *value = values[usize::from(pixel[channel])];
+/// Makes a tensor of resized rows.
+struct Tensor<'a> {
+    out: &'a mut [f32],
+    /// Pixels in a row.
+    width: usize,
+    /// Where the first resized column and row go.
+    origin: (usize, usize),
+    /// Distance between channels.
+    plane_step: usize,
+    /// Distance between neighbouring pixels.
+    pixel_step: usize,
+    /// One a channel.
+    levels: Vec<Levels>,
+    /// Whether the last channel comes first.
+    is_reversed: bool,
+}
+
+impl Tensor<'_> {
+    fn blacken(&mut self, pixels: usize) {
+        for (plane, levels) in self.levels.iter().enumerate() {
+            let out = self.out[plane * self.plane_step..].iter_mut();
+            let pixels = out.step_by(self.pixel_step).take(pixels);
+            pixels.for_each(|value| *value = levels.of(0));
+        }
+    }
+}
+
+impl Sink for Tensor<'_> {
+    #[inline(always)]
+    fn take(&mut self, row: NewRow<'_>) {
+        let (left, top) = self.origin;
+        let pixel = (top + row.y) * self.width + left + row.left;
+        let last = row.planes.len() / row.width - 1;
+        for (plane, levels) in self.levels.iter().enumerate() {
+            let channel = if self.is_reversed { 2 - plane } else { plane };
+            let pixels = &row.planes[channel.min(last) * row.width..][..row.width];
+            let start = plane * self.plane_step + pixel * self.pixel_step;
+            levels.write(pixels, self.pixel_step, &mut self.out[start..]);
+        }
+    }
+}
+
+/// How the pixels of one channel become numbers.
+struct Levels {
+    scale: f32,
+    mean: f32,
+    std: f32,
+}
+
+impl Levels {
+    #[inline(always)]
+    fn of(&self, pixel: u8) -> f32 {
+        (f32::from(pixel) * self.scale - self.mean) / self.std
+    }
+
+    /// Writes every `step`th number of `out`.
+    #[inline(always)]
+    fn write(&self, pixels: &[u8], step: usize, out: &mut [f32]) {
+        // Most models want neighbours, for which there are vectors.
+        if step == 1 {
+            for (value, pixel) in out.iter_mut().zip(pixels) {
+                *value = self.of(*pixel);
+            }
+            return;
+        }
+        for (value, pixel) in out.iter_mut().step_by(step).zip(pixels) {
+            *value = self.of(*pixel);
+        }
     }
 }
 

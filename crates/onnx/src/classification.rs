@@ -65,14 +65,18 @@ fn narrow(value: f64) -> f32 {
 /// confident.
 pub fn top_k(scores: &[f32], k: usize) -> Vec<(usize, f32)> {
     let mut ranked: Vec<(usize, f32)> = scores.iter().copied().enumerate().collect();
-    ranked.sort_by(|(_, a), (_, b)| descending(*a, *b));
-    ranked.truncate(k);
+    if k < ranked.len() {
+        ranked.select_nth_unstable_by(k, best_first);
+        ranked.truncate(k);
+    }
+    ranked.sort_unstable_by(best_first);
     ranked
 }
 
-fn descending(a: f32, b: f32) -> Ordering {
-    b.partial_cmp(&a)
+fn best_first((m, a): &(usize, f32), (n, b): &(usize, f32)) -> Ordering {
+    b.partial_cmp(a)
         .unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
+        .then(m.cmp(n))
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ mod error;
 mod model;
 mod provider;
 mod runtime;
-mod sessions;
+mod session;
 mod signature;
 
 pub use classification::{OutputKind, scores, top_k};

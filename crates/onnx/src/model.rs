@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::thread;
 
 use atoll_imaging::Preprocess;
 use ort::session::{Session, SessionInputValue};
+use ort::value::DynValue;
 use sha2::{Digest as _, Sha256};
 
 use crate::data::{ConversionError, from_value};
-use crate::sessions::{OpenError, Sessions, one_line};
+use crate::runtime::runtime;
+use crate::session::{OpenError, SharedSession, one_line};
 use crate::signature::RowShape;
 use crate::{Data, Error, OutputKind, Port, Provider, Signature, cache};
 
@@ -24,7 +27,7 @@ pub struct LoadedModel {
 /// What handles to the same content share.
 #[derive(Debug)]
 pub(crate) struct Loaded {
-    sessions: Sessions,
+    session: SharedSession,
     signature: Signature,
     metadata: BTreeMap<String, String>,
     producer: Option<String>,
@@ -53,7 +56,11 @@ impl LoadedModel {
 
     /// Loads a model file for a provider, in the same way.
     pub fn load_on(provider: Provider, name: &str, bytes: &[u8]) -> Result<Self, Error> {
-        let digest: cache::Digest = Sha256::digest(bytes).into();
+        // Both take a while the first time. What fails here is said when it is needed.
+        let digest: cache::Digest = thread::scope(|scope| {
+            scope.spawn(runtime);
+            Sha256::digest(bytes).into()
+        });
         let loaded = cache::get_or_load((digest, provider), || {
             Loaded::open(provider, bytes, digest)
         });
@@ -100,12 +107,12 @@ impl LoadedModel {
 
     /// What computes its answers.
     pub fn provider(&self) -> Provider {
-        self.loaded.sessions.provider()
+        self.loaded.session.provider()
     }
 
     /// The size of the file in bytes.
     pub fn size(&self) -> usize {
-        self.loaded.sessions.size()
+        self.loaded.session.size()
     }
 
     /// What the metadata says about the first output.
@@ -143,10 +150,13 @@ impl LoadedModel {
                 return Err(self.mismatch(port, "nothing".to_string()));
             }
         }
+        let ports = &self.signature().outputs;
+        let names: Vec<&str> = ports.iter().map(|port| port.name.as_str()).collect();
+        let read = |outputs: &[DynValue]| self.read(outputs, copies);
         self.loaded
-            .sessions
-            .with(|session| self.run_session(session, values, copies))
-            .map_err(|error| translate(&self.name, error))?
+            .session
+            .run(&values, &names, read)
+            .map_err(|error| self.failed(error.message()))?
     }
 
     /// Checks at plan time that rows of `len` numbers fit an input.
@@ -210,31 +220,18 @@ impl LoadedModel {
             })
     }
 
-    fn run_session(
-        &self,
-        session: &mut Session,
-        values: Vec<(String, SessionInputValue<'static>)>,
-        copies: usize,
-    ) -> Result<Vec<Output>, Error> {
-        let outputs = session
-            .run(values)
-            .map_err(|error| self.failed(error.message()))?;
-        self.signature()
-            .outputs
-            .iter()
-            .map(|port| {
-                let value = outputs.get(&port.name);
-                let value = value.ok_or_else(|| self.failed("an output is missing"))?;
-                let (shape, data) =
-                    from_value(value, port.element).map_err(|reason| {
-                        self.failed(&format!(
-                            "output {} cannot be read: {reason}",
-                            port.name
-                        ))
-                    })?;
-                Ok(first_row(shape, data, copies))
-            })
-            .collect()
+    fn read(&self, outputs: &[DynValue], copies: usize) -> Result<Vec<Output>, Error> {
+        let ports = &self.signature().outputs;
+        if outputs.len() != ports.len() {
+            return Err(self.failed("an output is missing"));
+        }
+        let read = |(port, value): (&Port, &DynValue)| {
+            let (shape, data) = from_value(value, port.element).map_err(|reason| {
+                self.failed(&format!("output {} cannot be read: {reason}", port.name))
+            })?;
+            Ok(first_row(shape, data, copies))
+        };
+        ports.iter().zip(outputs).map(read).collect()
     }
 
     fn failed(&self, reason: &str) -> Error {
@@ -251,21 +248,21 @@ impl Loaded {
         bytes: &[u8],
         digest: cache::Digest,
     ) -> Result<Self, OpenError> {
-        let (sessions, session) = Sessions::open(provider, bytes)?;
+        let shared = SharedSession::open(provider, bytes)?;
+        let session = shared.about();
         let signature = Signature {
             inputs: session.inputs().iter().map(Port::new).collect(),
             outputs: session.outputs().iter().map(Port::new).collect(),
         };
         let (metadata, producer) =
-            metadata(&session).map_err(|error| OpenError::Model(error.to_string()))?;
+            metadata(session).map_err(|error| OpenError::Model(error.to_string()))?;
         let labels = match metadata.get("labels") {
             Some(labels) => labels.lines().map(str::to_string).collect(),
             None => Vec::new(),
         };
         let opset = session.opset_for_domain("");
-        sessions.give_back(session);
         Ok(Self {
-            sessions,
+            session: shared,
             signature,
             metadata,
             producer,

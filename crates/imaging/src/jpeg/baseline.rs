@@ -11,13 +11,26 @@ use std::ops::Range;
 use super::header::Header;
 use super::huffman::{BEHIND, Bits, split};
 use super::idct::idct;
-use crate::Image;
+use crate::buffer::Buffer;
+use crate::rows::Rows;
+use crate::simd::{Work, dispatch};
 
 /// Pixels of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Part {
     pub(crate) columns: Range<u32>,
     pub(crate) rows: Range<u32>,
+}
+
+/// The samples of a part of an image, of which pixels are made a row at a time.
+pub(crate) struct Planes {
+    part: Part,
+    /// How many times as many samples luma has as chroma, across and down.
+    sampling: (usize, usize),
+    planes: Vec<Plane>,
+    /// A row of chroma, interpolated.
+    chroma: [Buffer; 2],
+    sums: Vec<u16>,
 }
 
 /// The samples of one component, of the part that was decoded.
@@ -28,12 +41,12 @@ struct Plane {
     first: (usize, usize),
     /// How many columns and rows the component has in all, without padding.
     size: (usize, usize),
-    data: Vec<u8>,
+    data: Buffer,
 }
 
 /// Decodes a part of an image of the size that was read before; `None` wherever anything
 /// is unusual, so that another decoder may judge it.
-pub(crate) fn decode(bytes: &[u8], size: (u32, u32), part: &Part) -> Option<Image> {
+pub(crate) fn decode(bytes: &[u8], size: (u32, u32), part: Part) -> Option<Planes> {
     let header = Header::read(bytes)?;
     if (header.width, header.height) != (size.0 as usize, size.1 as usize) {
         return None;
@@ -47,48 +60,37 @@ pub(crate) fn decode(bytes: &[u8], size: (u32, u32), part: &Part) -> Option<Imag
     if header.sampling.0 == 2 && header.width <= 4 {
         return None;
     }
-    let image = dispatch(&header, &scan, &copy, &parts)?;
-    image.as_ref().check().ok()?;
-    Some(image)
+    let planes = dispatch(Blocks {
+        header: &header,
+        scan: &scan,
+        copy: &copy,
+        parts: &parts,
+    })?;
+    let width = scan.part.columns.len();
+    Some(Planes {
+        part: scan.part,
+        sampling: header.sampling,
+        planes,
+        chroma: [Buffer::of_len(width), Buffer::of_len(width)],
+        sums: Vec::new(),
+    })
 }
 
-/// Runs the one function with all vector instructions that this machine has.
-fn dispatch(
-    header: &Header,
-    scan: &Scan,
-    copy: &[u8],
-    parts: &[Range<usize>],
-) -> Option<Image> {
-    #[cfg(target_arch = "x86_64")]
-    if std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("bmi2") {
-        #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
-        fn fast(
-            header: &Header,
-            scan: &Scan,
-            copy: &[u8],
-            parts: &[Range<usize>],
-        ) -> Option<Image> {
-            run::<true>(header, scan, copy, parts)
-        }
-        #[expect(
-            unsafe_code,
-            reason = "the only way to call it from a general function"
-        )]
-        // SAFETY: every processor with AVX2 and BMI2 has BMI1 and LZCNT.
-        return unsafe { fast(header, scan, copy, parts) };
+/// What [`Scan::planes`] works on.
+struct Blocks<'a> {
+    header: &'a Header,
+    scan: &'a Scan,
+    copy: &'a [u8],
+    parts: &'a [Range<usize>],
+}
+
+impl Work for Blocks<'_> {
+    type Output = Option<Vec<Plane>>;
+
+    #[inline(always)]
+    fn run<const AVX2: bool>(self) -> Option<Vec<Plane>> {
+        self.scan.planes::<AVX2>(self.header, self.copy, self.parts)
     }
-    run::<false>(header, scan, copy, parts)
-}
-
-#[inline(always)]
-fn run<const AVX2: bool>(
-    header: &Header,
-    scan: &Scan,
-    copy: &[u8],
-    parts: &[Range<usize>],
-) -> Option<Image> {
-    let planes = scan.planes::<AVX2>(header, copy, parts)?;
-    Some(scan.image(header, &planes))
 }
 
 /// Which MCUs there are and which are wanted.
@@ -101,7 +103,7 @@ struct Scan {
 }
 
 impl Scan {
-    fn new(header: &Header, part: &Part) -> Self {
+    fn new(header: &Header, part: Part) -> Self {
         let (h, v) = header.sampling;
         let mcus = (header.width.div_ceil(8 * h), header.height.div_ceil(8 * v));
         // Interpolation looks at one sample more on each side, which is two pixels.
@@ -110,10 +112,10 @@ impl Scan {
             start..(range.end as usize + 2).div_ceil(unit).min(count)
         };
         Scan {
-            part: part.clone(),
             mcus,
             across: wanted(&part.columns, 8 * h, mcus.0),
             down: wanted(&part.rows, 8 * v, mcus.1),
+            part,
         }
     }
 
@@ -137,7 +139,7 @@ impl Scan {
                 (header.width * h).div_ceil(all_h),
                 (header.height * v).div_ceil(all_v),
             ),
-            data: vec![0; stride * self.down.len() * v * 8],
+            data: Buffer::of_len(stride * self.down.len() * v * 8),
         }
     }
 
@@ -180,11 +182,12 @@ impl Scan {
                         }
                         let last =
                             bits.block::<true>(component, prediction, &mut coefficients)?;
-                        let pixels = idct::<AVX2>(&coefficients, last);
-                        coefficients = [0; 64];
                         let left = ((x - self.across.start) * h + block % h) * 8;
                         let top = ((y - self.down.start) * v + block / h) * 8;
-                        planes[n].put(left, top, &pixels);
+                        let plane = &mut planes[n];
+                        let out = &mut plane.data[top * plane.stride + left..];
+                        idct::<AVX2>(&coefficients, last, out, plane.stride);
+                        coefficients = [0; 64];
                     }
                 }
             }
@@ -195,48 +198,40 @@ impl Scan {
         }
         Some(planes)
     }
+}
 
-    /// Interpolates chroma and converts colours.
+impl Rows for Planes {
+    fn width(&self) -> usize {
+        self.part.columns.len()
+    }
+
+    fn height(&self) -> usize {
+        self.part.rows.len()
+    }
+
+    fn channels(&self) -> usize {
+        self.planes.len()
+    }
+
     #[inline(always)]
-    fn image(&self, header: &Header, planes: &[Plane]) -> Image {
-        let (columns, rows) = (&self.part.columns, &self.part.rows);
-        let (left, right) = (columns.start as usize, columns.end as usize);
-        let channels = planes.len();
-        let mut data = vec![0; (right - left) * rows.len() * channels];
-        let mut chroma = [vec![0; right - left], vec![0; right - left]];
-        let mut sums = Vec::new();
-        for (out, y) in data
-            .chunks_exact_mut((right - left) * channels)
-            .zip(rows.start as usize..)
-        {
-            let luma = planes[0].row(y, left, right);
-            let [_, blue, red] = planes else {
-                out.copy_from_slice(luma);
-                continue;
-            };
-            for (plane, chroma) in [blue, red].into_iter().zip(&mut chroma) {
-                plane.interpolate(header.sampling, y, left, &mut sums, chroma);
-            }
-            to_rgb(luma, &chroma[0], &chroma[1], out);
+    fn read(&mut self, y: usize, columns: Range<usize>, stride: usize, out: &mut [u8]) {
+        let y = self.part.rows.start as usize + y;
+        let left = self.part.columns.start as usize + columns.start;
+        let count = columns.len();
+        let luma = self.planes[0].row(y, left, left + count);
+        let [_, blue, red] = self.planes.as_slice() else {
+            out[..count].copy_from_slice(luma);
+            return;
+        };
+        for (plane, chroma) in [blue, red].into_iter().zip(&mut self.chroma) {
+            let chroma = &mut chroma[..count];
+            plane.interpolate(self.sampling, y, left, &mut self.sums, chroma);
         }
-        Image {
-            width: columns.len() as u32,
-            height: rows.len() as u32,
-            channels: channels as u8,
-            data,
-        }
+        to_rgb(luma, &self.chroma[0], &self.chroma[1], stride, out);
     }
 }
 
 impl Plane {
-    #[inline(always)]
-    fn put(&mut self, left: usize, top: usize, pixels: &[[u8; 8]; 8]) {
-        let rows = self.data[top * self.stride..].chunks_mut(self.stride);
-        for (row, pixels) in rows.zip(pixels) {
-            row[left..left + 8].copy_from_slice(pixels);
-        }
-    }
-
     fn row(&self, y: usize, left: usize, right: usize) -> &[u8] {
         let start = (y - self.first.1) * self.stride;
         &self.data[start + left - self.first.0..start + right - self.first.0]
@@ -249,7 +244,7 @@ impl Plane {
         (h, v): (usize, usize),
         y: usize,
         left: usize,
-        sums: &mut Vec<i32>,
+        sums: &mut Vec<u16>,
         out: &mut [u8],
     ) {
         let right = left + out.len();
@@ -268,7 +263,7 @@ impl Plane {
             (1, _) => {
                 let bias = if y.is_multiple_of(v) { 1 } else { 2 };
                 for (out, (near, far)) in out.iter_mut().zip(near.iter().zip(far)) {
-                    *out = ((u32::from(*near) * 3 + u32::from(*far) + bias) >> 2) as u8;
+                    *out = ((u16::from(*near) * 3 + u16::from(*far) + bias) >> 2) as u8;
                 }
             }
             _ => {
@@ -279,36 +274,39 @@ impl Plane {
                     _ => ((3, 1), 4, (8, 7)),
                 };
                 sums.clear();
+                // A neighbour on the left, there or not, stands in front.
+                let outside = from == left / h;
+                if outside {
+                    sums.push(0);
+                }
                 sums.extend(near.iter().zip(far).map(|(near, far)| {
-                    i32::from(*near) * weights.0 + i32::from(*far) * weights.1
+                    u16::from(*near) * weights.0 + u16::from(*far) * weights.1
                 }));
-                across(sums, from, left, shift, biases, out);
+                if outside {
+                    sums[0] = sums[1];
+                }
+                across(sums, left, shift, biases, out);
             }
         }
     }
 }
 
-/// Interpolates across: `sums` begins at the sample `from`, `out` at the pixel `left`.
-/// Samples outside of the image are those at its border.
+/// Interpolates across: `out` begins at the pixel `left`, `sums` at the sample before the
+/// one under it. Samples outside of the image are those at its border.
 #[inline(always)]
 fn across(
-    sums: &mut Vec<i32>,
-    from: usize,
+    sums: &mut Vec<u16>,
     left: usize,
     shift: u32,
-    biases: (i32, i32),
+    biases: (u16, u16),
     out: &mut [u8],
 ) {
     // One neighbour on each side of the samples under `out`.
-    let first = left / 2;
-    if from == first {
-        sums.insert(0, sums[0]);
-    }
-    let count = (left + out.len()).div_ceil(2) - first;
+    let count = (left + out.len()).div_ceil(2) - left / 2;
     if let Some(last) = sums.last().copied() {
         sums.resize(count + 2, last);
     }
-    let pairs = |sums: &[i32], index: usize| {
+    let pairs = |sums: &[u16], index: usize| {
         let [before, this, after] = [sums[index], sums[index + 1], sums[index + 2]];
         let (even, odd) = (this * 3 + before + biases.0, this * 3 + after + biases.1);
         [(even >> shift) as u8, (odd >> shift) as u8]
@@ -328,18 +326,21 @@ fn across(
     }
 }
 
-/// Luma and chroma to red, green and blue, in 16 bits after the point.
+/// Luma and chroma to planes of red, green and blue, `stride` bytes apart, in 16 bits
+/// after the point.
 #[inline(always)]
-fn to_rgb(luma: &[u8], blue: &[u8], red: &[u8], out: &mut [u8]) {
+fn to_rgb(luma: &[u8], blue: &[u8], red: &[u8], stride: usize, out: &mut [u8]) {
     const HALF: i32 = 1 << 15;
+    let (out_red, out) = out.split_at_mut(stride);
+    let (out_green, out_blue) = out.split_at_mut(stride);
     let samples = luma.iter().zip(blue).zip(red);
-    for (pixel, ((y, cb), cr)) in out.as_chunks_mut::<3>().0.iter_mut().zip(samples) {
+    let out = out_red.iter_mut().zip(out_green).zip(out_blue);
+    for (((red, green), blue), ((y, cb), cr)) in out.zip(samples) {
         let (y, cb, cr) = (i32::from(*y), i32::from(*cb) - 128, i32::from(*cr) - 128);
-        let red = y + ((91_881 * cr + HALF) >> 16);
-        let green = y + ((-22_554 * cb - 46_802 * cr + HALF) >> 16);
-        let blue = y + ((116_130 * cb + HALF) >> 16);
         // In range after the clamp.
         let byte = |value: i32| value.clamp(0, 255) as u8;
-        *pixel = [byte(red), byte(green), byte(blue)];
+        *red = byte(y + ((91_881 * cr + HALF) >> 16));
+        *green = byte(y + ((-22_554 * cb - 46_802 * cr + HALF) >> 16));
+        *blue = byte(y + ((116_130 * cb + HALF) >> 16));
     }
 }

@@ -6,18 +6,22 @@ mod avx2;
 
 type Rows = [[i32; 8]; 8];
 
-/// Turns coefficients into pixels. `last` is the place of the last coefficient in the
-/// zigzag; there is nothing to compute when it is the first.
+/// Turns coefficients into pixels: eight bytes at the beginning of each of eight rows,
+/// which are `stride` apart. `last` is the place of the last coefficient in the zigzag;
+/// there is nothing to compute when it is the first.
 ///
 /// `AVX2` promises that the processor has these instructions.
 #[inline(always)]
 pub(super) fn idct<const AVX2: bool>(
     coefficients: &[i16; 64],
     last: usize,
-) -> [[u8; 8]; 8] {
+    out: &mut [u8],
+    stride: usize,
+) {
     if last == 0 {
         let sum = i32::from(coefficients[0]) << 2;
-        return [[pixel((sum + 16) >> 5); 8]; 8];
+        let row = [pixel((sum + 16) >> 5); 8];
+        return put(&[row; 8], out, stride);
     }
     #[cfg(target_arch = "x86_64")]
     if AVX2 {
@@ -26,9 +30,16 @@ pub(super) fn idct<const AVX2: bool>(
             reason = "the only way to call it from a general function"
         )]
         // SAFETY: the caller promises what the function needs.
-        return unsafe { avx2::idct(coefficients) };
+        return unsafe { avx2::idct(coefficients, out, stride) };
     }
-    portable(coefficients, last)
+    put(&portable(coefficients, last), out, stride);
+}
+
+#[inline(always)]
+fn put(pixels: &[[u8; 8]; 8], out: &mut [u8], stride: usize) {
+    for (row, pixels) in out.chunks_mut(stride).zip(pixels) {
+        row[..8].copy_from_slice(pixels);
+    }
 }
 
 #[inline(always)]
@@ -188,7 +199,9 @@ mod tests {
         let noise = std::iter::repeat_with(|| extreme.next().unwrap()).take(500);
         let edges = [[i16::MIN; 64], [i16::MAX; 64]];
         for block in blocks(900).take(500).chain(noise).chain(edges) {
-            assert_eq!(idct::<true>(&block, 63), portable(&block, 63), "{block:?}");
+            let mut fast = [0; 64];
+            idct::<true>(&block, 63, &mut fast, 8);
+            assert_eq!(fast.as_chunks().0, portable(&block, 63), "{block:?}");
         }
     }
 
@@ -209,8 +222,9 @@ mod tests {
         for dc in [-1_100, -9, -4, -3, 0, 3, 4, 5, 11, 12, 1_100] {
             let mut coefficients = [0; 64];
             coefficients[0] = dc;
-            let one = idct::<false>(&coefficients, 0);
-            assert_eq!(one, portable(&coefficients, 63), "{dc}");
+            let mut one = [0; 64];
+            idct::<false>(&coefficients, 0, &mut one, 8);
+            assert_eq!(one.as_chunks().0, portable(&coefficients, 63), "{dc}");
         }
     }
 }

@@ -7,11 +7,11 @@
 #![expect(unsafe_code, reason = "vectors are loaded and stored by address")]
 
 use std::arch::x86_64::{
-    __m128i, __m256i, _mm_loadu_si128, _mm_packs_epi16, _mm_set1_epi8, _mm_storeu_si128,
-    _mm_unpackhi_epi16, _mm_unpacklo_epi16, _mm_xor_si128, _mm256_add_epi32,
-    _mm256_castsi256_si128, _mm256_extracti128_si256, _mm256_madd_epi16,
-    _mm256_packs_epi32, _mm256_permute4x64_epi64, _mm256_set_m128i, _mm256_set1_epi32,
-    _mm256_srai_epi32, _mm256_sub_epi32,
+    __m128i, __m256i, _mm_loadu_si128, _mm_packs_epi16, _mm_set1_epi8, _mm_storel_epi64,
+    _mm_unpackhi_epi16, _mm_unpackhi_epi64, _mm_unpacklo_epi16, _mm_xor_si128,
+    _mm256_add_epi32, _mm256_castsi256_si128, _mm256_extracti128_si256,
+    _mm256_madd_epi16, _mm256_packs_epi32, _mm256_permute4x64_epi64, _mm256_set_m128i,
+    _mm256_set1_epi32, _mm256_srai_epi32, _mm256_sub_epi32,
 };
 
 type Rows = [__m128i; 8];
@@ -19,7 +19,8 @@ type Rows = [__m128i; 8];
 /// As `super::idct`, for blocks of any coefficients.
 #[target_feature(enable = "avx2")]
 #[inline]
-pub(super) fn idct(coefficients: &[i16; 64]) -> [[u8; 8]; 8] {
+pub(super) fn idct(coefficients: &[i16; 64], out: &mut [u8], stride: usize) {
+    let out = &mut out[..7 * stride + 8];
     let rows = coefficients.as_chunks::<8>().0;
     let rows: Rows = std::array::from_fn(|n| {
         // SAFETY: the array has the 16 bytes that are read, at any alignment.
@@ -27,16 +28,19 @@ pub(super) fn idct(coefficients: &[i16; 64]) -> [[u8; 8]; 8] {
     });
     let rows = transpose(pass::<11>(rows));
     let rows = transpose(pass::<18>(rows));
-    let mut pixels = [[0; 8]; 8];
-    let pairs = pixels.as_chunks_mut::<2>().0;
-    for (pair, rows) in pairs.iter_mut().zip(rows.as_chunks::<2>().0) {
+    for (n, rows) in rows.as_chunks::<2>().0.iter().enumerate() {
         // From -128..128 to 0..256.
         let bytes = _mm_packs_epi16(rows[0], rows[1]);
         let bytes = _mm_xor_si128(bytes, _mm_set1_epi8(-128));
-        // SAFETY: the two rows have the 16 bytes that are written, at any alignment.
-        unsafe { _mm_storeu_si128((&raw mut *pair).cast(), bytes) };
+        let (upper, lower) = (2 * n * stride, (2 * n + 1) * stride);
+        // SAFETY: the last of the eight rows ends with `out`, and 8 bytes are written to
+        // each, at any alignment.
+        unsafe {
+            _mm_storel_epi64(out.as_mut_ptr().add(upper).cast(), bytes);
+            let bytes = _mm_unpackhi_epi64(bytes, bytes);
+            _mm_storel_epi64(out.as_mut_ptr().add(lower).cast(), bytes);
+        }
     }
-    pixels
 }
 
 /// Two rows next to each other, number by number.

@@ -1,0 +1,168 @@
+//! The ONNX session of a model, which all threads run.
+//!
+//! A session holds the weights and the optimised graph, so that there is one of them:
+//! opening one for each thread costs memory and time, and the threads would push each
+//! other's weights out of the caches that they share.
+
+use std::ffi::{CString, NulError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::{self, NonNull};
+use std::sync::{Mutex, PoisonError};
+
+use ort::AsPointer as _;
+use ort::logging::LogLevel;
+use ort::session::{Session, SessionInputValue};
+use ort::value::DynValue;
+
+use crate::runtime::environment;
+use crate::{Error, Provider};
+
+/// A session that any number of threads run.
+#[derive(Debug)]
+pub(crate) struct SharedSession {
+    session: Session,
+    provider: Provider,
+    /// How many bytes the model file has.
+    size: usize,
+    /// Held while a device works. Its memory is not made for several rows at a time.
+    turn: Mutex<()>,
+}
+
+/// Why there is no session.
+#[derive(Debug)]
+pub(crate) enum OpenError {
+    /// ONNX Runtime itself is missing or broken.
+    Runtime(Error),
+    /// ONNX Runtime refused the model, with this reason.
+    Model(String),
+}
+
+impl SharedSession {
+    /// Opens the session, which tells whether the bytes are a model at all.
+    pub(crate) fn open(provider: Provider, bytes: &[u8]) -> Result<Self, OpenError> {
+        Ok(Self {
+            session: open(provider, bytes)?,
+            provider,
+            size: bytes.len(),
+            turn: Mutex::new(()),
+        })
+    }
+
+    /// What it says of the model.
+    pub(crate) fn about(&self) -> &Session {
+        &self.session
+    }
+
+    pub(crate) fn provider(&self) -> Provider {
+        self.provider
+    }
+
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Runs the model and lets `read` look at its outputs, which are in the order of their
+    /// names.
+    pub(crate) fn run<T>(
+        &self,
+        inputs: &[(String, SessionInputValue<'static>)],
+        outputs: &[&str],
+        read: impl FnOnce(&[DynValue]) -> T,
+    ) -> ort::Result<T> {
+        let _turn = (self.provider != Provider::Cpu)
+            .then(|| self.turn.lock().unwrap_or_else(PoisonError::into_inner));
+        let input_names = names(inputs.iter().map(|(name, _)| name.as_str()))?;
+        let output_names = names(outputs.iter().copied())?;
+        let input_names: Vec<_> = input_names.iter().map(|name| name.as_ptr()).collect();
+        let output_names: Vec<_> =
+            output_names.iter().map(|name| name.as_ptr()).collect();
+        let values: Vec<_> = inputs.iter().map(|(_, value)| value.ptr()).collect();
+        let mut results = vec![ptr::null_mut(); outputs.len()];
+        #[expect(unsafe_code, reason = "the binding wants the session for itself")]
+        // SAFETY: all pointers are to what lives until the call ends, and there are as many
+        // names as values. The binding asks for `&mut` because not every provider allows
+        // several runs at a time. That of the processor does ("Multiple threads are allowed
+        // to run this function", inference_session.h), and the others wait for their turn.
+        unsafe {
+            ort::Error::result_from_status((ort::api().Run)(
+                self.session.ptr().cast_mut(),
+                ptr::null(),
+                input_names.as_ptr(),
+                values.as_ptr(),
+                values.len(),
+                output_names.as_ptr(),
+                output_names.len(),
+                results.as_mut_ptr(),
+            ))?;
+        }
+        let results: Vec<DynValue> = results
+            .into_iter()
+            .filter_map(NonNull::new)
+            .map(|result| {
+                let allocator = Some(self.session.allocator());
+                #[expect(unsafe_code, reason = "the call gives a bare pointer")]
+                // SAFETY: the run made this value for us alone. It is dropped here and so
+                // before the session that made it.
+                unsafe {
+                    DynValue::from_ptr(result, allocator)
+                }
+            })
+            .collect();
+        Ok(read(&results))
+    }
+}
+
+/// Names as C has them.
+fn names<'a>(names: impl Iterator<Item = &'a str>) -> ort::Result<Vec<CString>> {
+    names
+        .map(CString::new)
+        .collect::<Result<_, NulError>>()
+        .map_err(ort::Error::wrap)
+}
+
+fn open(provider: Provider, bytes: &[u8]) -> Result<Session, OpenError> {
+    if provider == Provider::Cpu {
+        return commit(provider, bytes);
+    }
+    provider.check().map_err(OpenError::Runtime)?;
+    commit(provider, bytes).map_err(|error| match error {
+        // A missing device shows only now, and in words of the device's own. What the
+        // processor can run is not the model's fault.
+        OpenError::Model(reason) if commit(Provider::Cpu, bytes).is_ok() => {
+            OpenError::Runtime(Error::Provider { provider, reason })
+        }
+        error => error,
+    })
+}
+
+fn commit(provider: Provider, bytes: &[u8]) -> Result<Session, OpenError> {
+    let environment = environment().map_err(OpenError::Runtime)?;
+    // The binding panics on inputs and outputs of kinds that it does not know, such as
+    // a sequence of sequences. No state of ours is touched in between.
+    let session = catch_unwind(AssertUnwindSafe(|| -> ort::Result<Session> {
+        // One thread per row. The compute pool already runs a row per core, so
+        // threads inside a row would only fight over the same cores.
+        Session::builder(environment)?
+            .with_intra_threads(1)?
+            .with_inter_threads(1)?
+            .with_parallel_execution(false)?
+            .with_log_level(LogLevel::Fatal)?
+            .with_execution_providers(provider.dispatches())?
+            .commit_from_memory(bytes)
+    }));
+    match session {
+        Ok(session) => session.map_err(|error| reason(&error)),
+        Err(_) => Err(OpenError::Model(
+            "an input or output has an unknown type".into(),
+        )),
+    }
+}
+
+fn reason(error: &ort::Error) -> OpenError {
+    OpenError::Model(one_line(error.message()))
+}
+
+/// ONNX Runtime's messages may span lines; an error of ours is one sentence.
+pub(crate) fn one_line(message: &str) -> String {
+    message.split_whitespace().collect::<Vec<_>>().join(" ")
+}
