@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::thread;
 
 use atoll_imaging::Preprocess;
 use ort::session::{Session, SessionInputValue};
@@ -10,7 +9,6 @@ use ort::value::DynValue;
 use sha2::{Digest as _, Sha256};
 
 use crate::data::{ConversionError, from_value};
-use crate::runtime::runtime;
 use crate::session::{OpenError, SharedSession, one_line};
 use crate::signature::RowShape;
 use crate::{Data, Error, OutputKind, Port, Provider, Signature, cache};
@@ -56,11 +54,7 @@ impl LoadedModel {
 
     /// Loads a model file for a provider, in the same way.
     pub fn load_on(provider: Provider, name: &str, bytes: &[u8]) -> Result<Self, Error> {
-        // Both take a while the first time. What fails here is said when it is needed.
-        let digest: cache::Digest = thread::scope(|scope| {
-            scope.spawn(runtime);
-            Sha256::digest(bytes).into()
-        });
+        let digest: cache::Digest = Sha256::digest(bytes).into();
         let loaded = cache::get_or_load((digest, provider), || {
             Loaded::open(provider, bytes, digest)
         });
