@@ -173,15 +173,11 @@ impl Scan {
                     let (h, v) = Self::blocks(header, n);
                     for block in 0..h * v {
                         if !keep {
-                            bits.block::<false>(
-                                component,
-                                prediction,
-                                &mut coefficients,
-                            )?;
+                            bits.pass(component, prediction)?;
                             continue;
                         }
                         let last =
-                            bits.block::<true>(component, prediction, &mut coefficients)?;
+                            bits.block(component, prediction, &mut coefficients)?;
                         let left = ((x - self.across.start) * h + block % h) * 8;
                         let top = ((y - self.down.start) * v + block / h) * 8;
                         let plane = &mut planes[n];

@@ -1,22 +1,39 @@
 //! Codes of a JPEG scan: what takes the most time of all.
 //!
-//! A look at the next bits gives a coefficient and all about it in one step, if it and
-//! its code are short, which most are. Bits are taken from memory eight bytes at a time,
-//! without a branch; that is why the scan is copied without its stuffed bytes first
+//! A look at the next bits gives in one step how many of them a coefficient takes with its
+//! code; what the coefficient is follows while the next is already looked up. Where none
+//! is wanted, a look takes as many as it can. Bits are taken from memory eight bytes at a
+//! time, without a branch; that is why the scan is copied without its stuffed bytes first
 //! ("reading bits in far too many ways", variant 4, by Fabian Giesen).
 
+use super::idct::index;
+
 /// How many bits are looked at in one step.
-const LOOK: u32 = 11;
+const LOOK: u32 = 10;
 
 /// An end of block advances beyond any coefficient.
 const END_OF_BLOCK: u32 = 128;
 
-/// The coefficient at each place of the zigzag.
-const ZIGZAG: [u8; 64] = [
-    0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41,
-    34, 27, 20, 13, 6, 7, 14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30,
-    37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63,
-];
+/// More coefficients than a block has places for, but for the first.
+const TOO_MANY: u32 = 64;
+
+/// Where the coefficient at each place of the zigzag goes.
+const ZIGZAG: [u8; 64] = {
+    let mut places = [
+        0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48,
+        41, 34, 27, 20, 13, 6, 7, 14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15,
+        23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62,
+        63,
+    ];
+    let mut at = 0;
+    while at < 64 {
+        let place = places[at] as usize;
+        // In range: one of 64.
+        places[at] = index(place / 8, place % 8) as u8;
+        at += 1;
+    }
+    places
+};
 
 /// Codes as the file has them: how many of each length, and what they mean.
 pub(super) struct Description<'a> {
@@ -24,10 +41,62 @@ pub(super) struct Description<'a> {
     pub(super) values: &'a [u8],
 }
 
-/// Finds codes of any length.
+/// What codes are of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Differences of DC coefficients.
+    Dc,
+    /// AC coefficients.
+    Ac,
+}
+
+/// A coefficient by its code: in bits 0 to 7 the length of the code and of the number
+/// behind it, in 8 to 15 how many places it advances, in 16 to 23 the length of the number
+/// taken from 63, in 24 to 31 the length of the code.
+#[derive(Debug, Clone, Copy)]
+struct Entry(u32);
+
+impl Entry {
+    /// There is no such code, or it is longer than what is looked at.
+    const NONE: Entry = Entry(0);
+
+    fn new(kind: Kind, length: u32, meaning: u8) -> Self {
+        let (run, size) = (u32::from(meaning >> 4), u32::from(meaning & 15));
+        let advance = match (kind, run, size) {
+            (Kind::Dc, 0, 0..=11) => 0,
+            (Kind::Ac, 0, 0) => END_OF_BLOCK,
+            (Kind::Ac, 15, 0) | (Kind::Ac, _, 1..=10) => run + 1,
+            _ => return Entry::NONE,
+        };
+        Entry((length + size) | (advance << 8) | ((63 - size) << 16) | (length << 24))
+    }
+
+    #[inline(always)]
+    fn length(self) -> u32 {
+        self.0 & 255
+    }
+
+    #[inline(always)]
+    fn advance(self) -> u32 {
+        self.0 >> 8 & 255
+    }
+
+    /// The number behind the code that the bits begin with. The standard writes a negative
+    /// one by the complement of its bits, so that the first of them is its sign.
+    #[inline(always)]
+    fn number(self, ahead: u64) -> i32 {
+        let bits = ahead << (self.0 >> 24);
+        let sign = !(bits as i64 >> 63);
+        // Shifted twice, as it may have no bits at all.
+        let size = (bits ^ sign as u64) >> 1 >> (self.0 >> 16 & 63);
+        (size as i32 ^ sign as i32).wrapping_sub(sign as i32)
+    }
+}
+
+/// Finds codes by the bits that they begin with.
 struct Codes {
-    /// By the next bits: the length and the meaning; 0 where the code is longer.
-    short: [(u8, u8); 1 << LOOK],
+    kind: Kind,
+    short: [Entry; 1 << LOOK],
     /// For each length, the first number of 16 bits that begins no code so short.
     ends: [u32; 17],
     /// For each length, what to add to a code to get its place in `values`.
@@ -42,16 +111,17 @@ pub(super) struct DcTable {
 
 /// Codes of AC coefficients.
 pub(super) struct AcTable {
-    /// By the next bits: the length in bits 0 to 7, in bits 8 to 15 the zeros before the
-    /// coefficient, above them the coefficient. A length of 0 means to look longer.
-    fast: [u32; 1 << LOOK],
     codes: Codes,
+    /// As many coefficients as the next bits have: in bits 0 to 7 how long they are
+    /// together, in 8 to 15 how many places they advance.
+    several: [u16; 1 << LOOK],
 }
 
 impl Codes {
-    fn new(description: &Description<'_>) -> Option<Self> {
+    fn new(kind: Kind, description: &Description<'_>) -> Option<Self> {
         let mut codes = Codes {
-            short: [(0, 0); 1 << LOOK],
+            kind,
+            short: [Entry::NONE; 1 << LOOK],
             ends: [0; 17],
             offsets: [0; 17],
             values: [0; 256],
@@ -70,7 +140,7 @@ impl Codes {
                 let meanings = &codes.values[index as usize..end];
                 let entries = &mut codes.short[(code << (LOOK - length)) as usize..];
                 for (entries, meaning) in entries.chunks_exact_mut(width).zip(meanings) {
-                    entries.fill((length as u8, *meaning));
+                    entries.fill(Entry::new(kind, length, *meaning));
                 }
             }
             code += u32::from(count);
@@ -81,83 +151,62 @@ impl Codes {
         Some(codes)
     }
 
-    /// The length and the meaning of the code that 16 bits begin with.
+    /// What the bits begin with, or `None` if no such code is allowed.
     #[inline(always)]
-    fn find(&self, bits: u32) -> Option<(u32, u8)> {
-        match self.short[(bits >> (16 - LOOK)) as usize] {
-            (0, _) => self.search(bits),
-            (length, meaning) => Some((u32::from(length), meaning)),
+    fn find(&self, ahead: u64) -> Option<Entry> {
+        let entry = self.short[(ahead >> (64 - LOOK)) as usize];
+        if entry.length() == 0 {
+            return self.search(ahead);
         }
+        Some(entry)
     }
 
-    /// An entry for what is too long for the table of [`AcTable`]. Takes the bits by
-    /// value, so that they stay in a register where most are short.
+    /// Takes the bits by value, so that they stay in a register where most are short.
     #[inline(never)]
-    fn long(&self, ahead: u64) -> Option<u32> {
-        let (length, meaning) = self.find((ahead >> 48) as u32)?;
-        let (run, size) = (u32::from(meaning >> 4), u32::from(meaning & 15));
-        match (run, size) {
-            (15, 0) => Some(entry(length, 15, 0)),
-            (_, 0) => Some(entry(length, END_OF_BLOCK, 0)),
-            (_, 1..=10) => {
-                let extra = (ahead << length >> (64 - size)) as u32;
-                Some(entry(length + size, run, extend(extra, size)))
-            }
-            _ => None,
+    fn search(&self, ahead: u64) -> Option<Entry> {
+        let bits = (ahead >> 48) as u32;
+        if bits < self.ends[LOOK as usize] {
+            // Short, and without an entry as it means nothing.
+            return None;
         }
-    }
-
-    #[inline(never)]
-    fn search(&self, bits: u32) -> Option<(u32, u8)> {
         let length = (LOOK + 1..=16).find(|&length| bits < self.ends[length as usize])?;
         let code = (bits >> (16 - length)) as i32;
         let index = code + self.offsets[length as usize];
-        Some((length, self.values[index as usize & 255]))
+        let entry = Entry::new(self.kind, length, self.values[index as usize & 255]);
+        (entry.length() > 0).then_some(entry)
     }
 }
 
 impl DcTable {
     pub(super) fn new(description: &Description<'_>) -> Option<Self> {
         Some(DcTable {
-            codes: Codes::new(description)?,
+            codes: Codes::new(Kind::Dc, description)?,
         })
     }
 }
 
 impl AcTable {
     pub(super) fn new(description: &Description<'_>) -> Option<Self> {
-        let codes = Codes::new(description)?;
-        let mut fast = [0; 1 << LOOK];
-        for (bits, fast) in (0_u32..).zip(&mut fast) {
-            let (length, meaning) = codes.short[bits as usize];
-            let length = u32::from(length);
-            let (run, size) = (u32::from(meaning >> 4), u32::from(meaning & 15));
-            if length == 0 || length + size > LOOK {
-                continue;
-            }
-            *fast = match (run, size) {
-                (15, 0) => entry(length, 15, 0),
-                (_, 0) => entry(length, END_OF_BLOCK, 0),
-                _ => {
-                    let extra = bits >> (LOOK - length - size) & ((1 << size) - 1);
-                    entry(length + size, run, extend(extra, size))
+        let codes = Codes::new(Kind::Ac, description)?;
+        let several = std::array::from_fn(|bits| {
+            let (mut length, mut advance) = (0, 0);
+            while advance < TOO_MANY {
+                let entry = codes.short[bits << length & ((1 << LOOK) - 1)];
+                let next = advance + entry.advance();
+                let is_whole = entry.length() > 0 && length + entry.length() <= LOOK;
+                if !is_whole || (TOO_MANY..END_OF_BLOCK).contains(&next) {
+                    break;
                 }
-            };
-        }
-        Some(AcTable { fast, codes })
+                (length, advance) = (length + entry.length(), next);
+            }
+            // In range: as many bits as are looked at, and as places of two blocks.
+            match length {
+                0 => (TOO_MANY << 8) as u16,
+                _ => (length | (advance << 8)) as u16,
+            }
+        });
+        Some(AcTable { codes, several })
     }
-}
-
-/// How [`AcTable`] writes a coefficient.
-fn entry(length: u32, run: u32, value: i32) -> u32 {
-    length | (run << 8) | ((value as u32) << 16)
-}
-
-/// The number of `size` bits as the standard writes it: the lower half is negative.
-#[inline(always)]
-fn extend(extra: u32, size: u32) -> i32 {
-    let is_negative = extra >> (size - 1) == 0;
-    extra as i32 - if is_negative { (1 << size) - 1 } else { 0 }
 }
 
 /// Bytes behind each part of a scan: what reading ahead takes at most.
@@ -206,70 +255,91 @@ impl<'a> Bits<'a> {
         self.left = self.left.wrapping_sub(count);
     }
 
-    #[inline(always)]
-    fn top(&self, count: u32) -> u32 {
-        (self.ahead >> (64 - count)) as u32
-    }
-
     /// Takes the next block: its coefficients times `quantization`, in their places of a
     /// block of zeros, wrapped to 16 bits as in libjpeg-turbo. Returns the place of the
     /// last one in the zigzag.
     #[inline(always)]
-    pub(super) fn block<const KEEP: bool>(
+    pub(super) fn block(
         &mut self,
         component: &super::header::Component,
         prediction: &mut i32,
         out: &mut [i16; 64],
     ) -> Option<usize> {
-        self.refill()?;
-        *prediction = prediction.wrapping_add(self.dc(&component.dc)?);
         let quantization = &component.quantization;
-        if KEEP {
-            out[0] = prediction.wrapping_mul(quantization[0]) as i16;
-        }
-        let (mut place, mut last) = (1, 0);
+        self.dc(component, prediction)?;
+        out[0] = prediction.wrapping_mul(quantization[0]) as i16;
+        let mut last = 0;
         loop {
             // A coefficient takes 26 bits at most, so that there are enough for two.
             self.refill()?;
             for _ in 0..2 {
-                let mut entry = component.ac.fast[self.top(LOOK) as usize];
-                if entry & 255 == 0 {
-                    entry = component.ac.codes.long(self.ahead)?;
-                }
-                self.skip(entry & 255);
-                place += (entry >> 8 & 255) as usize;
+                let entry = component.ac.codes.find(self.ahead)?;
+                let number = entry.number(self.ahead);
+                self.skip(entry.length());
+                let place = last + entry.advance() as usize;
                 if place >= 64 {
                     // A run of zeros may end with the block, a coefficient not beyond.
                     return (place >= END_OF_BLOCK as usize).then_some(last);
                 }
-                if KEEP {
-                    let value = entry as i32 >> 16;
-                    out[usize::from(ZIGZAG[place])] =
-                        (value * quantization[place]) as i16;
-                    last = place;
-                }
-                place += 1;
-                if place == 64 {
+                out[usize::from(ZIGZAG[place])] = (number * quantization[place]) as i16;
+                last = place;
+                if place == 63 {
                     return Some(last);
                 }
             }
         }
     }
 
+    /// Reads over the next block.
     #[inline(always)]
-    fn dc(&mut self, table: &DcTable) -> Option<i32> {
-        let (length, size) = table.codes.find(self.top(16))?;
-        self.skip(length);
-        let size = u32::from(size);
-        match size {
-            0 => Some(0),
-            1..=11 => {
-                let extra = self.top(size);
-                self.skip(size);
-                Some(extend(extra, size))
+    pub(super) fn pass(
+        &mut self,
+        component: &super::header::Component,
+        prediction: &mut i32,
+    ) -> Option<()> {
+        self.dc(component, prediction)?;
+        let table = &*component.ac;
+        let mut last = 0;
+        loop {
+            self.refill()?;
+            for _ in 0..56 / LOOK {
+                let several = table.several[(self.ahead >> (64 - LOOK)) as usize];
+                let place = last + usize::from(several >> 8);
+                if place < 63 {
+                    self.skip(u32::from(several & 255));
+                    last = place;
+                    continue;
+                }
+                // An end after the last place is that of the next block.
+                if place == 63 || (128..128 + 63).contains(&place) {
+                    self.skip(u32::from(several & 255));
+                    return Some(());
+                }
+                // Long, or more than this block.
+                self.refill()?;
+                let entry = table.codes.find(self.ahead)?;
+                self.skip(entry.length());
+                last += entry.advance() as usize;
+                if last >= 63 {
+                    return (last == 63 || last >= 128).then_some(());
+                }
+                break;
             }
-            _ => None,
         }
+    }
+
+    /// Takes a difference of DC coefficients.
+    #[inline(always)]
+    fn dc(
+        &mut self,
+        component: &super::header::Component,
+        prediction: &mut i32,
+    ) -> Option<()> {
+        self.refill()?;
+        let entry = component.dc.codes.find(self.ahead)?;
+        *prediction = prediction.wrapping_add(entry.number(self.ahead));
+        self.skip(entry.length());
+        Some(())
     }
 }
 

@@ -6,9 +6,26 @@ mod avx2;
 
 type Rows = [[i32; 8]; 8];
 
-/// Turns coefficients into pixels: eight bytes at the beginning of each of eight rows,
-/// which are `stride` apart. `last` is the place of the last coefficient in the zigzag;
-/// there is nothing to compute when it is the first.
+/// The order of rows and of columns in memory: the transform multiplies neighbours by two
+/// factors and sums them.
+const ORDER: [usize; 8] = [0, 4, 2, 6, 7, 1, 5, 3];
+
+/// Where the coefficient of a row and a column is: two rows of [`ORDER`] stand next to
+/// each other, number by number, and their numbers in the same order.
+pub(super) const fn index(row: usize, column: usize) -> usize {
+    let (mut y, mut x) = (0, 0);
+    while ORDER[y] != row {
+        y += 1;
+    }
+    while ORDER[x] != column {
+        x += 1;
+    }
+    y / 2 * 16 + x * 2 + y % 2
+}
+
+/// Turns coefficients, each at its [`index`], into pixels: eight bytes at the beginning of
+/// each of eight rows, which are `stride` apart. `last` is the place of the last coefficient
+/// in the zigzag; there is nothing to compute when it is the first.
 ///
 /// `AVX2` promises that the processor has these instructions.
 #[inline(always)]
@@ -45,8 +62,10 @@ fn put(pixels: &[[u8; 8]; 8], out: &mut [u8], stride: usize) {
 #[inline(always)]
 fn portable(coefficients: &[i16; 64], last: usize) -> [[u8; 8]; 8] {
     let mut rows = [[0; 8]; 8];
-    for (row, from) in rows.iter_mut().zip(coefficients.as_chunks::<8>().0) {
-        *row = from.map(i32::from);
+    for (y, row) in rows.iter_mut().enumerate() {
+        for (x, coefficient) in row.iter_mut().enumerate() {
+            *coefficient = i32::from(coefficients[const { indices() }[y][x]]);
+        }
     }
     // Columns first. The second pass runs over rows that became columns, so that both
     // do the same to eight neighbours at a time.
@@ -64,6 +83,17 @@ fn portable(coefficients: &[i16; 64], last: usize) -> [[u8; 8]; 8] {
         }
     }
     pixels
+}
+
+/// All of [`index`].
+const fn indices() -> [[usize; 8]; 8] {
+    let mut out = [[0; 8]; 8];
+    let mut at = 0;
+    while at < 64 {
+        out[at / 8][at % 8] = index(at / 8, at % 8);
+        at += 1;
+    }
+    out
 }
 
 #[inline(always)]
@@ -157,9 +187,9 @@ mod tests {
         let mut out = [[0.0; 8]; 8];
         for (y, row) in out.iter_mut().enumerate() {
             for (x, value) in row.iter_mut().enumerate() {
-                for (index, coefficient) in coefficients.iter().enumerate() {
-                    let weight = basis(y, index / 8) * basis(x, index % 8) / 4.0;
-                    *value += f64::from(*coefficient) * weight;
+                for (v, u) in (0..64).map(|n| (n / 8, n % 8)) {
+                    let weight = basis(y, v) * basis(x, u) / 4.0;
+                    *value += f64::from(coefficients[index(v, u)]) * weight;
                 }
                 *value = (*value + 128.0).clamp(0.0, 255.0);
             }
@@ -171,11 +201,14 @@ mod tests {
     fn blocks(largest: i32) -> impl Iterator<Item = [i16; 64]> {
         let mut seed = 1_u32;
         std::iter::repeat_with(move || {
-            std::array::from_fn(|index| {
+            let mut block = [0; 64];
+            for n in 0..64 {
                 seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                let range = largest / (1 + index as i32);
-                ((seed >> 8) as i32 % (2 * range + 1) - range) as i16
-            })
+                let range = largest / (1 + n as i32);
+                let value = (seed >> 8) as i32 % (2 * range + 1) - range;
+                block[index(n / 8, n % 8)] = value as i16;
+            }
+            block
         })
     }
 
@@ -209,7 +242,7 @@ mod tests {
     fn a_block_of_few_coefficients_needs_half_the_transform() {
         let mut coefficients = [0; 64];
         for (n, at) in [0, 1, 8, 16, 9, 2, 3, 10, 17, 24].into_iter().enumerate() {
-            coefficients[at] = 300 - 61 * n as i16;
+            coefficients[index(at / 8, at % 8)] = 300 - 61 * n as i16;
             assert_eq!(
                 portable(&coefficients, n.max(1)),
                 portable(&coefficients, 63)
