@@ -9,7 +9,7 @@ use ::image::{
     ColorType, DynamicImage, ImageBuffer, ImageDecoder, ImageError, ImageResult, Limits,
 };
 
-use crate::jpeg::{self, Part, Planes};
+use crate::jpeg::{self, Header, Part, Planes};
 use crate::resize::Extent;
 use crate::rows::to_image;
 use crate::{Error, Format, Image};
@@ -108,24 +108,36 @@ pub(crate) fn decode_wanted(
     wanted: impl Fn(u32, u32) -> Wanted,
 ) -> Result<Decoded, Error> {
     let format = Format::sniff(bytes)?;
-    let mut decoder = open(format, bytes)?;
-    check_size(&*decoder, format, options.max_pixels)?;
+    // The codec reads the header of what our own decoder does not know.
+    let header = (format == Format::Jpeg)
+        .then(|| Header::read(bytes))
+        .flatten();
+    let (mut decoder, in_file) = if let Some(header) = &header {
+        (None, header.size())
+    } else {
+        let decoder = open(format, bytes)?;
+        let size = decoder.dimensions();
+        (Some(decoder), size)
+    };
+    check_size(in_file, format, options.max_pixels)?;
     if format == Format::Jpeg && !jpeg::is_complete(bytes) {
         return Err(Error::Corrupt {
             format,
             reason: "the file ends before the image does".to_string(),
         });
     }
-    let orientation = if options.orient {
-        orientation(&mut *decoder)
-    } else {
-        Orientation::NoTransforms
+    let orientation = match (&mut decoder, &header) {
+        _ if !options.orient => Orientation::NoTransforms,
+        (Some(decoder), _) => orientation(&mut **decoder),
+        (None, header) => header
+            .as_ref()
+            .map_or(Orientation::NoTransforms, |header| header.orientation),
     };
-    let in_file = decoder.dimensions();
     let size = turned(orientation, in_file);
     if format == Format::Jpeg {
         let wanted = wanted(size.0, size.1);
-        if let Some(decoded) = read_jpeg(bytes, in_file, orientation, wanted) {
+        let decoded = read_jpeg(bytes, header.as_ref(), in_file, orientation, wanted);
+        if let Some(decoded) = decoded {
             let (pixels, extent) = decoded?;
             return Ok(Decoded {
                 pixels,
@@ -134,6 +146,10 @@ pub(crate) fn decode_wanted(
             });
         }
     }
+    let decoder = match decoder {
+        Some(decoder) => decoder,
+        None => open(format, bytes)?,
+    };
     let image = read(decoder).map_err(|error| translate(format, &error))?;
     let image = orient(image, orientation)?;
     let extent = Extent::whole(image.as_ref());
@@ -148,6 +164,7 @@ pub(crate) fn decode_wanted(
 /// them.
 fn read_jpeg(
     bytes: &[u8],
+    header: Option<&Header>,
     in_file: (u32, u32),
     orientation: Orientation,
     wanted: Wanted,
@@ -175,7 +192,7 @@ fn read_jpeg(
         width: f64::from(size.0),
         height: f64::from(size.1),
     };
-    let mut planes = jpeg::decode_part(bytes, in_file, part)?;
+    let mut planes = jpeg::decode_part(bytes, header?, part)?;
     if orientation == Orientation::NoTransforms {
         return Some(Ok((Pixels::Planes(planes), extent)));
     }
@@ -244,7 +261,7 @@ pub fn info(bytes: &[u8]) -> Result<Info, Error> {
     let format = Format::sniff(bytes)?;
     let mut decoder = open(format, bytes)?;
     // No pixel is read, so any size is fine.
-    check_size(&*decoder, format, u64::MAX)?;
+    check_size(decoder.dimensions(), format, u64::MAX)?;
     let color = decoder.color_type();
     let orientation = orientation(&mut *decoder);
     let (width, height) = turned(orientation, decoder.dimensions());
@@ -289,11 +306,10 @@ fn limits(max_alloc: u64) -> Limits {
 }
 
 fn check_size(
-    decoder: &dyn ImageDecoder,
+    (width, height): (u32, u32),
     format: Format,
     limit: u64,
 ) -> Result<(), Error> {
-    let (width, height) = decoder.dimensions();
     if width == 0 || height == 0 {
         let reason = format!("its size is {width}x{height} pixels");
         return Err(Error::Corrupt { format, reason });

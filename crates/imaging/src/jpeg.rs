@@ -7,6 +7,7 @@ mod huffman;
 mod idct;
 
 pub(crate) use baseline::{Part, Planes, decode as decode_part};
+pub(crate) use header::Header;
 use jpeg_decoder::{CodingProcess, Decoder, PixelFormat};
 
 use crate::Image;

@@ -270,12 +270,25 @@ impl Levels {
     /// Writes every `step`th number of `out`.
     #[inline(always)]
     fn write(&self, pixels: &[u8], step: usize, out: &mut [f32]) {
-        // Most models want neighbours, for which there are vectors.
-        if step == 1 {
-            for (value, pixel) in out.iter_mut().zip(pixels) {
-                *value = self.of(*pixel);
+        // Most models want neighbours, for which there are vectors, and divide by a power
+        // of two, whose reciprocal gives the same numbers for less.
+        let reciprocal = self.std.recip();
+        let is_exact = self.std.to_bits() << 9 == 0 && reciprocal.is_normal();
+        match (step, is_exact) {
+            (1, true) => {
+                for (value, pixel) in out.iter_mut().zip(pixels) {
+                    let pixel = f32::from(*pixel);
+                    *value = (pixel * self.scale - self.mean) * reciprocal;
+                }
+                return;
             }
-            return;
+            (1, false) => {
+                for (value, pixel) in out.iter_mut().zip(pixels) {
+                    *value = self.of(*pixel);
+                }
+                return;
+            }
+            _ => {}
         }
         for (value, pixel) in out.iter_mut().step_by(step).zip(pixels) {
             *value = self.of(*pixel);
@@ -332,5 +345,26 @@ impl Preprocess {
             return Err(Error::argument(format!("std must not be 0, got {zero}")));
         }
         Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_the_quotients_to_the_bit() {
+        let pixels: Vec<u8> = (0..=255).collect();
+        for std in [128.0, 0.5, -2.0, 0.229, 57.375, f32::MIN_POSITIVE, 1.7e38] {
+            let levels = Levels {
+                scale: 1.0 / 255.0,
+                mean: 0.485,
+                std,
+            };
+            let mut out = vec![0.0; 256];
+            levels.write(&pixels, 1, &mut out);
+            let quotients: Vec<f32> = pixels.iter().map(|p| levels.of(*p)).collect();
+            assert_eq!(out, quotients, "{std}");
+        }
     }
 }

@@ -44,24 +44,20 @@ struct Plane {
     data: Buffer,
 }
 
-/// Decodes a part of an image of the size that was read before; `None` wherever anything
-/// is unusual, so that another decoder may judge it.
-pub(crate) fn decode(bytes: &[u8], size: (u32, u32), part: Part) -> Option<Planes> {
-    let header = Header::read(bytes)?;
-    if (header.width, header.height) != (size.0 as usize, size.1 as usize) {
-        return None;
-    }
+/// Decodes a part of an image; `None` wherever anything is unusual, so that another decoder
+/// may judge it.
+pub(crate) fn decode(bytes: &[u8], header: &Header, part: Part) -> Option<Planes> {
     let (copy, parts, is_whole) = split(bytes.get(header.scan..)?);
     if !is_whole {
         return None;
     }
-    let scan = Scan::new(&header, part);
+    let scan = Scan::new(header, part);
     // libjpeg does not interpolate what is so narrow.
     if header.sampling.0 == 2 && header.width <= 4 {
         return None;
     }
     let planes = dispatch(Blocks {
-        header: &header,
+        header,
         scan: &scan,
         copy: &copy,
         parts: &parts,

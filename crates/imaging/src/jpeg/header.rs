@@ -2,11 +2,13 @@
 
 use std::rc::Rc;
 
+use ::image::metadata::Orientation;
+
 use super::huffman::{AcTable, DcTable, Description};
 
 /// A file of the kind that nearly all photos are: one scan of whole blocks, gray or with
 /// chroma of the full or of half the size.
-pub(super) struct Header {
+pub(crate) struct Header {
     pub(super) width: usize,
     pub(super) height: usize,
     /// One for gray, or luma and two of chroma.
@@ -17,6 +19,8 @@ pub(super) struct Header {
     pub(super) restart: usize,
     /// Where the scan begins.
     pub(super) scan: usize,
+    /// How the image is turned, by its EXIF data if they are there and valid.
+    pub(crate) orientation: Orientation,
 }
 
 /// The tables of a component.
@@ -49,13 +53,20 @@ struct Found {
     frame: Vec<Frame>,
     restart: usize,
     is_jfif: bool,
+    exif: Option<Orientation>,
     /// What the Adobe segment says of the colours.
     transform: Option<u8>,
 }
 
 impl Header {
+    /// Columns and rows.
+    pub(crate) fn size(&self) -> (u32, u32) {
+        // In range: each has 16 bits in the file.
+        (self.width as u32, self.height as u32)
+    }
+
     /// Reads the header; `None` if the file is of another kind, or damaged.
-    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
         let mut found = Found::default();
         let mut at = 2;
         loop {
@@ -98,6 +109,15 @@ impl Found {
             0xe0 => {
                 self.is_jfif |= segment.starts_with(b"JFIF\0");
                 Some(())
+            }
+            0xe1 => {
+                let Some(exif) = segment.strip_prefix(b"Exif\0\0") else {
+                    return Some(());
+                };
+                let orientation = Orientation::from_exif_chunk(exif)
+                    .unwrap_or(Orientation::NoTransforms);
+                // Which of several counts is not for us to say.
+                self.exif.replace(orientation).is_none().then_some(())
             }
             0xee => {
                 if segment.starts_with(b"Adobe") {
@@ -174,6 +194,7 @@ impl Found {
             sampling,
             restart: self.restart,
             scan,
+            orientation: self.exif.unwrap_or(Orientation::NoTransforms),
         })
     }
 
