@@ -9,6 +9,7 @@ use ort::value::DynValue;
 use sha2::{Digest as _, Sha256};
 
 use crate::data::{ConversionError, from_value};
+use crate::runtime::start_beside;
 use crate::session::{OpenError, SharedSession, one_line};
 use crate::signature::RowShape;
 use crate::{Data, Error, OutputKind, Port, Provider, Signature, cache};
@@ -54,7 +55,7 @@ impl LoadedModel {
 
     /// Loads a model file for a provider, in the same way.
     pub fn load_on(provider: Provider, name: &str, bytes: &[u8]) -> Result<Self, Error> {
-        let digest: cache::Digest = Sha256::digest(bytes).into();
+        let digest: cache::Digest = start_beside(|| Sha256::digest(bytes).into());
         let loaded = cache::get_or_load((digest, provider), || {
             Loaded::open(provider, bytes, digest)
         });

@@ -9,6 +9,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread;
 
 use ort::environment::Environment;
 use ort::logging::LogLevel;
@@ -57,10 +58,28 @@ pub(crate) fn environment() -> Result<&'static Environment, Error> {
     Ok(&start()?.environment)
 }
 
+/// Does `work` while the library is loaded, if it is not there yet. What goes wrong with
+/// the library shows where it is needed.
+pub(crate) fn start_beside<T>(work: impl FnOnce() -> T) -> T {
+    if RUNTIME.get().is_some() {
+        return work();
+    }
+    thread::scope(|scope| {
+        // It is loaded later when there is no thread for it.
+        let loading = thread::Builder::new().spawn_scoped(scope, || start().is_ok());
+        let out = work();
+        if let Ok(loading) = loading {
+            loading.join().ok();
+        }
+        out
+    })
+}
+
+static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+
 /// Only success is remembered: a library installed while the program runs is found
 /// by the next call.
 fn start() -> Result<&'static Runtime, Error> {
-    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     static STARTING: Mutex<()> = Mutex::new(());
     if let Some(runtime) = RUNTIME.get() {
         return Ok(runtime);
