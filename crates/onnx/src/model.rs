@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use atoll_imaging::Preprocess;
 use ort::session::{Session, SessionInputValue};
-use ort::value::DynValue;
+use ort::value::{DynValue, TensorRef};
 use sha2::{Digest as _, Sha256};
 
 use crate::data::{ConversionError, from_value};
 use crate::runtime::start_beside;
 use crate::session::{OpenError, SharedSession, one_line};
 use crate::signature::RowShape;
-use crate::{Data, Error, OutputKind, Port, Provider, Signature, cache};
+use crate::{Data, ElementType, Error, OutputKind, Port, Provider, Signature, cache};
 
 /// A model that is ready to run: a cheap handle, to be cloned freely.
 ///
@@ -55,9 +55,23 @@ impl LoadedModel {
 
     /// Loads a model file for a provider, in the same way.
     pub fn load_on(provider: Provider, name: &str, bytes: &[u8]) -> Result<Self, Error> {
-        let digest: cache::Digest = start_beside(|| Sha256::digest(bytes).into());
+        Self::load_from(provider, name, || Ok(bytes))
+    }
+
+    /// Loads what `read` reads, in the same way. It reads while ONNX Runtime is loaded, if
+    /// that is not there yet.
+    pub fn load_from<B: AsRef<[u8]>, E: From<Error>>(
+        provider: Provider,
+        name: &str,
+        read: impl FnOnce() -> Result<B, E>,
+    ) -> Result<Self, E> {
+        let (bytes, digest) = start_beside(|| {
+            let bytes = read()?;
+            let digest: cache::Digest = Sha256::digest(bytes.as_ref()).into();
+            Ok::<_, E>((bytes, digest))
+        })?;
         let loaded = cache::get_or_load((digest, provider), || {
-            Loaded::open(provider, bytes, digest)
+            Loaded::open(provider, bytes.as_ref(), digest)
         });
         Ok(Self {
             name: Arc::from(name),
@@ -145,12 +159,34 @@ impl LoadedModel {
                 return Err(self.mismatch(port, "nothing".to_string()));
             }
         }
+        self.run_values(&values, copies)
+    }
+
+    /// Runs one row through a model of one input, in the same way. A model of float32
+    /// reads the numbers where they are.
+    pub fn run_floats(&self, numbers: &[f32]) -> Result<Vec<Output>, Error> {
+        let port = self.single_input()?;
+        let RowShape { dims, copies } = self.check(port, numbers.len())?;
+        if port.element != ElementType::Float32 || copies > 1 {
+            let data = Data::Floats(numbers.to_vec());
+            return self.run(vec![(port.name.clone(), data)]);
+        }
+        let value = TensorRef::from_array_view((dims, numbers))
+            .map_err(|error| self.failed(error.message()))?;
+        self.run_values(&[(port.name.clone(), value.into())], copies)
+    }
+
+    fn run_values(
+        &self,
+        values: &[(String, SessionInputValue<'_>)],
+        copies: usize,
+    ) -> Result<Vec<Output>, Error> {
         let ports = &self.signature().outputs;
         let names: Vec<&str> = ports.iter().map(|port| port.name.as_str()).collect();
         let read = |outputs: &[DynValue]| self.read(outputs, copies);
         self.loaded
             .session
-            .run(&values, &names, read)
+            .run(values, &names, read)
             .map_err(|error| self.failed(error.message()))?
     }
 

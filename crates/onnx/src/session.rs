@@ -65,7 +65,7 @@ impl SharedSession {
     /// names.
     pub(crate) fn run<T>(
         &self,
-        inputs: &[(String, SessionInputValue<'static>)],
+        inputs: &[(String, SessionInputValue<'_>)],
         outputs: &[&str],
         read: impl FnOnce(&[DynValue]) -> T,
     ) -> ort::Result<T> {

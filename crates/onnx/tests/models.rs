@@ -202,6 +202,29 @@ fn a_fixed_mini_batch_answers_for_one_row() {
 }
 
 #[test]
+fn lent_numbers_get_the_answers_of_given_ones() {
+    let cases: [(&str, &[f32]); 5] = [
+        ("identity.onnx", &[1.0, -2.0, 0.5]),
+        ("half.onnx", &[0.1, -2.5]),
+        ("twice.onnx", &[7.0]),
+        ("fixed_batch.onnx", &[1.0, 2.0, 3.0]),
+        ("fixed_batch.onnx", &[1.0; 12]),
+    ];
+    for (name, numbers) in cases {
+        let Some(model) = load(name) else { return };
+        let model = model.unwrap();
+        let input = model.single_input().unwrap().name.clone();
+        let given = model.run(vec![(input, floats(numbers))]).unwrap();
+        assert_eq!(model.run_floats(numbers).unwrap(), given, "{name}");
+    }
+    for name in ["identity.onnx", "two_inputs.onnx"] {
+        let model = load(name).unwrap().unwrap();
+        let error = model.run_floats(&[1.0; 4]).unwrap_err();
+        assert_eq!(error.code(), "MODEL_INPUT_MISMATCH", "{error}");
+    }
+}
+
+#[test]
 fn an_input_that_does_not_fit_is_named() {
     check_error(
         "identity.onnx",

@@ -1,5 +1,6 @@
 //! A model with everything that turns a row into its answer.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -9,6 +10,14 @@ use atoll_udf_common::image::ImageValue;
 
 use crate::failure::Failure;
 use crate::options::Options;
+
+/// How many numbers a thread keeps for its next image, rather than clear new ones for each:
+/// those of 591 x 591 pixels.
+const MOST_KEPT: usize = 1 << 20;
+
+thread_local! {
+    static NUMBERS: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+}
 
 /// What a function wants from a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,24 +132,37 @@ impl Pipeline {
 
     /// Decodes an image and turns it into the numbers that the model takes.
     pub(crate) fn image_data(&self, image: &ImageValue<'_>) -> Result<Data, Failure> {
+        let mut numbers = Vec::new();
+        self.write_image(image, &mut numbers)?;
+        Ok(Data::Floats(numbers))
+    }
+
+    /// The same, over numbers that are not needed any more.
+    fn write_image(
+        &self,
+        image: &ImageValue<'_>,
+        numbers: &mut Vec<f32>,
+    ) -> Result<(), Failure> {
         let preprocess = self.preprocess()?;
-        let mut data = vec![0.0; preprocess.output_len()];
+        numbers.resize(preprocess.output_len(), 0.0);
         match image {
             ImageValue::Encoded(bytes) => {
-                preprocess.apply_file(bytes, &DecodeOptions::default(), &mut data)?;
+                preprocess.apply_file(bytes, &DecodeOptions::default(), numbers)?;
             }
-            ImageValue::Decoded(image) => preprocess.apply(*image, &mut data)?,
+            ImageValue::Decoded(image) => preprocess.apply(*image, numbers)?,
         }
-        Ok(Data::Floats(data))
+        Ok(())
     }
 
     /// Runs the model on an image and returns all outputs.
-    pub(crate) fn run_image(
-        &self,
-        image: &ImageValue<'_>,
-    ) -> Result<Vec<Output>, Failure> {
-        let input = self.model.single_input()?.name.clone();
-        Ok(self.model.run(vec![(input, self.image_data(image)?)])?)
+    fn run_image(&self, image: &ImageValue<'_>) -> Result<Vec<Output>, Failure> {
+        let mut numbers = NUMBERS.take();
+        self.write_image(image, &mut numbers)?;
+        let outputs = self.model.run_floats(&numbers)?;
+        if numbers.len() <= MOST_KEPT {
+            NUMBERS.set(numbers);
+        }
+        Ok(outputs)
     }
 
     /// The chosen output for an image.

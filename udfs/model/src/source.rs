@@ -48,11 +48,11 @@ pub(crate) fn load_now(name: &str) -> Result<LoadedModel, Failure> {
     if let Some(model) = remembered(&key, stamp) {
         return Ok(model);
     }
-    let bytes = match location.local_path() {
-        Some(path) => read_file(name, &path)?,
-        None => read_and_wait(location).map_err(|error| not_found(name, &error))?,
+    let read = || match location.local_path() {
+        Some(path) => read_file(name, &path),
+        None => read_and_wait(location).map_err(|error| not_found(name, &error)),
     };
-    let model = LoadedModel::load(name, &bytes)?;
+    let model = LoadedModel::load_from(Provider::Cpu, name, read)?;
     remember(key, stamp, &model);
     Ok(model)
 }
