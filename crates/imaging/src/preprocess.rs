@@ -280,18 +280,17 @@ impl Levels {
                     let pixel = f32::from(*pixel);
                     *value = (pixel * self.scale - self.mean) * reciprocal;
                 }
-                return;
             }
             (1, false) => {
                 for (value, pixel) in out.iter_mut().zip(pixels) {
                     *value = self.of(*pixel);
                 }
-                return;
             }
-            _ => {}
-        }
-        for (value, pixel) in out.iter_mut().step_by(step).zip(pixels) {
-            *value = self.of(*pixel);
+            _ => {
+                for (value, pixel) in out.iter_mut().step_by(step).zip(pixels) {
+                    *value = self.of(*pixel);
+                }
+            }
         }
     }
 }

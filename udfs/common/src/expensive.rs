@@ -10,7 +10,6 @@ use std::fmt::{self, Debug, Display, Formatter};
 use std::hash::{Hash, Hasher};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use atoll_compute::CancellationToken;
@@ -25,7 +24,6 @@ use datafusion::logical_expr::{
     ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
     ScalarUDFImpl, Signature,
 };
-use tokio::sync::Notify;
 
 use crate::Location;
 
@@ -277,26 +275,12 @@ pub async fn map_rows<T: Send + 'static>(
     let token = context.token.child_token();
     let _stop = token.clone().drop_guard();
     let work = Arc::new(work);
-    let batch = Arc::new(Batch {
-        left: AtomicUsize::new(rows),
-        settled: Notify::new(),
-    });
     let queued: Vec<_> = (0..rows)
         .map(|row| {
             let (work, row_token) = (Arc::clone(&work), token.clone());
-            let unfinished = Unfinished(Arc::clone(&batch));
-            pool::run(&token, move || {
-                let result = work(row, &row_token);
-                if result.is_err() {
-                    unfinished.0.settled.notify_one();
-                }
-                result
-            })
+            pool::run(&token, move || work(row, &row_token))
         })
         .collect();
-    if rows > 0 {
-        batch.settled.notified().await;
-    }
     let mut results = Vec::with_capacity(rows);
     for (row, result) in queued.into_iter().enumerate() {
         let result = result.await.map_err(pool_error)?;
@@ -305,28 +289,6 @@ pub async fn map_rows<T: Send + 'static>(
         })?);
     }
     Ok(results)
-}
-
-/// The rows that are being worked on.
-///
-/// Waiting for each in turn would wake the waiter for every row, and take the core from
-/// one that is being worked on.
-struct Batch {
-    /// How many are not done.
-    left: AtomicUsize,
-    /// All are done, or one failed.
-    settled: Notify,
-}
-
-/// A row, until it is done, whichever way that ends.
-struct Unfinished(Arc<Batch>);
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        if self.0.left.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.0.settled.notify_one();
-        }
-    }
 }
 
 /// Translates an error of the compute pool.

@@ -1,9 +1,10 @@
 //! How well a model labels images or rows of numbers.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use atoll_imaging::Preprocess;
-use atoll_onnx::{Data, LoadedModel, OutputKind, scores, top_k};
+use atoll_onnx::{LoadedModel, OutputKind, scores, top_k};
 use atoll_udf_common::{CallContext, RowError, map_rows};
 use datafusion::common::{DataFusionError, Result, exec_datafusion_err, exec_err};
 
@@ -109,7 +110,6 @@ pub(crate) fn wilson(correct: usize, rows: usize) -> (f64, f64) {
 /// What turns images into answers of one model.
 struct Scorer {
     model: LoadedModel,
-    input: String,
     /// How images become its input; none for rows of numbers.
     preprocess: Option<Preprocess>,
     rows: Arc<Rows>,
@@ -145,13 +145,12 @@ pub(crate) async fn score(
         },
     };
     let labels = answers(&model, dataset, &rows.labels)?;
-    let input = model.single_input().map_err(failure)?.name.clone();
+    model.single_input().map_err(failure)?;
     let pieces = rows.len().div_ceil(PIECE);
     let progress = context.progress.rows("evaluate");
     progress.add_total(rows.len() as u64);
     let scorer = Scorer {
         model,
-        input,
         preprocess,
         rows,
         labels,
@@ -175,17 +174,16 @@ pub(crate) async fn score(
 impl Scorer {
     fn score_row(&self, row: usize, score: &mut Score) -> Result<()> {
         let input = match &self.preprocess {
-            None => self.rows.numbers(row).to_vec(),
+            None => Cow::Borrowed(self.rows.numbers(row)),
             Some(preprocess) => {
                 let mut input = vec![0.0; preprocess.output_len()];
                 preprocess
                     .apply(self.rows.image_ref(row), &mut input)
                     .map_err(|error| exec_datafusion_err!("evaluate: {error}"))?;
-                input
+                Cow::Owned(input)
             }
         };
-        let inputs = vec![(self.input.clone(), Data::Floats(input))];
-        let outputs = self.model.run(inputs).map_err(failure)?;
+        let outputs = self.model.run_floats(&input).map_err(failure)?;
         let output = outputs
             .into_iter()
             .next()

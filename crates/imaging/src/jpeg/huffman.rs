@@ -12,7 +12,7 @@ use super::idct::index;
 const LOOK: u32 = 10;
 
 /// An end of block advances beyond any coefficient.
-const END_OF_BLOCK: u32 = 128;
+const END_OF_BLOCK: usize = 128;
 
 /// More coefficients than a block has places for, but for the first.
 const TOO_MANY: u32 = 64;
@@ -64,7 +64,7 @@ impl Entry {
         let (run, size) = (u32::from(meaning >> 4), u32::from(meaning & 15));
         let advance = match (kind, run, size) {
             (Kind::Dc, 0, 0..=11) => 0,
-            (Kind::Ac, 0, 0) => END_OF_BLOCK,
+            (Kind::Ac, 0, 0) => END_OF_BLOCK as u32,
             (Kind::Ac, 15, 0) | (Kind::Ac, _, 1..=10) => run + 1,
             _ => return Entry::NONE,
         };
@@ -194,7 +194,7 @@ impl AcTable {
                 let entry = codes.short[bits << length & ((1 << LOOK) - 1)];
                 let next = advance + entry.advance();
                 let is_whole = entry.length() > 0 && length + entry.length() <= LOOK;
-                if !is_whole || (TOO_MANY..END_OF_BLOCK).contains(&next) {
+                if !is_whole || (TOO_MANY..END_OF_BLOCK as u32).contains(&next) {
                     break;
                 }
                 (length, advance) = (length + entry.length(), next);
@@ -279,7 +279,7 @@ impl<'a> Bits<'a> {
                 let place = last + entry.advance() as usize;
                 if place >= 64 {
                     // A run of zeros may end with the block, a coefficient not beyond.
-                    return (place >= END_OF_BLOCK as usize).then_some(last);
+                    return (place >= END_OF_BLOCK).then_some(last);
                 }
                 out[usize::from(ZIGZAG[place])] = (number * quantization[place]) as i16;
                 last = place;
@@ -311,7 +311,7 @@ impl<'a> Bits<'a> {
                     continue;
                 }
                 // An end after the last place is that of the next block.
-                if place == 63 || (128..128 + 63).contains(&place) {
+                if place == 63 || (END_OF_BLOCK..END_OF_BLOCK + 63).contains(&place) {
                     self.skip(u32::from(several & 255));
                     return Some(());
                 }
@@ -321,7 +321,7 @@ impl<'a> Bits<'a> {
                 self.skip(entry.length());
                 last += entry.advance() as usize;
                 if last >= 63 {
-                    return (last == 63 || last >= 128).then_some(());
+                    return (last == 63 || last >= END_OF_BLOCK).then_some(());
                 }
                 break;
             }
