@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use arrow_flight::FlightData;
+use atoll_session::Erased;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::DataFusionError;
 use datafusion::logical_expr::LogicalPlan;
@@ -46,7 +47,7 @@ pub(crate) struct Statements {
 /// A statement that waits to be run: once for each row of parameters, so mostly once.
 struct Planned {
     client: Arc<ClientSession>,
-    plans: Vec<LogicalPlan>,
+    plans: Erased<Vec<LogicalPlan>>,
     /// The columns that were announced.
     schema: SchemaRef,
     since: Instant,
@@ -107,7 +108,7 @@ impl Statements {
         }
         let statement = Planned {
             client: Arc::clone(client),
-            plans,
+            plans: Erased::new(plans),
             schema,
             since: Instant::now(),
         };
@@ -138,6 +139,7 @@ impl Statements {
         let (sender, receiver) = mpsc::channel(MESSAGES_AHEAD);
         let task = self.work.spawn(async move {
             let token = running.token.clone();
+            let plans = plans.to_vec();
             let rows = output::send_rows(client, plans, schema, explain, &sender);
             if token.run_until_cancelled(rows).await.is_none() {
                 // The slot is free before the client has read on.

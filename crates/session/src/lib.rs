@@ -43,6 +43,7 @@ use crate::expensive::{AtollQueryPlanner, ExtractExpensiveCalls};
 use crate::origin::Origin;
 use crate::tables::StoredTables;
 
+pub use atoll_udf_common::Erased;
 pub use cluster::{Job, Task, TaskOutput, TaskRunner, TaskRuntime};
 pub use functions::{FunctionDoc, FunctionKind, function_docs};
 pub use origin::WriteLog;
@@ -77,7 +78,7 @@ pub struct SessionOptions {
 /// A SQL session with all of Atoll's functions.
 pub struct Session {
     options: SessionOptions,
-    context: SessionContext,
+    context: Erased<SessionContext>,
     /// The default catalog itself, not the view of it that also finds files.
     catalog: Arc<dyn CatalogProvider>,
     tables: RwLock<Option<Arc<StoredTables>>>,
@@ -113,7 +114,7 @@ impl Session {
         let context = files::with_files_as_tables(context);
         let session = Self {
             options,
-            context,
+            context: Erased::new(context),
             catalog,
             tables: RwLock::default(),
         };

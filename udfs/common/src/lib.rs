@@ -8,12 +8,14 @@
 //! need moves into this crate.
 
 pub mod args;
+mod erased;
 mod expensive;
 pub mod image;
 mod options;
 mod stores;
 pub mod structs;
 
+pub use erased::Erased;
 pub use expensive::{
     Call, CallContext, EXECUTOR_DIED, ExpensiveFunction, Grain, PreparedCall, RowError,
     as_expensive, expensive, map_rows, not_here, pool_error,
