@@ -3,10 +3,12 @@
 //! Every trial, image and inference of every statement and partition goes through
 //! [`pool::run`], so a process never starts more of them at once than it has
 //! threads, and a table that arrives as one record batch still fills every core.
-//! [`progress`] says what the pool is doing, for whoever draws it.
+//! [`progress`] says what the pool is doing, for whoever draws it, and [`panics`] keeps a
+//! row that panics from ending more than itself.
 //!
 //! This crate knows nothing about SQL, networks or images.
 
+pub mod panics;
 pub mod pool;
 pub mod progress;
 

@@ -1,14 +1,13 @@
 //! The process-wide compute pool.
 
-use std::any::Any;
 use std::num::NonZeroUsize;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::oneshot;
 
 use crate::CancellationToken;
+use crate::panics::{Panic, catch};
 
 /// Stack of a pool thread. Image codecs recurse and keep tables on the stack, and
 /// an unoptimised build needs several times the default of 2 MiB.
@@ -28,7 +27,7 @@ pub enum PoolError {
     Cancelled,
     /// The work panicked. This is a bug; the pool and other work go on.
     #[error("internal error in a compute thread: {0}")]
-    Panicked(String),
+    Panicked(Panic),
     /// The operating system refused to start threads.
     #[error("cannot start {threads} compute threads, try a smaller --threads: {reason}")]
     Start {
@@ -70,8 +69,7 @@ pub fn run<T: Send + 'static>(
             let result = if token.is_cancelled() {
                 Err(PoolError::Cancelled)
             } else {
-                catch_unwind(AssertUnwindSafe(work))
-                    .map_err(|payload| PoolError::Panicked(panic_message(&*payload)))
+                catch(work).map_err(PoolError::Panicked)
             };
             // The receiver is gone when the statement was dropped: no one to tell.
             let _ = sender.send(result);
@@ -120,12 +118,6 @@ fn pool() -> Result<&'static rayon::ThreadPool, PoolError> {
     })
 }
 
-fn panic_message(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().map(ToString::to_string);
-    text.or_else(|| payload.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no message".to_string())
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, Barrier};
@@ -168,10 +160,8 @@ mod tests {
     async fn a_panic_becomes_an_error_and_the_pool_goes_on() {
         let token = CancellationToken::new();
         let error = run(&token, || panic!("boom")).await.unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "internal error in a compute thread: boom"
-        );
+        let message = "internal error in a compute thread: boom (in ";
+        assert!(error.to_string().starts_with(message), "{error}");
         assert_eq!(run(&token, || 7).await.unwrap(), 7);
     }
 

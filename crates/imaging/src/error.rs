@@ -38,6 +38,15 @@ pub enum Error {
         /// The most pixels that are allowed.
         limit: u64,
     },
+    /// The decoder panicked, which is a bug. Whoever calls it says so.
+    #[error(
+        "the decoder of this image failed: {reason}; this is a bug, please report it with \
+         the file"
+    )]
+    Decoder {
+        /// The panic's message.
+        reason: String,
+    },
     /// What was asked for makes no sense. The call must change, not the image.
     #[error("{message}")]
     Argument {
@@ -54,6 +63,7 @@ impl Error {
             Error::Unsupported { .. } => "UNSUPPORTED_FORMAT",
             Error::Corrupt { .. } => "CORRUPT_IMAGE",
             Error::TooLarge { .. } => "TOO_LARGE",
+            Error::Decoder { .. } => "DECODER_FAILED",
             Error::Argument { .. } => "INVALID_ARGUMENT",
         }
     }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use atoll_compute::CancellationToken;
+use atoll_compute::panics::Panic;
 use atoll_compute::pool::{self, PoolError};
 use atoll_compute::progress::Progress;
 use datafusion::arrow::array::ArrayRef;
@@ -266,7 +267,8 @@ impl std::error::Error for RowError {
 ///
 /// All rows are queued at once, so they fill the pool however many there are. The
 /// first error in row order is returned as a [`RowError`] and stops the rows that
-/// have not started; dropping the future stops them too.
+/// have not started; dropping the future stops them too. A row that panics has an error
+/// like any other; functions that report failures as values catch the panic themselves.
 pub async fn map_rows<T: Send + 'static>(
     rows: usize,
     context: &CallContext,
@@ -283,13 +285,25 @@ pub async fn map_rows<T: Send + 'static>(
         .collect();
     let mut results = Vec::with_capacity(rows);
     for (row, result) in queued.into_iter().enumerate() {
-        let result = result.await.map_err(pool_error)?;
+        let result = match result.await {
+            Ok(result) => result,
+            Err(PoolError::Panicked(panic)) => Err(panicked(&panic)),
+            Err(error) => return Err(pool_error(error)),
+        };
         results.push(result.map_err(|error| {
             DataFusionError::External(Box::new(RowError { row, error }))
         })?);
     }
     Ok(results)
 }
+
+/// The error of a row, or of a call, that panicked.
+pub fn panicked(panic: &Panic) -> DataFusionError {
+    exec_datafusion_err!("internal error: {panic}; {REPORT}")
+}
+
+/// What to do about a panic.
+pub const REPORT: &str = "this is a bug, please report it with what caused it";
 
 /// Translates an error of the compute pool.
 #[expect(
@@ -324,5 +338,22 @@ mod tests {
             panic!("not a row error")
         };
         assert_eq!(error.downcast_ref::<RowError>().unwrap().row, 3);
+    }
+
+    #[tokio::test]
+    async fn a_row_that_panics_is_named_and_the_next_rows_run() {
+        let context = CallContext::default();
+        let error = map_rows(4, &context, |row, _| {
+            assert_ne!(row, 2, "an odd row");
+            Ok(row)
+        });
+        let DataFusionError::External(error) = error.await.unwrap_err() else {
+            panic!("not a row error")
+        };
+        let error = error.downcast_ref::<RowError>().unwrap();
+        assert_eq!(error.row, 2);
+        assert!(error.to_string().contains("an odd row"), "{error}");
+        let rows = map_rows(2, &context, |row, _| Ok(row)).await;
+        assert_eq!(rows.unwrap(), [0, 1]);
     }
 }

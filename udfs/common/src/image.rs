@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use atoll_compute::panics::catch;
 use atoll_imaging::{DecodeOptions, Error, Image, ImageRef, decode};
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, StructArray, UInt8Array,
@@ -166,13 +167,24 @@ impl ImageValue<'_> {
     /// an IMAGE.
     pub fn decode(&self) -> Result<Image, Error> {
         match self {
-            ImageValue::Encoded(bytes) => decode(bytes, &DecodeOptions::default()),
+            ImageValue::Encoded(bytes) => {
+                guarded(|| decode(bytes, &DecodeOptions::default()))
+            }
             ImageValue::Decoded(image) => {
                 image.check()?;
                 Ok(image.to_image())
             }
         }
     }
+}
+
+/// Does what decodes an image. A decoder that panics has an error of this image only.
+pub fn guarded<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    catch(work).unwrap_or_else(|panic| {
+        Err(Error::Decoder {
+            reason: panic.to_string(),
+        })
+    })
 }
 
 /// Collects images to an array of IMAGE.
@@ -261,6 +273,14 @@ mod tests {
         let column = ImageColumn::try_new("f", &array).unwrap();
         let error = column.get(0).unwrap().decode().unwrap_err();
         assert_eq!(error.code(), "INVALID_ARGUMENT");
+    }
+
+    #[test]
+    fn a_decoder_that_panics_has_an_error() {
+        let none: Vec<u8> = Vec::new();
+        let error = guarded(|| Ok(none[64])).unwrap_err();
+        assert_eq!(error.code(), "DECODER_FAILED");
+        assert!(error.to_string().contains("the index is 64"), "{error}");
     }
 
     #[test]

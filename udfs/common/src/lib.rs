@@ -17,8 +17,8 @@ pub mod structs;
 
 pub use erased::Erased;
 pub use expensive::{
-    Call, CallContext, EXECUTOR_DIED, ExpensiveFunction, Grain, PreparedCall, RowError,
-    as_expensive, expensive, map_rows, not_here, pool_error,
+    Call, CallContext, EXECUTOR_DIED, ExpensiveFunction, Grain, PreparedCall, REPORT,
+    RowError, as_expensive, expensive, map_rows, not_here, panicked, pool_error,
 };
 pub use options::AtollOptions;
 pub use stores::{Location, Stores, storage_root};

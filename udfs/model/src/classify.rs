@@ -3,9 +3,10 @@
 use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
+use atoll_compute::panics::catch;
 use atoll_udf_common::image::{ImageColumn, coerce_image_type};
 use atoll_udf_common::{
-    Call, CallContext, ExpensiveFunction, PreparedCall, map_rows, not_here,
+    Call, CallContext, ExpensiveFunction, PreparedCall, REPORT, map_rows, not_here,
 };
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, Float32Builder, Int32Builder, ListArray, StringBuilder,
@@ -183,7 +184,7 @@ impl Classifier {
         let progress = context.progress.rows(self.function);
         progress.add_total(rows as u64);
         map_rows(rows, context, move |row, _| {
-            let outcome = (|| {
+            let outcome = outcome(|| {
                 let Some(pipeline) = models.get(row)? else {
                     return Ok(None);
                 };
@@ -194,12 +195,24 @@ impl Classifier {
                     return Ok(None);
                 };
                 pipeline.classify(&image, k).map(Some)
-            })();
+            });
             progress.advance(1);
-            finish(outcome.transpose())
+            finish(outcome)
         })
         .await
     }
+}
+
+/// What a row gives. A panic outside the decoder and the model is an outcome, too.
+pub(crate) fn outcome(
+    work: impl FnOnce() -> Result<Option<Vec<Scored>>, Failure>,
+) -> Outcome {
+    catch(work)
+        .unwrap_or_else(|panic| {
+            let message = format!("internal error: {panic}; {REPORT}");
+            Err(Failure::new("MODEL_RUNTIME", message))
+        })
+        .transpose()
 }
 
 /// Checks what is known before the first row: keys, `k`, and a literal model.

@@ -1,5 +1,7 @@
 //! Why a row or a call has no answer, and how that reaches SQL.
 
+use atoll_compute::panics::Panic;
+use atoll_udf_common::REPORT;
 use datafusion::common::{DataFusionError, exec_datafusion_err, plan_datafusion_err};
 
 /// Why a row or a call has no answer: what `error_code` and `error` hold.
@@ -23,6 +25,12 @@ impl Failure {
     /// The options or the arguments are wrong, whatever the row.
     pub(crate) fn argument(message: impl Into<String>) -> Self {
         Self::new("INVALID_ARGUMENT", message)
+    }
+
+    /// The model, or what is around it, panicked on a row.
+    pub(crate) fn panicked(model: &str, panic: &Panic) -> Self {
+        let message = format!("model {model} failed: {panic}; {REPORT}");
+        Self::new("MODEL_RUNTIME", message)
     }
 
     /// The error of a call that no row can save.

@@ -4,9 +4,10 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use atoll_compute::panics::catch;
 use atoll_imaging::{DecodeOptions, Preprocess};
 use atoll_onnx::{Data, LoadedModel, Output, OutputKind, Port, scores, top_k};
-use atoll_udf_common::image::ImageValue;
+use atoll_udf_common::image::{ImageValue, guarded};
 
 use crate::failure::Failure;
 use crate::options::Options;
@@ -147,18 +148,35 @@ impl Pipeline {
         numbers.resize(preprocess.output_len(), 0.0);
         match image {
             ImageValue::Encoded(bytes) => {
-                preprocess.apply_file(bytes, &DecodeOptions::default(), numbers)?;
+                let options = DecodeOptions::default();
+                guarded(|| preprocess.apply_file(bytes, &options, numbers))?;
             }
-            ImageValue::Decoded(image) => preprocess.apply(*image, numbers)?,
+            ImageValue::Decoded(image) => {
+                guarded(|| preprocess.apply(*image, numbers))?;
+            }
         }
         Ok(())
+    }
+
+    /// Runs the model on numbers by the names of its inputs.
+    pub(crate) fn run(
+        &self,
+        inputs: Vec<(String, Data)>,
+    ) -> Result<Vec<Output>, Failure> {
+        self.catch(|| Ok(self.model.run(inputs)?))
+    }
+
+    /// Does what asks the model. A panic is an error of this row only.
+    fn catch<T>(&self, work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+        catch(work)
+            .unwrap_or_else(|panic| Err(Failure::panicked(self.model.name(), &panic)))
     }
 
     /// Runs the model on an image and returns all outputs.
     fn run_image(&self, image: &ImageValue<'_>) -> Result<Vec<Output>, Failure> {
         let mut numbers = NUMBERS.take();
         self.write_image(image, &mut numbers)?;
-        let outputs = self.model.run_floats(&numbers)?;
+        let outputs = self.catch(|| Ok(self.model.run_floats(&numbers)?))?;
         if numbers.len() <= MOST_KEPT {
             NUMBERS.set(numbers);
         }

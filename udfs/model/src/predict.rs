@@ -190,7 +190,7 @@ impl PreparedCall for PreparedPredict {
                 let Some(inputs) = inputs.get(&pipeline, row)? else {
                     return Ok(None);
                 };
-                let outputs = pipeline.model.run(inputs)?;
+                let outputs = pipeline.run(inputs)?;
                 if first_only {
                     first(&pipeline.model, outputs)
                 } else {

@@ -9,7 +9,8 @@ use std::path::Path;
 use std::sync::{LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::time::{Duration, Instant, SystemTime};
 
-use atoll_compute::pool;
+use atoll_compute::panics::catch;
+use atoll_compute::pool::{self, PoolError};
 use atoll_onnx::{LoadedModel, Provider};
 use atoll_udf_common::{CallContext, Location};
 use bytes::Bytes;
@@ -52,7 +53,8 @@ pub(crate) fn load_now(name: &str) -> Result<LoadedModel, Failure> {
         Some(path) => read_file(name, &path),
         None => read_and_wait(location).map_err(|error| not_found(name, &error)),
     };
-    let model = LoadedModel::load_from(Provider::Cpu, name, read)?;
+    let load = || LoadedModel::load_from(Provider::Cpu, name, read);
+    let model = catch(load).map_err(|panic| Failure::panicked(name, &panic))??;
     remember(key, stamp, &model);
     Ok(model)
 }
@@ -81,9 +83,13 @@ pub(crate) async fn load(
     // Opening a session takes a core for up to seconds, so it happens on the pool.
     let owned = name.to_string();
     let load = move || LoadedModel::load_on(provider, &owned, &bytes);
-    let model = pool::run(&context.token, load)
-        .await
-        .map_err(|error| Failure::new("MODEL_RUNTIME", error.to_string()))??;
+    let model =
+        pool::run(&context.token, load)
+            .await
+            .map_err(|error| match error {
+                PoolError::Panicked(panic) => Failure::panicked(name, &panic),
+                error => Failure::new("MODEL_RUNTIME", error.to_string()),
+            })??;
     remember(key, stamp, &model);
     Ok(model)
 }

@@ -25,7 +25,7 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
         SECTION,
         "Returns a struct with the `labels` that `classify` returns, or NULL there and \
          the reason in `error_code` and `error` when the row has no answer: \
-         NOT_AN_IMAGE, UNSUPPORTED_FORMAT, CORRUPT_IMAGE, TOO_LARGE, MODEL_NOT_FOUND, \
+         NOT_AN_IMAGE, UNSUPPORTED_FORMAT, CORRUPT_IMAGE, DECODER_FAILED, TOO_LARGE, MODEL_NOT_FOUND, \
          MODEL_INVALID, MODEL_INPUT_MISMATCH, MODEL_RUNTIME or INVALID_ARGUMENT. A model \
          that is named by a literal and cannot be loaded is still an error, because no \
          row could have an answer.",
@@ -166,4 +166,30 @@ fn result_array(rows: Vec<Outcome>) -> ArrayRef {
         Arc::new(errors.finish()),
     ];
     Arc::new(StructArray::new(fields(), columns, Some(nulls)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use datafusion::arrow::array::AsArray;
+
+    use crate::classify::outcome;
+
+    #[test]
+    fn a_row_that_panics_is_a_value() {
+        let rows = vec![
+            outcome(|| panic!("an odd row")),
+            outcome(|| Ok(Some(vec![]))),
+        ];
+        let array = result_array(rows);
+        let text = |column: usize, row: usize| {
+            let column = array.as_struct().column(column).as_string::<i32>();
+            column.iter().nth(row).flatten().map(str::to_string)
+        };
+        assert_eq!(text(1, 0).as_deref(), Some("MODEL_RUNTIME"));
+        let error = text(2, 0).unwrap();
+        assert!(error.contains("an odd row"), "{error}");
+        assert_eq!(text(1, 1), None);
+    }
 }

@@ -5,6 +5,7 @@
 //! network: a step of a small network takes as long as starting a few threads.
 #![expect(unsafe_code, reason = "threads that outlive a call borrow its work")]
 
+use std::any::Any;
 use std::fmt;
 use std::hint;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -38,7 +39,8 @@ struct State {
     work: Option<&'static Work>,
     /// The workers that have not finished the work.
     busy: usize,
-    panicked: bool,
+    /// What the first of their panics says.
+    panic: Option<Box<dyn Any + Send>>,
     ends: bool,
 }
 
@@ -71,7 +73,9 @@ impl Shared {
             drop(state);
             let result = catch_unwind(AssertUnwindSafe(work));
             let mut state = self.state();
-            state.panicked |= result.is_err();
+            if let Err(panic) = result {
+                state.panic.get_or_insert(panic);
+            }
             state.busy -= 1;
             if state.busy == 0 {
                 self.done.notify_one();
@@ -129,15 +133,17 @@ impl Team {
             let mut state = self.shared.state();
             state.work = Some(lasting);
             state.busy = self.workers.len();
+            // Left over where the caller panicked, too.
+            state.panic = None;
             self.shared.call.fetch_add(1, Ordering::Release);
         }
         self.shared.wake.notify_all();
         let finish = Finish(&self.shared);
         work();
         drop(finish);
-        let panicked = std::mem::take(&mut self.shared.state().panicked);
-        if panicked {
-            resume_unwind(Box::new("a thread of the trial panicked"));
+        let panic = self.shared.state().panic.take();
+        if let Some(panic) = panic {
+            resume_unwind(panic);
         }
     }
 }

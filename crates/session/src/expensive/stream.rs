@@ -5,13 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
+use atoll_compute::panics::catch_async;
 use atoll_compute::pool;
-use atoll_udf_common::{CallContext, RowError};
+use atoll_udf_common::{CallContext, RowError, panicked};
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, new_empty_array};
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::arrow::util::display::array_value_to_string;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::{DataFusionError, Result, exec_datafusion_err, internal_err};
+use datafusion::common::{
+    DataFusionError, Result, exec_datafusion_err, exec_err, internal_err,
+};
 use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream};
 use datafusion::logical_expr::ScalarFunctionArgs;
@@ -68,9 +71,13 @@ impl Work {
             config_options: Arc::clone(&self.options),
         };
         let result = match &self.context.given_up {
-            Some(reason) => call.prepared.give_up(args, &self.context, reason).await,
-            None => call.prepared.invoke(args, &self.context).await,
+            Some(reason) => call.prepared.give_up(args, &self.context, reason),
+            None => call.prepared.invoke(args, &self.context),
         };
+        // Rows catch their own panics; this is for what is around them.
+        let result = catch_async(result).await.unwrap_or_else(|panic| {
+            exec_err!("{}: {}", call.function, panicked(&panic).message())
+        });
         let array = result.map_err(|error| self.describe(error, batch))?;
         if array.len() != rows {
             return internal_err!(
