@@ -214,7 +214,7 @@ impl EvaluateCall {
         Self {
             source,
             options,
-            session: call.session.clone(),
+            session: SessionState::clone(call.session),
             datasets: Memo::default(),
         }
     }
