@@ -303,7 +303,7 @@ impl SessionArgs {
             storage: self.storage.clone(),
             memory_limit: self.memory_limit,
             threads: self.threads,
-            cluster: None,
+            ..SessionOptions::default()
         };
         if let Some(address) = &self.cluster {
             let client = Client::connect(address.clone(), self.token()?).await?;

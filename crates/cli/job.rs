@@ -200,6 +200,8 @@ impl<'a> Job<'a> {
     ) -> Result<Self, Failure> {
         let store = run_store(&runner.session.storage())?;
         runner.writes = Some(WriteLog::default());
+        let log = Log::new(args.log_format);
+        runner.notes_warnings = !log.is_written();
         let record = record(args, &prepared, (name, source));
         let scope = match &args.job {
             Some(_) => String::new(),
@@ -215,7 +217,7 @@ impl<'a> Job<'a> {
             store,
             scope,
             record,
-            log: Log::new(args.log_format),
+            log,
             started: Instant::now(),
         })
     }
@@ -277,6 +279,9 @@ impl<'a> Job<'a> {
             };
             if record.status == Status::Succeeded {
                 record.rows = Some(self.runner.seen.rows());
+            }
+            for warning in &self.runner.seen.warnings {
+                self.log.warning(&self.record, index, warning);
             }
             self.log.statement(&self.record, index);
             if self.record.statements[index].status != Status::Succeeded {

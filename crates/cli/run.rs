@@ -75,6 +75,8 @@ pub(crate) struct Runner {
     pub(crate) writes: Option<WriteLog>,
     /// What is known of the last statement.
     pub(crate) seen: Seen,
+    /// Say what a statement warns of, unless whoever runs it does.
+    pub(crate) notes_warnings: bool,
     /// What the prompt was told and remembers.
     pub(crate) settings: Settings,
     out: Out,
@@ -90,6 +92,8 @@ pub(crate) struct Seen {
     count: Option<u64>,
     /// The failure may pass by itself.
     pub(crate) transient: bool,
+    /// What its user should know, though it may have gone well.
+    pub(crate) warnings: Vec<String>,
 }
 
 impl Seen {
@@ -124,6 +128,7 @@ impl Runner {
             timing: false,
             writes: None,
             seen: Seen::default(),
+            notes_warnings: true,
             settings: Settings::default(),
             out: Out::stdout(),
             progress: Progress::new(args.quiet),
@@ -218,6 +223,12 @@ impl Runner {
         let ending = self.run_statement(&statement.sql).await;
         self.progress.clear();
         self.out.end().await?;
+        self.seen.warnings = self.session.warnings();
+        if self.notes_warnings {
+            for warning in &self.seen.warnings {
+                self.note(&format!("warning: {warning}"));
+            }
+        }
         // Ctrl-C in a pager is for the pager.
         self.interrupts.mark_unchanged();
         match ending {

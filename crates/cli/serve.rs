@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use atoll_serve::{Limits, Server, ServerOptions};
-use atoll_session::Session;
+use atoll_session::{Session, SessionOptions};
 use datafusion::common::DataFusionError;
 use tokio::runtime::Handle;
 
@@ -37,7 +37,11 @@ pub(crate) async fn serve(
     };
     let is_encrypted = options.identity.is_some();
     let server = Server::bind(options).await?;
-    let first = Session::new(session.options().await?).await?;
+    let options = SessionOptions {
+        warn: Some(|warning| note(&format!("warning: {warning}"))),
+        ..session.options().await?
+    };
+    let first = Session::new(options).await?;
     note(&format!(
         "atoll {} serve: {}://{}, {}, storage {}",
         atoll_session::VERSION,

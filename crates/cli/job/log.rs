@@ -27,6 +27,11 @@ impl Log {
         Self(format)
     }
 
+    /// Whether anything is written.
+    pub(super) fn is_written(&self) -> bool {
+        self.0.is_some()
+    }
+
     pub(super) fn started(&self, run: &Run) {
         let count = run.statements.len();
         let text = format!("{}: {count} statements", run.title());
@@ -47,6 +52,15 @@ impl Log {
             "files": files,
         });
         self.line(run, "statement_finished", &text, more);
+    }
+
+    pub(super) fn warning(&self, run: &Run, index: usize, warning: &str) {
+        let text = format!("{} warning: {warning}", title(run, index));
+        let more = json!({
+            "statement": run.statements[index].number,
+            "warning": warning,
+        });
+        self.line(run, "statement_warned", &text, more);
     }
 
     pub(super) fn retry(&self, run: &Run, index: usize, why: &Failure, pause: Duration) {

@@ -24,7 +24,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use atoll_compute::pool;
-use atoll_udf_common::{AtollOptions, Location, Stores};
+use atoll_compute::warnings::Warnings;
+use atoll_udf_common::{AtollOptions, CallContext, Location, Stores};
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::{CatalogProvider, MemorySchemaProvider, SchemaProvider};
 use datafusion::common::{
@@ -36,7 +37,9 @@ use datafusion::execution::{
     FunctionRegistry, SendableRecordBatchStream, SessionState, SessionStateBuilder,
 };
 use datafusion::logical_expr::{DdlStatement, LogicalPlan, Statement};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::prelude::{SessionConfig, SessionContext};
+use futures::StreamExt;
 
 use crate::cluster::DealExpensiveCalls;
 use crate::expensive::{AtollQueryPlanner, ExtractExpensiveCalls};
@@ -73,6 +76,9 @@ pub struct SessionOptions {
     pub threads: Option<NonZeroUsize>,
     /// Who runs expensive calls, if not this process.
     pub cluster: Option<Arc<dyn TaskRunner>>,
+    /// Hears each warning when its statement is over. Without it they wait for
+    /// [`Session::warnings`].
+    pub warn: Option<fn(&str)>,
 }
 
 /// A SQL session with all of Atoll's functions.
@@ -82,6 +88,7 @@ pub struct Session {
     /// The default catalog itself, not the view of it that also finds files.
     catalog: Arc<dyn CatalogProvider>,
     tables: RwLock<Option<Arc<StoredTables>>>,
+    warnings: Warnings,
 }
 
 impl Session {
@@ -103,7 +110,10 @@ impl Session {
             Some(storage) => Location::parse(storage)?.to_string(),
             None => default_storage()?.to_string_lossy().into_owned(),
         };
-        let state = session_state(&options, storage, runtime)?;
+        let mut state = session_state(&options, storage, runtime)?;
+        let call_context = CallContext::default();
+        let warnings = call_context.warnings.clone();
+        state.config_mut().set_extension(Arc::new(call_context));
         let context = SessionContext::new_with_state(state);
         for (name, function, _) in functions::table_functions() {
             context.register_udtf(&name, function);
@@ -117,6 +127,7 @@ impl Session {
             context: Erased::new(context),
             catalog,
             tables: RwLock::default(),
+            warnings,
         };
         session.open_storage().await?;
         Ok(session)
@@ -130,6 +141,11 @@ impl Session {
     /// Where snapshots, trials, models and tables are kept.
     pub fn storage(&self) -> String {
         AtollOptions::get(self.context.state().config().options()).storage
+    }
+
+    /// What the statements since the last call noticed, for their user to read.
+    pub fn warnings(&self) -> Vec<String> {
+        self.warnings.take().into_sentences()
     }
 
     /// Runs one SQL statement.
@@ -232,6 +248,27 @@ impl Session {
     async fn run(
         &self,
         plan: LogicalPlan,
+        origin: Origin,
+    ) -> Result<SendableRecordBatchStream> {
+        let Some(warn) = self.options.warn else {
+            return self.run_quietly(plan, origin).await;
+        };
+        let end = SayAtEnd {
+            warnings: self.warnings.clone(),
+            warn,
+        };
+        let rows = self.run_quietly(plan, origin).await?;
+        let schema = rows.schema();
+        let rows = rows.inspect(move |_| {
+            // Held until the stream is over or nobody wants the rest.
+            let _ = &end;
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
+    }
+
+    async fn run_quietly(
+        &self,
+        plan: LogicalPlan,
         mut origin: Origin,
     ) -> Result<SendableRecordBatchStream> {
         match plan {
@@ -299,6 +336,20 @@ impl Session {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         tables.ok_or_else(|| internal_datafusion_err!("the storage is not open"))
+    }
+}
+
+/// Says what a statement noticed when it is over, however it ends.
+struct SayAtEnd {
+    warnings: Warnings,
+    warn: fn(&str),
+}
+
+impl Drop for SayAtEnd {
+    fn drop(&mut self) {
+        for sentence in self.warnings.take().into_sentences() {
+            (self.warn)(&sentence);
+        }
     }
 }
 

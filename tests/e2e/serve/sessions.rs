@@ -108,3 +108,21 @@ async fn thirty_two_clients_at_once_get_their_own_rows() {
     });
     futures::future::join_all(clients).await;
 }
+
+/// Clients have no standard error; the server's log has what their statements warn of.
+#[tokio::test]
+async fn warnings_go_to_the_log() {
+    let service = Service::start(&[]);
+    let mut client = service.client().await;
+    let sql = "SELECT t['status'] AS status FROM (SELECT train( \
+        'sql/data/digits.parquet', {learning_rate: rate, epochs: 1}) AS t \
+        FROM (VALUES (-1.0)) AS space(rate))";
+    check(
+        &query(&mut client, sql).await.unwrap(),
+        &["status", "INFEASIBLE"],
+    );
+    let warning =
+        "warning: the only trial did not succeed: INFEASIBLE: learning_rate must";
+    service.server.wait(|said| said.contains(warning));
+    assert_eq!(service.server.said().matches("warning:").count(), 1);
+}

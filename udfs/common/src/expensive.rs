@@ -16,6 +16,7 @@ use atoll_compute::CancellationToken;
 use atoll_compute::panics::Panic;
 use atoll_compute::pool::{self, PoolError};
 use atoll_compute::progress::Progress;
+use atoll_compute::warnings::Warnings;
 use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::{DataFusionError, Result, exec_datafusion_err, exec_err};
@@ -26,7 +27,7 @@ use datafusion::logical_expr::{
     ScalarUDFImpl, Signature,
 };
 
-use crate::{Erased, Location};
+use crate::Location;
 
 /// A SQL function whose rows each cost milliseconds to hours.
 ///
@@ -45,6 +46,12 @@ pub trait ExpensiveFunction: ScalarUDFImpl {
         _shipped: &[u8],
     ) -> Result<Arc<dyn PreparedCall>> {
         self.prepare(call).await
+    }
+
+    /// Checks at plan time what a call says for every row, before its arguments become
+    /// columns: they are as the statement has them, with constants as literals.
+    fn check(&self, _args: &[Expr]) -> Result<()> {
+        Ok(())
     }
 
     /// The models that a call names by literals, and the SHA-256 of their files.
@@ -73,13 +80,13 @@ pub enum Grain {
 /// One call in a statement, at plan time.
 pub struct Call<'a> {
     /// Literals as [`Expr::Literal`], everything else as [`Expr::Column`].
-    pub args: &'a Erased<Vec<Expr>>,
+    pub args: &'a [Expr],
     /// The type of each argument.
     pub arg_fields: &'a [FieldRef],
     /// What the call returns.
     pub return_field: &'a FieldRef,
     /// The session whose tables the call may name.
-    pub session: &'a Erased<SessionState>,
+    pub session: &'a SessionState,
 }
 
 impl Call<'_> {
@@ -131,6 +138,8 @@ pub struct CallContext {
     pub token: CancellationToken,
     /// Where rows say how far they are.
     pub progress: Progress,
+    /// Where rows say what their user should know though nothing failed.
+    pub warnings: Warnings,
     /// Where relative paths start, if not at the process's own folder.
     pub directory: Option<Arc<Path>>,
     /// Why no row is to be evaluated, if so.
@@ -142,6 +151,7 @@ impl Default for CallContext {
         Self {
             token: CancellationToken::new(),
             progress: Progress::process(),
+            warnings: Warnings::default(),
             directory: None,
             given_up: None,
         }

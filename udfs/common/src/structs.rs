@@ -71,7 +71,8 @@ pub fn row_to_json(structs: &StructArray, row: usize) -> Result<Map<String, Valu
         .collect()
 }
 
-fn scalar_to_json(key: &str, value: &ScalarValue) -> Result<Value> {
+/// A value as JSON, in the same way. `key` is what errors call it.
+pub fn scalar_to_json(key: &str, value: &ScalarValue) -> Result<Value> {
     if value.is_null() {
         return Ok(Value::Null);
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use atoll_compute::CancellationToken;
 use atoll_compute::progress::Progress;
+use atoll_compute::warnings::{Noticed, Warnings};
 use atoll_session::{SessionOptions, TaskOutput, TaskRuntime};
 use atoll_udf_common::CallContext;
 use ballista_core::JobId;
@@ -233,7 +234,7 @@ impl Worker {
             let context = entry.context(attempt > ATTEMPTS);
             let rows = self.runtime.start(&task.plan, context).await?;
             let schema = parts.pass(rows).await?;
-            return parts.finish(task.rows, schema).await;
+            return parts.finish(task.rows, schema, entry.warnings.take()).await;
         }
         // Some row of these brought an executor down. One by one, so that it is known
         // which, and the others come to an end.
@@ -251,7 +252,7 @@ impl Worker {
             schema = Some(parts.pass(rows).await?);
         }
         match schema {
-            Some(schema) => parts.finish(task.rows, schema).await,
+            Some(schema) => parts.finish(task.rows, schema, entry.warnings.take()).await,
             None => internal_err!("a task without rows"),
         }
     }
@@ -367,6 +368,7 @@ struct Entry<'a> {
     id: TaskId,
     token: &'a CancellationToken,
     progress: Progress,
+    warnings: Warnings,
     ended: bool,
 }
 
@@ -388,6 +390,7 @@ impl<'a> Entry<'a> {
             id: worker.name(job, task),
             token,
             progress,
+            warnings: Warnings::default(),
             ended: false,
         }
     }
@@ -400,6 +403,7 @@ impl<'a> Entry<'a> {
         CallContext {
             token: self.token.child_token(),
             progress: self.progress.clone(),
+            warnings: self.warnings.clone(),
             directory: None,
             given_up: give_up.then(|| reason.into()),
         }
@@ -452,9 +456,16 @@ impl Parts<'_> {
         Ok(rows.schema())
     }
 
-    async fn finish(mut self, rows_in: u64, schema: SchemaRef) -> Result<()> {
+    /// Sends the last part, which also says what the task noticed.
+    async fn finish(
+        mut self,
+        rows_in: u64,
+        schema: SchemaRef,
+        noticed: Noticed,
+    ) -> Result<()> {
         let last = self.held.take();
         let last = last.unwrap_or_else(|| RecordBatch::new_empty(schema));
+        let last = TaskRuntime::annotate(last, noticed)?;
         self.send(&last, Some(rows_in)).await
     }
 

@@ -27,6 +27,7 @@ use prost::Message;
 use tokio::sync::mpsc;
 
 use super::ledger::Ledger;
+use super::notes::noticed;
 use super::rule::{TaskInputExec, calls, is_scan_of_files};
 use super::runtime::{WireTask, changed_options, encode_plan, identify_storage};
 use super::wire::from_ipc;
@@ -188,6 +189,7 @@ async fn run(
             let output: TaskOutput = output?;
             let batch = from_ipc(&output.data)?;
             ledger.enter(&output, batch.num_rows())?;
+            dealer.context.warnings.merge(noticed(&batch));
             // Field names and metadata are the plan's own, whatever they went through.
             let batch = RecordBatch::try_new(chain.schema(), batch.columns().to_vec())?;
             if batch.num_rows() > 0 && rows.send(Ok(batch)).await.is_err() {

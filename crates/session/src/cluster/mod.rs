@@ -10,6 +10,7 @@
 
 mod exec;
 mod ledger;
+mod notes;
 mod rule;
 mod runtime;
 mod wire;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use atoll_compute::CancellationToken;
+use atoll_compute::warnings::Noticed;
 use atoll_udf_common::{AtollOptions, CallContext, Location, PreparedCall};
 use bytes::Bytes;
 use datafusion::common::{Result, exec_err, internal_datafusion_err, internal_err};
@@ -23,6 +24,7 @@ use object_store::{ObjectStoreExt, PutMode};
 use prost::Message;
 use sha2::{Digest, Sha256};
 
+use super::notes;
 use super::wire::{PlanCodec, Received, to_ipc};
 use crate::SessionOptions;
 
@@ -146,6 +148,14 @@ impl TaskRuntime {
     /// A record batch as it travels.
     pub fn encode(batch: &datafusion::arrow::array::RecordBatch) -> Result<Bytes> {
         Ok(to_ipc(batch)?.into())
+    }
+
+    /// The last record batch of a task, with what the task noticed.
+    pub fn annotate(
+        last: datafusion::arrow::array::RecordBatch,
+        noticed: Noticed,
+    ) -> Result<datafusion::arrow::array::RecordBatch> {
+        notes::annotate(last, noticed)
     }
 
     async fn open(

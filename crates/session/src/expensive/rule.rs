@@ -221,7 +221,11 @@ impl Round {
         let Expr::ScalarFunction(ScalarFunction { func, args }) = call else {
             return plan_err!("not a function call: {call}");
         };
-        let args = args.into_iter().map(|arg| match folded(arg)? {
+        let args = args.into_iter().map(folded).collect::<Result<Vec<_>>>()?;
+        if let Some(function) = as_expensive(&func) {
+            function.check(&args)?;
+        }
+        let args = args.into_iter().map(|arg| match arg {
             plain @ (Expr::Column(_) | Expr::Literal(_, _)) => Ok(plain),
             computed => {
                 let name = unique("argument");
