@@ -253,7 +253,13 @@ pub(crate) fn fingerprint(dataset: &Dataset, split: &Split) -> String {
     }
     let labels: Vec<u32> = match &dataset.labels {
         Labels::Classes { indices, .. } => indices.clone(),
-        Labels::Numbers(numbers) => numbers.iter().map(|n| n.to_bits()).collect(),
+        Labels::Numbers(numbers) if dataset.wide.labels => {
+            let halves = |n: &f64| [n.to_bits() as u32, (n.to_bits() >> 32) as u32];
+            numbers.iter().flat_map(halves).collect()
+        }
+        Labels::Numbers(numbers) => {
+            numbers.iter().map(|n| (*n as f32).to_bits()).collect()
+        }
     };
     for numbers in [&labels, &split.train, &split.validation] {
         digest.update((numbers.len() as u64).to_le_bytes());
@@ -268,7 +274,13 @@ pub(crate) fn fingerprint(dataset: &Dataset, split: &Split) -> String {
         Features::Pixels(pixels) => pixels.iter().step_by(step).copied().collect(),
         Features::Numbers(numbers) => {
             let sample = numbers.iter().step_by(step);
-            sample.flat_map(|number| number.to_le_bytes()).collect()
+            match dataset.wide.features {
+                true => sample.flat_map(|number| number.to_le_bytes()).collect(),
+                false => {
+                    let sample = sample.map(|number| *number as f32);
+                    sample.flat_map(f32::to_le_bytes).collect()
+                }
+            }
         }
     };
     digest.update(sample);

@@ -1,8 +1,12 @@
 //! Images or numbers with labels, held once in memory and shared by all trials on them.
 
 use crate::Error;
+use crate::precision::{Wide, narrowed, needs_64_bits};
 use crate::random::Stream;
 use crate::scaling::{Scale, Scaling};
+
+/// Larger numbers have no squares that float64 can add up.
+const LARGEST: f64 = 1e150;
 
 /// The size of every image of a dataset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +33,7 @@ pub enum Features {
     Pixels(Vec<u8>),
     /// Numbers, row by row. Each is standardised by the training split on its way into a
     /// network.
-    Numbers(Vec<f32>),
+    Numbers(Vec<f64>),
 }
 
 /// What a network should say of each row.
@@ -43,7 +47,7 @@ pub enum Labels {
         names: Vec<String>,
     },
     /// A number.
-    Numbers(Vec<f32>),
+    Numbers(Vec<f64>),
 }
 
 impl Labels {
@@ -76,11 +80,19 @@ impl Labels {
         }
     }
 
+    /// Whether 32 bits are too few; those that they are enough for are rounded to them.
+    fn widen(&mut self) -> bool {
+        match self {
+            Labels::Numbers(numbers) => widen(numbers, 1),
+            Labels::Classes { .. } => false,
+        }
+    }
+
     fn check(&self) -> Result<(), Error> {
         let (indices, names) = match self {
             Labels::Classes { indices, names } => (indices, names),
             Labels::Numbers(numbers) => {
-                return match numbers.iter().position(|number| !number.is_finite()) {
+                return match numbers.iter().position(|number| !is_usable(*number)) {
                     Some(row) => {
                         problem(format!("row {row} has the label {}", numbers[row]))
                     }
@@ -119,6 +131,8 @@ pub struct Dataset {
     pub features: Features,
     /// What it should say.
     pub labels: Labels,
+    /// Which numbers have 64 bits. The others are 32-bit numbers.
+    pub wide: Wide,
 }
 
 impl Dataset {
@@ -140,7 +154,7 @@ impl Dataset {
     pub fn of_images(
         shape: ImageShape,
         pixels: Vec<u8>,
-        labels: Labels,
+        mut labels: Labels,
     ) -> Result<Self, Error> {
         let ImageShape {
             height,
@@ -168,18 +182,23 @@ impl Dataset {
             ));
         }
         labels.check()?;
+        let wide = Wide {
+            features: false,
+            labels: labels.widen(),
+        };
         Ok(Self {
             shape,
             features: Features::Pixels(pixels),
             labels,
+            wide,
         })
     }
 
     /// Rows of `width` numbers and classes, or numbers to predict.
     pub fn of_numbers(
         width: usize,
-        numbers: Vec<f32>,
-        labels: Labels,
+        mut numbers: Vec<f64>,
+        mut labels: Labels,
     ) -> Result<Self, Error> {
         if labels.is_empty() {
             return problem("it has no rows".to_owned());
@@ -192,7 +211,7 @@ impl Dataset {
                 numbers.len()
             ));
         }
-        if let Some(place) = numbers.iter().position(|number| !number.is_finite()) {
+        if let Some(place) = numbers.iter().position(|number| !is_usable(*number)) {
             return problem(format!(
                 "row {} has the value {}; replace or leave out what is not finite",
                 place / width,
@@ -200,6 +219,10 @@ impl Dataset {
             ));
         }
         labels.check()?;
+        let wide = Wide {
+            features: widen(&mut numbers, width),
+            labels: labels.widen(),
+        };
         Ok(Self {
             shape: ImageShape {
                 height: 1,
@@ -208,6 +231,7 @@ impl Dataset {
             },
             features: Features::Numbers(numbers),
             labels,
+            wide,
         })
     }
 
@@ -283,12 +307,30 @@ impl Dataset {
     ) {
         for (&row, target) in rows.iter().zip(targets) {
             let number = match &self.labels {
-                Labels::Classes { indices, .. } => indices[row as usize] as f32,
+                Labels::Classes { indices, .. } => f64::from(indices[row as usize]),
                 Labels::Numbers(numbers) => numbers[row as usize],
             };
             *target = scale.apply(number);
         }
     }
+}
+
+/// Whether a network can be trained on a number.
+fn is_usable(number: f64) -> bool {
+    number.is_finite() && number.abs() <= LARGEST
+}
+
+/// Whether any of the columns of rows of `width` numbers needs 64 bits. If none does, all
+/// become 32-bit numbers.
+fn widen(numbers: &mut [f64], width: usize) -> bool {
+    let column = |n: usize| numbers.iter().skip(n).step_by(width).copied();
+    let wide = (0..width).any(|n| needs_64_bits(column(n)));
+    if !wide {
+        for number in numbers {
+            *number = narrowed(*number);
+        }
+    }
+    wide
 }
 
 /// From bytes to the unit interval.
@@ -399,7 +441,7 @@ mod tests {
             assert_eq!(result.unwrap_err().to_string(), expected);
         };
         check(
-            Dataset::of_numbers(2, vec![0.0, 1.0, f32::NAN, 3.0], labels()),
+            Dataset::of_numbers(2, vec![0.0, 1.0, f64::NAN, 3.0], labels()),
             "dataset: row 1 has the value NaN; replace or leave out what is not finite",
         );
         check(
@@ -407,7 +449,7 @@ mod tests {
             "dataset: 2 rows of 2 numbers need 4 values, at least one each, got 3",
         );
         check(
-            Dataset::of_numbers(1, vec![0.0; 1], Labels::Numbers(vec![f32::INFINITY])),
+            Dataset::of_numbers(1, vec![0.0; 1], Labels::Numbers(vec![f64::INFINITY])),
             "dataset: row 0 has the label inf",
         );
     }
@@ -416,7 +458,11 @@ mod tests {
     fn gathered_numbers_are_scaled() {
         let labels = Labels::Numbers(vec![5.0, 9.0]);
         let dataset = Dataset::of_numbers(2, vec![0.0, 1.0, 2.0, 3.0], labels).unwrap();
-        let scale = |mean, inverse| Scale { mean, inverse };
+        let scale = |mean, inverse| Scale {
+            mean,
+            inverse,
+            wide: false,
+        };
         let scaling = Scaling {
             features: vec![scale(1.0, 1.0), scale(1.0, 0.5)],
             target: None,

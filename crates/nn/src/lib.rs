@@ -51,6 +51,7 @@ mod mixup;
 mod network;
 mod onnx;
 mod optimizer;
+mod precision;
 mod profile;
 #[cfg(test)]
 mod pytorch;
@@ -66,6 +67,7 @@ pub use hyperparameters::{
     Augmentation, Hyperparameters, LossKind, OptimizerKind, ScheduleKind,
 };
 pub use network::Network;
+pub use precision::{Wide, needs_64_bits};
 pub use profile::{LayerTime, StepTime, peak, profile};
 pub use training::{
     Epoch, Observer, Options, Outcome, Report, resume, train, train_with,

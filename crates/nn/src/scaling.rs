@@ -1,15 +1,18 @@
 //! Numbers with mean 0 and standard deviation 1, and the way back.
 
 use crate::dataset::{Features, Labels};
+use crate::precision::narrowed;
 use crate::{Dataset, LossKind, Split};
 
 /// How numbers are moved and stretched: `(x - mean) * inverse`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Scale {
-    pub(crate) mean: f32,
+    pub(crate) mean: f64,
     /// One over the standard deviation; 1 where all numbers are the same, as in
     /// scikit-learn's `StandardScaler`.
-    pub(crate) inverse: f32,
+    pub(crate) inverse: f64,
+    /// Whether that is computed with 64 bits. If not, all of these are 32-bit numbers.
+    pub(crate) wide: bool,
 }
 
 /// What is learned about the numbers of the training split before any training.
@@ -22,26 +25,32 @@ pub(crate) struct Scaling {
 }
 
 impl Scale {
-    fn of(numbers: impl Iterator<Item = f32> + Clone) -> Self {
-        let count = numbers.clone().count().max(1) as f64;
-        let mean = numbers.clone().map(f64::from).sum::<f64>() / count;
-        let squares = numbers.map(|number| (f64::from(number) - mean).powi(2));
-        let deviation = (squares.sum::<f64>() / count).sqrt();
+    fn of(numbers: impl Iterator<Item = f64> + Clone, wide: bool) -> Self {
         // Numbers that are the same differ by their rounding.
-        let constant = deviation <= mean.abs() * 1e-6;
+        const SAME: f64 = 1e-6;
+        const SAME_WIDE: f64 = 1e-13;
+        let count = numbers.clone().count().max(1) as f64;
+        let mean = numbers.clone().sum::<f64>() / count;
+        let squares = numbers.map(|number| (number - mean).powi(2));
+        let deviation = (squares.sum::<f64>() / count).sqrt();
+        let same = if wide { SAME_WIDE } else { SAME };
+        let inverse = match deviation <= mean.abs() * same {
+            true => 1.0,
+            false => 1.0 / deviation,
+        };
         Self {
-            mean: mean as f32,
-            inverse: if constant {
-                1.0
-            } else {
-                (1.0 / deviation) as f32
-            },
+            mean: if wide { mean } else { narrowed(mean) },
+            inverse: if wide { inverse } else { narrowed(inverse) },
+            wide,
         }
     }
 
     /// From what the data has to what a network sees.
-    pub(crate) fn apply(&self, number: f32) -> f32 {
-        (number - self.mean) * self.inverse
+    pub(crate) fn apply(&self, number: f64) -> f32 {
+        match self.wide {
+            true => ((number - self.mean) * self.inverse) as f32,
+            false => (number as f32 - self.mean as f32) * self.inverse as f32,
+        }
     }
 }
 
@@ -54,16 +63,20 @@ impl Scaling {
                 let width = dataset.shape.values();
                 let feature = |n: usize| {
                     let rows = split.train.iter();
-                    Scale::of(rows.map(move |&row| numbers[row as usize * width + n]))
+                    let rows = rows.map(move |&row| numbers[row as usize * width + n]);
+                    Scale::of(rows, dataset.wide.features)
                 };
                 (0..width).map(feature).collect()
             }
         };
         let rows = split.train.iter();
         let target = (loss == LossKind::Mse).then(|| match &dataset.labels {
-            Labels::Numbers(numbers) => Scale::of(rows.map(|&row| numbers[row as usize])),
+            Labels::Numbers(numbers) => {
+                let rows = rows.map(|&row| numbers[row as usize]);
+                Scale::of(rows, dataset.wide.labels)
+            }
             Labels::Classes { indices, .. } => {
-                Scale::of(rows.map(|&row| indices[row as usize] as f32))
+                Scale::of(rows.map(|&row| f64::from(indices[row as usize])), false)
             }
         });
         Self { features, target }
@@ -72,7 +85,7 @@ impl Scaling {
     /// What a squared error is multiplied by to be in the units of the data.
     pub(crate) fn units(&self) -> f64 {
         let inverse = self.target.as_ref().map_or(1.0, |scale| scale.inverse);
-        f64::from(inverse).powi(-2)
+        inverse.powi(-2)
     }
 }
 
@@ -91,7 +104,7 @@ mod tests {
             validation: vec![3],
         };
         let scaling = Scaling::new(&dataset, &split, LossKind::Mse);
-        let deviation = (14.0_f32 / 3.0).sqrt();
+        let deviation = (14.0_f64 / 3.0).sqrt();
         assert_eq!(scaling.features[0].mean, 3.0);
         assert!((scaling.features[0].inverse - 1.0 / deviation).abs() < 1e-6);
         // A feature that never changes is not divided by zero.
@@ -99,12 +112,37 @@ mod tests {
             scaling.features[1],
             Scale {
                 mean: 7.0,
-                inverse: 1.0
+                inverse: 1.0,
+                wide: false
             }
         );
         assert_eq!(scaling.features[1].apply(7.0), 0.0);
         assert!((scaling.units() - 200.0 / 3.0).abs() < 1e-4);
         let classes = Scaling::new(&dataset, &split, LossKind::CrossEntropy);
         assert_eq!((classes.target.as_ref(), classes.units()), (None, 1.0));
+    }
+
+    #[test]
+    fn what_32_bits_would_swallow_is_centred_first() {
+        let numbers = (0..100).map(|n| 1_700_000_000.0 + 60.0 * f64::from(n));
+        let labels = (0..100).map(|n| 1e9 + 3.0 * f64::from(n));
+        let labels = Labels::Numbers(labels.collect());
+        let dataset = Dataset::of_numbers(1, numbers.collect(), labels).unwrap();
+        let split = Split {
+            train: (0..100).collect(),
+            validation: vec![0],
+        };
+        let scaling = Scaling::new(&dataset, &split, LossKind::Mse);
+        let mut inputs = [0.0; 2];
+        dataset.gather(&[0, 1], &scaling, &mut inputs);
+        // >>> x = numpy.arange(100); ((x - x.mean()) / x.std())[:2]
+        for (input, expected) in inputs.iter().zip([-1.714_816, -1.680_173]) {
+            assert!((input - expected).abs() < 1e-6, "{inputs:?}");
+        }
+        let target = scaling.target.as_ref().unwrap();
+        let mut targets = [0.0; 2];
+        dataset.gather_numbers(&[0, 1], target, &mut targets);
+        assert_eq!(targets, inputs);
+        assert!((scaling.units() - 9.0 * 9_999.0 / 12.0).abs() < 1e-6);
     }
 }

@@ -540,7 +540,7 @@ fn prices(rows: u32) -> Dataset {
     let mut noise = 1_u32;
     let mut random = || {
         noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (noise >> 8) as f32 / 16_777_216.0
+        f64::from(noise >> 8) / 16_777_216.0
     };
     let (mut numbers, mut labels) = (Vec::new(), Vec::new());
     for _ in 0..rows {
@@ -574,6 +574,27 @@ fn a_number_is_predicted_in_its_own_units() {
         let losses = report.history.iter().map(|epoch| epoch.validation_loss);
         assert_eq!(losses.fold(f64::MAX, f64::min), report.validation_loss);
     }
+}
+
+/// `1e9 + 3x` with noise, from seconds since 1970: 32 bits tell neither apart.
+#[test]
+fn large_numbers_that_differ_little_are_learned() {
+    let rows = 400;
+    let place = |n: u32| f64::from(n * 37 % rows);
+    let numbers = (0..rows).map(|n| 1_700_000_000.0 + place(n)).collect();
+    let noise = |n: u32| f64::from(n * 7_919 % 1_000) / 1_000.0 - 0.5;
+    let labels = (0..rows).map(|n| 1e9 + 3.0 * place(n) + noise(n));
+    let labels = Labels::Numbers(labels.collect());
+    let dataset = Dataset::of_numbers(1, numbers, labels).unwrap();
+    assert!(dataset.wide.features && dataset.wide.labels);
+    let split = Split::by_fraction(rows as usize, 0.25, 1).unwrap();
+    let json = serde_json::json!({
+        "architecture": "dense(1)", "epochs": 40, "learning_rate": 0.05
+    });
+    let report = train(&dataset, &split, &hyperparameters(&json), &mut Silent).unwrap();
+    // The variance of the noise is a twelfth; that of the labels is 120,000.
+    let loss = report.validation_loss;
+    assert!((0.04..0.5).contains(&loss), "{loss}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
+use atoll_compute::warnings::Warnings;
 use atoll_onnx::{Data, ElementType, LoadedModel, Output};
 use atoll_udf_common::{
     Call, CallContext, ExpensiveFunction, PreparedCall, map_rows, not_here,
@@ -22,7 +23,7 @@ use datafusion::logical_expr::{
 use crate::SECTION;
 use crate::argument::{self, ModelArgument};
 use crate::failure::Failure;
-use crate::input::{self, Input, Inputs};
+use crate::input::{self, Inputs};
 use crate::options::{Accepts, Options};
 use crate::pipeline::Purpose;
 
@@ -30,25 +31,22 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     Documentation::builder(
         SECTION,
         "Runs a row through a model and returns a struct of its outputs by name, each a \
-         list of FLOAT, DOUBLE, BIGINT (whole numbers and booleans) or VARCHAR, flattened in \
-         row-major order. Outputs of other types, such as the sequence of maps that a \
-         ZipMap makes, are left out. A model that is not a literal is known only row by row: then \
+         list of FLOAT, DOUBLE, BIGINT (whole numbers and booleans) or VARCHAR, flattened \
+         in row-major order. A model that is not a literal is known only row by row: then \
          the struct has one field `logits`, a list of FLOAT with the model's first \
          output.",
         "predict(model, x [, options])",
     )
     .with_argument(
         "model",
-        "Path or URL of an ONNX file, or a BINARY column that holds one. Weights in \
-         other files are read beside it.",
+        "Path or URL of an ONNX file, or a BINARY column that holds one.",
     )
     .with_argument(
         "x",
         "One row: a list of as many numbers as the model's input has, without the \
          mini-batch; or an image (encoded bytes or IMAGE struct), preprocessed as the \
-         model's metadata says, NCHW or NHWC, which also say how high and wide it is where \
-         the model takes any size; or a struct with a list for every input by name. An \
-         input without a shape gets a list as a mini-batch of one row.",
+         model's metadata says, NCHW or NHWC; or a struct with a list for every input by \
+         name.",
     )
     .with_argument(
         "options",
@@ -186,18 +184,18 @@ impl PreparedCall for PreparedPredict {
         let first_only = matches!(self.model, ModelArgument::Column { .. });
         let progress = context.progress.rows("predict");
         progress.add_total(rows as u64);
+        let warnings = context.warnings.clone();
         let outputs = map_rows(rows, context, move |row, _| {
             let outputs = (|| {
                 let Some(pipeline) = models.get(row)? else {
                     return Ok(None);
                 };
-                let outputs = match inputs.get(&pipeline.model, row)? {
-                    Some(Input::Image(image)) => pipeline.run_image(&image)?,
-                    Some(Input::Values(values)) => pipeline.run(values)?,
-                    None => return Ok(None),
+                let Some(inputs) = inputs.get(&pipeline, row)? else {
+                    return Ok(None);
                 };
+                let outputs = pipeline.run(inputs)?;
                 if first_only {
-                    first(&pipeline.model, outputs)
+                    first(&pipeline.model, outputs, &warnings)
                 } else {
                     Ok(Some(outputs))
                 }
@@ -214,8 +212,16 @@ impl PreparedCall for PreparedPredict {
 fn first(
     model: &LoadedModel,
     outputs: Vec<Output>,
+    warnings: &Warnings,
 ) -> Result<Option<Vec<Output>>, Failure> {
     let first = outputs.into_iter().next();
+    if let Some(Data::Doubles(_)) = first.as_ref().map(|output| &output.data) {
+        warnings.add(format!(
+            "predict: model {} gives DOUBLE, which is rounded to FLOAT; name the model by \
+             a literal to get its outputs as they are",
+            model.name()
+        ));
+    }
     let floats = first.and_then(|output| {
         Some(Output {
             shape: output.shape,
@@ -238,12 +244,14 @@ fn unknown_fields() -> Fields {
 }
 
 fn output_fields(model: &LoadedModel) -> Fields {
-    model
-        .outputs()
+    let ports = &model.signature().outputs;
+    ports
+        .iter()
         .map(|port| {
             let element = match port.element {
                 ElementType::Float64 => DataType::Float64,
                 element if element.is_float() => DataType::Float32,
+                ElementType::Other => DataType::Float32,
                 ElementType::String => DataType::Utf8,
                 _ => DataType::Int64,
             };
@@ -288,6 +296,16 @@ fn lists(field: &Field, rows: Vec<Option<Data>>) -> ArrayRef {
             }
             Arc::new(lists.finish())
         }
+        DataType::Float64 => {
+            let mut lists = ListBuilder::new(Float64Builder::new());
+            for row in rows {
+                if let Some(Data::Doubles(values)) = &row {
+                    lists.values().append_slice(values);
+                }
+                lists.append(row.is_some());
+            }
+            Arc::new(lists.finish())
+        }
         DataType::Utf8 => {
             let mut lists = ListBuilder::new(StringBuilder::new());
             for row in rows {
@@ -295,16 +313,6 @@ fn lists(field: &Field, rows: Vec<Option<Data>>) -> ArrayRef {
                     values
                         .iter()
                         .for_each(|value| lists.values().append_value(value));
-                }
-                lists.append(row.is_some());
-            }
-            Arc::new(lists.finish())
-        }
-        DataType::Float64 => {
-            let mut lists = ListBuilder::new(Float64Builder::new());
-            for row in rows {
-                if let Some(Data::Doubles(values)) = &row {
-                    lists.values().append_slice(values);
                 }
                 lists.append(row.is_some());
             }

@@ -113,7 +113,7 @@ impl<'a> Parser<'a> {
             start,
             &format!(
                 "unknown layer '{name}'{hint}; layers: {valid}; presets, which stand \
-                 alone: lenet, mlp"
+                 alone: auto, lenet, mlp"
             ),
         )
     }

@@ -232,6 +232,22 @@ impl Hyperparameters {
         Ok(hyperparameters)
     }
 
+    /// Checks what is known when only some of the keys are, and those in `open` will have
+    /// values that are not known yet.
+    pub fn check_known(known: &Map<String, Value>, open: &[&str]) -> Result<(), Error> {
+        let mut known = known.clone();
+        known.retain(|_, value| !value.is_null());
+        // `stop_after` must not be beyond `epochs`; the other keys go with any value that
+        // the missing ones may have.
+        if open.contains(&"epochs") {
+            known.insert("epochs".to_owned(), MAX_EPOCHS.into());
+        }
+        if open.contains(&"architecture") {
+            known.insert("architecture".to_owned(), "lenet".into());
+        }
+        Self::from_json(&known).map(|_| ())
+    }
+
     /// Checks everything that can be checked without knowing the images.
     pub fn validate(&self) -> Result<(), Error> {
         self.check_steps()?;

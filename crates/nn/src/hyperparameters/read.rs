@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{LossKind, OptimizerKind, ScheduleKind, refuse};
+use super::{LossKind, MAX_EPOCHS, OptimizerKind, ScheduleKind, refuse};
 use crate::Error;
 
 pub(super) const OPTIMIZERS: &[(&str, OptimizerKind)] = &[
@@ -44,7 +44,14 @@ pub(super) fn flag(name: &str, value: &Value) -> Result<bool, Error> {
 
 pub(super) fn count(name: &str, value: &Value) -> Result<u32, Error> {
     let count = integer(value).and_then(|count| u32::try_from(count).ok());
-    count.map_or_else(|| refuse(name, "an integer of at least 0", value), Ok)
+    let domain = || match name {
+        "epochs" => format!("an integer from 1 to {MAX_EPOCHS}"),
+        "hidden" | "batch_size" | "stop_after" | "decay_epochs" => {
+            "an integer of at least 1".to_owned()
+        }
+        _ => "an integer of at least 0".to_owned(),
+    };
+    count.map_or_else(|| refuse(name, &domain(), value), Ok)
 }
 
 pub(super) fn seed(name: &str, value: &Value) -> Result<u64, Error> {

@@ -1,8 +1,8 @@
 //! Layers as ONNX nodes.
 
 use super::proto::{
-    Attribute, Dimension, FLOAT, Graph, Node, Tensor, TensorShape, TensorType, Type,
-    ValueInfo,
+    Attribute, DOUBLE, Dimension, FLOAT, Graph, Node, Tensor, TensorShape, TensorType,
+    Type, ValueInfo,
 };
 use crate::architecture::{Activation, LayerSpec, PlannedLayer, Shape};
 use crate::kernels::Window;
@@ -53,8 +53,12 @@ pub(super) fn graph(network: &Network, scaling: &Scaling) -> Graph {
         nodes: builder.nodes,
         name: "network".to_owned(),
         initializers: builder.initializers,
-        inputs: vec![value_info("input", input)],
-        outputs: vec![value_info(output, &[plan.output().values()])],
+        inputs: vec![value_info("input", element(&scaling.features), input)],
+        outputs: vec![value_info(
+            output,
+            element(scaling.target.as_slice()),
+            &[plan.output().values()],
+        )],
     }
 }
 
@@ -96,19 +100,32 @@ impl Builder {
 
     /// Takes the numbers of a row as they are in the data.
     fn standardise(&mut self, features: &[Scale]) {
-        let means: Vec<f32> = features.iter().map(|scale| scale.mean).collect();
-        let inverses: Vec<f32> = features.iter().map(|scale| scale.inverse).collect();
-        let means = self.constant("mean", &[features.len()], &means);
+        let element = element(features);
+        let shape = [features.len()];
+        let means = features.iter().map(|scale| scale.mean);
+        let means = self.scale("mean", element, &shape, means);
         self.node("Sub", &[means], vec![]);
-        let inverses = self.constant("inverse", &[features.len()], &inverses);
+        let inverses = features.iter().map(|scale| scale.inverse);
+        let inverses = self.scale("inverse", element, &shape, inverses);
         self.node("Mul", &[inverses], vec![]);
+        if element == DOUBLE {
+            self.node("Cast", &[], vec![Attribute::of_int("to", FLOAT.into())]);
+        }
     }
 
     /// Gives a number in the units of the data.
     fn restore(&mut self, scale: &Scale) {
-        let deviation = self.constant("deviation", &[1], &[1.0 / scale.inverse]);
+        let element = element(std::slice::from_ref(scale));
+        let deviation = match scale.wide {
+            true => {
+                self.node("Cast", &[], vec![Attribute::of_int("to", DOUBLE.into())]);
+                1.0 / scale.inverse
+            }
+            false => f64::from(1.0 / scale.inverse as f32),
+        };
+        let deviation = self.scale("deviation", element, &[1], [deviation]);
         self.node("Mul", &[deviation], vec![]);
-        let mean = self.constant("mean", &[1], &[scale.mean]);
+        let mean = self.scale("mean", element, &[1], [scale.mean]);
         self.node("Add", &[mean], vec![]);
     }
 
@@ -223,17 +240,51 @@ impl Builder {
 
     /// Adds a constant for the node that comes next and returns its name.
     fn constant(&mut self, name: &str, shape: &[usize], values: &[f32]) -> String {
+        let raw = values.iter().flat_map(|value| value.to_le_bytes());
+        self.initializer(name, FLOAT, shape, raw.collect())
+    }
+
+    /// The same for numbers that may need 64 bits.
+    fn scale(
+        &mut self,
+        name: &str,
+        element: i32,
+        shape: &[usize],
+        values: impl IntoIterator<Item = f64>,
+    ) -> String {
+        let values = values.into_iter();
+        let raw = match element {
+            DOUBLE => values.flat_map(f64::to_le_bytes).collect(),
+            _ => values
+                .flat_map(|value| (value as f32).to_le_bytes())
+                .collect(),
+        };
+        self.initializer(name, element, shape, raw)
+    }
+
+    fn initializer(
+        &mut self,
+        name: &str,
+        element: i32,
+        shape: &[usize],
+        raw: Vec<u8>,
+    ) -> String {
         let name = format!("{}_{name}", self.nodes.len());
         self.initializers.push(Tensor {
             shape: shape.iter().map(|length| *length as i64).collect(),
-            element: FLOAT,
+            element,
             name: name.clone(),
-            raw: values
-                .iter()
-                .flat_map(|value| value.to_le_bytes())
-                .collect(),
+            raw,
         });
         name
+    }
+}
+
+/// What numbers have to be for a graph to scale them.
+fn element(scales: &[Scale]) -> i32 {
+    match scales.iter().any(|scale| scale.wide) {
+        true => DOUBLE,
+        false => FLOAT,
     }
 }
 
@@ -281,7 +332,7 @@ fn channel_first(shape: Shape) -> Vec<usize> {
         .collect()
 }
 
-fn value_info(name: &str, shape: &[usize]) -> ValueInfo {
+fn value_info(name: &str, element: i32, shape: &[usize]) -> ValueInfo {
     let batch = Dimension {
         parameter: Some("batch".to_owned()),
         value: None,
@@ -294,7 +345,7 @@ fn value_info(name: &str, shape: &[usize]) -> ValueInfo {
         dimensions: [batch].into_iter().chain(fixed).collect(),
     };
     let tensor = TensorType {
-        element: FLOAT,
+        element,
         shape: Some(shape),
     };
     ValueInfo {

@@ -4,7 +4,9 @@
 //! NCHW order, convolutions are ordinary ones, and the first dense layer after an image
 //! has its rows permuted to fit. Dropout does nothing at inference and is left out; a
 //! batch norm after a layer with weights becomes part of them. Rows of numbers come as
-//! they are, and a number comes out in its own units: scaling is part of the graph.
+//! they are, and a number comes out in its own units: scaling is part of the graph. Where
+//! 32 bits would swallow what tells rows apart, the graph takes or gives DOUBLE instead of
+//! FLOAT, scales that, and computes everything between with FLOAT.
 //! Labels and preprocessing are in the metadata. The bytes are a function of the trial.
 
 mod graph;
@@ -28,12 +30,18 @@ pub(crate) fn export(
         true => Vec::new(),
         false => preprocessing(plan.image),
     };
-    // One class per line, so a name cannot have more than one.
-    let labels: Vec<_> = class_names
-        .iter()
-        .map(|name| name.replace(['\r', '\n'], " "))
-        .collect();
     if scaling.target.is_none() {
+        // One class per line, so a name cannot have more than one.
+        let labels: Vec<_> = class_names
+            .iter()
+            .map(|name| name.replace(['\r', '\n'], " "))
+            .collect();
+        // For whoever knows this key, names come back as they were.
+        if labels != class_names
+            && let Ok(json) = serde_json::to_string(class_names)
+        {
+            metadata.push(("labels.json", json));
+        }
         metadata.push(("labels", labels.join("\n")));
         metadata.push(("output.kind", "logits".to_owned()));
     } else {
@@ -138,6 +146,7 @@ mod tests {
             ("0,0,0", "255,255,255")
         );
         assert_eq!(value("labels"), "cat\ntwo lines");
+        assert_eq!(value("labels.json"), r#"["cat","two\nlines"]"#);
         assert_eq!(value("atoll.engine"), engine());
         let json = serde_json::from_str(value("atoll.hyperparameters")).unwrap();
         let read = Hyperparameters::from_json(&json).unwrap();

@@ -110,6 +110,9 @@ impl Attribute {
 /// The number of `FLOAT` in ONNX's list of element types.
 pub(super) const FLOAT: i32 = 1;
 
+/// The number of `DOUBLE`.
+pub(super) const DOUBLE: i32 = 11;
+
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Tensor {
     #[prost(int64, repeated, packed = "false", tag = "1")]
