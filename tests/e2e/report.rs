@@ -98,16 +98,55 @@ fn a_study_becomes_a_page_and_charts() {
 #[track_caller]
 fn trains_again(atoll: &Atoll, html: &str) {
     let before = atoll.trials();
+    let sql = again(html);
+    let sql = format!("SELECT trial['status'] AS status FROM ({sql})");
+    let output = atoll.run(&["--format", "csv", "-c", &sql]).ok();
+    assert_eq!(output.stdout, "status\nSUCCEEDED\n");
+    assert_eq!(atoll.trials(), before, "{sql}");
+}
+
+/// The statement of a page.
+fn again(html: &str) -> String {
     let (_, sql) = html.split_once("<code>SELECT").unwrap();
     let (sql, _) = sql.split_once("</code>").unwrap();
     let sql = format!("SELECT{sql}")
         .replace("&quot;", "\"")
         .replace("&amp;", "&");
-    let sql = sql.trim_end_matches(';');
-    let sql = format!("SELECT trial['status'] AS status FROM ({sql})");
-    let output = atoll.run(&["--format", "csv", "-c", &sql]).ok();
-    assert_eq!(output.stdout, "status\nSUCCEEDED\n");
-    assert_eq!(atoll.trials(), before, "{sql}");
+    sql.trim_end_matches(';').to_string()
+}
+
+/// Also where nothing of the study is left but its snapshot: the same network, which knows
+/// its classes, from the same validation rows.
+#[test]
+fn the_sql_of_a_page_trains_the_same_network() {
+    let atoll = Atoll::new();
+    let study = "
+        CREATE VIEW animals AS
+        SELECT CAST(value AS DOUBLE) AS x, CASE value % 3 WHEN 0 THEN 'cat'
+            WHEN 1 THEN 'a' || chr(10) || 'dog' ELSE 'bee' END AS label
+        FROM generate_series(1, 60) AS numbers(value);
+        CREATE TABLE study AS
+        SELECT hidden, train('animals', {hidden: hidden, epochs: 2}, {split_seed: 5}) AS t
+        FROM (VALUES (4)) AS sizes(hidden);";
+    atoll.run(&["-c", study]).ok();
+    let html = atoll.run(&["report", "study", "-o", "-"]).ok().stdout;
+    assert!(
+        html.contains("Its trial_id") && !html.contains("digest"),
+        "{html}"
+    );
+    let sql = again(&html);
+    let values = "t['trial_id'] AS id, t['model_sha256'] AS model, \
+                  array_to_string(model_info(t['model'])['labels'], ',') AS labels";
+    let of_study = format!("SELECT {values} FROM study");
+    let first = atoll.run(&["--format", "csv", "-c", &of_study]).ok().stdout;
+    assert!(first.contains("a\ndog,bee,cat"), "{first}");
+    let elsewhere = atoll.path("elsewhere").display().to_string();
+    for storage in [atoll.path("storage").display().to_string(), elsewhere] {
+        let sql = format!("SELECT {values} FROM (SELECT trial AS t FROM ({sql}))");
+        let mut command = atoll.command_in(&storage, &["--format", "csv", "-c", &sql]);
+        let output = crate::support::Running::new(command.spawn().unwrap()).finish();
+        assert_eq!(output.ok().stdout, first, "{sql}");
+    }
 }
 
 #[test]

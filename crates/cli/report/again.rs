@@ -11,6 +11,8 @@ use crate::errors::Failure;
 /// The record of a trial, as far as it is needed here.
 struct Record {
     snapshot: String,
+    /// What chose its validation rows, if the data did not.
+    split_seed: Option<u64>,
     hyperparameters: Map<String, Json>,
 }
 
@@ -44,7 +46,7 @@ pub(super) async fn describe(session: &Session, study: &mut Study) {
         Some(count) => format!("{count} rows, frozen in {snapshot}"),
         None => format!("{snapshot}, which is no longer there"),
     });
-    study.again = Some(statement(&snapshot, &record.hyperparameters));
+    study.again = Some(statement(&snapshot, &record));
 }
 
 /// The storage that a network is kept in: `<storage>/models/<sha256>.onnx`.
@@ -78,26 +80,34 @@ async fn record(
         Some(Json::String(snapshot)) => snapshot,
         _ => return Ok(None),
     };
+    let split_seed = json.remove("split_seed").and_then(|seed| seed.as_u64());
     let hyperparameters = match json.remove("hyperparameters") {
         Some(Json::Object(hyperparameters)) => hyperparameters,
         _ => return Ok(None),
     };
     Ok(Some(Record {
         snapshot,
+        split_seed,
         hyperparameters,
     }))
 }
 
-/// SQL that finds the trial in the store, or trains it anew where it is not.
-fn statement(snapshot: &str, hyperparameters: &Map<String, Json>) -> String {
-    let given = hyperparameters.iter().filter(|(_, value)| !value.is_null());
+/// SQL that finds the trial in the store, or trains it anew where it is not. The snapshot
+/// knows its classes and its split, so that it is the same trial.
+fn statement(snapshot: &str, record: &Record) -> String {
+    let given = record.hyperparameters.iter();
+    let given = given.filter(|(_, value)| !value.is_null());
     let lines: Vec<String> = given
         .map(|(name, value)| format!("    {name}: {}", sql(value)))
         .collect();
     format!(
-        "SELECT train({}, {{\n{}\n}}) AS trial;",
+        "SELECT train({}, {{\n{}\n}}{}) AS trial;",
         literal(snapshot),
-        lines.join(",\n")
+        lines.join(",\n"),
+        match record.split_seed {
+            None | Some(0) => String::new(),
+            Some(seed) => format!(", {{split_seed: {seed}}}"),
+        }
     )
 }
 
@@ -162,7 +172,13 @@ mod tests {
         let json = r#"{"architecture": "it's", "filters": [16, 32], "decay": null,
                        "augmentation": {"shift": 2, "scale": 0.1}, "nesterov": true}"#;
         let hyperparameters: Map<String, Json> = serde_json::from_str(json).unwrap();
-        let statement = statement("/s/snapshots/x.parquet", &hyperparameters);
+        let mut record = Record {
+            snapshot: "x".to_string(),
+            split_seed: Some(0),
+            hyperparameters,
+        };
+        let path = "/s/snapshots/x.parquet";
+        let statement = statement(path, &record);
         for line in [
             "    architecture: 'it''s'",
             "    filters: [16, 32]",
@@ -172,5 +188,12 @@ mod tests {
         }
         assert!(!statement.contains("decay"), "{statement}");
         assert!(statement.contains("scale: 0.1"), "{statement}");
+        assert!(statement.ends_with("\n}) AS trial;"), "{statement}");
+        record.split_seed = Some(7);
+        let statement = super::statement(path, &record);
+        assert!(
+            statement.ends_with("}, {split_seed: 7}) AS trial;"),
+            "{statement}"
+        );
     }
 }

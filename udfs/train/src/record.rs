@@ -90,8 +90,14 @@ pub(crate) struct TrialRecord {
     pub(crate) engine: String,
     /// The snapshot that it saw, for whoever reads the store.
     pub(crate) snapshot: Option<String>,
+    /// What chose its validation rows; absent where the data came split.
+    #[serde(default)]
+    pub(crate) split_seed: Option<u64>,
     /// All hyperparameters, for whoever reads the store.
     pub(crate) hyperparameters: Map<String, Value>,
+    /// What is odd about the data that it saw.
+    #[serde(default)]
+    pub(crate) warnings: Vec<String>,
 }
 
 /// One epoch of a trial.
@@ -152,7 +158,9 @@ impl TrialRecord {
             seconds: 0.0,
             engine: atoll_nn::engine(),
             snapshot: None,
+            split_seed: None,
             hyperparameters: Map::new(),
+            warnings: Vec::new(),
         }
     }
 
@@ -161,6 +169,15 @@ impl TrialRecord {
         self.error_code = Some(code.to_string());
         self.error = Some(error.into());
         self
+    }
+
+    /// Why it has no network, if it has none.
+    pub(crate) fn failure(&self) -> Option<String> {
+        let status = self.status.name();
+        (self.status != Status::Succeeded).then(|| match &self.error {
+            Some(error) => format!("{status}: {error}"),
+            None => status.to_string(),
+        })
     }
 
     /// The bytes that the store keeps.

@@ -3,7 +3,8 @@
 //! An image column holds encoded files, IMAGE structs, lists of numbers or text with
 //! numbers. Whatever it holds, its images become bytes here. Other datasets have columns
 //! of numbers or of lists of them. There is a row out for every row in, and what cannot
-//! be used is an error that names the dataset and the remedy.
+//! be used is an error that names the dataset and the remedy, or a [`RowError`], to which
+//! whoever reads the whole dataset adds the number of the row.
 
 mod images;
 mod numbers;
@@ -14,18 +15,29 @@ use std::ops::Range;
 
 use atoll_imaging::ImageRef;
 use atoll_nn::ImageShape;
+use atoll_udf_common::RowError;
 use atoll_udf_common::args::{is_text, string_at};
 use atoll_udf_common::image::coerce_image_type;
 use atoll_udf_common::structs::suggest;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use datafusion::arrow::compute::{CastOptions, cast, cast_with_options};
-use datafusion::arrow::datatypes::{DataType, Field, Float32Type, Int64Type};
-use datafusion::common::{Result, exec_err, plan_err};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema};
+use datafusion::arrow::util::display::array_value_to_string;
+use datafusion::common::{
+    DataFusionError, Result, exec_datafusion_err, exec_err, plan_err,
+};
 
 use crate::options::ColumnOptions;
+use crate::snapshot::write_class_names;
 
 /// The largest class index. A larger one is a column that holds something else.
 const MAX_CLASS: i64 = 65_535;
+
+/// Up to here every whole number is a float64.
+const WHOLE: f64 = 9_007_199_254_740_992.0;
+
+/// Numbers beyond this have no squares that float64 can add up.
+const LARGEST: f64 = 1e150;
 
 /// The part of a dataset that a row belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +109,9 @@ pub(crate) struct Format {
     /// The columns that a network sees.
     inputs: Vec<String>,
     labels: LabelKind,
+    /// The names of the classes, where the dataset has class indices and says what they
+    /// mean, as snapshots do.
+    class_names: Option<Vec<String>>,
 }
 
 /// The labels of all rows.
@@ -107,7 +122,7 @@ pub(crate) enum Labels {
     /// Class names.
     Names(Vec<String>),
     /// Numbers to predict.
-    Numbers(Vec<f32>),
+    Numbers(Vec<f64>),
 }
 
 /// Labelled images or rows of numbers, one after the other in one buffer.
@@ -120,13 +135,19 @@ pub(crate) struct Rows {
     /// All images, each in HWC order.
     pub(crate) pixels: Vec<u8>,
     /// All rows of numbers; the other buffer is empty then.
-    pub(crate) numbers: Vec<f32>,
+    pub(crate) numbers: Vec<f64>,
     /// The label of each image.
     pub(crate) labels: Labels,
     /// The part of each image; empty without a split column.
     pub(crate) parts: Vec<Part>,
-    /// Rows without an image, a label or a split.
-    missing: [usize; 3],
+    /// The names of the classes, if the dataset says them.
+    pub(crate) class_names: Option<Vec<String>>,
+    /// The columns that the numbers of a row come from, and how many from each.
+    pub(crate) columns: Vec<(String, Option<usize>)>,
+    /// A column of lists that have another length in another record batch, with both.
+    uneven: Option<(String, Option<usize>, Option<usize>)>,
+    /// Rows without a value, for each column: images or features, label and split.
+    missing: Vec<usize>,
     /// The largest number of a list or text, before it was scaled.
     largest: f32,
 }
@@ -167,7 +188,25 @@ impl Format {
             options: options.clone(),
             inputs: vec![image.name().clone()],
             labels: label_kind(function, dataset, label)?,
+            class_names: None,
         })
+    }
+
+    /// The same for a dataset that says what its class indices are called.
+    pub(crate) fn with_class_names(self, class_names: Option<Vec<String>>) -> Self {
+        let class_names = class_names.filter(|_| self.labels == LabelKind::Indices);
+        Self {
+            class_names,
+            ..self
+        }
+    }
+
+    /// Writes into a schema what the class indices are called, if the dataset says it.
+    pub(crate) fn name_classes(&self, schema: &mut Schema) -> Result<()> {
+        match &self.class_names {
+            Some(names) => write_class_names(schema, names),
+            None => Ok(()),
+        }
     }
 
     /// The names of the columns that a network sees, and of the label column.
@@ -190,7 +229,10 @@ impl Format {
             numbers: Vec::new(),
             labels,
             parts: Vec::new(),
-            missing: [0; 3],
+            class_names: None,
+            columns: Vec::new(),
+            uneven: None,
+            missing: vec![0; self.inputs.len() + 2],
             largest: 0.0,
         }
     }
@@ -202,19 +244,21 @@ impl Format {
         let count = self.inputs.len();
         let inputs = (0..count).map(column).collect::<Result<Vec<_>>>()?;
         let labels = column(count)?;
-        let missing = inputs.iter().map(|input| input.logical_null_count()).sum();
-        rows.missing = [missing, labels.logical_null_count(), 0];
+        for (missing, column) in rows.missing.iter_mut().zip(&inputs) {
+            *missing = column.logical_null_count();
+        }
+        rows.missing[count] = labels.logical_null_count();
         if batch.num_columns() > count + 1 {
             let parts = column(count + 1)?;
-            rows.missing[2] = parts.logical_null_count();
+            rows.missing[count + 1] = parts.logical_null_count();
             rows.parts = (0..parts.len())
-                .filter_map(|row| string_at(&parts, row))
-                .map(Part::parse)
+                .filter_map(|row| Some((row, string_at(&parts, row)?)))
+                .map(|(row, part)| Part::parse(part).map_err(|error| at(row, error)))
                 .collect::<Result<_>>()?;
         }
         // Rows with something missing are counted over all batches and then refused,
         // so there is no point in decoding the rest.
-        if rows.missing != [0; 3] {
+        if rows.missing.iter().any(|missing| *missing > 0) {
             return Ok(rows);
         }
         self.read_labels(&labels, &mut rows)?;
@@ -228,33 +272,55 @@ impl Format {
     }
 
     fn read_labels(&self, labels: &ArrayRef, rows: &mut Rows) -> Result<()> {
+        let column = &self.options.label;
         match &mut rows.labels {
             Labels::Names(names) => {
                 let text = cast(labels, &DataType::Utf8)?;
-                names
-                    .extend((0..text.len()).filter_map(|row| {
-                        string_at(&text, row).map(ToString::to_string)
-                    }));
-            }
-            Labels::Numbers(numbers) => {
-                let labels = cast(labels, &DataType::Float32)?;
-                numbers.extend(labels.as_primitive::<Float32Type>().values());
-            }
-            Labels::Indices(indices) => {
-                let checked = CastOptions {
-                    safe: false,
-                    ..CastOptions::default()
-                };
-                let numbers = cast_with_options(labels, &DataType::Int64, &checked)?;
-                for &label in numbers.as_primitive::<Int64Type>().values() {
-                    if !(0..=MAX_CLASS).contains(&label) {
-                        return exec_err!(
-                            "labels of {} must be class indices from 0 to {MAX_CLASS} or \
-                             text, got {label}; cast them to DOUBLE if they are numbers \
-                             to predict",
+                for row in 0..text.len() {
+                    let name = string_at(&text, row).unwrap_or_default();
+                    if name.contains('\0') {
+                        let problem = exec_datafusion_err!(
+                            "the label in column {column} of {} has a NUL character, which \
+                             the name of a class cannot have; take it out with replace()",
                             self.dataset
                         );
+                        return Err(at(row, problem));
                     }
+                    names.push(name.to_string());
+                }
+            }
+            Labels::Numbers(numbers) => {
+                for (row, label) in doubles(labels)?.into_iter().enumerate() {
+                    if let Some(problem) = problem(label, labels.data_type()) {
+                        return Err(at(
+                            row,
+                            exec_datafusion_err!(
+                                "the label in column {column} of {} is {problem}",
+                                self.dataset
+                            ),
+                        ));
+                    }
+                    numbers.push(label);
+                }
+            }
+            Labels::Indices(indices) => {
+                let numbers = cast(labels, &DataType::Int64)?;
+                let numbers = numbers.as_primitive::<Int64Type>();
+                for (row, label) in numbers.iter().enumerate() {
+                    // What does not fit 64 bits with a sign has become NULL.
+                    let Some(label) = label.filter(|n| (0..=MAX_CLASS).contains(n))
+                    else {
+                        let label = array_value_to_string(labels, row)?;
+                        return Err(at(
+                            row,
+                            exec_datafusion_err!(
+                                "labels of {} must be class indices from 0 to {MAX_CLASS} \
+                                 or text, got {label} in column {column}; cast them to \
+                                 DOUBLE if they are numbers to predict",
+                                self.dataset
+                            ),
+                        ));
+                    };
                     indices.push(label as u32);
                 }
             }
@@ -262,24 +328,17 @@ impl Format {
         Ok(())
     }
 
+    /// The first column in which values are missing, by its place, if there is one.
+    pub(crate) fn missing(&self, rows: &Rows) -> Option<usize> {
+        rows.missing.iter().position(|missing| *missing > 0)
+    }
+
     /// Checks what only the whole dataset can tell.
-    pub(crate) fn finish(&self, rows: Rows) -> Result<Rows> {
-        let names = match self.images {
-            Images::Numbers => ["features", "labels", "splits"],
-            _ => ["images", "labels", "splits"],
-        };
-        if let Some((missing, name)) = rows
-            .missing
-            .iter()
-            .zip(names)
-            .find(|(missing, _)| **missing > 0)
-        {
-            return exec_err!(
-                "{} has {missing} NULL {name}; leave such rows out, for example with a \
-                 view that ends in WHERE ... IS NOT NULL",
-                self.dataset
-            );
+    pub(crate) fn finish(&self, mut rows: Rows) -> Result<Rows> {
+        if let Some(place) = self.missing(&rows) {
+            return self.refuse_missing(place, rows.missing[place], None);
         }
+        rows.class_names.clone_from(&self.class_names);
         self.check_widths(&rows)?;
         let fractional = matches!(
             self.images,
@@ -299,6 +358,30 @@ impl Format {
         }
         Ok(rows)
     }
+
+    /// The error for a column in which values are missing, the first of them in this row
+    /// of the data.
+    pub(crate) fn refuse_missing<T>(
+        &self,
+        place: usize,
+        count: usize,
+        first: Option<u64>,
+    ) -> Result<T> {
+        let (what, column) = match self.inputs.get(place) {
+            Some(column) if self.images == Images::Numbers => ("features", Some(column)),
+            Some(column) => ("images", Some(column)),
+            None if place == self.inputs.len() => ("labels", Some(&self.options.label)),
+            None => ("splits", None),
+        };
+        let column = column.map_or_else(String::new, |name| format!(" in column {name}"));
+        let first =
+            first.map_or_else(String::new, |row| format!(", the first in row {row}"));
+        exec_err!(
+            "{} has {count} NULL {what}{column}{first}; leave such rows out, for example \
+             with a view that ends in WHERE ... IS NOT NULL",
+            self.dataset
+        )
+    }
 }
 
 impl Rows {
@@ -314,6 +397,28 @@ impl Rows {
     /// Whether there are no rows.
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The same rows with names for labels, where the dataset says what its class indices
+    /// are called.
+    pub(crate) fn with_named_classes(mut self) -> Self {
+        if let (Some(names), Labels::Indices(indices)) = (&self.class_names, &self.labels)
+        {
+            let mut called = names.iter().enumerate();
+            let are_indices = called.all(|(index, name)| *name == index.to_string());
+            let labels = indices
+                .iter()
+                .map(|index| names.get(*index as usize).cloned());
+            if let (false, Some(labels)) = (are_indices, labels.collect()) {
+                self.labels = Labels::Names(labels);
+            }
+        }
+        self
+    }
+
+    /// How many rows have no value in a column, by its place.
+    pub(crate) fn missing(&self, place: usize) -> usize {
+        self.missing.get(place).copied().unwrap_or_default()
     }
 
     /// The bytes of one image.
@@ -361,6 +466,14 @@ impl Rows {
         self.ends.extend(other.ends.iter().map(|end| end + before));
         self.shapes.extend(other.shapes);
         self.parts.extend(other.parts);
+        if self.columns.is_empty() {
+            self.columns = other.columns;
+        } else {
+            let pairs = self.columns.iter().zip(&other.columns);
+            let uneven = pairs.into_iter().find(|(first, other)| first.1 != other.1);
+            let uneven = uneven.map(|(first, other)| (first.0.clone(), first.1, other.1));
+            self.uneven = self.uneven.take().or(other.uneven).or(uneven);
+        }
         match (&mut self.labels, other.labels) {
             (Labels::Indices(all), Labels::Indices(more)) => all.extend(more),
             (Labels::Names(all), Labels::Names(more)) => all.extend(more),
@@ -373,6 +486,34 @@ impl Rows {
         }
         self.largest = self.largest.max(other.largest);
     }
+}
+
+/// An error of one row of a record batch.
+fn at(row: usize, error: DataFusionError) -> DataFusionError {
+    DataFusionError::External(Box::new(RowError { row, error }))
+}
+
+/// The numbers of a column as float64.
+fn doubles(column: &ArrayRef) -> Result<Vec<f64>> {
+    let numbers = cast(column, &DataType::Float64)?;
+    Ok(numbers.as_primitive::<Float64Type>().values().to_vec())
+}
+
+/// Why a number that came from this type cannot be used, to follow the word "is".
+fn problem(number: f64, data_type: &DataType) -> Option<String> {
+    if !number.is_finite() {
+        let advice = "replace or leave out what is not finite";
+        return Some(format!("{number}; {advice}"));
+    }
+    let is_exact = data_type.is_integer() || data_type.is_decimal();
+    if is_exact && number.abs() > WHOLE {
+        return Some(format!(
+            "{number}, and beyond 2^53 a DOUBLE does not tell neighbouring whole numbers \
+             apart; subtract an offset, or cast it to DOUBLE if that does not matter"
+        ));
+    }
+    (number.abs() > LARGEST)
+        .then(|| format!("{number:e}, which is too large to be squared; scale it"))
 }
 
 fn label_kind(function: &str, dataset: &str, label: &Field) -> Result<LabelKind> {
@@ -423,7 +564,10 @@ pub(crate) mod tests {
             numbers: Vec::new(),
             labels: Labels::Indices(images.iter().map(|(_, label)| *label).collect()),
             parts: parts.to_vec(),
-            missing: [0; 3],
+            class_names: None,
+            columns: Vec::new(),
+            uneven: None,
+            missing: vec![0; 3],
             largest: 0.0,
         };
         for (pixels, _) in images {
@@ -574,7 +718,7 @@ pub(crate) mod tests {
         let images = || lists(Arc::new(UInt8Array::from(vec![5])), 1);
         check_refused(
             read(&batch(images(), labels(&[-1]), None), &Default::default()),
-            "from 0 to 65535 or text, got -1",
+            "from 0 to 65535 or text, got -1 in column label",
         );
         let dates = Arc::new(Date32Array::from(vec![1]));
         check_refused(

@@ -1,10 +1,10 @@
 //! How well a model labels images or rows of numbers.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use atoll_imaging::Preprocess;
-use atoll_onnx::{LoadedModel, OutputKind, scores, top_k};
+use atoll_nn::needs_64_bits;
+use atoll_onnx::{Data, ElementType, LoadedModel, Output, OutputKind, scores, top_k};
 use atoll_udf_common::{CallContext, RowError, map_rows};
 use datafusion::common::{DataFusionError, Result, exec_datafusion_err, exec_err};
 
@@ -110,6 +110,8 @@ pub(crate) fn wilson(correct: usize, rows: usize) -> (f64, f64) {
 /// What turns images into answers of one model.
 struct Scorer {
     model: LoadedModel,
+    /// The name of its input, if that takes DOUBLE.
+    input: Option<String>,
     /// How images become its input; none for rows of numbers.
     preprocess: Option<Preprocess>,
     rows: Arc<Rows>,
@@ -145,11 +147,20 @@ pub(crate) async fn score(
         },
     };
     let labels = answers(&model, dataset, &rows.labels)?;
-    model.single_input().map_err(failure)?;
+    let port = model.single_input().map_err(failure)?;
+    let takes_doubles = port.element == ElementType::Float64;
+    if preprocess.is_none() && !takes_doubles && is_wide(&rows) {
+        context.warnings.add(format!(
+            "evaluate: model {} takes FLOAT, which does not tell some features of {dataset} \
+             apart: they differ by too little for their size; train it on them again",
+            model.name()
+        ));
+    }
     let pieces = rows.len().div_ceil(PIECE);
     let progress = context.progress.rows("evaluate");
     progress.add_total(rows.len() as u64);
     let scorer = Scorer {
+        input: takes_doubles.then(|| port.name.clone()),
         model,
         preprocess,
         rows,
@@ -172,28 +183,39 @@ pub(crate) async fn score(
 }
 
 impl Scorer {
-    /// What the first output means.
-    fn kind(&self) -> OutputKind {
-        let kind = self.model.output_kind(0, None);
-        kind.unwrap_or(OutputKind::Unknown)
-    }
-
-    fn score_row(&self, row: usize, score: &mut Score) -> Result<()> {
-        let input = match &self.preprocess {
-            None => Cow::Borrowed(self.rows.numbers(row)),
-            Some(preprocess) => {
+    /// What the model says of a row.
+    fn run(&self, row: usize) -> Result<Vec<Output>> {
+        let outputs = match (&self.preprocess, &self.input) {
+            (None, Some(input)) => {
+                let numbers = Data::Doubles(self.rows.numbers(row).to_vec());
+                self.model.run(vec![(input.clone(), numbers)])
+            }
+            (None, None) => {
+                let numbers = self.rows.numbers(row).iter();
+                let numbers: Vec<f32> = numbers.map(|number| *number as f32).collect();
+                self.model.run_floats(&numbers)
+            }
+            (Some(preprocess), _) => {
                 let mut input = vec![0.0; preprocess.output_len()];
                 preprocess
                     .apply(self.rows.image_ref(row), &mut input)
                     .map_err(|error| exec_datafusion_err!("evaluate: {error}"))?;
-                Cow::Owned(input)
+                self.model.run_floats(&input)
             }
         };
-        let outputs = self.model.run_floats(&input).map_err(failure)?;
-        let output = outputs
-            .into_iter()
-            .next()
-            .and_then(|output| output.data.into_floats());
+        outputs.map_err(failure)
+    }
+
+    fn score_row(&self, row: usize, score: &mut Score) -> Result<()> {
+        let first = self.run(row)?.into_iter().next().map(|output| output.data);
+        if let (Answers::Numbers(labels), Some(Data::Doubles(outputs))) =
+            (&self.labels, &first)
+            && let [prediction] = outputs.as_slice()
+        {
+            score.add_number(labels[row], *prediction);
+            return Ok(());
+        }
+        let output = first.and_then(Data::into_floats);
         let Some(output) = output.filter(|output| !output.is_empty()) else {
             return exec_err!(
                 "evaluate: the first output of model {} is not a list of numbers",
@@ -215,31 +237,23 @@ impl Scorer {
                 );
             }
         };
-        let kind = self.kind();
-        // One output is the probability of the second of two classes, or its logit.
-        let names = if output.len() == 1 { 2 } else { output.len() };
-        let probabilities = scores(output.clone(), kind, names).map_err(|problem| {
-            exec_datafusion_err!(
-                "evaluate: the first output of model {} {problem}",
-                self.model.name()
-            )
-        })?;
-        if label >= probabilities.len() {
+        if label >= output.len() {
             return exec_err!(
                 "evaluate: the dataset has class {label}, but model {} has {} classes",
                 self.model.name(),
-                probabilities.len()
+                output.len()
             );
         }
+        let probabilities = scores(output.clone(), self.model.output_kind());
         // Where the model does not say, only probabilities pass through unchanged.
-        let are_logits = match kind {
-            _ if output.len() == 1 => false,
-            OutputKind::Unknown | OutputKind::Layer => probabilities != output,
-            kind => !kind.are_probabilities(),
+        let are_probabilities = match self.model.output_kind() {
+            OutputKind::Logits => false,
+            OutputKind::Probabilities => true,
+            OutputKind::Unknown => probabilities == output,
         };
-        let loss = match are_logits {
-            true => cross_entropy(&output, label),
-            false => -f64::from(probabilities[label]).max(SMALLEST).ln(),
+        let loss = match are_probabilities {
+            true => -f64::from(output[label]).max(SMALLEST).ln(),
+            false => cross_entropy(&output, label),
         };
         score.add(label, &probabilities, loss);
         Ok(())
@@ -256,6 +270,13 @@ fn cross_entropy(logits: &[f32], label: usize) -> f64 {
     largest + exponentials.sum::<f64>().ln() - f64::from(logits[label])
 }
 
+/// Whether FLOAT is too little for any feature.
+fn is_wide(rows: &Rows) -> bool {
+    let width = rows.numbers(0).len();
+    let column = |n: usize| rows.numbers.iter().skip(n).step_by(width).copied();
+    (0..width).any(|n| needs_64_bits(column(n)))
+}
+
 /// What the model should say of each row. A model with one output predicts a number, and
 /// class indices are numbers too.
 fn answers(model: &LoadedModel, dataset: &str, labels: &Labels) -> Result<Answers> {
@@ -265,9 +286,7 @@ fn answers(model: &LoadedModel, dataset: &str, labels: &Labels) -> Result<Answer
         .first()
         .is_some_and(|port| port.name == PREDICTION);
     Ok(match labels {
-        Labels::Numbers(numbers) => {
-            Answers::Numbers(numbers.iter().map(|number| f64::from(*number)).collect())
-        }
+        Labels::Numbers(numbers) => Answers::Numbers(numbers.clone()),
         Labels::Indices(indices) if predicts => {
             Answers::Numbers(indices.iter().map(|index| f64::from(*index)).collect())
         }

@@ -6,12 +6,13 @@
 //! session's storage, and once in the memory of a process while any trial uses it.
 
 mod file;
+mod warnings;
 
 use std::ops::Deref;
 use std::sync::{Arc, LazyLock};
 
 use atoll_compute::{CancellationToken, pool};
-use atoll_nn::{Dataset, Features, ImageShape, Split};
+use atoll_nn::{Dataset, Features, ImageShape, Split, Wide, needs_64_bits};
 use atoll_udf_common::{Location, pool_error};
 use datafusion::common::{DataFusionError, Result, exec_datafusion_err, exec_err};
 use sha2::{Digest, Sha256};
@@ -19,6 +20,9 @@ use tokio::sync::OnceCell;
 
 use crate::rows::{Labels, Part, Rows};
 use crate::single_flight::SingleFlight;
+
+pub(crate) use file::{class_names, write_class_names};
+pub(crate) use warnings::of_split;
 
 /// Labelled images, or rows of numbers, for training and validation.
 #[derive(Debug)]
@@ -29,6 +33,8 @@ pub struct Snapshot {
     pub dataset: Dataset,
     /// Which rows validate, where the data said so.
     pub validation: Option<Vec<bool>>,
+    /// What is odd about it; see [`warnings`].
+    pub warnings: Vec<String>,
 }
 
 /// Snapshots in use, so that a process holds each one once.
@@ -53,7 +59,10 @@ impl Deref for SharedSnapshot {
 impl Snapshot {
     /// Puts rows into canonical order. `dataset` is what errors call them.
     pub(crate) fn from_rows(dataset: &str, rows: &Rows) -> Result<Self> {
-        Self::arrange(dataset, rows, &labels(&rows.labels))
+        let labels = labels(rows);
+        check_parts(dataset, rows)?;
+        check_classes(dataset, &labels)?;
+        Self::arrange(dataset, rows, &labels)
     }
 
     /// The same on the compute pool, because sorting and hashing take a moment.
@@ -70,13 +79,15 @@ impl Snapshot {
         let shape = common_shape(dataset, rows)?;
         let validates = |row: usize| rows.parts.get(row) == Some(&Part::Validation);
         let validation = (0..rows.len()).any(validates);
+        let wide = wide(rows, shape, labels);
         let mut order: Vec<([u8; 32], usize)> = (0..rows.len())
             .map(|row| {
-                let label = label_bits(labels, row);
-                (row_digest(rows, (row, shape), label, validates(row)), row)
+                let digest = row_digest(rows, (row, shape), labels, wide, validates(row));
+                (digest, row)
             })
             .collect();
         order.sort_unstable();
+        let mut warnings = warnings::of_rows(rows, labels);
         let rows_in_order = order.iter().map(|&(_, row)| row);
         let labels = in_order(labels, rows_in_order.clone());
         let built = match rows.are_numbers() {
@@ -99,24 +110,36 @@ impl Snapshot {
             validation.then(|| order.iter().map(|&(_, row)| validates(row)).collect());
         let digests = order.iter().map(|(digest, _)| digest);
         let sha256 = content_digest(&dataset, digests);
-        Ok(Self {
+        let mut snapshot = Self {
             sha256,
             dataset,
             validation,
-        })
+            warnings: vec![],
+        };
+        if let Some(split) = snapshot.own_split() {
+            warnings.extend(of_split(&snapshot.dataset.labels, &split));
+        }
+        snapshot.warnings = warnings;
+        Ok(snapshot)
     }
 
     /// The rows that train and validate a trial: the data's own split, or a fraction.
     pub fn split(&self, fraction: f64, seed: u64) -> Result<Split, atoll_nn::Error> {
-        let Some(validation) = &self.validation else {
-            return Split::by_fraction(self.dataset.len(), fraction, seed);
-        };
+        match self.own_split() {
+            Some(split) => Ok(split),
+            None => Split::by_fraction(self.dataset.len(), fraction, seed),
+        }
+    }
+
+    /// The split that the data came with.
+    fn own_split(&self) -> Option<Split> {
+        let validation = self.validation.as_ref()?;
         let (validation, train) = (0u32..)
             .zip(validation)
             .partition::<Vec<_>, _>(|(_, validates)| **validates);
         let rows =
             |rows: Vec<(u32, &bool)>| rows.into_iter().map(|(row, _)| row).collect();
-        Ok(Split {
+        Some(Split {
             train: rows(train),
             validation: rows(validation),
         })
@@ -187,14 +210,60 @@ fn common_shape(dataset: &str, rows: &Rows) -> Result<ImageShape> {
     Ok(ImageShape { channels, ..*first })
 }
 
+/// Checks that some rows train.
+fn check_parts(dataset: &str, rows: &Rows) -> Result<()> {
+    let only = !rows.is_empty()
+        && rows.parts.len() == rows.len()
+        && rows.parts.iter().all(|part| *part == Part::Validation);
+    if only {
+        return exec_err!(
+            "all {} rows of {dataset} are for validation, and none has split 'train'",
+            rows.len()
+        );
+    }
+    Ok(())
+}
+
+/// Checks that there is something to tell apart.
+fn check_classes(dataset: &str, labels: &atoll_nn::Labels) -> Result<()> {
+    let atoll_nn::Labels::Classes { indices, names } = labels else {
+        return Ok(());
+    };
+    match indices.split_first() {
+        Some((first, rest)) if rest.iter().all(|index| index == first) => exec_err!(
+            "a classifier needs at least 2 classes, but all rows of {dataset} have the \
+             label {}",
+            names[*first as usize]
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// Which numbers 32 bits do not tell apart.
+fn wide(rows: &Rows, shape: ImageShape, labels: &atoll_nn::Labels) -> Wide {
+    let width = shape.channels;
+    let column = |n: usize| rows.numbers.iter().skip(n).step_by(width).copied();
+    Wide {
+        features: rows.are_numbers() && (0..width).any(|n| needs_64_bits(column(n))),
+        labels: match labels {
+            atoll_nn::Labels::Numbers(numbers) => needs_64_bits(numbers.iter().copied()),
+            atoll_nn::Labels::Classes { .. } => false,
+        },
+    }
+}
+
 /// The class index of each row and the name of each class, or the number of each row.
-fn labels(labels: &Labels) -> atoll_nn::Labels {
-    match labels {
+fn labels(rows: &Rows) -> atoll_nn::Labels {
+    match &rows.labels {
         Labels::Indices(indices) => {
             let classes = indices.iter().max().map_or(0, |label| label + 1);
+            let known = rows.class_names.as_ref();
+            let known = known.filter(|names| names.len() >= classes as usize);
             atoll_nn::Labels::Classes {
                 indices: indices.clone(),
-                names: (0..classes).map(|class| class.to_string()).collect(),
+                names: known.cloned().unwrap_or_else(|| {
+                    (0..classes).map(|class| class.to_string()).collect()
+                }),
             }
         }
         Labels::Names(labels) => {
@@ -226,11 +295,11 @@ fn in_order(
     }
 }
 
-/// A label as the digest of its row has it.
-fn label_bits(labels: &atoll_nn::Labels, row: usize) -> u32 {
-    match labels {
-        atoll_nn::Labels::Classes { indices, .. } => indices[row],
-        atoll_nn::Labels::Numbers(numbers) => numbers[row].to_bits(),
+/// Adds a number to a digest, with as many bits as its column needs.
+fn update(digest: &mut Sha256, number: f64, wide: bool) {
+    match wide {
+        true => digest.update(number.to_le_bytes()),
+        false => digest.update((number as f32).to_le_bytes()),
     }
 }
 
@@ -263,16 +332,24 @@ impl<'a> Pixels<'a> {
 fn row_digest(
     rows: &Rows,
     (row, shape): (usize, ImageShape),
-    label: u32,
+    labels: &atoll_nn::Labels,
+    wide: Wide,
     validates: bool,
 ) -> [u8; 32] {
     let mut digest = Sha256::new();
     digest.update([u8::from(validates)]);
-    digest.update(label.to_le_bytes());
+    match labels {
+        atoll_nn::Labels::Classes { indices, .. } => {
+            digest.update(indices[row].to_le_bytes());
+        }
+        atoll_nn::Labels::Numbers(numbers) => {
+            update(&mut digest, numbers[row], wide.labels);
+        }
+    }
     if rows.are_numbers() {
-        let numbers = rows.numbers(row).iter();
-        let bytes: Vec<u8> = numbers.flat_map(|number| number.to_le_bytes()).collect();
-        digest.update(bytes);
+        for number in rows.numbers(row) {
+            update(&mut digest, *number, wide.features);
+        }
         return digest.finalize().into();
     }
     let image = Pixels::new(rows.image(row), shape, &rows.shapes[row]);
@@ -308,6 +385,12 @@ fn content_digest<'a>(
     for name in dataset.labels.class_names() {
         digest.update((name.len() as u64).to_le_bytes());
         digest.update(name);
+    }
+    // Other data sets keep the names that they had before there were 64 bits.
+    if dataset.wide != Wide::default() {
+        let Wide { features, labels } = dataset.wide;
+        digest.update(b"64 bits\n");
+        digest.update([features, labels].map(u8::from));
     }
     for row in rows {
         digest.update(row);
@@ -356,6 +439,73 @@ mod tests {
         let mut names = rows(&images, &[]);
         names.labels = Labels::Names(vec!["cat".to_string(), "dog".to_string()]);
         assert_ne!(snapshot(&names).sha256, base);
+    }
+
+    /// Snapshots and trials of before are found again. The digests were computed by hand
+    /// from the layout of version 1: `sha256(split, label, float32 numbers)` for each row.
+    #[test]
+    fn numbers_that_fit_32_bits_keep_their_digest() {
+        let mut houses = rows(&[(vec![], 0), (vec![], 1)], &[]);
+        houses.shapes.clear();
+        houses.ends.clear();
+        for row in [[0.1, -1e9], [7.0, 1e-9]] {
+            houses.push_numbers(&row);
+        }
+        houses.labels = Labels::Numbers(vec![2.5, -0.1]);
+        let row = |numbers: [f32; 3]| -> [u8; 32] {
+            let mut digest = Sha256::new();
+            digest.update([0]);
+            numbers.iter().for_each(|n| digest.update(n.to_le_bytes()));
+            digest.finalize().into()
+        };
+        let mut digests = [row([2.5, 0.1, -1e9]), row([-0.1, 7.0, 1e-9])];
+        digests.sort_unstable();
+        let mut expected = Sha256::new();
+        expected.update(b"atoll snapshot of numbers 1\n");
+        for size in [1_u64, 1, 2, 2, 0] {
+            expected.update(size.to_le_bytes());
+        }
+        digests.iter().for_each(|digest| expected.update(digest));
+        assert_eq!(snapshot(&houses).sha256, hex::encode(expected.finalize()));
+    }
+
+    #[test]
+    fn numbers_that_do_not_fit_32_bits_keep_all_of_them() {
+        let sha256 = |first: f64| {
+            let mut houses = rows(&[(vec![], 0), (vec![], 1)], &[]);
+            houses.shapes.clear();
+            houses.ends.clear();
+            for row in [[first], [1_700_000_060.0]] {
+                houses.push_numbers(&row);
+            }
+            houses.labels = Labels::Numbers(vec![1e9, 1e9 + 3.0]);
+            let snapshot = snapshot(&houses);
+            let mut labels = match snapshot.dataset.labels {
+                atoll_nn::Labels::Numbers(numbers) => numbers,
+                atoll_nn::Labels::Classes { .. } => vec![],
+            };
+            labels.sort_unstable_by(f64::total_cmp);
+            assert_eq!(labels, [1e9, 1e9 + 3.0]);
+            snapshot.sha256
+        };
+        assert_ne!(sha256(1_700_000_000.0), sha256(1_700_000_001.0));
+    }
+
+    #[test]
+    fn data_that_cannot_be_meant_is_refused() {
+        let check = |rows: &Rows, expected: &str| {
+            let error = Snapshot::from_rows("digits", rows).unwrap_err();
+            assert!(error.to_string().contains(expected), "{error}");
+        };
+        check(
+            &rows(&[(vec![1], 3), (vec![2], 3)], &[]),
+            "at least 2 classes, but all rows of digits have the label 3",
+        );
+        let parts = [Part::Validation, Part::Validation];
+        check(
+            &rows(&[(vec![1], 0), (vec![2], 1)], &parts),
+            "all 2 rows of digits are for validation",
+        );
     }
 
     #[test]

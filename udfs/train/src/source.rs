@@ -1,17 +1,20 @@
 //! Where a dataset comes from: a table or view of the session, or a file.
 
+mod place;
+
 use std::pin::pin;
 use std::sync::Arc;
 
 use atoll_compute::{CancellationToken, pool};
 use atoll_udf_common::args::is_text;
 use atoll_udf_common::structs::suggest;
-use atoll_udf_common::{CallContext, Location, pool_error};
-use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::Field;
+use atoll_udf_common::{CallContext, Location, RowError, pool_error};
+use datafusion::arrow::array::{Array, RecordBatch};
+use datafusion::arrow::datatypes::{Field, Fields};
 use datafusion::catalog::TableProvider;
 use datafusion::common::{
-    Column, DataFusionError, Result, TableReference, exec_err, plan_err,
+    Column, DataFusionError, Result, TableReference, exec_datafusion_err, exec_err,
+    plan_err,
 };
 use datafusion::dataframe::DataFrame;
 use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
@@ -26,6 +29,7 @@ use sha2::{Digest, Sha256};
 
 use crate::options::ColumnOptions;
 use crate::rows::{Format, Part, Rows, is_feature, value_type};
+use crate::snapshot::class_names;
 use crate::store::put_if_absent;
 
 /// The image column, unless the options name another.
@@ -70,14 +74,24 @@ impl Source {
         let ctx = SessionContext::new_with_state(session.clone());
         match table(&ctx, name).await {
             Some(table) => {
-                let source = Self::new(ctx.read_table(table)?, function, name, options)?;
-                Ok(Self {
-                    is_table: true,
-                    ..source
-                })
+                let frame = ctx.read_table(table)?;
+                let mut source = match is_file(name) {
+                    true => Self::of_file(frame, function, name, options).await?,
+                    false => Self::new(frame, function, name, options)?,
+                };
+                source.is_table = true;
+                // A snapshot says what its classes are called, but not to every reader.
+                if name.ends_with(".parquet")
+                    && let Ok(file) = read_file(&ctx, name).await
+                {
+                    let names = class_names(file.schema().as_arrow());
+                    source.format = source.format.with_class_names(names);
+                }
+                Ok(source)
             }
             None if is_file(name) => {
-                Self::new(read_file(&ctx, name).await?, function, name, options)
+                let frame = read_file(&ctx, name).await?;
+                Self::of_file(frame, function, name, options).await
             }
             None => unknown_table(session, function, name),
         }
@@ -102,13 +116,15 @@ impl Source {
             return Ok(None);
         }
         let frame = self.frame.clone().select(self.columns().map(column_expr))?;
-        let schema = Arc::new(frame.schema().as_arrow().clone());
+        let mut schema = frame.schema().as_arrow().clone();
+        self.format.name_classes(&mut schema)?;
+        let schema = Arc::new(schema);
         let batches = frame.collect().await?;
         let encode = move || {
             let mut file = Vec::new();
-            let mut writer = ArrowWriter::try_new(&mut file, schema, None)?;
-            for batch in &batches {
-                writer.write(batch)?;
+            let mut writer = ArrowWriter::try_new(&mut file, Arc::clone(&schema), None)?;
+            for batch in batches {
+                writer.write(&batch.with_schema(Arc::clone(&schema))?)?;
             }
             writer.close()?;
             Ok::<_, DataFusionError>(file)
@@ -139,7 +155,26 @@ impl Source {
             );
         }
         let ctx = SessionContext::new_with_state(session.clone());
-        Self::new(read_file(&ctx, name).await?, function, name, options)
+        let frame = read_file(&ctx, name).await?;
+        Self::of_file(frame, function, name, options).await
+    }
+
+    /// The columns of a file without rows have no types, so that it is called empty and
+    /// not wrong.
+    async fn of_file(
+        frame: DataFrame,
+        function: &'static str,
+        name: &str,
+        options: &ColumnOptions,
+    ) -> Result<Self> {
+        let source = Self::new(frame.clone(), function, name, options);
+        if source.is_err() {
+            let rows = frame.limit(0, Some(1))?.collect().await?;
+            if rows.iter().all(|batch| batch.num_rows() == 0) {
+                return plan_err!("{function}: {name} has no rows");
+            }
+        }
+        source
     }
 
     fn new(
@@ -161,7 +196,8 @@ impl Source {
                 );
             }
         }
-        let format = format(&frame, (function, name), options, split.as_deref())?;
+        let format = format(&frame, (function, name), options, split.as_deref())?
+            .with_class_names(class_names(frame.schema().as_arrow()));
         Ok(Self {
             name: name.to_string(),
             is_table: false,
@@ -218,10 +254,57 @@ impl Source {
             });
         let mut pieces = pin!(pieces.buffered(2 * pool::threads()));
         let mut rows = self.format.empty();
-        while let Some(piece) = pieces.try_next().await? {
-            rows.append(piece);
+        while let Some(piece) = pieces.try_next().await.transpose() {
+            match piece {
+                Ok(piece) => rows.append(piece),
+                Err(error) => return Err(self.numbered(error, wanted, token).await),
+            }
         }
-        self.format.finish(rows)
+        match self.format.missing(&rows) {
+            Some(column) => {
+                let count = rows.missing(column);
+                let is_bad = move |_: &Format, piece: &RecordBatch| {
+                    let nulls = piece.column(column).logical_nulls()?;
+                    (0..piece.num_rows()).find(|row| nulls.is_null(*row))
+                };
+                let first = place::find(self, wanted, token, Arc::new(is_bad)).await;
+                self.format.refuse_missing(column, count, first)
+            }
+            None => self.format.finish(rows),
+        }
+    }
+
+    /// An error of one row with the number of the row in the data.
+    async fn numbered(
+        &self,
+        error: DataFusionError,
+        wanted: Wanted,
+        token: &CancellationToken,
+    ) -> DataFusionError {
+        let Some(problem) = row_error(&error) else {
+            return error;
+        };
+        let message = problem.error.strip_backtrace();
+        let message = ["Execution error: ", "External error: "]
+            .iter()
+            .fold(message.as_str(), |text, prefix| {
+                text.trim_start_matches(prefix)
+            });
+        let is_bad = |format: &Format, piece: &RecordBatch| {
+            let error = format.read(piece).err()?;
+            row_error(&error).map(|problem| problem.row)
+        };
+        match place::find(self, wanted, token, Arc::new(is_bad)).await {
+            Some(row) => exec_datafusion_err!("row {row}: {message}"),
+            None => exec_datafusion_err!("{message}"),
+        }
+    }
+}
+
+fn row_error(error: &DataFusionError) -> Option<&RowError> {
+    match error {
+        DataFusionError::External(error) => error.downcast_ref(),
+        _ => None,
     }
 }
 
@@ -292,6 +375,9 @@ async fn read_file(ctx: &SessionContext, name: &str) -> Result<DataFrame> {
             let file_extension = if folder { ".parquet" } else { "" };
             let options = ParquetReadOptions {
                 file_extension,
+                // A snapshot says there what its classes are called. The metadata of
+                // several files may contradict each other.
+                skip_metadata: Some(folder),
                 ..Default::default()
             };
             ctx.read_parquet(url, options).await
@@ -333,6 +419,12 @@ fn format(
     let named =
         |option, column: &str| self::column(frame, function, name, (option, column));
     let fields = frame.schema().as_arrow().fields();
+    if fields.is_empty() {
+        return plan_err!("{function}: {name} is empty: it has no columns and no rows");
+    }
+    // Of what may be wrong this comes first: a label column under another name would look
+    // like one more feature.
+    let label = named("label", &options.label)?;
     let others: Vec<Field> = fields
         .iter()
         .filter(|field| {
@@ -340,8 +432,6 @@ fn format(
         })
         .map(|field| field.as_ref().clone())
         .collect();
-    let are_features = || others.iter().all(|field| is_feature(field.data_type()));
-    let is_image = |field: &Field| field.name() == IMAGE;
     let features = match (&options.features, &options.image) {
         (Some(_), Some(_)) => {
             return plan_err!(
@@ -351,22 +441,44 @@ fn format(
         }
         (Some(names), None) => {
             let named = names.iter().map(|column| named("features", column));
-            Some(named.collect::<Result<Vec<_>>>()?)
+            named.collect::<Result<Vec<_>>>()?
         }
-        (None, None) if !others.iter().any(is_image) && are_features() => Some(others),
-        _ => None,
+        (None, Some(image)) => {
+            let image = named("image", image)?;
+            return Format::new(function, name, (&image, &label), options);
+        }
+        (None, None) => match others.iter().find(|field| field.name() == IMAGE) {
+            Some(image) => {
+                return Format::new(function, name, (image, &label), options);
+            }
+            None => others,
+        },
     };
-    match features.filter(|features| !features.is_empty()) {
-        Some(features) => {
-            let label = named("label", &options.label)?;
-            Format::of_numbers(function, name, (&features, &label), options)
-        }
-        None => {
-            let image = named("image", options.image.as_deref().unwrap_or(IMAGE))?;
-            let label = named("label", &options.label)?;
-            Format::new(function, name, (&image, &label), options)
-        }
+    if features.is_empty() {
+        return plan_err!(
+            "{function}: {name} has nothing to learn from: its only columns are {}",
+            names(fields)
+        );
     }
+    if let (None, Some(odd)) = (
+        &options.features,
+        features.iter().find(|field| !is_feature(field.data_type())),
+    ) {
+        return plan_err!(
+            "{function}: column {} of {name} holds {} and no numbers, and it has no column \
+             image; its columns are {}. Name those to learn from in the options, \
+             {{features: ['...']}}, or the one of images, {{image: '...'}}",
+            odd.name(),
+            odd.data_type(),
+            names(fields)
+        );
+    }
+    Format::of_numbers(function, name, (&features, &label), options)
+}
+
+fn names(fields: &Fields) -> String {
+    let names = fields.iter().map(|field| field.name().as_str());
+    names.collect::<Vec<_>>().join(", ")
 }
 
 fn column(
@@ -379,16 +491,12 @@ fn column(
     if let Ok(field) = schema.field_with_name(name) {
         return Ok(field.clone());
     }
-    let columns: Vec<&str> = schema
-        .fields()
-        .iter()
-        .map(|field| field.name().as_str())
-        .collect();
-    let hint = suggest(name, columns.iter().copied()).unwrap_or("...");
+    let columns = schema.fields().iter().map(|field| field.name().as_str());
+    let hint = suggest(name, columns).unwrap_or("...");
     plan_err!(
         "{function}: dataset {dataset} has no column {name}; its columns are {}. Name \
          yours in the options: {{{option}: '{hint}'}}",
-        columns.join(", ")
+        names(schema.fields())
     )
 }
 

@@ -1,6 +1,7 @@
 //! `train`: one network per row.
 
 mod documentation;
+mod literals;
 
 use std::collections::HashMap;
 use std::fmt::{self, Debug, Formatter};
@@ -21,8 +22,8 @@ use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::Result;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{
-    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl,
-    Signature, Volatility,
+    ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs,
+    ScalarUDFImpl, Signature, Volatility,
 };
 use futures::future::try_join_all;
 use futures::{StreamExt, TryStreamExt};
@@ -112,6 +113,10 @@ impl ScalarUDFImpl for Train {
 
 #[async_trait]
 impl ExpensiveFunction for Train {
+    fn check(&self, args: &[Expr]) -> Result<()> {
+        args.get(1).map_or(Ok(()), literals::check)
+    }
+
     async fn prepare(&self, call: &Call<'_>) -> Result<Arc<dyn PreparedCall>> {
         let options = TrainOptions::from_argument(call.args.get(2))?;
         let source = match DatasetArgument::new(&call.args[0]) {
@@ -208,7 +213,9 @@ impl PreparedCall for TrainCall {
             .try_collect()
             .await?;
         let running = looked_up.into_iter().map(|row| self.run(row, context));
-        trial_array(&try_join_all(running).await?)
+        let trials = try_join_all(running).await?;
+        note(&args[0], &trials, context);
+        trial_array(&trials)
     }
 
     async fn ship(&self, context: &CallContext) -> Result<Vec<u8>> {
@@ -216,6 +223,9 @@ impl PreparedCall for TrainCall {
             return Ok(vec![]);
         };
         let study = self.study(source.name(), &context.token).await?;
+        for warning in &study.snapshot.warnings {
+            warn(source.name(), warning, context);
+        }
         Ok(study.snapshot.sha256.clone().into_bytes())
     }
 
@@ -226,7 +236,8 @@ impl PreparedCall for TrainCall {
         reason: &str,
     ) -> Result<ArrayRef> {
         let rows = args.number_rows;
-        let open = self.open_rows(rows, &arrays(args)?, context).await?;
+        let args = arrays(args)?;
+        let open = self.open_rows(rows, &args, context).await?;
         let failed = open.into_iter().map(|row| {
             let record = match row {
                 Row::Null => return None,
@@ -241,7 +252,9 @@ impl PreparedCall for TrainCall {
                 checkpoint: None,
             })
         });
-        trial_array(&failed.collect::<Vec<_>>())
+        let failed: Vec<_> = failed.collect();
+        note(&args[0], &failed, context);
+        trial_array(&failed)
     }
 }
 
@@ -257,7 +270,7 @@ impl TrainCall {
             snapshot: None,
             options,
             store: TrialStore::new(root),
-            session: SessionState::clone(call.session),
+            session: call.session.clone(),
             statement: statement(call.session),
             studies: Memo::default(),
         })
@@ -393,6 +406,24 @@ impl TrainCall {
             checkpoint,
         }))
     }
+}
+
+/// Says what the user of a statement should know of its trials.
+fn note(datasets: &ArrayRef, trials: &[Option<TrialRow>], context: &CallContext) {
+    for (row, trial) in trials.iter().enumerate() {
+        let Some(TrialRow { record, .. }) = trial else {
+            continue;
+        };
+        context.warnings.trial(record.failure().as_deref());
+        for warning in &record.warnings {
+            let dataset = string_at(datasets, row).unwrap_or_default();
+            warn(dataset, warning, context);
+        }
+    }
+}
+
+fn warn(dataset: &str, warning: &str, context: &CallContext) {
+    context.warnings.add(format!("train: {dataset}: {warning}"));
 }
 
 fn open_row(

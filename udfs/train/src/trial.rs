@@ -115,15 +115,17 @@ impl Study {
         })
     }
 
+    /// What chooses the validation rows, unless the data came split.
+    fn split_seed(&self) -> Option<u64> {
+        let splits = self.snapshot.validation.is_none();
+        splits.then_some(self.split_seed)
+    }
+
     fn identify(&self, hyperparameters: impl Serialize) -> Result<String> {
         let identity = Identity {
             version: 1,
             snapshot: &self.snapshot.sha256,
-            split_seed: self
-                .snapshot
-                .validation
-                .is_none()
-                .then_some(self.split_seed),
+            split_seed: self.split_seed(),
             engine: atoll_nn::engine(),
             hyperparameters,
         };
@@ -325,7 +327,9 @@ impl Trial {
         TrialRecord {
             seed,
             snapshot: Some(study.snapshot.sha256.clone()),
+            split_seed: study.split_seed(),
             hyperparameters,
+            warnings: study.snapshot.warnings.clone(),
             ..TrialRecord::new(self.id.clone(), status)
         }
     }
@@ -500,6 +504,33 @@ mod tests {
         assert_eq!(run(&study, &json).await.status, Status::Succeeded);
         // The finished trial is found, however short the time.
         assert_eq!(run(&hurried, &json).await.status, Status::Succeeded);
+    }
+
+    #[tokio::test]
+    async fn a_panic_while_training_is_a_failed_trial_that_says_so() {
+        let (folder, study) = study(&[], 0).await;
+        let root = Location::parse(&folder.path().display().to_string()).unwrap();
+        let images: Vec<_> = (0..8u8).map(|n| (vec![n, n], u32::from(n % 2))).collect();
+        let mut broken = Snapshot::from_rows("digits", &rows(&images, &[])).unwrap();
+        // No data set that was checked has a label without a class.
+        broken.dataset.labels = atoll_nn::Labels::Classes {
+            indices: vec![7; 8],
+            names: vec!["a".to_string(), "b".to_string()],
+        };
+        let broken = Arc::new(Study {
+            snapshot: broken.publish(&root).await.unwrap(),
+            store: study.store.clone(),
+            split_seed: 0,
+            timeout: None,
+            threads: 1,
+            checkpoint: false,
+            _scan: Arc::default(),
+        });
+        let record = run(&broken, &format!("{{{MLP}}}")).await;
+        assert_eq!(record.status, Status::Failed);
+        assert_eq!(record.error_code.as_deref(), Some("INTERNAL_ERROR"));
+        let error = record.error.unwrap();
+        assert!(error.contains("index out of bounds"), "{error}");
     }
 
     #[tokio::test]

@@ -143,11 +143,11 @@ fn numbers_in_and_a_number_out() {
         return;
     }
     let rows = 60_u16;
-    let numbers: Vec<f32> = (0..rows)
-        .flat_map(|n| [f32::from(n % 7) * 100.0, f32::from(n) - 1_000.0])
+    let numbers: Vec<f64> = (0..rows)
+        .flat_map(|n| [f64::from(n % 7) * 100.0, f64::from(n) - 1_000.0])
         .collect();
-    let labels: Vec<f32> = (0..rows)
-        .map(|n| f32::from(n % 7) * 1e6 + f32::from(n) * 1e4)
+    let labels: Vec<f64> = (0..rows)
+        .map(|n| f64::from(n % 7) * 1e6 + f64::from(n) * 1e4)
         .collect();
     let numbers_too = numbers.clone();
     let dataset =
@@ -167,13 +167,49 @@ fn numbers_in_and_a_number_out() {
         let row = row as usize;
         let numbers = numbers_too[2 * row..2 * row + 2].to_vec();
         let outputs = model
-            .run(vec![(input.clone(), Data::Floats(numbers))])
+            .run(vec![(input.clone(), Data::Doubles(numbers))])
             .unwrap();
         let output = outputs.into_iter().next().unwrap();
         assert_eq!(output.shape, [1, 1]);
-        f64::from(output.data.into_floats().unwrap()[0] - labels[row]).powi(2)
+        (f64::from(output.data.into_floats().unwrap()[0]) - labels[row]).powi(2)
     });
     let loss = errors.sum::<f64>() / split.validation.len() as f64;
     let error = (loss / report.validation_loss - 1.0).abs();
     assert!(error < 1e-3, "{loss} {}", report.validation_loss);
+}
+
+/// 32 bits tell neither the features nor the labels apart.
+#[test]
+fn doubles_in_and_a_double_out() {
+    if let Err(error) = atoll_onnx::runtime() {
+        eprintln!("skipped: {error}");
+        return;
+    }
+    let numbers: Vec<f64> = (0..60).map(|n| 1_700_000_000.0 + f64::from(n)).collect();
+    let labels: Vec<f64> = (0..60).map(|n| 1e9 + 3.0 * f64::from(n)).collect();
+    let too = atoll_nn::Labels::Numbers(labels.clone());
+    let dataset = Dataset::of_numbers(1, numbers.clone(), too).unwrap();
+    let split = Split::by_fraction(60, 0.25, 1).unwrap();
+    let hyperparameters = Hyperparameters {
+        architecture: "dense(1)".to_owned(),
+        epochs: 50,
+        batch_size: 8,
+        learning_rate: 0.05,
+        ..Hyperparameters::default()
+    };
+    let report = train(&dataset, &split, &hyperparameters, &mut Silent).unwrap();
+    let model = LoadedModel::load("doubles", &report.onnx.unwrap()).unwrap();
+    let input = model.single_input().unwrap();
+    assert_eq!(input.element, atoll_onnx::ElementType::Float64);
+    for (number, label) in numbers.iter().zip(&labels) {
+        let given = vec![(input.name.clone(), Data::Doubles(vec![*number]))];
+        let output = model.run(given).unwrap().remove(0);
+        let Data::Doubles(predictions) = output.data else {
+            panic!("not DOUBLE: {output:?}");
+        };
+        assert!(
+            (predictions[0] - label).abs() < 1.0,
+            "{predictions:?} {label}"
+        );
+    }
 }

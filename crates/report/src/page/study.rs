@@ -95,7 +95,7 @@ fn summary(study: &Study) -> Markup {
             @if let Some(best) = best {
                 dt { "Best trial" } dd { (settings(study, best)) }
                 @if let Some(model) = &best.model { dt { "Its network" } dd { (model) } }
-                @if let Some(id) = &best.id { dt { "Its digest" } dd { (id) } }
+                @if let Some(id) = &best.id { dt { "Its trial_id" } dd { (id) } }
             }
         }
         @if best.is_none() {

@@ -10,7 +10,7 @@ use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Float32Type};
 use datafusion::common::{Result, exec_datafusion_err, exec_err};
 
-use super::{Format, Rows};
+use super::{Format, Rows, at};
 use crate::options::ColumnOptions;
 
 impl Format {
@@ -27,15 +27,20 @@ impl Format {
         for row in 0..rows.len() {
             match images.get(row) {
                 Some(ImageValue::Decoded(image)) => {
-                    image.check().map_err(unusable)?;
+                    image.check().map_err(|error| at(row, unusable(error)))?;
                     rows.push_image(&image);
                 }
                 Some(encoded) => {
-                    let image = encoded.decode().map_err(unusable)?;
+                    let image = encoded.decode();
+                    let image = image.map_err(|error| at(row, unusable(error)))?;
                     rows.push_image(&image.as_ref());
                 }
                 None => {
-                    return exec_err!("an IMAGE of {} has a NULL field", self.dataset);
+                    let problem = exec_datafusion_err!(
+                        "an IMAGE of {} has a NULL field",
+                        self.dataset
+                    );
+                    return Err(at(row, problem));
                 }
             }
         }
@@ -46,11 +51,14 @@ impl Format {
         let item = Arc::new(Field::new_list_field(DataType::Float32, true));
         let lists = cast(images, &DataType::LargeList(item))?;
         let lists = lists.as_list::<i64>();
-        for list in lists.iter().flatten() {
+        for (row, list) in lists.iter().flatten().enumerate() {
             if list.null_count() > 0 {
-                return exec_err!("an image of {} has NULL values", self.dataset);
+                let problem =
+                    exec_datafusion_err!("an image of {} has NULL values", self.dataset);
+                return Err(at(row, problem));
             }
-            self.push_numbers(list.as_primitive::<Float32Type>().values(), rows)?;
+            self.push_numbers(list.as_primitive::<Float32Type>().values(), rows)
+                .map_err(|error| at(row, error))?;
         }
         Ok(())
     }
@@ -72,8 +80,10 @@ impl Format {
                         )
                     })
                 })
-                .collect::<Result<Vec<_>>>()?;
-            self.push_numbers(&numbers, rows)?;
+                .collect::<Result<Vec<_>>>();
+            numbers
+                .and_then(|numbers| self.push_numbers(&numbers, rows))
+                .map_err(|error| at(row, error))?;
         }
         Ok(())
     }

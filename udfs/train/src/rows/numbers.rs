@@ -5,16 +5,16 @@ use std::sync::Arc;
 use atoll_nn::ImageShape;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, LargeListArray};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Field, Float32Type};
+use datafusion::arrow::datatypes::{DataType, Field, Float64Type};
 use datafusion::common::{Result, exec_err, plan_err};
 
-use super::{Format, Images, Rows, label_kind, value_type};
+use super::{Format, Images, Rows, at, doubles, label_kind, problem, value_type};
 use crate::options::ColumnOptions;
 
 /// A feature column of one record batch.
 enum Column {
     /// A number a row.
-    Plain(ArrayRef),
+    Plain(Vec<f64>),
     /// A list of numbers a row.
     Lists(LargeListArray),
 }
@@ -55,6 +55,7 @@ impl Format {
             options: options.clone(),
             inputs: features.iter().map(|field| field.name().clone()).collect(),
             labels: label_kind(function, dataset, label)?,
+            class_names: None,
         })
     }
 
@@ -64,32 +65,97 @@ impl Format {
         columns: &[ArrayRef],
         rows: &mut Rows,
     ) -> Result<()> {
+        let types: Vec<&DataType> = columns.iter().map(|c| element(c)).collect();
         let columns = columns.iter().map(column).collect::<Result<Vec<_>>>()?;
         for row in 0..rows.len() {
             let start = rows.numbers.len();
-            for column in &columns {
-                match column {
-                    Column::Plain(values) => {
-                        let values = values.as_primitive::<Float32Type>();
-                        rows.numbers.push(values.value(row));
-                    }
-                    Column::Lists(lists) => {
-                        let list = lists.value(row);
-                        if list.null_count() > 0 {
-                            return exec_err!(
-                                "a list of features of {} has NULL values; replace them or \
-                                 leave the row out",
-                                self.dataset
-                            );
-                        }
-                        let values = list.as_primitive::<Float32Type>().values();
-                        rows.numbers.extend_from_slice(values);
-                    }
-                }
+            for ((column, name), data_type) in
+                columns.iter().zip(&self.inputs).zip(&types)
+            {
+                let width = self
+                    .append(column, (name, data_type), row, &mut rows.numbers)
+                    .and_then(|width| self.check_width(&mut rows.columns, name, width))
+                    .map_err(|error| at(row, error));
+                width?;
             }
             rows.end_numbers(start);
         }
         Ok(())
+    }
+
+    /// Appends what a column has in a row; returns how many numbers that are, if it is a
+    /// column of lists.
+    fn append(
+        &self,
+        column: &Column,
+        (name, data_type): (&str, &DataType),
+        row: usize,
+        numbers: &mut Vec<f64>,
+    ) -> Result<Option<usize>> {
+        let before = numbers.len();
+        let is_list = match column {
+            Column::Plain(values) => {
+                numbers.push(values[row]);
+                false
+            }
+            Column::Lists(lists) => {
+                let list = lists.value(row);
+                if list.null_count() > 0 {
+                    return exec_err!(
+                        "a list of features of {} has NULL values in column {name}; \
+                         replace them or leave the row out",
+                        self.dataset
+                    );
+                }
+                numbers.extend_from_slice(list.as_primitive::<Float64Type>().values());
+                true
+            }
+        };
+        for (n, number) in numbers[before..].iter().enumerate() {
+            if let Some(problem) = problem(*number, data_type) {
+                let place = match is_list {
+                    true => format!("[{}]", n + 1),
+                    false => String::new(),
+                };
+                return exec_err!(
+                    "the feature {name}{place} of {} is {problem}",
+                    self.dataset
+                );
+            }
+        }
+        Ok(is_list.then(|| numbers.len() - before))
+    }
+
+    /// Checks that a column gives as many numbers as in the first row, which it notes.
+    fn check_width(
+        &self,
+        columns: &mut Vec<(String, Option<usize>)>,
+        name: &str,
+        width: Option<usize>,
+    ) -> Result<()> {
+        match columns.iter().find(|(column, _)| column == name) {
+            None => columns.push((name.to_string(), width)),
+            Some((_, first)) if *first != width => {
+                return self.refuse_widths(*first, width, name);
+            }
+            Some(_) => {}
+        }
+        Ok(())
+    }
+
+    fn refuse_widths<T>(
+        &self,
+        first: Option<usize>,
+        other: Option<usize>,
+        column: &str,
+    ) -> Result<T> {
+        exec_err!(
+            "rows of {} must have the same number of features, got {} and {} in column \
+             {column}",
+            self.dataset,
+            first.unwrap_or(1),
+            other.unwrap_or(1)
+        )
     }
 
     /// Checks that rows of numbers have the same length.
@@ -97,14 +163,13 @@ impl Format {
         if self.images != Images::Numbers {
             return Ok(());
         }
-        let widths = || rows.shapes.iter().map(|shape| shape.channels);
-        let (least, most) = (widths().min(), widths().max());
-        match (least, most) {
-            (Some(0), _) => exec_err!("a row of {} has no features", self.dataset),
-            (Some(least), Some(most)) if least != most => exec_err!(
-                "rows of {} must have the same number of features, got {least} and {most}",
-                self.dataset
-            ),
+        if let Some((column, first, other)) = &rows.uneven {
+            return self.refuse_widths(*first, *other, column);
+        }
+        match rows.shapes.first() {
+            Some(shape) if shape.channels == 0 => {
+                exec_err!("a row of {} has no features", self.dataset)
+            }
             _ => Ok(()),
         }
     }
@@ -127,14 +192,14 @@ impl Rows {
     }
 
     #[cfg(test)]
-    pub(crate) fn push_numbers(&mut self, row: &[f32]) {
+    pub(crate) fn push_numbers(&mut self, row: &[f64]) {
         let start = self.numbers.len();
         self.numbers.extend_from_slice(row);
         self.end_numbers(start);
     }
 
     /// One row of numbers.
-    pub(crate) fn numbers(&self, row: usize) -> &[f32] {
+    pub(crate) fn numbers(&self, row: usize) -> &[f64] {
         &self.numbers[self.place(row)]
     }
 }
@@ -142,11 +207,21 @@ impl Rows {
 fn column(column: &ArrayRef) -> Result<Column> {
     let data_type = column.data_type();
     if data_type.is_numeric() || *data_type == DataType::Boolean {
-        return Ok(Column::Plain(cast(column, &DataType::Float32)?));
+        return Ok(Column::Plain(doubles(column)?));
     }
-    let item = Arc::new(Field::new_list_field(DataType::Float32, true));
+    let item = Arc::new(Field::new_list_field(DataType::Float64, true));
     let lists = cast(column, &DataType::LargeList(item))?;
     Ok(Column::Lists(lists.as_list::<i64>().clone()))
+}
+
+/// The type of the numbers of a column.
+fn element(column: &ArrayRef) -> &DataType {
+    match column.data_type() {
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::FixedSizeList(item, _) => item.data_type(),
+        other => other,
+    }
 }
 
 #[cfg(test)]
@@ -187,6 +262,37 @@ mod tests {
     }
 
     #[test]
+    fn numbers_that_cannot_be_used_are_named() {
+        let label = || -> ArrayRef { Arc::new(Float64Array::from(vec![0.0, 1.0])) };
+        let nan: ArrayRef = Arc::new(Float64Array::from(vec![0.0, f64::NAN]));
+        check_refused(
+            vec![("area", Arc::clone(&nan)), ("label", label())],
+            "the feature area of houses is NaN; replace or leave out",
+        );
+        check_refused(
+            vec![("area", label()), ("label", nan)],
+            "the label in column label of houses is NaN",
+        );
+        check_refused(
+            vec![
+                ("x", lists(vec![vec![Some(1.0)], vec![Some(f64::INFINITY)]])),
+                ("label", label()),
+            ],
+            "the feature x[1] of houses is inf",
+        );
+        let large = Arc::new(Int64Array::from(vec![0, (1 << 53) + 2]));
+        check_refused(
+            vec![("id", large), ("label", label())],
+            "the feature id of houses is 9007199254740994, and beyond 2^53",
+        );
+        let huge = Arc::new(Float64Array::from(vec![0.0, 1e300]));
+        check_refused(
+            vec![("x", huge), ("label", label())],
+            "the feature x of houses is 1e300, which is too large",
+        );
+    }
+
+    #[test]
     fn columns_and_lists_become_one_row() {
         let rows = read(vec![
             ("area", Arc::new(Int64Array::from(vec![50, 60]))),
@@ -215,7 +321,7 @@ mod tests {
         let missing = Arc::new(Int64Array::from(vec![Some(1), None]));
         check_refused(
             vec![("area", missing), ("label", label())],
-            "houses has 1 NULL features",
+            "houses has 1 NULL features in column area",
         );
         check_refused(
             vec![

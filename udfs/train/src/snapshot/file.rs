@@ -2,7 +2,7 @@
 //!
 //! It has the columns `image` (IMAGE) or `features` (a list of FLOAT), `label` (class
 //! index, or FLOAT where it is to be predicted) and `split`; the names of the classes are
-//! in the schema's metadata.
+//! in the schema's metadata. Numbers that 32 bits do not tell apart are DOUBLE.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use atoll_udf_common::image::image_type;
 use atoll_udf_common::{Location, pool_error};
 use bytes::Bytes;
 use datafusion::arrow::array::{
-    ArrayRef, BinaryArray, Float32Array, Int64Array, ListArray, RecordBatch, StringArray,
-    StructArray, UInt8Array, UInt32Array,
+    ArrayRef, BinaryArray, Float32Array, Float64Array, Int64Array, ListArray,
+    RecordBatch, StringArray, StructArray, UInt8Array, UInt32Array,
 };
 use datafusion::arrow::buffer::{Buffer, OffsetBuffer};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
@@ -37,6 +37,14 @@ const FEATURES: &str = "features";
 
 /// The key of the class names in the schema's metadata.
 const CLASSES: &str = "atoll.class_names";
+
+/// The key of what was odd about the data, likewise. It is no part of the digest.
+const WARNINGS: &str = "atoll.warnings";
+
+/// The names of the classes, if a schema says them.
+pub(crate) fn class_names(schema: &Schema) -> Option<Vec<String>> {
+    serde_json::from_str(schema.metadata().get(CLASSES)?).ok()
+}
 
 /// The most bytes of pixels in one record batch; offsets of 32 bits bound it.
 const BATCH_BYTES: usize = 64 << 20;
@@ -80,28 +88,40 @@ pub(super) async fn read(storage: &Location, sha256: &str) -> Result<Snapshot> {
     Ok(snapshot)
 }
 
+/// Says in a schema what the classes are called.
+pub(crate) fn write_class_names(schema: &mut Schema, names: &[String]) -> Result<()> {
+    let names = serde_json::to_string(names)
+        .map_err(|error| exec_datafusion_err!("cannot write class names: {error}"))?;
+    schema.metadata.insert(CLASSES.to_string(), names);
+    Ok(())
+}
+
 fn location(storage: &Location, sha256: &str) -> Result<Location> {
     storage.join(&format!("snapshots/{sha256}.parquet"))
 }
 
 fn encode(snapshot: &Snapshot) -> Result<Vec<u8>> {
     let dataset = &snapshot.dataset;
-    let classes = serde_json::to_string(dataset.labels.class_names())
-        .map_err(|error| exec_datafusion_err!("cannot write class names: {error}"))?;
     let label = match dataset.labels {
         atoll_nn::Labels::Classes { .. } => DataType::Int64,
-        atoll_nn::Labels::Numbers(_) => DataType::Float32,
+        atoll_nn::Labels::Numbers(_) => float(dataset.wide.labels),
     };
     let fields = vec![
         match dataset.features {
             Features::Pixels(_) => Field::new(IMAGE, image_type(), false),
-            Features::Numbers(_) => Field::new(FEATURES, list_type(), false),
+            Features::Numbers(_) => {
+                let item = list_item(dataset.wide.features);
+                Field::new(FEATURES, DataType::List(item), false)
+            }
         },
         Field::new("label", label, false),
         Field::new("split", DataType::Utf8, false),
     ];
-    let schema =
-        Schema::new(fields).with_metadata([(CLASSES.to_string(), classes)].into());
+    let warnings = serde_json::to_string(&snapshot.warnings)
+        .map_err(|error| exec_datafusion_err!("cannot write warnings: {error}"))?;
+    let mut schema = Schema::new(fields);
+    write_class_names(&mut schema, dataset.labels.class_names())?;
+    schema.metadata.insert(WARNINGS.to_string(), warnings);
     let schema = Arc::new(schema);
     let properties = WriterProperties::builder()
         .set_compression(Compression::SNAPPY)
@@ -126,7 +146,11 @@ fn columns(snapshot: &Snapshot, start: usize, end: usize) -> Result<Vec<ArrayRef
     let dataset = &snapshot.dataset;
     let inputs = match &dataset.features {
         Features::Pixels(pixels) => images(pixels, dataset.shape, start..end)?,
-        Features::Numbers(numbers) => lists(numbers, dataset.shape, start..end)?,
+        Features::Numbers(numbers) => {
+            let width = dataset.shape.values();
+            let numbers = &numbers[start * width..end * width];
+            lists(numbers, width, dataset.wide.features)?
+        }
     };
     let labels: ArrayRef = match &dataset.labels {
         atoll_nn::Labels::Classes { indices, .. } => {
@@ -134,7 +158,7 @@ fn columns(snapshot: &Snapshot, start: usize, end: usize) -> Result<Vec<ArrayRef
             Arc::new(Int64Array::from_iter_values(labels))
         }
         atoll_nn::Labels::Numbers(numbers) => {
-            Arc::new(Float32Array::from(numbers[start..end].to_vec()))
+            floats(&numbers[start..end], dataset.wide.labels)
         }
     };
     let part = |row: usize| match &snapshot.validation {
@@ -148,17 +172,32 @@ fn columns(snapshot: &Snapshot, start: usize, end: usize) -> Result<Vec<ArrayRef
     ])
 }
 
-fn list_type() -> DataType {
-    DataType::List(Arc::new(Field::new_list_field(DataType::Float32, false)))
+/// The type of numbers with 64 or 32 bits.
+fn float(wide: bool) -> DataType {
+    match wide {
+        true => DataType::Float64,
+        false => DataType::Float32,
+    }
 }
 
-fn lists(numbers: &[f32], shape: ImageShape, rows: Range<usize>) -> Result<ArrayRef> {
-    let width = shape.values();
-    let numbers = numbers[rows.start * width..rows.end * width].to_vec();
+fn floats(numbers: &[f64], wide: bool) -> ArrayRef {
+    match wide {
+        true => Arc::new(Float64Array::from(numbers.to_vec())),
+        false => Arc::new(Float32Array::from_iter_values(
+            numbers.iter().map(|number| *number as f32),
+        )),
+    }
+}
+
+fn list_item(wide: bool) -> Arc<Field> {
+    Arc::new(Field::new_list_field(float(wide), false))
+}
+
+fn lists(numbers: &[f64], width: usize, wide: bool) -> Result<ArrayRef> {
     Ok(Arc::new(ListArray::try_new(
-        Arc::new(Field::new_list_field(DataType::Float32, false)),
-        OffsetBuffer::from_repeated_length(width, rows.len()),
-        Arc::new(Float32Array::from(numbers)),
+        list_item(wide),
+        OffsetBuffer::from_repeated_length(width, numbers.len() / width),
+        floats(numbers, wide),
         None,
     )?))
 }
@@ -187,9 +226,7 @@ fn images(pixels: &[u8], shape: ImageShape, range: Range<usize>) -> Result<Array
 fn decode(name: &str, bytes: Bytes) -> Result<Snapshot> {
     let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)?;
     let schema = Arc::clone(reader.schema());
-    let classes = schema.metadata().get(CLASSES);
-    let classes = classes.and_then(|names| serde_json::from_str(names).ok());
-    let Some(classes) = classes else {
+    let Some(classes) = class_names(&schema) else {
         return exec_err!("it has no class names");
     };
     let names: Vec<&str> = schema
@@ -224,7 +261,13 @@ fn decode(name: &str, bytes: Bytes) -> Result<Snapshot> {
         Labels::Numbers(numbers) => atoll_nn::Labels::Numbers(numbers.clone()),
         Labels::Names(_) => return exec_err!("its labels are not class indices"),
     };
-    Snapshot::arrange(name, &rows, &labels)
+    let mut snapshot = Snapshot::arrange(name, &rows, &labels)?;
+    // They name columns that the file does not have.
+    let warnings = schema.metadata().get(WARNINGS);
+    if let Some(warnings) = warnings.and_then(|json| serde_json::from_str(json).ok()) {
+        snapshot.warnings = warnings;
+    }
+    Ok(snapshot)
 }
 
 #[cfg(test)]
@@ -265,7 +308,7 @@ mod tests {
     async fn numbers_are_read_as_they_were_written() {
         let (_folder, storage) = storage();
         let mut numbers = rows(&[], &[]);
-        for (row, label) in [([0.1_f32, -1e9], 2.5), ([7.0, 1e-9], -0.1)] {
+        for (row, label) in [([0.1, -1e9], 1e9), ([7.0, 1e-9], 1e9 + 3.0)] {
             numbers.push_numbers(&row);
             if let Labels::Numbers(labels) = &mut numbers.labels {
                 labels.push(label);

@@ -28,12 +28,19 @@ pub(super) static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
          `status` is `SUCCEEDED`, `DIVERGED` (the loss became NaN or infinite), \
          `INFEASIBLE` (hyperparameters outside their domains, or an architecture that \
          does not fit the images), `TIMED_OUT` or `FAILED`: a bad row never fails the \
-         statement. Test rows (`split` = 'test') are never seen. Rows with `split` = \
+         statement. What a literal gets wrong, such as `optimizer: 'Adam'`, is wrong in \
+         every row and an error before anything is read. Test rows (`split` = 'test') are never seen. Rows with `split` = \
          'validation' choose the best epoch; without such rows a share of the rows does \
          (`validation_fraction`), the same for all trials.\n\n\
          A finished trial is kept under `atoll.storage` and found again instead of \
          trained again, so that a stopped statement resumes and a larger search trains \
-         only its new rows.",
+         only its new rows.\n\n\
+         What is odd about the data is a warning on standard error, once a statement, and \
+         in the trial's record: classes without rows to train on, gaps between class \
+         indices, nearly as many classes as rows, labels or features that are all the \
+         same; and so is a statement in which no trial succeeded. What cannot be used (a \
+         NULL, a NaN, a whole number beyond 2^53, a NUL in a class name) is an error that \
+         names column and row.",
         "train(dataset [, hyperparameters [, options]])",
     )
     .with_argument("dataset", DATASET)

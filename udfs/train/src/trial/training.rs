@@ -13,6 +13,7 @@ use atoll_nn::{
 use super::{Ended, STARTED, Study, Trial};
 use crate::checkpoints::Maker;
 use crate::record::{EpochRecord, Status, TrialRecord, finite};
+use crate::snapshot::of_split;
 
 impl Study {
     /// Trains on this thread; `None` when the statement was cancelled.
@@ -40,20 +41,26 @@ impl Study {
         };
         let (data, fraction) =
             (&self.snapshot.dataset, hyperparameters.validation_fraction);
-        let report = self
-            .snapshot
-            .split(fraction, self.split_seed)
-            .and_then(|split| {
-                let options = Options {
-                    threads: self.threads,
-                    checkpoint: start,
-                };
-                atoll_nn::train_with(data, &split, hyperparameters, options, &mut watch)
-            });
-        let record = |status| TrialRecord {
-            started_at,
-            worker: Some(pool::worker()),
-            ..trial.record(self, status)
+        let split = self.snapshot.split(fraction, self.split_seed);
+        // Where the data came split, the snapshot says so already.
+        let drawn = split.as_ref().ok();
+        let drawn = drawn.filter(|_| self.snapshot.validation.is_none());
+        let warning = drawn.and_then(|split| of_split(&data.labels, split));
+        let report = split.and_then(|split| {
+            let options = Options {
+                threads: self.threads,
+                checkpoint: start,
+            };
+            atoll_nn::train_with(data, &split, hyperparameters, options, &mut watch)
+        });
+        let record = |status| {
+            let mut record = TrialRecord {
+                started_at,
+                worker: Some(pool::worker()),
+                ..trial.record(self, status)
+            };
+            record.warnings.extend(warning.clone());
+            record
         };
         Some(match report {
             Ok(report) => {
