@@ -18,6 +18,7 @@ mod examples;
 mod formats;
 mod jobs;
 mod mistakes;
+mod models;
 mod panics;
 mod prompt;
 mod report;

@@ -41,14 +41,27 @@ pub enum Error {
         reason: String,
     },
     /// The file is no ONNX model that can be run. The query or the file must change.
-    #[error(
-        "model {model} cannot be loaded: {reason}; check that it is a whole ONNX file"
-    )]
+    #[error("model {model} cannot be loaded: {reason}")]
     Invalid {
         /// The name the model was asked for by.
         model: String,
-        /// What is wrong with it.
+        /// What is wrong with it, and a remedy where there is one.
         reason: String,
+    },
+    /// The model is newer than ONNX Runtime. Whoever exported it or runs the program acts.
+    #[error(
+        "model {model} is too new: it uses {uses}, and ONNX Runtime {runtime} knows {known} \
+         at most; export it for {known}, or set ORT_DYLIB_PATH to a newer ONNX Runtime"
+    )]
+    TooNew {
+        /// The name the model was asked for by.
+        model: String,
+        /// The version that the model needs, and of what.
+        uses: String,
+        /// The newest that ONNX Runtime knows.
+        known: String,
+        /// The release of ONNX Runtime.
+        runtime: String,
     },
     /// The input does not fit the model's signature. The query must change.
     #[error("model {model}: input {input} takes {expected}, got {given}")]
@@ -76,7 +89,7 @@ impl Error {
     /// A word that a query can compare with.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Invalid { .. } => "MODEL_INVALID",
+            Self::Invalid { .. } | Self::TooNew { .. } => "MODEL_INVALID",
             Self::InputMismatch { .. } => "MODEL_INPUT_MISMATCH",
             Self::RuntimeMissing { .. }
             | Self::RuntimeBroken { .. }

@@ -5,14 +5,53 @@ use std::sync::Arc;
 
 use atoll_imaging::Preprocess;
 use ort::session::{Session, SessionInputValue};
-use ort::value::{DynValue, TensorRef};
+use ort::value::{DynValue, Outlet, TensorRef};
 use sha2::{Digest as _, Sha256};
 
 use crate::data::{ConversionError, from_value};
-use crate::runtime::start_beside;
-use crate::session::{OpenError, SharedSession, one_line};
+use crate::file::{Header, invalid};
+use crate::message::{Newer, clean};
+use crate::runtime::{runtime, start_beside};
+use crate::session::{OpenError, SharedSession};
 use crate::signature::RowShape;
-use crate::{Data, ElementType, Error, OutputKind, Port, Provider, Signature, cache};
+use crate::{
+    Data, ElementType, Error, Head, OutputKind, Port, Provider, Signature, cache, names,
+};
+
+/// Weights that a model keeps in other files, by the names of [`crate::weight_files`].
+pub(crate) type Weights = BTreeMap<String, Arc<[u8]>>;
+
+/// A model file, with the other files that it keeps weights in.
+#[derive(Debug, Clone)]
+pub struct ModelFiles<B> {
+    /// The model file.
+    pub bytes: B,
+    /// The other files, by the names of [`crate::weight_files`]; most models have none.
+    pub weights: BTreeMap<String, Arc<[u8]>>,
+}
+
+impl<B: AsRef<[u8]>> ModelFiles<B> {
+    /// A model in one file.
+    pub fn alone(bytes: B) -> Self {
+        Self {
+            bytes,
+            weights: BTreeMap::new(),
+        }
+    }
+
+    /// The SHA-256 of the model file, and of the others after it in the order of names.
+    fn digest(&self) -> cache::Digest {
+        let mut hash = Sha256::new();
+        hash.update(self.bytes.as_ref());
+        self.weights.values().for_each(|file| hash.update(file));
+        hash.finalize().into()
+    }
+
+    fn size(&self) -> usize {
+        let weights = self.weights.values().map(|file| file.len());
+        self.bytes.as_ref().len() + weights.sum::<usize>()
+    }
+}
 
 /// A model that is ready to run: a cheap handle, to be cloned freely.
 ///
@@ -28,6 +67,10 @@ pub struct LoadedModel {
 pub(crate) struct Loaded {
     session: SharedSession,
     signature: Signature,
+    /// The places in the signature of the outputs that can be read.
+    readable: Vec<usize>,
+    heads: Vec<Head>,
+    size: usize,
     metadata: BTreeMap<String, String>,
     producer: Option<String>,
     opset: Option<u32>,
@@ -44,6 +87,14 @@ pub struct Output {
     pub data: Data,
 }
 
+impl Output {
+    /// Whether the values are a list: all lie along one dimension.
+    pub fn is_list(&self) -> bool {
+        let longest = self.shape.iter().max().copied().unwrap_or(1);
+        self.data.len() <= longest
+    }
+}
+
 impl LoadedModel {
     /// Loads a model file for the processor, or finds the one of equal content that is
     /// loaded already.
@@ -55,7 +106,7 @@ impl LoadedModel {
 
     /// Loads a model file for a provider, in the same way.
     pub fn load_on(provider: Provider, name: &str, bytes: &[u8]) -> Result<Self, Error> {
-        Self::load_from(provider, name, || Ok(bytes))
+        Self::load_from(provider, name, || Ok(ModelFiles::alone(bytes)))
     }
 
     /// Loads what `read` reads, in the same way. It reads while ONNX Runtime is loaded, if
@@ -63,15 +114,15 @@ impl LoadedModel {
     pub fn load_from<B: AsRef<[u8]>, E: From<Error>>(
         provider: Provider,
         name: &str,
-        read: impl FnOnce() -> Result<B, E>,
+        read: impl FnOnce() -> Result<ModelFiles<B>, E>,
     ) -> Result<Self, E> {
-        let (bytes, digest) = start_beside(|| {
-            let bytes = read()?;
-            let digest: cache::Digest = Sha256::digest(bytes.as_ref()).into();
-            Ok::<_, E>((bytes, digest))
+        let (files, digest) = start_beside(|| {
+            let files = read()?;
+            let digest = files.digest();
+            Ok::<_, E>((files, digest))
         })?;
         let loaded = cache::get_or_load((digest, provider), || {
-            Loaded::open(provider, bytes.as_ref(), digest)
+            Loaded::open(provider, &files, digest)
         });
         Ok(Self {
             name: Arc::from(name),
@@ -89,6 +140,12 @@ impl LoadedModel {
         &self.loaded.signature
     }
 
+    /// The outputs that [`run`](Self::run) gives: all but those that are no tensors.
+    pub fn outputs(&self) -> impl ExactSizeIterator<Item = &Port> {
+        let ports = &self.loaded.signature.outputs;
+        self.loaded.readable.iter().map(move |place| &ports[*place])
+    }
+
     /// What the exporter wrote into the file beside the graph.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.loaded.metadata
@@ -97,6 +154,16 @@ impl LoadedModel {
     /// The names of the classes in order; empty when the file has none.
     pub fn labels(&self) -> &[String] {
         &self.loaded.labels
+    }
+
+    /// The entry of the metadata that the labels come from.
+    pub fn labels_key(&self) -> Option<&str> {
+        if self.labels().is_empty() {
+            return None;
+        }
+        let keys = ["labels", "names"].into_iter();
+        let mut keys = keys.filter(|key| self.metadata().contains_key(*key));
+        keys.next()
     }
 
     /// The program that wrote the file.
@@ -109,7 +176,8 @@ impl LoadedModel {
         self.loaded.opset
     }
 
-    /// The SHA-256 of the file, in hexadecimal.
+    /// The SHA-256 of the file, in hexadecimal; with weights in other files that of all,
+    /// one after the other in the order of their names.
     pub fn sha256(&self) -> &str {
         &self.loaded.sha256
     }
@@ -119,17 +187,36 @@ impl LoadedModel {
         self.loaded.session.provider()
     }
 
-    /// The size of the file in bytes.
+    /// The size in bytes, of weights in other files too.
     pub fn size(&self) -> usize {
-        self.loaded.session.size()
+        self.loaded.size
     }
 
-    /// What the metadata says about the first output.
-    pub fn output_kind(&self) -> OutputKind {
-        self.metadata()
-            .get("output.kind")
-            .and_then(|kind| OutputKind::parse(kind))
-            .unwrap_or(OutputKind::Unknown)
+    /// Which output holds the classes of a classifier that does not say: the first one of
+    /// floating point numbers.
+    pub fn default_output(&self) -> Option<usize> {
+        self.outputs().position(|port| port.element.is_float())
+    }
+
+    /// What an output means, by its last operator and by what a query states, or else
+    /// the metadata does of the default output. The error is what the output is against
+    /// what the query states.
+    pub fn output_kind(
+        &self,
+        output: usize,
+        stated: Option<OutputKind>,
+    ) -> Result<OutputKind, Head> {
+        let head = self.loaded.heads.get(output).copied().unwrap_or_default();
+        if stated.is_some() {
+            return OutputKind::of(head, stated).ok_or(head);
+        }
+        let metadata = self.metadata().get("output.kind");
+        let metadata = metadata
+            .filter(|_| self.default_output() == Some(output))
+            .and_then(|kind| OutputKind::of_metadata(kind));
+        // What the graph does is a fact, and what was written beside it is not.
+        let kind = OutputKind::of(head, metadata).or_else(|| OutputKind::of(head, None));
+        Ok(kind.unwrap_or(OutputKind::Unknown))
     }
 
     /// How an image becomes the model's input, if the metadata says so.
@@ -166,11 +253,35 @@ impl LoadedModel {
     /// reads the numbers where they are.
     pub fn run_floats(&self, numbers: &[f32]) -> Result<Vec<Output>, Error> {
         let port = self.single_input()?;
-        let RowShape { dims, copies } = self.check(port, numbers.len())?;
-        if port.element != ElementType::Float32 || copies > 1 {
+        let shape = self.check(port, numbers.len())?;
+        self.run_shaped(port, numbers, shape)
+    }
+
+    /// Runs the numbers of one image through a model of one input. The shape is that of the
+    /// numbers, without the mini-batch; it says how high and wide the image is where the
+    /// model leaves that open.
+    pub fn run_image(
+        &self,
+        numbers: &[f32],
+        shape: [usize; 3],
+    ) -> Result<Vec<Output>, Error> {
+        let port = self.single_input()?;
+        let shape = self.check_shape(port, shape)?;
+        self.run_shaped(port, numbers, shape)
+    }
+
+    fn run_shaped(
+        &self,
+        port: &Port,
+        numbers: &[f32],
+        shape: RowShape,
+    ) -> Result<Vec<Output>, Error> {
+        if port.element != ElementType::Float32 || shape.copies > 1 {
             let data = Data::Floats(numbers.to_vec());
-            return self.run(vec![(port.name.clone(), data)]);
+            let value = self.value(port, data, &shape)?;
+            return self.run_values(&[(port.name.clone(), value)], shape.copies);
         }
+        let RowShape { dims, copies } = shape;
         let value = TensorRef::from_array_view((dims, numbers))
             .map_err(|error| self.failed(error.message()))?;
         self.run_values(&[(port.name.clone(), value.into())], copies)
@@ -181,8 +292,10 @@ impl LoadedModel {
         values: &[(String, SessionInputValue<'_>)],
         copies: usize,
     ) -> Result<Vec<Output>, Error> {
-        let ports = &self.signature().outputs;
-        let names: Vec<&str> = ports.iter().map(|port| port.name.as_str()).collect();
+        let names: Vec<&str> = self.outputs().map(|port| port.name.as_str()).collect();
+        if names.is_empty() {
+            return Err(self.failed("it has no output that can be read"));
+        }
         let read = |outputs: &[DynValue]| self.read(outputs, copies);
         self.loaded
             .session
@@ -195,13 +308,26 @@ impl LoadedModel {
         self.check(port, len).map(|_| ())
     }
 
+    /// Checks at plan time that images of this shape, without the mini-batch, fit the only
+    /// input.
+    pub fn check_image(&self, shape: [usize; 3]) -> Result<(), Error> {
+        self.check_shape(self.single_input()?, shape).map(drop)
+    }
+
+    fn check_shape(&self, port: &Port, shape: [usize; 3]) -> Result<RowShape, Error> {
+        let [a, b, c] = shape;
+        port.image_shape([1, a, b, c]).ok_or_else(|| {
+            self.mismatch(port, format!("an image of {a}x{b}x{c} numbers"))
+        })
+    }
+
     /// The only input of a model that has one.
     pub fn single_input(&self) -> Result<&Port, Error> {
         match self.signature().inputs.as_slice() {
             [port] => Ok(port),
             ports => Err(Error::InputMismatch {
                 model: self.name.to_string(),
-                input: names(ports),
+                input: listed(ports),
                 expected: format!("a struct with {} inputs by name", ports.len()),
                 given: "one value".to_string(),
             }),
@@ -217,7 +343,7 @@ impl LoadedModel {
             .ok_or_else(|| Error::InputMismatch {
                 model: self.name.to_string(),
                 input: name.to_string(),
-                expected: format!("nothing, because its inputs are {}", names(ports)),
+                expected: format!("nothing, because its inputs are {}", listed(ports)),
                 given: "a value".to_string(),
             })
     }
@@ -252,7 +378,7 @@ impl LoadedModel {
     }
 
     fn read(&self, outputs: &[DynValue], copies: usize) -> Result<Vec<Output>, Error> {
-        let ports = &self.signature().outputs;
+        let ports = self.outputs();
         if outputs.len() != ports.len() {
             return Err(self.failed("an output is missing"));
         }
@@ -262,50 +388,72 @@ impl LoadedModel {
             })?;
             Ok(first_row(shape, data, copies))
         };
-        ports.iter().zip(outputs).map(read).collect()
+        ports.zip(outputs).map(read).collect()
     }
 
     fn failed(&self, reason: &str) -> Error {
         Error::Run {
             model: self.name.to_string(),
-            reason: one_line(reason),
+            reason: clean(reason),
         }
     }
 }
 
 impl Loaded {
-    fn open(
+    fn open<B: AsRef<[u8]>>(
         provider: Provider,
-        bytes: &[u8],
+        files: &ModelFiles<B>,
         digest: cache::Digest,
     ) -> Result<Self, OpenError> {
-        let shared = SharedSession::open(provider, bytes)?;
+        let bytes = files.bytes.as_ref();
+        let header = Header::read(bytes).map_err(OpenError::Model)?;
+        header
+            .check_weights(&files.weights)
+            .map_err(OpenError::Model)?;
+        let shared = SharedSession::open(provider, bytes, &files.weights)?;
         let session = shared.about();
+        let port =
+            |outlet: &Outlet| Port::new(outlet, header.is_shapeless(outlet.name()));
         let signature = Signature {
-            inputs: session.inputs().iter().map(Port::new).collect(),
-            outputs: session.outputs().iter().map(Port::new).collect(),
+            inputs: session.inputs().iter().map(port).collect(),
+            outputs: session.outputs().iter().map(port).collect(),
         };
-        let (metadata, producer) =
-            metadata(session).map_err(|error| OpenError::Model(error.to_string()))?;
-        // One name a line, unless names have lines themselves.
-        let listed = metadata.get("labels.json");
-        let labels = match listed.and_then(|json| serde_json::from_str(json).ok()) {
-            Some(labels) => labels,
-            None => match metadata.get("labels") {
-                Some(labels) => labels.lines().map(str::to_string).collect(),
-                None => Vec::new(),
-            },
-        };
+        let outputs = signature.outputs.iter().enumerate();
+        let readable: Vec<usize> = outputs
+            .filter(|(_, port)| port.is_readable())
+            .map(|(place, _)| place)
+            .collect();
+        let head = |place: &usize| header.head(&signature.outputs[*place].name);
+        let heads = readable.iter().map(head).collect();
+        let (metadata, producer) = metadata(session)
+            .map_err(|error| OpenError::Model(clean(error.message())))?;
         let opset = session.opset_for_domain("");
         Ok(Self {
             session: shared,
             signature,
+            readable,
+            heads,
+            size: files.size(),
+            labels: labels(&metadata),
             metadata,
             producer,
             opset,
-            labels,
             sha256: hex::encode(digest),
         })
+    }
+}
+
+/// The names of the classes: a line each, in JSON where names have lines themselves, or
+/// as exporters in Python write them.
+fn labels(metadata: &BTreeMap<String, String>) -> Vec<String> {
+    let listed = metadata.get("labels.json");
+    if let Some(labels) = listed.and_then(|json| serde_json::from_str(json).ok()) {
+        return labels;
+    }
+    match (metadata.get("labels"), metadata.get("names")) {
+        (Some(labels), _) => labels.lines().map(str::to_string).collect(),
+        (None, Some(names)) => names::parse(names).unwrap_or_default(),
+        (None, None) => Vec::new(),
     }
 }
 
@@ -327,10 +475,32 @@ fn metadata(session: &Session) -> ort::Result<Metadata> {
 fn translate(model: &str, error: OpenError) -> Error {
     match error {
         OpenError::Runtime(error) => error,
-        OpenError::Model(reason) => Error::Invalid {
-            model: model.to_string(),
-            reason,
-        },
+        OpenError::Model(reason) => invalid(model, reason),
+        OpenError::Newer(newer) => too_new(model, newer),
+    }
+}
+
+fn too_new(model: &str, newer: Newer) -> Error {
+    let (uses, known) = match newer {
+        Newer::Opset {
+            domain,
+            wanted,
+            known,
+        } => (
+            format!("opset {wanted} of {domain}"),
+            format!("opset {known}"),
+        ),
+        Newer::FileFormat { wanted, known } => (
+            format!("IR version {wanted}"),
+            format!("IR version {known}"),
+        ),
+    };
+    let version = runtime().map(|runtime| runtime.version);
+    Error::TooNew {
+        model: model.to_string(),
+        uses,
+        known,
+        runtime: version.unwrap_or_default(),
     }
 }
 
@@ -346,7 +516,7 @@ fn first_row(mut shape: Vec<usize>, mut data: Data, copies: usize) -> Output {
     Output { shape, data }
 }
 
-fn names(ports: &[Port]) -> String {
+fn listed(ports: &[Port]) -> String {
     ports
         .iter()
         .map(|port| port.name.as_str())

@@ -7,13 +7,15 @@
 use std::ffi::{CString, NulError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ort::AsPointer as _;
 use ort::logging::LogLevel;
 use ort::session::{Session, SessionInputValue};
 use ort::value::DynValue;
 
+use crate::message::{Newer, clean};
+use crate::model::Weights;
 use crate::runtime::environment;
 use crate::{Error, Provider};
 
@@ -22,8 +24,6 @@ use crate::{Error, Provider};
 pub(crate) struct SharedSession {
     session: Session,
     provider: Provider,
-    /// How many bytes the model file has.
-    size: usize,
     /// Held while a device works. Its memory is not made for several rows at a time.
     turn: Mutex<()>,
 }
@@ -35,15 +35,20 @@ pub(crate) enum OpenError {
     Runtime(Error),
     /// ONNX Runtime refused the model, with this reason.
     Model(String),
+    /// The model is newer than ONNX Runtime.
+    Newer(Newer),
 }
 
 impl SharedSession {
     /// Opens the session, which tells whether the bytes are a model at all.
-    pub(crate) fn open(provider: Provider, bytes: &[u8]) -> Result<Self, OpenError> {
+    pub(crate) fn open(
+        provider: Provider,
+        bytes: &[u8],
+        weights: &Weights,
+    ) -> Result<Self, OpenError> {
         Ok(Self {
-            session: open(provider, bytes)?,
+            session: open(provider, bytes, weights)?,
             provider,
-            size: bytes.len(),
             turn: Mutex::new(()),
         })
     }
@@ -55,10 +60,6 @@ impl SharedSession {
 
     pub(crate) fn provider(&self) -> Provider {
         self.provider
-    }
-
-    pub(crate) fn size(&self) -> usize {
-        self.size
     }
 
     /// Runs the model and lets `read` look at its outputs, which are in the order of their
@@ -120,35 +121,47 @@ fn names<'a>(names: impl Iterator<Item = &'a str>) -> ort::Result<Vec<CString>> 
         .map_err(ort::Error::wrap)
 }
 
-fn open(provider: Provider, bytes: &[u8]) -> Result<Session, OpenError> {
+fn open(
+    provider: Provider,
+    bytes: &[u8],
+    weights: &Weights,
+) -> Result<Session, OpenError> {
     if provider == Provider::Cpu {
-        return commit(provider, bytes);
+        return commit(provider, bytes, weights);
     }
     provider.check().map_err(OpenError::Runtime)?;
-    commit(provider, bytes).map_err(|error| match error {
+    commit(provider, bytes, weights).map_err(|error| match error {
         // A missing device shows only now, and in words of the device's own. What the
         // processor can run is not the model's fault.
-        OpenError::Model(reason) if commit(Provider::Cpu, bytes).is_ok() => {
+        OpenError::Model(reason) if commit(Provider::Cpu, bytes, weights).is_ok() => {
             OpenError::Runtime(Error::Provider { provider, reason })
         }
         error => error,
     })
 }
 
-fn commit(provider: Provider, bytes: &[u8]) -> Result<Session, OpenError> {
+fn commit(
+    provider: Provider,
+    bytes: &[u8],
+    weights: &Weights,
+) -> Result<Session, OpenError> {
     let environment = environment().map_err(OpenError::Runtime)?;
     // The binding panics on inputs and outputs of kinds that it does not know, such as
     // a sequence of sequences. No state of ours is touched in between.
     let session = catch_unwind(AssertUnwindSafe(|| -> ort::Result<Session> {
         // One thread per row. The compute pool already runs a row per core, so
         // threads inside a row would only fight over the same cores.
-        Session::builder(environment)?
+        let mut builder = Session::builder(environment)?
             .with_intra_threads(1)?
             .with_inter_threads(1)?
             .with_parallel_execution(false)?
             .with_log_level(LogLevel::Fatal)?
-            .with_execution_providers(provider.dispatches())?
-            .commit_from_memory(bytes)
+            .with_execution_providers(provider.dispatches())?;
+        for (name, file) in weights {
+            let file = Arc::clone(file);
+            builder = builder.with_external_initializer_file_in_memory(name, file)?;
+        }
+        builder.commit_from_memory(bytes)
     }));
     match session {
         Ok(session) => session.map_err(|error| reason(&error)),
@@ -159,10 +172,12 @@ fn commit(provider: Provider, bytes: &[u8]) -> Result<Session, OpenError> {
 }
 
 fn reason(error: &ort::Error) -> OpenError {
-    OpenError::Model(one_line(error.message()))
-}
-
-/// ONNX Runtime's messages may span lines; an error of ours is one sentence.
-pub(crate) fn one_line(message: &str) -> String {
-    message.split_whitespace().collect::<Vec<_>>().join(" ")
+    let message = error.message();
+    match Newer::of(message) {
+        Some(newer) => OpenError::Newer(newer),
+        None => OpenError::Model(format!(
+            "{}; check the file with onnx.checker, or export it again",
+            clean(message)
+        )),
+    }
 }

@@ -80,6 +80,10 @@ impl fmt::Display for ElementType {
     }
 }
 
+/// The most numbers in a mini-batch of fixed size that is filled with copies of a row. A
+/// file may ask for more than there is memory.
+const MOST_NUMBERS: usize = 1 << 28;
+
 /// One input or output of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Port {
@@ -87,8 +91,11 @@ pub struct Port {
     pub name: String,
     /// Its element type.
     pub element: ElementType,
-    /// Its dimensions; `None` where the caller chooses.
-    pub shape: Vec<Option<usize>>,
+    /// Its dimensions; `None` where the caller chooses, or `None` for all of them where the
+    /// caller chooses their number, too.
+    pub shape: Option<Vec<Option<usize>>>,
+    /// What it is instead of a tensor, such as a sequence of maps.
+    pub instead: Option<String>,
 }
 
 /// The inputs and outputs of a model.
@@ -109,42 +116,114 @@ pub(crate) struct RowShape {
 }
 
 impl Port {
-    pub(crate) fn new(outlet: &Outlet) -> Self {
-        let (element, shape) = match outlet.dtype() {
-            ValueType::Tensor { ty, shape, .. } => (
-                ElementType::from(*ty),
-                shape.iter().map(|&dim| usize::try_from(dim).ok()).collect(),
-            ),
-            _ => (ElementType::Other, Vec::new()),
+    /// `is_shapeless` tells a port without a shape from a scalar, which look the same to
+    /// ONNX Runtime.
+    pub(crate) fn new(outlet: &Outlet, is_shapeless: bool) -> Self {
+        let (element, shape, instead) = match outlet.dtype() {
+            ValueType::Tensor { ty, shape, .. } => {
+                let dims = shape.iter().map(|&dim| usize::try_from(dim).ok());
+                let shape = (!shape.is_empty() || !is_shapeless).then(|| dims.collect());
+                (ElementType::from(*ty), shape, None)
+            }
+            other => (ElementType::Other, None, Some(describe(other))),
         };
         Self {
             name: outlet.name().to_string(),
             element,
             shape,
+            instead,
         }
+    }
+
+    /// Whether its values can be passed on.
+    pub fn is_readable(&self) -> bool {
+        self.element != ElementType::Other
     }
 
     /// How many numbers one row holds, or `None` when rows may differ.
     ///
     /// The first of several dimensions is the mini-batch when it is dynamic.
     pub fn row_len(&self) -> Option<usize> {
-        self.row_dims().iter().copied().product()
+        let dims: Option<Vec<usize>> = self.row_dims()?.into_iter().collect();
+        dims.map(product)
     }
 
-    fn row_dims(&self) -> Vec<Option<usize>> {
-        let mut dims = self.shape.clone();
+    fn row_dims(&self) -> Option<Vec<Option<usize>>> {
+        let mut dims = self.shape.clone()?;
         if dims.len() > 1
             && let Some(batch @ None) = dims.first_mut()
         {
             *batch = Some(1);
         }
-        dims
+        Some(dims)
+    }
+
+    /// Whether the numbers of one row are a list, as classes are: no two dimensions beside
+    /// the mini-batch have more than one place.
+    pub fn is_list(&self) -> bool {
+        let dims = self.row_dims().unwrap_or_default();
+        let skipped = usize::from(dims.len() > 1);
+        let large = dims.iter().skip(skipped).flatten();
+        large.filter(|dim| **dim > 1).count() <= 1
+    }
+
+    /// The tensor for an image of this shape, mini-batch included, or `None` when it does
+    /// not fit.
+    pub(crate) fn image_shape(&self, image: [usize; 4]) -> Option<RowShape> {
+        let len = product(image);
+        let Some(dims) = &self.shape else {
+            return Some(RowShape {
+                dims: image.to_vec(),
+                copies: 1,
+            });
+        };
+        // With and without the mini-batch; a network of dense layers takes a flat list.
+        let image = match dims.len() {
+            4 => &image[..],
+            3 => &image[1..],
+            _ => return self.row_shape(len),
+        };
+        let is_batch = |place: usize| place == 0 && dims.len() == 4;
+        let fits = |batch| batch > 0 && len.saturating_mul(batch) <= MOST_NUMBERS;
+        let mut copies = 1;
+        let mut tensor = Vec::with_capacity(dims.len());
+        for (place, (wanted, has)) in dims.iter().zip(image).enumerate() {
+            match wanted {
+                Some(wanted) if is_batch(place) && fits(*wanted) => {
+                    copies = *wanted;
+                    tensor.push(*wanted);
+                }
+                Some(wanted) if wanted != has => return self.same_numbers(image),
+                _ => tensor.push(*has),
+            }
+        }
+        Some(RowShape {
+            dims: tensor,
+            copies,
+        })
+    }
+
+    /// The tensor for an image whose shape differs in dimensions of one place only, such as
+    /// one channel first or last.
+    fn same_numbers(&self, image: &[usize]) -> Option<RowShape> {
+        let large = |dims: &[usize]| -> Vec<usize> {
+            dims.iter().copied().filter(|dim| *dim != 1).collect()
+        };
+        let shape = self.row_shape(product(image.iter().copied()))?;
+        let row = shape.dims.get(usize::from(shape.copies > 1)..)?;
+        (large(row) == large(image)).then_some(shape)
     }
 
     /// The tensor for a row of `len` numbers, or `None` when it does not fit.
     pub(crate) fn row_shape(&self, len: usize) -> Option<RowShape> {
-        let dims = self.row_dims();
-        let known: usize = dims.iter().flatten().product();
+        let Some(dims) = self.row_dims() else {
+            // A mini-batch of one row, which is what most models take.
+            return Some(RowShape {
+                dims: vec![1, len],
+                copies: 1,
+            });
+        };
+        let known = product(dims.iter().copied().flatten());
         match dims.iter().filter(|dim| dim.is_none()).count() {
             0 => {
                 let dims: Vec<usize> = dims.into_iter().flatten().collect();
@@ -153,6 +232,7 @@ impl Port {
                     Some(RowShape { dims, copies: 1 })
                 } else if dims.len() > 1
                     && batch > 1
+                    && known <= MOST_NUMBERS
                     && len.checked_mul(batch) == Some(known)
                 {
                     Some(RowShape {
@@ -188,10 +268,36 @@ impl Port {
     }
 }
 
+/// How many numbers there are. A file may say anything, so the largest number stands for
+/// all that are too large.
+fn product(dims: impl IntoIterator<Item = usize>) -> usize {
+    dims.into_iter().fold(1, usize::saturating_mul)
+}
+
+/// A type that is no tensor, in words.
+fn describe(kind: &ValueType) -> String {
+    match kind {
+        ValueType::Tensor { ty, .. } => ElementType::from(*ty).to_string(),
+        ValueType::Sequence(of) => format!("sequence of {}", describe(of)),
+        ValueType::Map { key, value } => format!(
+            "map of {} to {}",
+            ElementType::from(*key),
+            ElementType::from(*value)
+        ),
+        ValueType::Optional(of) => format!("optional {}", describe(of)),
+    }
+}
+
 impl fmt::Display for Port {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(instead) = &self.instead {
+            return f.write_str(instead);
+        }
+        let Some(shape) = &self.shape else {
+            return write!(f, "{} of any shape", self.element);
+        };
         write!(f, "{} [", self.element)?;
-        for (idx, dim) in self.shape.iter().enumerate() {
+        for (idx, dim) in shape.iter().enumerate() {
             let comma = if idx == 0 { "" } else { ", " };
             match dim {
                 Some(dim) => write!(f, "{comma}{dim}")?,
@@ -206,18 +312,30 @@ impl fmt::Display for Port {
 mod tests {
     use super::*;
 
-    #[track_caller]
-    fn check(shape: &[Option<usize>], len: usize, expected: Option<(&[usize], usize)>) {
-        let port = Port {
+    fn port(shape: Option<&[Option<usize>]>) -> Port {
+        Port {
             name: "x".to_string(),
             element: ElementType::Float32,
-            shape: shape.to_vec(),
-        };
-        let expected = expected.map(|(dims, copies)| RowShape {
+            shape: shape.map(<[_]>::to_vec),
+            instead: None,
+        }
+    }
+
+    fn row_shape((dims, copies): (&[usize], usize)) -> RowShape {
+        RowShape {
             dims: dims.to_vec(),
             copies,
-        });
-        assert_eq!(port.row_shape(len), expected, "{port} with {len}");
+        }
+    }
+
+    #[track_caller]
+    fn check(shape: &[Option<usize>], len: usize, expected: Option<(&[usize], usize)>) {
+        let port = port(Some(shape));
+        assert_eq!(
+            port.row_shape(len),
+            expected.map(row_shape),
+            "{port} with {len}"
+        );
     }
 
     #[test]
@@ -242,6 +360,7 @@ mod tests {
         check(&[Some(4), Some(3)], 12, Some((&[4, 3], 1)));
         check(&[Some(4), Some(3)], 4, None);
         check(&[Some(4)], 1, None);
+        check(&[Some(1 << 40), Some(3)], 3, None);
     }
 
     #[test]
@@ -251,12 +370,72 @@ mod tests {
     }
 
     #[test]
-    fn the_expectation_names_count_type_and_shape() {
-        let port = Port {
-            name: "input".to_string(),
-            element: ElementType::Float32,
-            shape: vec![None, Some(3), Some(2)],
+    fn dimensions_beyond_all_memory_take_no_row() {
+        let large = [Some(1 << 40), Some(1 << 40), None];
+        check(&large, 1 << 20, None);
+        assert_eq!(port(Some(&large[..2])).row_len(), Some(usize::MAX));
+    }
+
+    #[test]
+    fn without_a_shape_any_row_fits() {
+        let port = port(None);
+        assert_eq!(port.row_shape(3), Some(row_shape((&[1, 3], 1))));
+        let image = port.image_shape([1, 3, 2, 4]);
+        assert_eq!(image, Some(row_shape((&[1, 3, 2, 4], 1))));
+        assert_eq!(port.expectation(), "float32 of any shape");
+        assert_eq!(port.row_len(), None);
+    }
+
+    #[track_caller]
+    fn check_image(
+        shape: &[Option<usize>],
+        image: [usize; 4],
+        expected: Option<(&[usize], usize)>,
+    ) {
+        let port = port(Some(shape));
+        let shape = port.image_shape(image);
+        assert_eq!(shape, expected.map(row_shape), "{port} with {image:?}");
+    }
+
+    #[test]
+    fn an_image_brings_its_height_and_width() {
+        let dynamic = [None, Some(3), None, None];
+        check_image(&dynamic, [1, 3, 2, 4], Some((&[1, 3, 2, 4], 1)));
+        check_image(&dynamic, [1, 1, 2, 4], None);
+        check_image(&[None; 4], [1, 3, 2, 4], Some((&[1, 3, 2, 4], 1)));
+        check_image(&[None, None, Some(3)], [1, 2, 4, 3], Some((&[2, 4, 3], 1)));
+        check_image(&[None, Some(24)], [1, 3, 2, 4], Some((&[1, 24], 1)));
+        let four = [Some(4), Some(3), None, None];
+        check_image(&four, [1, 3, 2, 4], Some((&[4, 3, 2, 4], 4)));
+    }
+
+    #[test]
+    fn an_image_in_another_order_does_not_fit() {
+        check_image(&[None, Some(2), Some(4), Some(3)], [1, 3, 2, 4], None);
+        check_image(&[None, Some(3), Some(4), Some(2)], [1, 3, 2, 4], None);
+        // One channel is in the same place first and last.
+        let last = [None, Some(2), Some(4), Some(1)];
+        check_image(&last, [1, 1, 2, 4], Some((&[1, 2, 4, 1], 1)));
+        let four = [Some(4), Some(2), Some(4), Some(1)];
+        check_image(&four, [1, 1, 2, 4], Some((&[4, 2, 4, 1], 4)));
+    }
+
+    #[test]
+    fn classes_are_a_list() {
+        let check = |shape: &[Option<usize>], expected: bool| {
+            assert_eq!(port(Some(shape)).is_list(), expected, "{shape:?}");
         };
+        check(&[None, Some(1000)], true);
+        check(&[Some(4), Some(1000), Some(1), Some(1)], true);
+        check(&[Some(1000)], true);
+        check(&[], true);
+        check(&[None, None, None], true);
+        check(&[None, Some(84), Some(8400)], false);
+    }
+
+    #[test]
+    fn the_expectation_names_count_type_and_shape() {
+        let port = port(Some(&[None, Some(3), Some(2)]));
         assert_eq!(port.expectation(), "6 numbers per row (float32 [?, 3, 2])");
     }
 }

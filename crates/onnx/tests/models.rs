@@ -7,8 +7,8 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 
 use atoll_onnx::{
-    Availability, Data, ElementType, Error, LoadedModel, Output, OutputKind, Provider,
-    engine, runtime,
+    Availability, Data, ElementType, Error, LoadedModel, ModelFiles, Output, OutputKind,
+    Provider, engine, runtime, weight_files,
 };
 
 fn bytes(name: &str) -> Vec<u8> {
@@ -276,7 +276,9 @@ fn the_metadata_is_read() {
     };
     let model = model.unwrap();
     assert_eq!(model.labels(), ["red", "green", "blue"]);
-    assert_eq!(model.output_kind(), OutputKind::Logits);
+    assert_eq!(model.output_kind(0, None), Ok(OutputKind::Logits));
+    // The metadata are about the first output only.
+    assert_eq!(model.output_kind(1, None), Ok(OutputKind::Unknown));
     assert_eq!(model.opset(), Some(17));
     assert_eq!(model.producer(), Some("make.py"));
     assert_eq!(model.size(), bytes("colours.onnx").len());
@@ -284,13 +286,194 @@ fn the_metadata_is_read() {
         panic!("not one input")
     };
     assert_eq!(image.element, ElementType::Float32);
-    assert_eq!(image.shape, [None, Some(3), Some(2), Some(2)]);
+    let shape = image.shape.as_deref().unwrap();
+    assert_eq!(shape, [None, Some(3), Some(2), Some(2)]);
     assert_eq!(model.preprocess().unwrap().unwrap().output_len(), 12);
 
     let bare = load("bare_colours.onnx").unwrap().unwrap();
     assert!(bare.labels().is_empty());
-    assert_eq!(bare.output_kind(), OutputKind::Unknown);
+    assert_eq!(bare.output_kind(0, None), Ok(OutputKind::Unknown));
     assert!(bare.preprocess().unwrap().is_none());
+}
+
+#[test]
+fn the_last_operators_say_what_an_output_means() {
+    let check = |name: &str, expected: OutputKind| {
+        let Some(model) = load(&format!("{name}.onnx")) else {
+            return;
+        };
+        assert_eq!(model.unwrap().output_kind(0, None), Ok(expected), "{name}");
+    };
+    check("sigmoid1", OutputKind::Sigmoid);
+    check("sigmoid_of_rank_1", OutputKind::Sigmoid);
+    check("independent", OutputKind::Sigmoid);
+    check("hard_sigmoid", OutputKind::Sigmoid);
+    check("logit1", OutputKind::Layer);
+    check("mean1", OutputKind::Unknown);
+    check("log_softmax", OutputKind::LogProbabilities);
+    // Although its metadata say logits.
+    check("softmax", OutputKind::Softmax);
+    check("sorted", OutputKind::Sorted);
+    check("bare_colours", OutputKind::Unknown);
+}
+
+#[test]
+fn a_query_must_not_say_what_the_graph_denies() {
+    let Some(model) = load("sigmoid1.onnx") else {
+        return;
+    };
+    let stated = Some(OutputKind::Logits);
+    assert!(model.unwrap().output_kind(0, stated).is_err());
+}
+
+#[test]
+fn names_of_ultralytics_are_labels() {
+    let Some(model) = load("names.onnx") else {
+        return;
+    };
+    let model = model.unwrap();
+    assert_eq!(model.labels(), ["red", "it's green", "blue, 'navy'"]);
+    assert_eq!(model.labels_key(), Some("names"));
+}
+
+#[test]
+fn an_input_without_a_shape_is_no_scalar() {
+    check(
+        "noshape.onnx",
+        &[("x", floats(&[1.0, -2.0, 3.0]))],
+        &[(&[1, 3], floats(&[1.0, 0.0, 3.0]))],
+    );
+    check(
+        "scalar.onnx",
+        &[("x", floats(&[2.0]))],
+        &[(&[], floats(&[2.0]))],
+    );
+    check_error(
+        "scalar.onnx",
+        &[("x", floats(&[1.0, 2.0]))],
+        "MODEL_INPUT_MISMATCH",
+        "model scalar.onnx: input x takes 1 numbers per row (float32 []), got 2 numbers",
+    );
+    let Some(model) = load("noshape.onnx") else {
+        return;
+    };
+    let model = model.unwrap();
+    assert_eq!(model.signature().inputs[0].shape, None);
+    assert_eq!(model.signature().outputs[0].shape, None);
+}
+
+#[test]
+fn an_image_brings_its_height_and_width() {
+    let Some(model) = load("dynhw.onnx") else {
+        return;
+    };
+    let model = model.unwrap();
+    let pixels: Vec<f32> = (0..18).map(|n| n as f32).collect();
+    let outputs = model.run_image(&pixels, [3, 2, 3]).unwrap();
+    assert_eq!(outputs[0].data, floats(&[2.5, 8.5, 14.5]));
+    let error = model.check_image([1, 2, 3]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "model dynhw.onnx: input image takes float32 [?, 3, ?, ?], got an image of 1x2x3 \
+         numbers"
+    );
+}
+
+#[test]
+fn outputs_that_are_no_tensors_are_left_out() {
+    check(
+        "zipmap.onnx",
+        &[("x", floats(&[1.0, 3.0]))],
+        &[(&[1], Data::Integers(vec![9]))],
+    );
+    let Some(model) = load("zipmap.onnx") else {
+        return;
+    };
+    let model = model.unwrap();
+    let outputs = &model.signature().outputs;
+    assert_eq!(
+        outputs[1].to_string(),
+        "sequence of map of int64 to float32"
+    );
+}
+
+#[test]
+fn weights_may_be_in_another_file() {
+    if load("identity.onnx").is_none() {
+        return;
+    }
+    let model = bytes("external.onnx");
+    let names = weight_files("external.onnx", &model).unwrap();
+    assert_eq!(names, ["external.onnx.data"]);
+    let load_with = |weights: Vec<u8>| {
+        let weights = [(names[0].clone(), Arc::from(weights))];
+        let files = ModelFiles {
+            bytes: &model,
+            weights: weights.into_iter().collect(),
+        };
+        let read = || Ok::<_, Error>(files);
+        LoadedModel::load_from(Provider::Cpu, "external.onnx", read)
+    };
+    let weights = bytes("external.onnx.data");
+    let size = model.len() + weights.len();
+    let loaded = load_with(weights.clone()).unwrap();
+    let row = vec![("x".to_string(), floats(&[1.0; 4]))];
+    let outputs = loaded.run(row.clone()).unwrap();
+    assert_eq!(outputs[0].data, floats(&[18.0, 22.0, 26.0]));
+    assert_eq!(loaded.size(), size);
+    // Other weights are another model, under the same name.
+    let other = load_with(weights.iter().rev().copied().collect()).unwrap();
+    assert_ne!(other.sha256(), loaded.sha256());
+    assert_ne!(other.run(row).unwrap(), outputs);
+    let error = load_with(weights[..47].to_vec()).unwrap_err().to_string();
+    assert!(
+        error.contains("which has 47 bytes; was that file cut short?"),
+        "{error}"
+    );
+}
+
+#[test]
+fn weights_elsewhere_are_named() {
+    let check = |name: &str, expected: &str| {
+        let Some(model) = load(name) else { return };
+        let error = model.unwrap_err();
+        assert_eq!(error.code(), "MODEL_INVALID", "{error}");
+        assert!(error.to_string().contains(expected), "{error}");
+    };
+    check(
+        "external.onnx",
+        "weights in another file, external.onnx.data; name the model by its path",
+    );
+    check(
+        "external_outside.onnx",
+        "a file outside of its folder: '../models/external.onnx.data'",
+    );
+}
+
+#[test]
+fn a_model_that_is_too_new_is_called_that_with_both_numbers() {
+    let check = |name: &str, expected: &str| {
+        let Some(model) = load(name) else { return };
+        let error = model.unwrap_err();
+        assert_eq!(error.code(), "MODEL_INVALID", "{error}");
+        let error = error.to_string();
+        assert!(error.contains(expected), "{error}");
+        assert!(error.contains("at most; export it for "), "{error}");
+        // No source file and no signature.
+        assert!(!error.contains("::") && !error.contains(".cc"), "{error}");
+    };
+    check(
+        "opset_99.onnx",
+        "is too new: it uses opset 99 of ai.onnx, and ONNX Runtime 1.",
+    );
+    check(
+        "ml_opset_99.onnx",
+        "is too new: it uses opset 99 of ai.onnx.ml, and ONNX Runtime 1.",
+    );
+    check(
+        "ir_99.onnx",
+        "is too new: it uses IR version 99, and ONNX Runtime 1.",
+    );
 }
 
 #[test]

@@ -49,6 +49,6 @@ impl<T> Clone for Erased<T> {
 
 impl<T: Debug + 'static> Debug for Erased<T> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        T::fmt(self, f)
+        T::fmt(&**self, f)
     }
 }

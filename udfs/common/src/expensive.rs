@@ -27,7 +27,7 @@ use datafusion::logical_expr::{
     ScalarUDFImpl, Signature,
 };
 
-use crate::Location;
+use crate::{Erased, Location};
 
 /// A SQL function whose rows each cost milliseconds to hours.
 ///
@@ -80,13 +80,13 @@ pub enum Grain {
 /// One call in a statement, at plan time.
 pub struct Call<'a> {
     /// Literals as [`Expr::Literal`], everything else as [`Expr::Column`].
-    pub args: &'a [Expr],
+    pub args: &'a Erased<Vec<Expr>>,
     /// The type of each argument.
     pub arg_fields: &'a [FieldRef],
     /// What the call returns.
     pub return_field: &'a FieldRef,
     /// The session whose tables the call may name.
-    pub session: &'a SessionState,
+    pub session: &'a Erased<SessionState>,
 }
 
 impl Call<'_> {

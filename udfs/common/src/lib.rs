@@ -21,4 +21,4 @@ pub use expensive::{
     RowError, as_expensive, expensive, map_rows, not_here, panicked, pool_error,
 };
 pub use options::AtollOptions;
-pub use stores::{Location, Stores, storage_root};
+pub use stores::{Location, Stores, read_local_beside, storage_root};

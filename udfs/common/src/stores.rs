@@ -72,6 +72,26 @@ impl Location {
         read.await.map_err(|error| self.error(error))
     }
 
+    /// Files that the file here names by paths relative to its own folder, such as the
+    /// weights of a model. The caller has checked that these do not lead out of it by
+    /// their text; links to files elsewhere are refused here.
+    pub async fn read_beside(&self, names: &[String]) -> Result<Vec<(String, Bytes)>> {
+        let mut files = Vec::with_capacity(names.len());
+        for name in names {
+            let file = match self.local_path() {
+                Some(path) => read_local_beside(&path, name)?,
+                None => {
+                    let url = self.url.join(&encoded(name)).map_err(|error| {
+                        exec_datafusion_err!("not a file beside {self}: {name}: {error}")
+                    })?;
+                    Self::parse(url.as_str())?.read().await?
+                }
+            };
+            files.push((name.clone(), file));
+        }
+        Ok(files)
+    }
+
     /// Translates an error of the store, naming this location.
     pub fn error(&self, error: object_store::Error) -> DataFusionError {
         match error {
@@ -81,6 +101,45 @@ impl Location {
             error => exec_datafusion_err!("cannot read {self}: {}", root_cause(&error)),
         }
     }
+}
+
+/// The text of a relative path as a part of a URL.
+fn encoded(name: &str) -> String {
+    let mut encoded = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        match byte {
+            b'/' | b'-' | b'_' | b'.' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => {
+                encoded.push(char::from(byte));
+            }
+            byte => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
+/// Reads a file by its path relative to the folder of another. A link may lead only to
+/// where the other file lies, as downloads that keep their files under other names have it.
+pub fn read_local_beside(file: &FilePath, name: &str) -> Result<Bytes> {
+    let folder = file.parent().unwrap_or(file);
+    let path = folder.join(name);
+    let missing = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            exec_datafusion_err!("file not found: {}; check the path", path.display())
+        }
+        _ => exec_datafusion_err!("cannot read {}: {error}", path.display()),
+    };
+    let real = path.canonicalize().map_err(missing)?;
+    let homes = [folder.canonicalize(), file.canonicalize()];
+    let [folder, file] = homes.map(|home| home.unwrap_or_default());
+    let is_inside = |home: &FilePath| home.is_absolute() && real.starts_with(home);
+    if !is_inside(&folder) && !file.parent().is_some_and(is_inside) {
+        return exec_err!(
+            "{} is a link to a file outside of its folder, {}",
+            path.display(),
+            real.display()
+        );
+    }
+    std::fs::read(&real).map(Bytes::from).map_err(missing)
 }
 
 /// A local file shows as its path, anything else as its URL.
@@ -249,6 +308,37 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("https://host/a.jpg?id=7"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn files_beside_another_are_read() {
+        let folder = std::env::temp_dir().join(format!("beside-{}", std::process::id()));
+        std::fs::create_dir_all(folder.join("models/parts")).unwrap();
+        let write = |name: &str| std::fs::write(folder.join(name), name).unwrap();
+        write("models/parts/a b#1.bin");
+        write("outside.bin");
+        let model = folder.join("models/m.onnx").display().to_string();
+        let model = Location::parse(&model).unwrap();
+        let read = async |name: &str| model.read_beside(&[name.to_string()]).await;
+        let files = read("parts/a b#1.bin").await.unwrap();
+        assert_eq!(files[0].1, "models/parts/a b#1.bin".as_bytes());
+        let error = read("no.bin").await.unwrap_err().to_string();
+        assert!(error.contains("models/no.bin; check the path"), "{error}");
+        #[cfg(unix)]
+        {
+            let link = folder.join("models/link.bin");
+            std::os::unix::fs::symlink(folder.join("outside.bin"), link).unwrap();
+            let error = read("link.bin").await.unwrap_err().to_string();
+            assert!(error.contains("is a link to a file outside"), "{error}");
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_relative_path_becomes_a_part_of_a_url() {
+        let url = Url::parse("s3://bucket/models/m.onnx").unwrap();
+        let url = url.join(&encoded("./sub/a b?#%.bin")).unwrap();
+        assert_eq!(url.as_str(), "s3://bucket/models/sub/a%20b%3F%23%25.bin");
     }
 
     #[tokio::test]

@@ -6,15 +6,13 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use atoll_udf_common::{Call, CallContext, as_expensive};
+use atoll_udf_common::{Call, CallContext, Erased, as_expensive};
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, BinaryArray};
 use datafusion::arrow::datatypes::{Field, FieldRef, UInt32Type};
 use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
 use datafusion::execution::SessionStateBuilder;
-use datafusion::logical_expr::{
-    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs,
-};
+use datafusion::logical_expr::{ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs};
 use datafusion::prelude::col;
 
 async fn call(function: &str, image: ArrayRef) -> Result<ArrayRef> {
@@ -29,13 +27,13 @@ async fn call(function: &str, image: ArrayRef) -> Result<ArrayRef> {
         arg_fields: &arg_fields,
         scalar_arguments: &[None],
     })?;
-    let args: [Expr; 1] = [col("image")];
+    let args = Erased::new(vec![col("image")]);
     let session = SessionStateBuilder::new().build();
     let call = Call {
         args: &args,
         arg_fields: &arg_fields,
         return_field: &return_field,
-        session: &session,
+        session: &Erased::new(session),
     };
     let prepared = as_expensive(udf).unwrap().prepare(&call).await?;
     let args = ScalarFunctionArgs {

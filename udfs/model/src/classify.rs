@@ -34,7 +34,11 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
         SECTION,
         "Returns the `k` best classes of an image as a list of structs `label`, `score` \
          and `index`, best first; ties go to the lower index. The score is a \
-         probability: logits go through softmax, as the model's metadata says. \
+         probability, which the last operator of the model's graph decides: what comes \
+         from Softmax or Sigmoid stays as it is, what comes from LogSoftmax is \
+         exponentiated, and all else goes through softmax, unless its values sum to 1 or \
+         the metadata or the options say what they are. A model with one output and two \
+         labels is a binary classifier: the output is the probability of the second. \
          Preprocessing and labels come from the model's metadata, or from the options. \
          An image that cannot be decoded is an error that names its file; see \
          `try_classify`.",
@@ -51,7 +55,8 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
         "options",
         "A literal struct. `labels`: list of text, one a class, or the path or URL \
          of a file with one a line. `output`: name of the \
-         output to read. `output_kind`: 'logits' or 'probabilities'. Preprocessing: \
+         output to read. `output_kind`: 'logits' or 'probabilities', where the graph does not \
+         tell. Preprocessing: \
          `resize` ('shortest_side', 'squash', 'none'), `resize_size`, `interpolation`, \
          `antialias`, `crop` ('center', 'none'), `width`, `height`, `color` ('RGB', \
          'BGR', 'L'), `layout` ('NCHW', 'NHWC'), `scale`, `mean`, `std`; the model gets \

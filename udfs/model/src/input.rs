@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use atoll_onnx::{Data, LoadedModel};
 use atoll_udf_common::args::is_text;
-use atoll_udf_common::image::{ImageColumn, coerce_image_type, image_type};
+use atoll_udf_common::image::{ImageColumn, ImageValue, coerce_image_type, image_type};
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::datatypes::{
     DataType, Field, FieldRef, Float32Type, Float64Type, Int64Type,
@@ -21,6 +21,13 @@ pub(crate) enum Inputs {
     Image(Box<ImageColumn>),
     Numbers(ArrayRef),
     ByName { names: Vec<String>, rows: ArrayRef },
+}
+
+/// The inputs of one row.
+pub(crate) enum Input<'a> {
+    Image(ImageValue<'a>),
+    /// Numbers or texts by the names of the inputs.
+    Values(Vec<(String, Data)>),
 }
 
 /// What a type means as the input of a model.
@@ -184,25 +191,19 @@ impl Inputs {
         }
     }
 
-    /// The inputs of one row by name; `None` when the argument is NULL.
+    /// The inputs of one row; `None` when the argument is NULL.
     pub(crate) fn get(
         &self,
-        pipeline: &Pipeline,
+        model: &LoadedModel,
         row: usize,
-    ) -> Result<Option<Vec<(String, Data)>>, Failure> {
-        let single = |model: &LoadedModel| -> Result<String, Failure> {
-            Ok(model.single_input()?.name.clone())
-        };
+    ) -> Result<Option<Input<'_>>, Failure> {
         match self {
-            Self::Image(images) => match images.get(row) {
-                Some(image) => {
-                    let data = pipeline.image_data(&image)?;
-                    Ok(Some(vec![(single(&pipeline.model)?, data)]))
-                }
-                None => Ok(None),
-            },
+            Self::Image(images) => Ok(images.get(row).map(Input::Image)),
             Self::Numbers(array) => match values(array, row)? {
-                Some(data) => Ok(Some(vec![(single(&pipeline.model)?, data)])),
+                Some(data) => {
+                    let name = model.single_input()?.name.clone();
+                    Ok(Some(Input::Values(vec![(name, data)])))
+                }
                 None => Ok(None),
             },
             Self::ByName { names, rows } => {
@@ -217,7 +218,7 @@ impl Inputs {
                         None => return Ok(None),
                     }
                 }
-                Ok(Some(inputs))
+                Ok(Some(Input::Values(inputs)))
             }
         }
     }

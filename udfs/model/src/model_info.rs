@@ -30,10 +30,12 @@ use crate::pipeline::{Pipeline, Purpose};
 static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     Documentation::builder(
         SECTION,
-        "Returns what a model file says about itself, as a struct: `sha256`, `size` in \
-         bytes, `producer`, `opset`; `inputs` and `outputs`, each a list of structs \
+        "Returns what a model file says about itself, as a struct: `sha256` and `size` in \
+         bytes, of weights in other files too, `producer`, `opset`; `inputs` and `outputs`, each a list of structs \
          `name`, `type` and `shape` (NULL in the shape is a dimension that the caller \
-         chooses, most often the mini-batch); `labels`; `preprocess`, one line that says \
+         chooses, most often the mini-batch; NULL instead of a shape is any number of \
+         them); `labels`, a line each in the metadata's `labels` or as Python writes a \
+         dictionary or a list in `names`; `preprocess`, one line that says \
          how an image becomes the input; `metadata`, everything else that the exporter \
          wrote; `preprocess_sha256`, of that line; and `engine`, the program, the release \
          of ONNX Runtime and the execution provider (`SET \
@@ -233,7 +235,11 @@ fn infos_columns(pipelines: &[Option<Arc<Pipeline>>]) -> Result<Vec<ArrayRef>> {
         );
         // Labels have a column of their own, and would drown the rest here.
         let entries = model.map(LoadedModel::metadata).into_iter().flatten();
-        for (key, value) in entries.filter(|(key, _)| *key != "labels") {
+        let is_labels = |key: &str| match model {
+            Some(model) => model.labels_key() == Some(key),
+            None => false,
+        };
+        for (key, value) in entries.filter(|(key, _)| !is_labels(key)) {
             metadata.keys().append_value(key);
             metadata.values().append_value(value);
         }
@@ -295,15 +301,16 @@ fn append_port(structs: &mut StructBuilder, port: &Port) {
         name.append_value(&port.name);
     }
     if let Some(element) = structs.field_builder::<StringBuilder>(1) {
-        element.append_value(port.element.to_string());
+        let kind = port.instead.clone();
+        element.append_value(kind.unwrap_or_else(|| port.element.to_string()));
     }
     if let Some(shape) = structs.field_builder::<ListBuilder<Int64Builder>>(2) {
-        for dim in &port.shape {
+        for dim in port.shape.iter().flatten() {
             shape
                 .values()
                 .append_option(dim.and_then(|dim| i64::try_from(dim).ok()));
         }
-        shape.append(true);
+        shape.append(port.shape.is_some());
     }
     structs.append(true);
 }

@@ -2,11 +2,14 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::Arc;
 
 use atoll_compute::panics::catch;
 use atoll_imaging::{DecodeOptions, Preprocess};
-use atoll_onnx::{Data, LoadedModel, Output, OutputKind, Port, scores, top_k};
+use atoll_onnx::{
+    Data, Head, LoadedModel, NoClasses, Output, OutputKind, Port, scores, top_k,
+};
 use atoll_udf_common::image::{ImageValue, guarded};
 
 use crate::failure::Failure;
@@ -64,12 +67,16 @@ impl Pipeline {
             Purpose::Describe => None,
             _ => preprocess(&model, options)?,
         };
+        let output = match purpose {
+            Purpose::Describe | Purpose::Predict => 0,
+            Purpose::Classify | Purpose::Embed => output(&model, options)?,
+        };
         let pipeline = Self {
-            output: match purpose {
-                Purpose::Describe | Purpose::Predict => 0,
-                Purpose::Classify | Purpose::Embed => output(&model, options)?,
+            output,
+            kind: match purpose {
+                Purpose::Classify => output_kind(&model, output, options)?,
+                _ => OutputKind::Unknown,
             },
-            kind: options.output_kind.unwrap_or_else(|| model.output_kind()),
             labels: options.labels.clone(),
             options: options.clone(),
             preprocess,
@@ -78,17 +85,21 @@ impl Pipeline {
         if matches!(purpose, Purpose::Classify | Purpose::Embed) {
             pipeline.check_image()?;
         }
-        if purpose == Purpose::Classify {
-            pipeline.check_labels()?;
+        match purpose {
+            Purpose::Classify => pipeline.check_classes()?,
+            Purpose::Predict if pipeline.model.outputs().len() == 0 => {
+                return Err(pipeline.unreadable());
+            }
+            _ => {}
         }
         Ok(pipeline)
     }
 
     /// Checks that a preprocessed image fits the model's only input.
     pub(crate) fn check_image(&self) -> Result<(), Failure> {
-        let port = self.model.single_input()?;
-        let preprocess = self.preprocess()?;
-        Ok(self.model.check_len(port, preprocess.output_len())?)
+        self.model.single_input()?;
+        let shape = self.preprocess()?.output_shape();
+        Ok(self.model.check_image(shape)?)
     }
 
     /// How an image becomes the input, for people; an unusable description is no
@@ -97,21 +108,72 @@ impl Pipeline {
         preprocess(&self.model, &self.options)
     }
 
-    fn check_labels(&self) -> Result<(), Failure> {
-        let port = &self.model.signature().outputs[self.output];
-        let labels = self.labels();
-        match port.row_len() {
-            Some(classes) if !labels.is_empty() && classes != labels.len() => {
-                Err(Failure::argument(format!(
-                    "model {} has {classes} classes in its output {}, got {} labels; \
-                     choose another output or give as many labels",
-                    self.model.name(),
-                    port.name,
-                    labels.len()
-                )))
-            }
-            _ => Ok(()),
+    /// Checks that the output holds classes, as far as its shape tells.
+    fn check_classes(&self) -> Result<(), Failure> {
+        let Some(port) = self.port() else {
+            return Err(self.unreadable());
+        };
+        if !port.is_list() {
+            return Err(self.no_list(port));
         }
+        match port.row_len() {
+            Some(classes) => self.check_labels(classes),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks that the labels are those of so many numbers.
+    fn check_labels(&self, numbers: usize) -> Result<(), Failure> {
+        let labels = self.labels().len();
+        self.kind
+            .check(numbers, labels)
+            .map_err(|problem| self.no_classes(&problem))?;
+        // One number is the probability of the second of two classes.
+        if labels == 0 || labels == numbers || (numbers == 1 && labels == 2) {
+            return Ok(());
+        }
+        let classes = if numbers == 1 { "class" } else { "classes" };
+        Err(Failure::argument(format!(
+            "model {} has {numbers} {classes} in its output {}, got {labels} labels; \
+             choose another output or give as many labels",
+            self.model.name(),
+            self.output_name(),
+        )))
+    }
+
+    fn no_classes(&self, problem: &NoClasses) -> Failure {
+        Failure::argument(format!(
+            "output {} of model {} {problem}",
+            self.output_name(),
+            self.model.name()
+        ))
+    }
+
+    fn no_list(&self, shape: &dyn Display) -> Failure {
+        Failure::argument(format!(
+            "output {} of model {} is {shape} and no list of classes; choose another \
+             output",
+            self.output_name(),
+            self.model.name()
+        ))
+    }
+
+    fn unreadable(&self) -> Failure {
+        let ports = &self.model.signature().outputs;
+        Failure::argument(format!(
+            "model {} has no output of numbers or text; its outputs are {}",
+            self.model.name(),
+            listed(ports.iter())
+        ))
+    }
+
+    /// The output that is read.
+    fn port(&self) -> Option<&Port> {
+        self.model.outputs().nth(self.output)
+    }
+
+    fn output_name(&self) -> &str {
+        self.port().map_or("", |port| port.name.as_str())
     }
 
     fn labels(&self) -> &[String] {
@@ -131,14 +193,8 @@ impl Pipeline {
         })
     }
 
-    /// Decodes an image and turns it into the numbers that the model takes.
-    pub(crate) fn image_data(&self, image: &ImageValue<'_>) -> Result<Data, Failure> {
-        let mut numbers = Vec::new();
-        self.write_image(image, &mut numbers)?;
-        Ok(Data::Floats(numbers))
-    }
-
-    /// The same, over numbers that are not needed any more.
+    /// Decodes an image and turns it into the numbers that the model takes, over numbers
+    /// that are not needed any more.
     fn write_image(
         &self,
         image: &ImageValue<'_>,
@@ -173,10 +229,14 @@ impl Pipeline {
     }
 
     /// Runs the model on an image and returns all outputs.
-    fn run_image(&self, image: &ImageValue<'_>) -> Result<Vec<Output>, Failure> {
+    pub(crate) fn run_image(
+        &self,
+        image: &ImageValue<'_>,
+    ) -> Result<Vec<Output>, Failure> {
         let mut numbers = NUMBERS.take();
         self.write_image(image, &mut numbers)?;
-        let outputs = self.catch(|| Ok(self.model.run_floats(&numbers)?))?;
+        let shape = self.preprocess()?.output_shape();
+        let outputs = self.catch(|| Ok(self.model.run_image(&numbers, shape)?))?;
         if numbers.len() <= MOST_KEPT {
             NUMBERS.set(numbers);
         }
@@ -186,7 +246,11 @@ impl Pipeline {
     /// The chosen output for an image.
     pub(crate) fn embed(&self, image: &ImageValue<'_>) -> Result<Vec<f32>, Failure> {
         let output = self.run_image(image)?.swap_remove(self.output);
-        output.data.into_floats().ok_or_else(|| self.not_numbers())
+        self.floats(output.data)
+    }
+
+    fn floats(&self, data: Data) -> Result<Vec<f32>, Failure> {
+        data.into_floats().ok_or_else(|| self.not_numbers())
     }
 
     /// The `k` best classes of an image.
@@ -195,8 +259,15 @@ impl Pipeline {
         image: &ImageValue<'_>,
         k: usize,
     ) -> Result<Vec<Scored>, Failure> {
-        let scores = scores(self.embed(image)?, self.kind);
+        let output = self.run_image(image)?.swap_remove(self.output);
+        if !output.is_list() {
+            return Err(self.no_list(&format!("of shape {:?}", output.shape)));
+        }
+        let numbers = self.floats(output.data)?;
+        self.check_labels(numbers.len())?;
         let labels = self.labels();
+        let scores = scores(numbers, self.kind, labels.len())
+            .map_err(|problem| self.no_classes(&problem))?;
         let scored = top_k(&scores, k).into_iter().map(|(idx, score)| Scored {
             label: labels.get(idx).cloned(),
             score,
@@ -206,10 +277,9 @@ impl Pipeline {
     }
 
     fn not_numbers(&self) -> Failure {
-        let port = &self.model.signature().outputs[self.output];
         Failure::argument(format!(
             "output {} of model {} is text; choose one of numbers",
-            port.name,
+            self.output_name(),
             self.model.name()
         ))
     }
@@ -217,26 +287,49 @@ impl Pipeline {
 
 /// The output that the options name, else the first one of floating point numbers.
 fn output(model: &LoadedModel, options: &Options) -> Result<usize, Failure> {
-    let ports = &model.signature().outputs;
-    let wanted = |port: &Port| match &options.output {
-        Some(name) => port.name == *name,
-        None => port.element.is_float(),
+    let found = match &options.output {
+        Some(name) => model.outputs().position(|port| port.name == *name),
+        None => model.default_output(),
     };
-    ports.iter().position(wanted).ok_or_else(|| {
-        let names: Vec<String> = ports
-            .iter()
-            .map(|port| format!("{} {port}", port.name))
-            .collect();
+    found.ok_or_else(|| {
         let problem = match &options.output {
             Some(name) => format!("has no output {name}"),
             None => "has no output of floating point numbers".to_string(),
         };
-        let outputs = names.join(", ");
         Failure::argument(format!(
-            "model {} {problem}; its outputs are {outputs}",
-            model.name()
+            "model {} {problem}; its outputs are {}",
+            model.name(),
+            listed(model.signature().outputs.iter())
         ))
     })
+}
+
+fn listed<'a>(ports: impl Iterator<Item = &'a Port>) -> String {
+    let ports: Vec<String> = ports.map(|port| format!("{} {port}", port.name)).collect();
+    ports.join(", ")
+}
+
+/// What the output means. Where the options say something else than the graph, the query
+/// is wrong.
+fn output_kind(
+    model: &LoadedModel,
+    output: usize,
+    options: &Options,
+) -> Result<OutputKind, Failure> {
+    model
+        .output_kind(output, options.output_kind)
+        .map_err(|head| {
+            let ends = match head {
+                Head::Softmax => "Softmax, so that it holds probabilities",
+                Head::Sigmoid => "a sigmoid, so that it holds probabilities",
+                _ => "LogSoftmax, so that it holds logarithms",
+            };
+            Failure::argument(format!(
+                "option output_kind does not fit: the output of model {} comes from \
+                 {ends}; leave the option out",
+                model.name()
+            ))
+        })
 }
 
 /// Preprocessing from the model's metadata, overridden by the options.
@@ -259,7 +352,7 @@ fn preprocess(
 
 /// Layout, size and colour of an input with the shape of an image.
 fn from_shape(port: &Port) -> BTreeMap<String, String> {
-    let [_, a, b, c] = port.shape.as_slice() else {
+    let Some([_, a, b, c]) = port.shape.as_deref() else {
         return BTreeMap::new();
     };
     let channels = |dim: &Option<usize>| matches!(dim, Some(1 | 3));

@@ -23,7 +23,7 @@ use datafusion::logical_expr::{
 use crate::SECTION;
 use crate::argument::{self, ModelArgument};
 use crate::failure::Failure;
-use crate::input::{self, Inputs};
+use crate::input::{self, Input, Inputs};
 use crate::options::{Accepts, Options};
 use crate::pipeline::Purpose;
 
@@ -31,22 +31,25 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     Documentation::builder(
         SECTION,
         "Runs a row through a model and returns a struct of its outputs by name, each a \
-         list of FLOAT, DOUBLE, BIGINT (whole numbers and booleans) or VARCHAR, flattened \
-         in row-major order. A model that is not a literal is known only row by row: then \
+         list of FLOAT, DOUBLE, BIGINT (whole numbers and booleans) or VARCHAR, flattened in \
+         row-major order. Outputs of other types, such as the sequence of maps that a \
+         ZipMap makes, are left out. A model that is not a literal is known only row by row: then \
          the struct has one field `logits`, a list of FLOAT with the model's first \
          output.",
         "predict(model, x [, options])",
     )
     .with_argument(
         "model",
-        "Path or URL of an ONNX file, or a BINARY column that holds one.",
+        "Path or URL of an ONNX file, or a BINARY column that holds one. Weights in \
+         other files are read beside it.",
     )
     .with_argument(
         "x",
         "One row: a list of as many numbers as the model's input has, without the \
          mini-batch; or an image (encoded bytes or IMAGE struct), preprocessed as the \
-         model's metadata says, NCHW or NHWC; or a struct with a list for every input by \
-         name.",
+         model's metadata says, NCHW or NHWC, which also say how high and wide it is where \
+         the model takes any size; or a struct with a list for every input by name. An \
+         input without a shape gets a list as a mini-batch of one row.",
     )
     .with_argument(
         "options",
@@ -190,10 +193,11 @@ impl PreparedCall for PreparedPredict {
                 let Some(pipeline) = models.get(row)? else {
                     return Ok(None);
                 };
-                let Some(inputs) = inputs.get(&pipeline, row)? else {
-                    return Ok(None);
+                let outputs = match inputs.get(&pipeline.model, row)? {
+                    Some(Input::Image(image)) => pipeline.run_image(&image)?,
+                    Some(Input::Values(values)) => pipeline.run(values)?,
+                    None => return Ok(None),
                 };
-                let outputs = pipeline.run(inputs)?;
                 if first_only {
                     first(&pipeline.model, outputs, &warnings)
                 } else {
@@ -244,14 +248,12 @@ fn unknown_fields() -> Fields {
 }
 
 fn output_fields(model: &LoadedModel) -> Fields {
-    let ports = &model.signature().outputs;
-    ports
-        .iter()
+    model
+        .outputs()
         .map(|port| {
             let element = match port.element {
                 ElementType::Float64 => DataType::Float64,
                 element if element.is_float() => DataType::Float32,
-                ElementType::Other => DataType::Float32,
                 ElementType::String => DataType::Utf8,
                 _ => DataType::Int64,
             };

@@ -1,18 +1,21 @@
 //! From the name of a model to the model.
 //!
 //! A file that was loaded is not read again while its size and time of modification
-//! stay the same; a URL is asked again after a minute. So planning, which asks for the
-//! same model dozens of times, costs one load.
+//! stay the same, and those of the files beside it that hold its weights; a URL is asked
+//! again after a minute. So planning, which asks for the same model dozens of times,
+//! costs one load.
 
 use std::collections::HashMap;
-use std::path::Path;
-use std::sync::{LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
+use std::fmt::Display;
+use std::fs::Metadata;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::time::{Duration, Instant, SystemTime};
 
 use atoll_compute::panics::catch;
 use atoll_compute::pool::{self, PoolError};
-use atoll_onnx::{LoadedModel, Provider};
-use atoll_udf_common::{CallContext, Location};
+use atoll_onnx::{LoadedModel, ModelFiles, Provider};
+use atoll_udf_common::{CallContext, Location, read_local_beside};
 use bytes::Bytes;
 use datafusion::common::DataFusionError;
 use tokio::runtime::{Builder, Runtime};
@@ -37,7 +40,18 @@ enum Stamp {
 }
 
 /// By URL, since a relative path means another file for another client.
-type Names = HashMap<(String, Provider), (Stamp, LoadedModel)>;
+type Names = HashMap<(String, Provider), Known>;
+
+/// A model that was loaded, and what tells whether it is still the same.
+struct Known {
+    stamp: Stamp,
+    /// Files beside it that hold its weights.
+    weights: Vec<(PathBuf, Stamp)>,
+    model: LoadedModel,
+}
+
+/// What was read for a model.
+type Files = ModelFiles<Bytes>;
 
 static NAMES: LazyLock<Mutex<Names>> = LazyLock::new(Mutex::default);
 
@@ -49,13 +63,14 @@ pub(crate) fn load_now(name: &str) -> Result<LoadedModel, Failure> {
     if let Some(model) = remembered(&key, stamp) {
         return Ok(model);
     }
+    let mut weights = Vec::new();
     let read = || match location.local_path() {
-        Some(path) => read_file(name, &path),
-        None => read_and_wait(location).map_err(|error| not_found(name, &error)),
+        Some(path) => read_local(name, &path, &mut weights),
+        None => read_and_wait(name, &location),
     };
     let load = || LoadedModel::load_from(Provider::Cpu, name, read);
     let model = catch(load).map_err(|panic| Failure::panicked(name, &panic))??;
-    remember(key, stamp, &model);
+    remember(key, stamp, weights, &model);
     Ok(model)
 }
 
@@ -73,24 +88,22 @@ pub(crate) async fn load(
     if let Some(model) = remembered(&key, stamp) {
         return Ok(model);
     }
-    let bytes = match location.local_path() {
-        Some(path) => read_file(name, &path)?,
-        None => location
-            .read()
-            .await
-            .map_err(|error| not_found(name, &error))?,
+    let mut weights = Vec::new();
+    let files = match location.local_path() {
+        Some(path) => read_local(name, &path, &mut weights)?,
+        None => read_remote(name, &location).await?,
     };
     // Opening a session takes a core for up to seconds, so it happens on the pool.
     let owned = name.to_string();
-    let load = move || LoadedModel::load_on(provider, &owned, &bytes);
-    let model =
-        pool::run(&context.token, load)
-            .await
-            .map_err(|error| match error {
-                PoolError::Panicked(panic) => Failure::panicked(name, &panic),
-                error => Failure::new("MODEL_RUNTIME", error.to_string()),
-            })??;
-    remember(key, stamp, &model);
+    let load = move || LoadedModel::load_from(provider, &owned, || Ok(files));
+    let model: Result<LoadedModel, atoll_onnx::Error> = pool::run(&context.token, load)
+        .await
+        .map_err(|error| match error {
+            PoolError::Panicked(panic) => Failure::panicked(name, &panic),
+            error => Failure::new("MODEL_RUNTIME", error.to_string()),
+        })?;
+    let model = model?;
+    remember(key, stamp, weights, &model);
     Ok(model)
 }
 
@@ -103,45 +116,97 @@ fn stamp(name: &str, location: &Location) -> Result<Stamp, Failure> {
         let message = format!("model {name} is a folder; name the .onnx file in it");
         return Err(Failure::new("MODEL_NOT_FOUND", message));
     }
-    Ok(Stamp::File {
-        size: metadata.len(),
-        modified: metadata.modified().ok(),
-    })
+    Ok(Stamp::of(&metadata))
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self::File {
+            size: metadata.len(),
+            modified: metadata.modified().ok(),
+        }
+    }
+
+    fn is_same(self, now: Self) -> bool {
+        match (self, now) {
+            (
+                Self::File {
+                    size: size_then,
+                    modified: then,
+                },
+                Self::File { size, modified },
+            ) => size_then == size && then.is_some() && then == modified,
+            (Self::Fetched(then), Self::Fetched(now)) => now.duration_since(then) < FRESH,
+            _ => false,
+        }
+    }
 }
 
 fn remembered(key: &(String, Provider), now: Stamp) -> Option<LoadedModel> {
     let names = names();
-    let (then, model) = names.get(key)?;
-    let same = match (*then, now) {
-        (
-            Stamp::File {
-                size: size_then,
-                modified: then,
-            },
-            Stamp::File { size, modified },
-        ) => size_then == size && then.is_some() && then == modified,
-        (Stamp::Fetched(then), Stamp::Fetched(now)) => now.duration_since(then) < FRESH,
-        _ => false,
-    };
-    same.then(|| model.clone())
+    let known = names.get(key)?;
+    let is_same = known.stamp.is_same(now)
+        && known.weights.iter().all(|(path, then)| {
+            let now = std::fs::metadata(path);
+            now.is_ok_and(|now| then.is_same(Stamp::of(&now)))
+        });
+    is_same.then(|| known.model.clone())
 }
 
-fn remember(key: (String, Provider), stamp: Stamp, model: &LoadedModel) {
+fn remember(
+    key: (String, Provider),
+    stamp: Stamp,
+    weights: Vec<(PathBuf, Stamp)>,
+    model: &LoadedModel,
+) {
     let mut names = names();
     if names.len() >= REMEMBERED {
         names.clear();
     }
-    names.insert(key, (stamp, model.clone()));
+    let known = Known {
+        stamp,
+        weights,
+        model: model.clone(),
+    };
+    names.insert(key, known);
 }
 
 fn names() -> MutexGuard<'static, Names> {
     NAMES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn read_file(name: &str, path: &Path) -> Result<Bytes, Failure> {
-    std::fs::read(path)
-        .map(Bytes::from)
-        .map_err(|error| unreadable(name, &error))
+/// Reads a model of this machine, with the files beside it that hold its weights, and
+/// notes what tells whether those are the same.
+fn read_local(
+    name: &str,
+    path: &Path,
+    stamps: &mut Vec<(PathBuf, Stamp)>,
+) -> Result<Files, Failure> {
+    let bytes = std::fs::read(path).map_err(|error| unreadable(name, &error))?;
+    let mut files = Files::alone(Bytes::from(bytes));
+    for file in atoll_onnx::weight_files(name, &files.bytes)? {
+        // Before it is read: what changes meanwhile is read again the next time.
+        let beside = path.with_file_name(&file);
+        if let Ok(metadata) = std::fs::metadata(&beside) {
+            stamps.push((beside, Stamp::of(&metadata)));
+        }
+        let weights = read_local_beside(path, &file);
+        let weights = weights.map_err(|error| weights_not_found(name, &error))?;
+        files.weights.insert(file, Arc::from(&*weights));
+    }
+    Ok(files)
+}
+
+/// The same from a URL.
+async fn read_remote(name: &str, location: &Location) -> Result<Files, Failure> {
+    let bytes = location.read().await;
+    let mut files = Files::alone(bytes.map_err(|error| not_found(name, &error))?);
+    let wanted = atoll_onnx::weight_files(name, &files.bytes)?;
+    let found = location.read_beside(&wanted).await;
+    for (file, weights) in found.map_err(|error| weights_not_found(name, &error))? {
+        files.weights.insert(file, Arc::from(&*weights));
+    }
+    Ok(files)
 }
 
 fn unreadable(name: &str, error: &std::io::Error) -> Failure {
@@ -154,6 +219,14 @@ fn unreadable(name: &str, error: &std::io::Error) -> Failure {
     Failure::new("MODEL_NOT_FOUND", message)
 }
 
+fn weights_not_found(name: &str, error: &DataFusionError) -> Failure {
+    let message = format!(
+        "model {name} keeps weights in a file beside it: {}",
+        error.message()
+    );
+    Failure::new("MODEL_NOT_FOUND", message)
+}
+
 fn not_found(name: &str, error: &DataFusionError) -> Failure {
     let message = format!("model {name} cannot be read: {}", error.message());
     Failure::new("MODEL_NOT_FOUND", message)
@@ -162,8 +235,14 @@ fn not_found(name: &str, error: &DataFusionError) -> Failure {
 /// Reads a URL from a thread that may itself drive a runtime, where blocking on a
 /// future is not allowed. The reading runtime is never dropped, because connections
 /// that other statements share live in it.
-fn read_and_wait(location: Location) -> Result<Bytes, DataFusionError> {
+fn read_and_wait(name: &str, location: &Location) -> Result<Files, Failure> {
     static READER: OnceLock<Runtime> = OnceLock::new();
+    let failed = |error: &dyn Display| {
+        Failure::new(
+            "MODEL_NOT_FOUND",
+            format!("model {name} cannot be read: {error}"),
+        )
+    };
     let runtime = match READER.get() {
         Some(runtime) => runtime,
         None => {
@@ -171,16 +250,16 @@ fn read_and_wait(location: Location) -> Result<Bytes, DataFusionError> {
                 .worker_threads(1)
                 .thread_name("model-reader")
                 .enable_all()
-                .build()?;
+                .build()
+                .map_err(|error| failed(&error))?;
             READER.get_or_init(|| runtime)
         }
     };
     let (sender, receiver) = mpsc::sync_channel(1);
+    let (name, location) = (name.to_string(), location.clone());
     runtime.spawn(async move {
         // The receiver waits below for as long as this takes.
-        let _ = sender.send(location.read().await);
+        let _ = sender.send(read_remote(&name, &location).await);
     });
-    receiver
-        .recv()
-        .map_err(|error| DataFusionError::External(Box::new(error)))?
+    receiver.recv().map_err(|error| failed(&error))?
 }

@@ -412,6 +412,46 @@ async fn a_null_in_a_list_is_refused() {
     );
 }
 
+/// The same name, another model: the weights beside it have changed.
+#[tokio::test]
+async fn weights_that_change_in_their_file_are_read_again() {
+    if !runtime() {
+        return;
+    }
+    let folder = std::env::temp_dir().join(format!("weights-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let ColumnarValue::Scalar(given) = model("external.onnx") else {
+        unreachable!()
+    };
+    let given = given.try_as_str().flatten().unwrap().to_string();
+    let path = folder.join("external.onnx");
+    std::fs::copy(&given, &path).unwrap();
+    let weights = folder.join("external.onnx.data");
+    let name = ScalarValue::from(path.display().to_string());
+    let predict = || {
+        let model = ColumnarValue::Scalar(name.clone());
+        evaluate("predict", vec![model, list(vec![row(&[1.0; 4])])])
+    };
+    check_error(
+        predict().await,
+        &["keeps weights in a file beside it", "check the path"],
+    );
+    std::fs::copy(format!("{given}.data"), &weights).unwrap();
+    check(predict().await, &["{y: [18.0, 22.0, 26.0]}"]);
+    let modified = std::fs::metadata(&weights).unwrap().modified().unwrap();
+    std::fs::write(&weights, [0; 48]).unwrap();
+    // As large as before, so that only the time tells.
+    let later = modified + std::time::Duration::from_secs(2);
+    std::fs::File::options()
+        .write(true)
+        .open(&weights)
+        .unwrap()
+        .set_modified(later)
+        .unwrap();
+    check(predict().await, &["{y: [0.0, 0.0, 0.0]}"]);
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
 #[tokio::test]
 async fn model_info_reads_the_file() {
     if !runtime() {

@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use atoll_compute::pool;
-use atoll_onnx::{LoadedModel, Provider};
+use atoll_onnx::{LoadedModel, ModelFiles, Provider, weight_files};
 use atoll_udf_common::args::{bytes_at, is_text, string_at};
 use atoll_udf_common::structs::check_keys;
 use atoll_udf_common::{
@@ -19,7 +19,9 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields};
-use datafusion::common::{Result, exec_datafusion_err, exec_err, plan_err};
+use datafusion::common::{
+    DataFusionError, Result, exec_datafusion_err, exec_err, plan_err,
+};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{
     ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl,
@@ -212,7 +214,7 @@ impl EvaluateCall {
         Self {
             source,
             options,
-            session: call.session.clone(),
+            session: SessionState::clone(call.session),
             datasets: Memo::default(),
         }
     }
@@ -263,8 +265,8 @@ impl PreparedCall for EvaluateCall {
                     }
                 },
                 (None, Some(bytes)) => {
-                    let bytes = Bytes::copy_from_slice(bytes);
-                    open("in the column", bytes, provider, context).await?
+                    let files = ModelFiles::alone(Bytes::copy_from_slice(bytes));
+                    open("in the column", files, provider, context).await?
                 }
                 (None, None) => {
                     scores.push(None);
@@ -342,20 +344,32 @@ async fn load(
     provider: Provider,
     context: &CallContext,
 ) -> Result<LoadedModel> {
-    let bytes = context.locate(name)?.read().await.map_err(|error| {
+    let cannot = |error: DataFusionError| {
         exec_datafusion_err!("evaluate: cannot load model: {}", error.strip_backtrace())
-    })?;
-    open(name, bytes, provider, context).await
+    };
+    let location = context.locate(name)?;
+    let bytes = location.read().await.map_err(cannot)?;
+    // Weights may be in other files beside it.
+    let weights = weight_files(name, &bytes).map_err(failure)?;
+    let weights = location.read_beside(&weights).await.map_err(cannot)?;
+    let weights = weights.into_iter();
+    let files = ModelFiles {
+        bytes,
+        weights: weights
+            .map(|(name, file)| (name, Arc::from(&*file)))
+            .collect(),
+    };
+    open(name, files, provider, context).await
 }
 
 async fn open(
     name: &str,
-    bytes: Bytes,
+    files: ModelFiles<Bytes>,
     provider: Provider,
     context: &CallContext,
 ) -> Result<LoadedModel> {
     let name = name.to_string();
-    let load = move || LoadedModel::load_on(provider, &name, &bytes);
+    let load = move || LoadedModel::load_from(provider, &name, || Ok(files));
     let open = pool::run(&context.token, load);
     open.await.map_err(pool_error)?.map_err(failure)
 }

@@ -183,6 +183,12 @@ pub(crate) async fn score(
 }
 
 impl Scorer {
+    /// What the first output means.
+    fn kind(&self) -> OutputKind {
+        let kind = self.model.output_kind(0, None);
+        kind.unwrap_or(OutputKind::Unknown)
+    }
+
     /// What the model says of a row.
     fn run(&self, row: usize) -> Result<Vec<Output>> {
         let outputs = match (&self.preprocess, &self.input) {
@@ -237,23 +243,31 @@ impl Scorer {
                 );
             }
         };
-        if label >= output.len() {
+        let kind = self.kind();
+        // One output is the probability of the second of two classes, or its logit.
+        let names = if output.len() == 1 { 2 } else { output.len() };
+        let probabilities = scores(output.clone(), kind, names).map_err(|problem| {
+            exec_datafusion_err!(
+                "evaluate: the first output of model {} {problem}",
+                self.model.name()
+            )
+        })?;
+        if label >= probabilities.len() {
             return exec_err!(
                 "evaluate: the dataset has class {label}, but model {} has {} classes",
                 self.model.name(),
-                output.len()
+                probabilities.len()
             );
         }
-        let probabilities = scores(output.clone(), self.model.output_kind());
         // Where the model does not say, only probabilities pass through unchanged.
-        let are_probabilities = match self.model.output_kind() {
-            OutputKind::Logits => false,
-            OutputKind::Probabilities => true,
-            OutputKind::Unknown => probabilities == output,
+        let are_logits = match kind {
+            _ if output.len() == 1 => false,
+            OutputKind::Unknown | OutputKind::Layer => probabilities != output,
+            kind => !kind.are_probabilities(),
         };
-        let loss = match are_probabilities {
-            true => -f64::from(output[label]).max(SMALLEST).ln(),
-            false => cross_entropy(&output, label),
+        let loss = match are_logits {
+            true => cross_entropy(&output, label),
+            false => -f64::from(probabilities[label]).max(SMALLEST).ln(),
         };
         score.add(label, &probabilities, loss);
         Ok(())

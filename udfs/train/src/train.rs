@@ -270,7 +270,7 @@ impl TrainCall {
             snapshot: None,
             options,
             store: TrialStore::new(root),
-            session: call.session.clone(),
+            session: SessionState::clone(call.session),
             statement: statement(call.session),
             studies: Memo::default(),
         })

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use atoll_udf_common::{
-    Call, CallContext, ExpensiveFunction, Grain, PreparedCall, as_expensive,
+    Call, CallContext, Erased, ExpensiveFunction, Grain, PreparedCall, as_expensive,
 };
 use datafusion::arrow::array::{
     ArrayRef, RecordBatch, RecordBatchOptions, new_null_array,
@@ -222,11 +222,11 @@ fn decode_call(
     let (name, shown) = (wire.name.clone(), wire.function.clone());
     let receive = |session| Received {
         function,
-        args: exprs,
+        args: Erased::new(exprs),
         arg_fields: arg_fields.clone(),
         return_field: Arc::clone(&return_field),
         shipped: wire.shipped.clone(),
-        session,
+        session: Erased::new(session),
         prepared: OnceCell::new(),
     };
     let received = prepared.shared(&wire.encode_to_vec(), task.session_config(), receive);
@@ -245,11 +245,11 @@ fn decode_call(
 /// A call from another process, prepared by its first rows.
 pub(super) struct Received {
     function: Arc<dyn ExpensiveFunction>,
-    args: Vec<Expr>,
+    args: Erased<Vec<Expr>>,
     arg_fields: Vec<FieldRef>,
     return_field: FieldRef,
     shipped: Vec<u8>,
-    session: SessionState,
+    session: Erased<SessionState>,
     prepared: OnceCell<Arc<dyn PreparedCall>>,
 }
 
@@ -257,7 +257,7 @@ pub(super) struct Received {
 impl Debug for Received {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let mut call = f.debug_struct("Received");
-        call.field("args", &self.args).finish_non_exhaustive()
+        call.field("args", &*self.args).finish_non_exhaustive()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use atoll_udf_common::{Call, as_expensive};
+use atoll_udf_common::{Call, Erased, as_expensive};
 use datafusion::arrow::datatypes::FieldRef;
 use datafusion::catalog::Session;
 use datafusion::common::{DFSchema, Result, internal_datafusion_err, internal_err};
@@ -102,10 +102,10 @@ async fn prepare<'a>(
         .collect::<Result<_>>()?;
     let (_, return_field) = call.to_field(schema)?;
     let call = Call {
-        args: &function.args,
+        args: &Erased::new(function.args.clone()),
         arg_fields: &arg_fields,
         return_field: &return_field,
-        session,
+        session: &Erased::new(session.clone()),
     };
     let prepared = expensive.prepare(&call).await?;
     let call = PhysicalCall {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use atoll_udf_common::{Call, CallContext, as_expensive};
+use atoll_udf_common::{Call, CallContext, Erased, as_expensive};
 use datafusion::arrow::array::{Array, ArrayRef};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{Column, Result, ScalarValue};
@@ -81,10 +81,10 @@ pub(crate) async fn evaluate(
         .collect();
     let session = SessionStateBuilder::new().build();
     let call = Call {
-        args: &exprs,
+        args: &Erased::new(exprs),
         arg_fields: &arg_fields,
         return_field: &return_field,
-        session: &session,
+        session: &Erased::new(session),
     };
     let prepared = as_expensive(&udf).unwrap().prepare(&call).await?;
     let number_rows = args

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use atoll_udf_common::{
-    AtollOptions, Call, CallContext, ExpensiveFunction, PreparedCall,
+    AtollOptions, Call, CallContext, Erased, ExpensiveFunction, PreparedCall,
 };
 use atoll_udf_train::Train;
 use datafusion::arrow::array::{
@@ -121,10 +121,10 @@ pub(crate) async fn prepare(
     let state = ctx.state();
     let call = function
         .prepare(&Call {
-            args: &exprs,
+            args: &Erased::new(exprs),
             arg_fields: &arg_fields,
             return_field: &return_field,
-            session: &state,
+            session: &Erased::new(state),
         })
         .await?;
     let args = arguments.iter().map(|argument| match argument {
