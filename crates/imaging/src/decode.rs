@@ -1,5 +1,7 @@
 //! Bytes of a file to pixels.
 
+mod jpeg;
+
 use std::error::Error as _;
 use std::io::{Cursor, ErrorKind};
 
@@ -9,9 +11,13 @@ use ::image::{
     ColorType, DynamicImage, ImageBuffer, ImageDecoder, ImageError, ImageResult, Limits,
 };
 
-use crate::jpeg::{self, Header, Part, Planes};
+use crate::gif::fill;
+use crate::guard::guarded;
+use crate::jpeg::{Header, Part, Planes};
+use crate::orientation::{of_png, of_webp};
 use crate::resize::Extent;
 use crate::rows::to_image;
+use crate::tiff::{JpegParts, check, explain, prepare};
 use crate::{Error, Format, Image};
 
 /// The most pixels of an image, unless told otherwise: where Pillow raises
@@ -108,133 +114,67 @@ pub(crate) fn decode_wanted(
     wanted: impl Fn(u32, u32) -> Wanted,
 ) -> Result<Decoded, Error> {
     let format = Format::sniff(bytes)?;
-    // The codec reads the header of what our own decoder does not know.
-    let header = (format == Format::Jpeg)
-        .then(|| Header::read(bytes))
-        .flatten();
-    let (mut decoder, in_file) = if let Some(header) = &header {
-        (None, header.size())
+    guarded(|| match format {
+        Format::Jpeg => jpeg::decode(bytes, options, wanted),
+        Format::Tiff => match JpegParts::read(bytes) {
+            Some(parts) => decode_parts(&parts, options),
+            None => check(bytes)
+                .and_then(|()| decode_whole(format, &prepare(bytes)?, options))
+                .map_err(|error| explain(bytes, error)),
+        },
+        _ => decode_whole(format, bytes, options),
+    })
+}
+
+/// Decodes a TIFF file of JPEG parts.
+fn decode_parts(
+    parts: &JpegParts<'_>,
+    options: &DecodeOptions,
+) -> Result<Decoded, Error> {
+    check_size(
+        (parts.width, parts.height),
+        Format::Tiff,
+        options.max_pixels,
+    )?;
+    let image = parts.decode()?;
+    let orientation = if options.orient {
+        parts.orientation
     } else {
-        let decoder = open(format, bytes)?;
-        let size = decoder.dimensions();
-        (Some(decoder), size)
+        Orientation::NoTransforms
     };
-    check_size(in_file, format, options.max_pixels)?;
-    if format == Format::Jpeg && !jpeg::is_complete(bytes) {
-        return Err(Error::Corrupt {
-            format,
-            reason: "the file ends before the image does".to_string(),
-        });
-    }
-    let orientation = match (&mut decoder, &header) {
-        _ if !options.orient => Orientation::NoTransforms,
-        (Some(decoder), _) => orientation(&mut **decoder),
-        (None, header) => header
-            .as_ref()
-            .map_or(Orientation::NoTransforms, |header| header.orientation),
-    };
-    let size = turned(orientation, in_file);
-    if format == Format::Jpeg {
-        let wanted = wanted(size.0, size.1);
-        let decoded = read_jpeg(bytes, header.as_ref(), in_file, orientation, wanted);
-        if let Some(decoded) = decoded {
-            let (pixels, extent) = decoded?;
-            return Ok(Decoded {
-                pixels,
-                size,
-                extent,
-            });
-        }
-    }
-    let decoder = match decoder {
-        Some(decoder) => decoder,
-        None => open(format, bytes)?,
-    };
-    let image = read(decoder).map_err(|error| translate(format, &error))?;
+    upright(image, orientation)
+}
+
+/// Turns an image that was decoded whole.
+fn upright(image: Image, orientation: Orientation) -> Result<Decoded, Error> {
     let image = orient(image, orientation)?;
     let extent = Extent::whole(image.as_ref());
     Ok(Decoded {
+        size: (image.width, image.height),
         pixels: Pixels::Image(image),
-        size,
         extent,
     })
 }
 
-/// What our own decoders make of a JPEG of `in_file` pixels, or `None` if it is not for
-/// them.
-fn read_jpeg(
+/// Decodes a file of another format than JPEG.
+fn decode_whole(
+    format: Format,
     bytes: &[u8],
-    header: Option<&Header>,
-    in_file: (u32, u32),
-    orientation: Orientation,
-    wanted: Wanted,
-) -> Option<Result<(Pixels, Extent), Error>> {
-    let size = turned(orientation, in_file);
-    let scale = wanted.least.and_then(|least| jpeg::scale(size, least));
-    let scaled = scale.and_then(|scale| jpeg::decode_scaled(bytes, in_file, scale));
-    if let Some((image, scale)) = scaled {
-        let extent = scaled_extent(&image, in_file, scale, orientation);
-        let image = orient(image, orientation);
-        return Some(image.map(|image| (Pixels::Image(image), extent)));
-    }
-    let whole = Part {
-        columns: 0..in_file.0,
-        rows: 0..in_file.1,
-    };
-    // Few photos are stored on their side, and those cost a little more.
-    let part = match (wanted.part, orientation) {
-        (Some(part), Orientation::NoTransforms) => part,
-        _ => whole,
-    };
-    let extent = Extent {
-        left: -f64::from(part.columns.start),
-        top: -f64::from(part.rows.start),
-        width: f64::from(size.0),
-        height: f64::from(size.1),
-    };
-    let mut planes = jpeg::decode_part(bytes, header?, part)?;
-    if orientation == Orientation::NoTransforms {
-        return Some(Ok((Pixels::Planes(planes), extent)));
-    }
-    let image = to_image(&mut planes).and_then(|image| orient(image, orientation));
-    Some(image.map(|image| (Pixels::Image(image), extent)))
-}
-
-/// What of the pixels of an image decoded at 1/`scale` is the image, once upright. The
-/// last column and row stand for fewer pixels of the file than the others.
-fn scaled_extent(
-    image: &Image,
-    (width, height): (u32, u32),
-    scale: u16,
-    orientation: Orientation,
-) -> Extent {
-    let (width, height) = (
-        f64::from(width) / f64::from(scale),
-        f64::from(height) / f64::from(scale),
-    );
-    let right = f64::from(image.width) - width;
-    let bottom = f64::from(image.height) - height;
-    let (left, top) = match orientation {
-        Orientation::NoTransforms | Orientation::Rotate90FlipH => (0.0, 0.0),
-        Orientation::FlipHorizontal => (right, 0.0),
-        Orientation::Rotate180 => (right, bottom),
-        Orientation::FlipVertical => (0.0, bottom),
-        // Rows become columns, the last row the first column.
-        Orientation::Rotate90 => (bottom, 0.0),
-        Orientation::Rotate270FlipH => (bottom, right),
-        Orientation::Rotate270 => (0.0, right),
-    };
-    let (width, height) = if is_sideways(orientation) {
-        (height, width)
+    options: &DecodeOptions,
+) -> Result<Decoded, Error> {
+    let mut decoder = open(format, bytes)?;
+    let in_file = decoder.dimensions();
+    check_size(in_file, format, options.max_pixels)?;
+    let orientation = if options.orient {
+        orientation(format, bytes, &mut *decoder)
     } else {
-        (width, height)
+        Orientation::NoTransforms
     };
-    Extent {
-        left,
-        top,
-        width,
-        height,
+    let mut image = read(decoder).map_err(|error| translate(format, &error))?;
+    if format == Format::Gif {
+        fill(bytes, &mut image);
     }
+    upright(image, orientation)
 }
 
 /// Whether rows become columns.
@@ -259,11 +199,37 @@ fn turned(orientation: Orientation, (width, height): (u32, u32)) -> (u32, u32) {
 /// Reads the header only. An image whose pixels are damaged still has one.
 pub fn info(bytes: &[u8]) -> Result<Info, Error> {
     let format = Format::sniff(bytes)?;
+    guarded(|| match format {
+        Format::Jpeg => jpeg::info(&Header::read(bytes)?),
+        Format::Tiff => match JpegParts::read(bytes) {
+            Some(parts) => parts_info(&parts),
+            None => check(bytes).and_then(|()| header_info(format, bytes)),
+        },
+        _ => header_info(format, bytes),
+    })
+}
+
+fn parts_info(parts: &JpegParts<'_>) -> Result<Info, Error> {
+    let in_file = (parts.width, parts.height);
+    check_size(in_file, Format::Tiff, u64::MAX)?;
+    let (width, height) = turned(parts.orientation, in_file);
+    Ok(Info {
+        format: Format::Tiff,
+        width,
+        height,
+        channels: parts.channels(),
+        bit_depth: 8,
+        orientation: parts.orientation.to_exif(),
+        has_alpha: Some(false),
+    })
+}
+
+fn header_info(format: Format, bytes: &[u8]) -> Result<Info, Error> {
     let mut decoder = open(format, bytes)?;
     // No pixel is read, so any size is fine.
     check_size(decoder.dimensions(), format, u64::MAX)?;
     let color = decoder.color_type();
-    let orientation = orientation(&mut *decoder);
+    let orientation = orientation(format, bytes, &mut *decoder);
     let (width, height) = turned(orientation, decoder.dimensions());
     let bit_depth = match format {
         // Byte 8 of the first chunk's data; the decoder has checked that it exists.
@@ -325,8 +291,18 @@ fn check_size(
 }
 
 /// The valid orientation of the file; damaged metadata must not cost the image.
-fn orientation(decoder: &mut dyn ImageDecoder) -> Orientation {
-    decoder.orientation().unwrap_or(Orientation::NoTransforms)
+fn orientation(
+    format: Format,
+    bytes: &[u8],
+    decoder: &mut dyn ImageDecoder,
+) -> Orientation {
+    let orientation = match format {
+        // The decoders miss what stands behind the pixels.
+        Format::Png => of_png(bytes),
+        Format::Webp => of_webp(bytes),
+        _ => decoder.orientation().ok(),
+    };
+    orientation.unwrap_or(Orientation::NoTransforms)
 }
 
 fn read(mut decoder: Box<dyn ImageDecoder + '_>) -> ImageResult<Image> {

@@ -3,6 +3,7 @@
 use ::image::codecs::{bmp, jpeg, png, webp};
 use ::image::{ExtendedColorType, ImageEncoder};
 
+use crate::guard::guarded;
 use crate::{Error, Format, ImageRef};
 
 /// Where artefacts are hard to see and files are still small.
@@ -12,6 +13,10 @@ const JPEG_QUALITY: u8 = 90;
 /// that an image turned upright is not turned again.
 pub fn encode(image: ImageRef<'_>, format: Format) -> Result<Vec<u8>, Error> {
     image.check()?;
+    guarded(|| write(image, format))
+}
+
+fn write(image: ImageRef<'_>, format: Format) -> Result<Vec<u8>, Error> {
     let ImageRef { width, height, .. } = image;
     let color = if image.channels == 1 {
         ExtendedColorType::L8

@@ -38,7 +38,7 @@ pub enum Error {
         /// The most pixels that are allowed.
         limit: u64,
     },
-    /// The decoder panicked, which is a bug. Whoever calls it says so.
+    /// The decoder panicked, which is a bug. It ends this image and no other.
     #[error(
         "the decoder of this image failed: {reason}; this is a bug, please report it with \
          the file"

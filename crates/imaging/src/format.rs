@@ -52,6 +52,10 @@ impl Format {
             Ok(ImageFormat::Bmp) => Ok(Format::Bmp),
             Ok(ImageFormat::Tiff) => Ok(Format::Tiff),
             Ok(other) => Err(unsupported(&format!("{other:?}"))),
+            // What files of 4 GiB and more must be, and others may.
+            Err(_) if BIG_TIFF.iter().any(|magic| bytes.starts_with(magic)) => {
+                Ok(Format::Tiff)
+            }
             Err(_) => Err(explain(bytes)),
         }
     }
@@ -93,6 +97,9 @@ fn unsupported(format: &str) -> Error {
         what: format!("image format {format}"),
     }
 }
+
+/// How a BigTIFF file begins, in both byte orders.
+const BIG_TIFF: [&[u8]; 2] = [b"II\x2b\0\x08\0\0\0", b"MM\0\x2b\0\x08\0\0"];
 
 /// Images that are known but not decoded, by a signature and where it stands.
 const FOREIGN_IMAGES: [(usize, &[u8], &str); 8] = [

@@ -14,12 +14,16 @@ mod decode;
 mod encode;
 mod error;
 mod format;
+mod gif;
+mod guard;
 mod image;
 mod jpeg;
+mod orientation;
 mod preprocess;
 mod resize;
 mod rows;
 mod simd;
+mod tiff;
 
 pub use crop::{center_crop, crop};
 pub use decode::{DecodeOptions, Info, MAX_PIXELS, decode, info};

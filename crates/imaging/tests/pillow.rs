@@ -90,18 +90,14 @@ fn gray_equals_pillow() {
 /// 99.9 % of the pixels are within 1 of Pillow's.
 const EXACT: f64 = 0.001;
 
-/// A JPEG that is progressive or CMYK is for another decoder, which interpolates chroma a
-/// little differently from libjpeg-turbo. No pixel is off by more than 3.
-const CHROMA: f64 = 0.01;
-
 #[track_caller]
-fn check_pixels(what: &str, ours: &[u8], pillow: &Image, allowed: f64) {
+fn check_pixels(what: &str, ours: &[u8], pillow: &Image) {
     let pillow = pillow.as_ref().to_rgb();
     let far = far_pixels(ours, &pillow);
     let most = ours.iter().zip(pillow.iter());
     let most = most.map(|(ours, pillow)| ours.abs_diff(*pillow)).max();
     assert!(
-        far <= allowed,
+        far <= EXACT,
         "{what}: {far} of the pixels are far, one by {most:?}"
     );
     assert!(most <= Some(3), "{what}: a pixel is off by {most:?}");
@@ -114,7 +110,7 @@ fn photos_equal_pillow() {
             let file = root().join(format!("sql/data/photos/{photo}.jpg"));
             let ours = preprocess(&file, filter, 128, 112);
             let pillow = load(&format!("photos/{photo}_{filter}.png"));
-            check_pixels(&format!("{photo} {filter}"), &ours, &pillow, EXACT);
+            check_pixels(&format!("{photo} {filter}"), &ours, &pillow);
         }
     }
 }
@@ -128,9 +124,7 @@ fn odd_files_equal_pillow() {
         let name = pillow.strip_suffix(".png").unwrap();
         let file = root().join("tests/data/odd").join(name);
         let ours = preprocess(&file, "bicubic", 48, 40);
-        let is_jpeg = file.extension().is_some_and(|extension| extension == "jpg");
-        let allowed = if is_jpeg { CHROMA } else { EXACT };
-        check_pixels(name, &ours, &load(&format!("odd/{pillow}")), allowed);
+        check_pixels(name, &ours, &load(&format!("odd/{pillow}")));
         files += 1;
     }
     assert_eq!(files, 40);

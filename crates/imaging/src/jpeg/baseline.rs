@@ -8,9 +8,10 @@
 
 use std::ops::Range;
 
-use super::header::Header;
 use super::huffman::{BEHIND, Bits, split};
 use super::idct::idct;
+use super::segments::END_OF_IMAGE;
+use super::usual::Usual;
 use crate::buffer::Buffer;
 use crate::rows::Rows;
 use crate::simd::{Work, dispatch};
@@ -34,21 +35,22 @@ pub(crate) struct Planes {
 }
 
 /// The samples of one component, of the part that was decoded.
-struct Plane {
+pub(super) struct Plane {
     /// A row of samples to the next.
-    stride: usize,
+    pub(super) stride: usize,
     /// The first column and row that are there.
-    first: (usize, usize),
+    pub(super) first: (usize, usize),
     /// How many columns and rows the component has in all, without padding.
-    size: (usize, usize),
-    data: Buffer,
+    pub(super) size: (usize, usize),
+    pub(super) data: Buffer,
 }
 
 /// Decodes a part of an image; `None` wherever anything is unusual, so that another decoder
 /// may judge it.
-pub(crate) fn decode(bytes: &[u8], header: &Header, part: Part) -> Option<Planes> {
-    let (copy, parts, is_whole) = split(bytes.get(header.scan..)?);
-    if !is_whole {
+pub(crate) fn decode(bytes: &[u8], header: &Usual, part: Part) -> Option<Planes> {
+    let codes = bytes.get(header.scan..)?;
+    let (copy, parts, end) = split(codes);
+    if codes.get(end + 1) != Some(&END_OF_IMAGE) {
         return None;
     }
     let scan = Scan::new(header, part);
@@ -74,7 +76,7 @@ pub(crate) fn decode(bytes: &[u8], header: &Header, part: Part) -> Option<Planes
 
 /// What [`Scan::planes`] works on.
 struct Blocks<'a> {
-    header: &'a Header,
+    header: &'a Usual,
     scan: &'a Scan,
     copy: &'a [u8],
     parts: &'a [Range<usize>],
@@ -99,7 +101,7 @@ struct Scan {
 }
 
 impl Scan {
-    fn new(header: &Header, part: Part) -> Self {
+    fn new(header: &Usual, part: Part) -> Self {
         let (h, v) = header.sampling;
         let mcus = (header.width.div_ceil(8 * h), header.height.div_ceil(8 * v));
         // Interpolation looks at one sample more on each side, which is two pixels.
@@ -116,7 +118,7 @@ impl Scan {
     }
 
     /// How many blocks a component has in an MCU.
-    fn blocks(header: &Header, component: usize) -> (usize, usize) {
+    fn blocks(header: &Usual, component: usize) -> (usize, usize) {
         if component == 0 {
             header.sampling
         } else {
@@ -124,7 +126,7 @@ impl Scan {
         }
     }
 
-    fn plane(&self, header: &Header, component: usize) -> Plane {
+    fn plane(&self, header: &Usual, component: usize) -> Plane {
         let (h, v) = Self::blocks(header, component);
         let (all_h, all_v) = header.sampling;
         let stride = self.across.len() * h * 8;
@@ -143,7 +145,7 @@ impl Scan {
     #[inline(always)]
     fn planes<const AVX2: bool>(
         &self,
-        header: &Header,
+        header: &Usual,
         copy: &[u8],
         parts: &[Range<usize>],
     ) -> Option<Vec<Plane>> {
@@ -224,14 +226,14 @@ impl Rows for Planes {
 }
 
 impl Plane {
-    fn row(&self, y: usize, left: usize, right: usize) -> &[u8] {
+    pub(super) fn row(&self, y: usize, left: usize, right: usize) -> &[u8] {
         let start = (y - self.first.1) * self.stride;
         &self.data[start + left - self.first.0..start + right - self.first.0]
     }
 
     /// The samples of a row of pixels from `left` on, as `jdsample.c` interpolates them.
     #[inline(always)]
-    fn interpolate(
+    pub(super) fn interpolate(
         &self,
         (h, v): (usize, usize),
         y: usize,
@@ -321,7 +323,13 @@ fn across(
 /// Luma and chroma to planes of red, green and blue, `stride` bytes apart, in 16 bits
 /// after the point.
 #[inline(always)]
-fn to_rgb(luma: &[u8], blue: &[u8], red: &[u8], stride: usize, out: &mut [u8]) {
+pub(super) fn to_rgb(
+    luma: &[u8],
+    blue: &[u8],
+    red: &[u8],
+    stride: usize,
+    out: &mut [u8],
+) {
     const HALF: i32 = 1 << 15;
     let (out_red, out) = out.split_at_mut(stride);
     let (out_green, out_blue) = out.split_at_mut(stride);

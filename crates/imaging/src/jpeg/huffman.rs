@@ -18,7 +18,7 @@ const END_OF_BLOCK: usize = 128;
 const TOO_MANY: u32 = 64;
 
 /// Where the coefficient at each place of the zigzag goes.
-const ZIGZAG: [u8; 64] = {
+pub(super) const ZIGZAG: [u8; 64] = {
     let mut places = [
         0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48,
         41, 34, 27, 20, 13, 6, 7, 14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15,
@@ -36,9 +36,10 @@ const ZIGZAG: [u8; 64] = {
 };
 
 /// Codes as the file has them: how many of each length, and what they mean.
-pub(super) struct Description<'a> {
-    pub(super) counts: &'a [u8; 16],
-    pub(super) values: &'a [u8],
+#[derive(Debug, Clone)]
+pub(super) struct Description {
+    pub(super) counts: [u8; 16],
+    pub(super) values: Vec<u8>,
 }
 
 /// What codes are of.
@@ -48,6 +49,8 @@ enum Kind {
     Dc,
     /// AC coefficients.
     Ac,
+    /// Bytes that progressive scans give a meaning of their own.
+    Symbol,
 }
 
 /// A coefficient by its code: in bits 0 to 7 the length of the code and of the number
@@ -63,6 +66,10 @@ impl Entry {
     fn new(kind: Kind, length: u32, meaning: u8) -> Self {
         let (run, size) = (u32::from(meaning >> 4), u32::from(meaning & 15));
         let advance = match (kind, run, size) {
+            (Kind::Symbol, ..) => {
+                let symbol = u32::from(meaning);
+                return Entry(length | (symbol << 8) | (63 << 16) | (length << 24));
+            }
             (Kind::Dc, 0, 0..=11) => 0,
             (Kind::Ac, 0, 0) => END_OF_BLOCK as u32,
             (Kind::Ac, 15, 0) | (Kind::Ac, _, 1..=10) => run + 1,
@@ -118,7 +125,7 @@ pub(super) struct AcTable {
 }
 
 impl Codes {
-    fn new(kind: Kind, description: &Description<'_>) -> Option<Self> {
+    fn new(kind: Kind, description: &Description) -> Option<Self> {
         let mut codes = Codes {
             kind,
             short: [Entry::NONE; 1 << LOOK],
@@ -127,9 +134,9 @@ impl Codes {
             values: [0; 256],
         };
         let values = codes.values.get_mut(..description.values.len())?;
-        values.copy_from_slice(description.values);
+        values.copy_from_slice(&description.values);
         let (mut code, mut index) = (0_u32, 0_u32);
-        for (length, count) in (1_u32..).zip(*description.counts) {
+        for (length, count) in (1_u32..).zip(description.counts) {
             codes.offsets[length as usize] = index as i32 - code as i32;
             if code + u32::from(count) > 1 << length {
                 return None;
@@ -178,7 +185,7 @@ impl Codes {
 }
 
 impl DcTable {
-    pub(super) fn new(description: &Description<'_>) -> Option<Self> {
+    pub(super) fn new(description: &Description) -> Option<Self> {
         Some(DcTable {
             codes: Codes::new(Kind::Dc, description)?,
         })
@@ -186,7 +193,7 @@ impl DcTable {
 }
 
 impl AcTable {
-    pub(super) fn new(description: &Description<'_>) -> Option<Self> {
+    pub(super) fn new(description: &Description) -> Option<Self> {
         let codes = Codes::new(Kind::Ac, description)?;
         let several = std::array::from_fn(|bits| {
             let (mut length, mut advance) = (0, 0);
@@ -206,6 +213,19 @@ impl AcTable {
             }
         });
         Some(AcTable { codes, several })
+    }
+}
+
+/// Codes of the symbols of progressive scans.
+pub(super) struct SymbolTable {
+    codes: Codes,
+}
+
+impl SymbolTable {
+    pub(super) fn new(description: &Description) -> Option<Self> {
+        Some(SymbolTable {
+            codes: Codes::new(Kind::Symbol, description)?,
+        })
     }
 }
 
@@ -261,12 +281,12 @@ impl<'a> Bits<'a> {
     #[inline(always)]
     pub(super) fn block(
         &mut self,
-        component: &super::header::Component,
+        component: &super::tables::Component,
         prediction: &mut i32,
         out: &mut [i16; 64],
     ) -> Option<usize> {
         let quantization = &component.quantization;
-        self.dc(component, prediction)?;
+        self.difference(&component.dc, prediction)?;
         out[0] = prediction.wrapping_mul(quantization[0]) as i16;
         let mut last = 0;
         loop {
@@ -294,10 +314,10 @@ impl<'a> Bits<'a> {
     #[inline(always)]
     pub(super) fn pass(
         &mut self,
-        component: &super::header::Component,
+        component: &super::tables::Component,
         prediction: &mut i32,
     ) -> Option<()> {
-        self.dc(component, prediction)?;
+        self.difference(&component.dc, prediction)?;
         let table = &*component.ac;
         let mut last = 0;
         loop {
@@ -330,22 +350,42 @@ impl<'a> Bits<'a> {
 
     /// Takes a difference of DC coefficients.
     #[inline(always)]
-    fn dc(
+    pub(super) fn difference(
         &mut self,
-        component: &super::header::Component,
+        table: &DcTable,
         prediction: &mut i32,
     ) -> Option<()> {
         self.refill()?;
-        let entry = component.dc.codes.find(self.ahead)?;
+        let entry = table.codes.find(self.ahead)?;
         *prediction = prediction.wrapping_add(entry.number(self.ahead));
         self.skip(entry.length());
         Some(())
     }
+
+    /// Takes a symbol.
+    #[inline(always)]
+    pub(super) fn symbol(&mut self, table: &SymbolTable) -> Option<u8> {
+        self.refill()?;
+        let entry = table.codes.find(self.ahead)?;
+        self.skip(entry.length());
+        // In range: one of a byte's values.
+        Some(entry.advance() as u8)
+    }
+
+    /// Takes a number of at most 32 bits.
+    #[inline(always)]
+    pub(super) fn take(&mut self, count: u32) -> Option<u32> {
+        self.refill()?;
+        // Shifted twice, as it may have no bits at all.
+        let number = self.ahead >> 32 >> (32 - count);
+        self.skip(count);
+        Some(number as u32)
+    }
 }
 
 /// The parts of a scan between restart markers, without stuffed bytes, each as where it
-/// is in the copy; and whether the image ends after them.
-pub(super) fn split(scan: &[u8]) -> (Vec<u8>, Vec<std::ops::Range<usize>>, bool) {
+/// is in the copy; and where the marker after them is.
+pub(super) fn split(scan: &[u8]) -> (Vec<u8>, Vec<std::ops::Range<usize>>, usize) {
     let mut copy = Vec::with_capacity(scan.len() + 64);
     let mut parts = Vec::new();
     let (mut start, mut at) = (0, 0);
@@ -364,7 +404,7 @@ pub(super) fn split(scan: &[u8]) -> (Vec<u8>, Vec<std::ops::Range<usize>>, bool)
                 copy.extend_from_slice(&BEHIND);
                 start = copy.len();
                 if !matches!(marker, Some(0xd0..=0xd7)) {
-                    return (copy, parts, marker == Some(0xd9));
+                    return (copy, parts, (at - 2).min(scan.len()));
                 }
             }
         }

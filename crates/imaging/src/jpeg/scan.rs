@@ -1,0 +1,123 @@
+//! The blocks of a scan, in the order of the file.
+
+use std::ops::Range;
+
+use super::header::Header;
+use super::huffman::{BEHIND, Bits, split};
+
+/// How the blocks of a scan follow each other.
+pub(super) struct Grid {
+    /// How many MCUs there are, across and down.
+    mcus: (usize, usize),
+    /// For each component of the scan, its blocks in an MCU, across and down.
+    blocks: Vec<(usize, usize)>,
+    /// MCUs between restart markers.
+    interval: usize,
+}
+
+/// What the next block depends on. Restart markers end it.
+#[derive(Default)]
+pub(super) struct Progress {
+    /// The last DC coefficient of each component.
+    pub(super) predictions: [i32; 4],
+    /// Blocks that have nothing more of a progressive scan.
+    pub(super) run: u32,
+}
+
+/// The codes of a scan without what is stuffed in between.
+pub(super) struct Codes {
+    copy: Vec<u8>,
+    parts: Vec<Range<usize>>,
+}
+
+impl Codes {
+    /// Also gives how many bytes of the file they are.
+    pub(super) fn read(bytes: &[u8]) -> (Self, usize) {
+        let (copy, parts, end) = split(bytes);
+        (Codes { copy, parts }, end)
+    }
+}
+
+impl Grid {
+    /// `components` are places in the frame.
+    pub(super) fn new(header: &Header, components: &[usize], restart: usize) -> Self {
+        let (blocks, mcus) = match *components {
+            // A component alone has no MCUs to fill.
+            [component] => (vec![(1, 1)], header.blocks(component)),
+            _ => {
+                let sampling = components.iter().map(|n| header.frame[*n].sampling);
+                (sampling.collect(), header.mcus())
+            }
+        };
+        let interval = match restart {
+            0 => mcus.0 * mcus.1,
+            interval => interval,
+        };
+        Grid {
+            mcus,
+            blocks,
+            interval,
+        }
+    }
+
+    /// Calls `block` for each block: with the component, as its place in the scan, and with
+    /// the block's column and row. `None` if the codes are damaged.
+    #[inline(always)]
+    pub(super) fn walk(
+        &self,
+        codes: &Codes,
+        mut block: impl FnMut(
+            &mut Bits<'_>,
+            &mut Progress,
+            usize,
+            (usize, usize),
+        ) -> Option<()>,
+    ) -> Option<()> {
+        let total = self.mcus.0 * self.mcus.1;
+        let mut parts = codes.parts.iter();
+        for first in (0..total).step_by(self.interval) {
+            let part = parts.next()?;
+            let data = codes.copy.get(part.start..part.end + BEHIND.len())?;
+            let mut bits = Bits::new(data);
+            let mut progress = Progress::default();
+            for mcu in first..(first + self.interval).min(total) {
+                let (x, y) = (mcu % self.mcus.0, mcu / self.mcus.0);
+                for (n, (h, v)) in self.blocks.iter().copied().enumerate() {
+                    for at in 0..h * v {
+                        let place = (x * h + at % h, y * v + at / h);
+                        block(&mut bits, &mut progress, n, place)?;
+                    }
+                }
+            }
+            // Zeros behind the end look like codes.
+            if bits.taken() > part.len() * 8 {
+                return None;
+            }
+        }
+        Some(())
+    }
+}
+
+impl Header {
+    /// How many MCUs the scans of several components have, across and down.
+    pub(super) fn mcus(&self) -> (usize, usize) {
+        let (h, v) = self.sampling();
+        (self.width.div_ceil(8 * h), self.height.div_ceil(8 * v))
+    }
+
+    /// How many samples a component has, across and down.
+    pub(super) fn samples(&self, component: usize) -> (usize, usize) {
+        let (h, v) = self.frame[component].sampling;
+        let most = self.sampling();
+        (
+            (self.width * h).div_ceil(most.0),
+            (self.height * v).div_ceil(most.1),
+        )
+    }
+
+    /// How many blocks a component has in a scan of its own.
+    pub(super) fn blocks(&self, component: usize) -> (usize, usize) {
+        let (width, height) = self.samples(component);
+        (width.div_ceil(8), height.div_ceil(8))
+    }
+}
