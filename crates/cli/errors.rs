@@ -13,6 +13,7 @@ mod syntax;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
+use atoll_session::explain_store_error;
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::DataFusionError;
 
@@ -107,7 +108,13 @@ impl From<atoll_cluster::Error> for Failure {
 
 impl From<atoll_jobs::Error> for Failure {
     fn from(error: atoll_jobs::Error) -> Self {
-        let (message, hint) = split_hint(&error.to_string());
+        let mut text = error.to_string();
+        if let atoll_jobs::Error::Storage { what, path, source } = &error
+            && let Some(explained) = explain_store_error(source)
+        {
+            text = format!("cannot {what} {path}: {explained}");
+        }
+        let (message, hint) = split_hint(&text);
         Self {
             hint,
             ..Self::new(message)

@@ -114,3 +114,76 @@ fn a_storage_that_executors_cannot_open_is_named() {
     let output = in_bucket(&s3, Some(&cluster));
     output.fails_naming(&["s3://bucket/atoll", "an executor cannot reach the storage"]);
 }
+
+/// What a run says about a bucket, from a process whose environment is changed.
+fn said(
+    s3: &S3,
+    storage: &str,
+    sql: &str,
+    change: impl FnOnce(&mut std::process::Command),
+) -> String {
+    let atoll = Atoll::new();
+    let storage = match storage {
+        "" => atoll.path("storage").display().to_string(),
+        storage => storage.to_string(),
+    };
+    let mut command = atoll.command_in(&storage, &["-c", sql]);
+    s3.open_to(&mut command);
+    change(&mut command);
+    let output = Running::new(command.spawn().unwrap()).finish();
+    output.fails_naming(&["error: "]);
+    for noise in ["<", "http://127.0.0.1", "retries", "Generic", "status code"] {
+        assert!(!output.stderr.contains(noise), "{sql}: {}", output.stderr);
+    }
+    output.stderr
+}
+
+#[test]
+fn a_bucket_that_is_not_there_is_named() {
+    let s3 = S3::start(0);
+    let mut wrong = vec![];
+    let train = "SELECT train('sql/data/digits.parquet', {architecture: 'dense(10)', \
+        epochs: 1})";
+    for (storage, sql) in [
+        ("", "SELECT * FROM read_blob('s3://nowhere/a/*.jpg')"),
+        ("", "SELECT * FROM read_blob('s3://nowhere/a.jpg')"),
+        ("", "SELECT * FROM read_blob('s3://nowhere/')"),
+        ("", "SELECT url_download('s3://nowhere/a.jpg')"),
+        ("", "COPY (SELECT 1 AS n) TO 's3://nowhere/a.csv'"),
+        (
+            "",
+            "COPY (SELECT 1 AS n) TO 's3://nowhere/a/' STORED AS PARQUET",
+        ),
+        ("s3://nowhere/atoll", "CREATE TABLE t AS SELECT 1 AS n"),
+        ("s3://nowhere/atoll", train),
+    ] {
+        let said = said(&s3, storage, sql, |_| {});
+        let parts = ["there is no bucket named nowhere", "create it"];
+        if !parts.iter().all(|part| said.contains(part)) {
+            wrong.push(format!("{storage} {sql}: {said}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_bucket_that_cannot_be_opened_says_what_to_set() {
+    let s3 = S3::start(0);
+    for sql in [
+        "SELECT * FROM read_blob('s3://bucket/a/*.jpg')",
+        "COPY (SELECT 1 AS n) TO 's3://bucket/a.csv'",
+    ] {
+        let refused = said(&s3, "", sql, |command| {
+            command.env("AWS_SECRET_ACCESS_KEY", "another");
+        });
+        assert!(refused.contains("access is refused"), "{sql}: {refused}");
+        assert!(
+            refused.contains("AWS_SECRET_ACCESS_KEY"),
+            "{sql}: {refused}"
+        );
+        let unknown = said(&s3, "", sql, |command| {
+            command.env("AWS_ACCESS_KEY_ID", "another");
+        });
+        assert!(unknown.contains("access is refused"), "{sql}: {unknown}");
+    }
+}

@@ -49,7 +49,11 @@ impl S3 {
                     return (axum::http::StatusCode::SERVICE_UNAVAILABLE, "SlowDown")
                         .into_response();
                 }
-                answer(&service, request).await
+                let bucket = request.uri().path().split('/').nth(1);
+                match bucket {
+                    Some(BUCKET) => answer(&service, request).await,
+                    bucket => no_bucket(bucket.unwrap_or_default()),
+                }
             }
         };
         let runtime = Runtime::new().unwrap();
@@ -81,6 +85,16 @@ impl S3 {
     pub(crate) fn requests(&self) -> usize {
         self.requests.load(Ordering::Relaxed)
     }
+}
+
+/// S3's answer, where `s3s-fs` would make a folder.
+fn no_bucket(name: &str) -> Response {
+    let body = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>NoSuchBucket</Code>\
+         <Message>The specified bucket does not exist</Message>\
+         <BucketName>{name}</BucketName></Error>"
+    );
+    (axum::http::StatusCode::NOT_FOUND, body).into_response()
 }
 
 async fn answer(service: &S3Service, request: Request) -> Response {

@@ -26,6 +26,9 @@ pub(super) fn written(statement: &Statement<'_>, path: &str) -> Option<Range<usi
 
 /// The file in the same folder that may have been meant.
 pub(super) fn near(path: &str) -> Option<String> {
+    if path.contains("://") {
+        return None;
+    }
     let path = Path::new(path);
     let name = path.file_name()?.to_str()?;
     let folder = match path.parent() {

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io;
 
+use atoll_session::explain_store_error;
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::{DataFusionError, SchemaError};
 use datafusion::parquet::errors::ParquetError;
@@ -70,6 +71,11 @@ fn plain_dyn(error: &(dyn Error + 'static)) -> String {
     }
     if let Some(ParquetError::External(inner)) = error.downcast_ref::<ParquetError>() {
         return plain_dyn(inner.as_ref());
+    }
+    if let Some(inner) = error.downcast_ref::<object_store::Error>()
+        && let Some(explained) = explain_store_error(inner)
+    {
+        return explained;
     }
     if let Some(inner) = error.downcast_ref::<io::Error>()
         && let Some(inner) = inner.get_ref()

@@ -14,6 +14,7 @@ mod files;
 mod manifest;
 mod options;
 mod parts;
+mod refusal;
 mod schema;
 mod staging;
 
@@ -124,7 +125,10 @@ async fn to_file(
         .execute_logical_plan(LogicalPlan::Copy(copy))
         .await?;
     let schema = Arc::clone(frame.schema().inner());
-    let counts = MemTable::try_new(schema, vec![frame.collect().await?])?;
+    let counts = match frame.collect().await {
+        Ok(counts) => MemTable::try_new(schema, vec![counts])?,
+        Err(error) => return Err(refusal::explain(&target, error).await),
+    };
     if let Some(log) = &origin.log {
         let (bytes, sha256) = files::digest(&target, &target.path).await?;
         log.add([WrittenFile {
@@ -196,7 +200,10 @@ impl Copy<'_> {
             let files = self.publish_objects(&staging, target, &old).await?;
             Ok((counts, files))
         };
-        let done = done.await;
+        let done = match done.await {
+            Ok(done) => Ok(done),
+            Err(error) => Err(refusal::explain(target, error).await),
+        };
         for path in list(&staging).await? {
             let deleted = staging.store.delete(&path).await;
             deleted.map_err(|error| staging.error(error))?;

@@ -25,7 +25,7 @@ use std::time::SystemTime;
 
 use atoll_compute::pool;
 use atoll_compute::warnings::Warnings;
-use atoll_udf_common::{AtollOptions, CallContext, Location, Stores};
+use atoll_udf_common::{AtollOptions, CallContext, Stores};
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::{CatalogProvider, MemorySchemaProvider, SchemaProvider};
 use datafusion::common::{
@@ -46,7 +46,7 @@ use crate::expensive::{AtollQueryPlanner, ExtractExpensiveCalls};
 use crate::origin::Origin;
 use crate::tables::StoredTables;
 
-pub use atoll_udf_common::Erased;
+pub use atoll_udf_common::{Erased, Location, StoreError, explain_store_error};
 pub use cluster::{Job, Task, TaskOutput, TaskRunner, TaskRuntime};
 pub use functions::{FunctionDoc, FunctionKind, function_docs};
 pub use origin::WriteLog;
@@ -237,6 +237,18 @@ impl Session {
         Ok(Arc::clone(schema.inner()))
     }
 
+    /// What EXECUTE runs; any other statement as it is.
+    pub async fn resolve(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
+        match plan {
+            LogicalPlan::Statement(Statement::Execute(_)) => {
+                // Runs nothing: what it would run is not prepared, see `Self::run`.
+                let frame = self.context.execute_logical_plan(plan).await?;
+                Ok(frame.into_unoptimized_plan())
+            }
+            plan => Ok(plan),
+        }
+    }
+
     /// Runs a planned statement; see [`Self::execute`].
     pub async fn execute_plan(
         &self,
@@ -287,6 +299,18 @@ impl Session {
             LogicalPlan::Copy(copy) => {
                 origin.models = origin::models(&copy.input)?;
                 copy::execute(&self.context, copy, &origin).await
+            }
+            LogicalPlan::Statement(Statement::Execute(_)) => {
+                let plan = self.resolve(plan).await?;
+                Box::pin(self.run_quietly(plan, origin)).await
+            }
+            LogicalPlan::Statement(Statement::Prepare(prepare))
+                if matches!(*prepare.input, LogicalPlan::Ddl(_)) =>
+            {
+                plan_err!(
+                    "PREPARE takes a query, COPY or INSERT; write what makes or drops \
+                     something by itself"
+                )
             }
             LogicalPlan::Statement(Statement::TransactionStart(_))
             | LogicalPlan::Statement(Statement::TransactionEnd(_)) => {

@@ -13,7 +13,7 @@ use std::fmt::{self, Debug, Formatter};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
-use atoll_udf_common::Location;
+use atoll_udf_common::{Location, StoreError};
 use datafusion::catalog::{SchemaProvider, TableProvider};
 use datafusion::common::{
     DFSchema, Result, TableReference, exec_datafusion_err, exec_err, plan_err,
@@ -65,10 +65,12 @@ impl StoredTables {
         let root = storage.join("tables")?;
         let listed = root.store.list_with_delimiter(Some(&root.path)).await;
         let listed = listed.map_err(|error| {
-            exec_datafusion_err!(
-                "cannot open the storage {storage}: {error}; choose another with \
-                 --storage or SET atoll.storage"
+            StoreError::new(
+                &format!("cannot open the storage {storage}"),
+                storage,
+                error,
             )
+            .advise("choose another with --storage or SET atoll.storage")
         })?;
         let names = listed
             .common_prefixes
@@ -216,7 +218,7 @@ impl StoredTables {
                 exec_datafusion_err!("{file} is damaged: {error}; DROP TABLE {name}")
             }),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => exec_err!("cannot read {file}: {error}"),
+            Err(error) => Err(file.error(error)),
         }
     }
 
@@ -238,7 +240,7 @@ impl StoredTables {
             Ok(())
         };
         deleted.await.map_err(|error: object_store::Error| {
-            exec_datafusion_err!("cannot delete {location}: {error}")
+            StoreError::new(&format!("cannot delete {location}"), &location, error)
         })?;
         // Stores of objects have no folders; a file system keeps empty ones.
         if let Some(folder) = location.local_path().filter(|folder| folder.is_dir()) {
@@ -316,8 +318,16 @@ impl SchemaProvider for StoredTables {
         let url = ListingTableUrl::parse(format!("{}/", folder.url))?;
         let options = ListingOptions::new(Arc::new(ParquetFormat::default()))
             .with_file_extension(".parquet");
+        // The first file says what the columns are. INSERT keeps their names and types, but
+        // not how texts are laid out, which the engine would refuse to merge.
+        let first = ListingTableUrl::parse(folder.join("part-0.parquet")?.url)?;
+        let first = ListingTableConfig::new(first).with_listing_options(options.clone());
+        let first = first.infer_schema(&session).await?;
         let config = ListingTableConfig::new(url).with_listing_options(options);
-        let config = config.infer_schema(&session).await?;
+        let config = match first.file_schema {
+            Some(schema) => config.with_schema(schema),
+            None => config.infer_schema(&session).await?,
+        };
         Ok(Some(Arc::new(ListingTable::try_new(config)?)))
     }
 

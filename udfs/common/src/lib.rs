@@ -12,6 +12,7 @@ mod erased;
 mod expensive;
 pub mod image;
 mod options;
+mod store_error;
 mod stores;
 pub mod structs;
 
@@ -21,4 +22,5 @@ pub use expensive::{
     RowError, as_expensive, expensive, map_rows, not_here, panicked, pool_error,
 };
 pub use options::AtollOptions;
+pub use store_error::{StoreError, explain_store_error};
 pub use stores::{Location, Stores, read_local_beside, storage_root};

@@ -18,6 +18,8 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, parse_url_opts};
 use url::{Position, Url};
 
+use crate::store_error::StoreError;
+
 /// Environment variables that configure an object store.
 const ENVIRONMENT: [&str; 3] = ["aws_", "google_", "azure_"];
 
@@ -94,12 +96,7 @@ impl Location {
 
     /// Translates an error of the store, naming this location.
     pub fn error(&self, error: object_store::Error) -> DataFusionError {
-        match error {
-            object_store::Error::NotFound { .. } => {
-                exec_datafusion_err!("file not found: {self}; check the path")
-            }
-            error => exec_datafusion_err!("cannot read {self}: {}", root_cause(&error)),
-        }
+        StoreError::reading(self, error).into()
     }
 }
 

@@ -5,7 +5,7 @@
 //! if it is absent, so any number of processes may share a store. A network is there
 //! before the trial that names it.
 
-use atoll_udf_common::Location;
+use atoll_udf_common::{Location, StoreError};
 use datafusion::common::{DataFusionError, Result, exec_datafusion_err};
 use object_store::{ObjectStoreExt, PutMode, PutPayload};
 use sha2::{Digest, Sha256};
@@ -120,7 +120,7 @@ pub(crate) async fn put_if_absent(location: &Location, bytes: Vec<u8>) -> Result
     {
         Ok(_) => Ok(true),
         Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
-        Err(error) => Err(unwritable(location, &error)),
+        Err(error) => Err(unwritable(location, error)),
     }
 }
 
@@ -134,14 +134,14 @@ pub(crate) async fn put(
         .store
         .put_opts(&location.path, payload, mode.into())
         .await;
-    written.map_err(|error| unwritable(location, &error))?;
+    written.map_err(|error| unwritable(location, error))?;
     Ok(())
 }
 
-fn unwritable(location: &Location, error: &object_store::Error) -> DataFusionError {
-    exec_datafusion_err!(
-        "cannot write {location}: {error}; choose another folder with SET atoll.storage"
-    )
+fn unwritable(location: &Location, error: object_store::Error) -> DataFusionError {
+    StoreError::new(&format!("cannot write {location}"), location, error)
+        .advise("choose another folder with SET atoll.storage")
+        .into()
 }
 
 #[cfg(test)]

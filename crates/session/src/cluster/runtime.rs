@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use atoll_compute::CancellationToken;
 use atoll_compute::warnings::Noticed;
-use atoll_udf_common::{AtollOptions, CallContext, Location, PreparedCall};
+use atoll_udf_common::{
+    AtollOptions, CallContext, Location, PreparedCall, StoreError, explain_store_error,
+};
 use bytes::Bytes;
 use datafusion::common::{Result, exec_err, internal_datafusion_err, internal_err};
 use datafusion::config::ConfigOptions;
@@ -95,7 +97,10 @@ pub(super) async fn identify_storage(storage: &Location) -> Result<String> {
         Err(object_store::Error::AlreadyExists { .. }) => {
             Ok(String::from_utf8_lossy(&file.read().await?).into_owned())
         }
-        Err(error) => exec_err!("cannot write {file}: {error}"),
+        Err(error) => {
+            let what = format!("cannot write {file}");
+            Err(StoreError::new(&what, &file, error).into())
+        }
     }
 }
 
@@ -210,7 +215,10 @@ impl TaskRuntime {
             Ok(Err(object_store::Error::NotFound { .. })) => {
                 Some("it is not there".to_string())
             }
-            Ok(Err(error)) => Some(error.to_string()),
+            Ok(Err(error)) => {
+                let explained = explain_store_error(&error);
+                Some(explained.unwrap_or_else(|| error.to_string()))
+            }
             Err(_) => {
                 let seconds = STORAGE_PATIENCE.as_secs();
                 Some(format!("it does not answer within {seconds} s"))
