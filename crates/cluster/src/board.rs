@@ -1,7 +1,7 @@
 //! What the scheduler knows of jobs beyond what Ballista does: who waits for them, how
 //! far each task is, and which rows bring their executor down.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -35,6 +35,8 @@ pub(crate) struct Job {
     finished: Snapshot,
     client_seen: Instant,
     executor_seen: Instant,
+    /// What Ballista calls its submissions.
+    submissions: BTreeSet<String>,
 }
 
 /// A task that was started at least once.
@@ -96,6 +98,7 @@ impl Board {
             finished: Snapshot::default(),
             client_seen: now,
             executor_seen: now,
+            submissions: BTreeSet::new(),
             new,
         };
         jobs.insert(job.new.key.clone(), job);
@@ -110,12 +113,38 @@ impl Board {
         }
     }
 
-    /// What a client asks for, which also says that it is still there.
-    pub(crate) fn ask(&self, key: &str) -> Option<JobState> {
+    /// What a client asks for, which also says that it is still there, and what Ballista
+    /// calls its job.
+    pub(crate) fn ask(&self, key: &str, submission: String) -> Option<JobState> {
         let mut jobs = self.jobs();
         let job = jobs.get_mut(key)?;
         job.client_seen = Instant::now();
+        job.submissions.insert(submission);
         Some(job.state())
+    }
+
+    /// What Ballista calls the submissions of a job, once.
+    pub(crate) fn take_submissions(&self, key: &str) -> BTreeSet<String> {
+        let mut jobs = self.jobs();
+        let job = jobs.get_mut(key);
+        job.map(|job| std::mem::take(&mut job.submissions))
+            .unwrap_or_default()
+    }
+
+    /// How many tasks each executor runs.
+    pub(crate) fn busy(&self) -> HashMap<String, usize> {
+        let mut busy = HashMap::new();
+        for job in self.jobs().values() {
+            for running in job.tasks.values().filter_map(|task| task.running.as_ref()) {
+                match busy.get_mut(&running.executor) {
+                    Some(count) => *count += 1,
+                    None => {
+                        busy.insert(running.executor.clone(), 1);
+                    }
+                }
+            }
+        }
+        busy
     }
 
     /// Nobody waits for the job any more; whether it was still running.
@@ -329,7 +358,7 @@ mod tests {
         board.start(&id(0, "a"));
         board.start(&id(1, "b"));
         end(&board, 1, "b", End::Done);
-        let state = board.ask("job").unwrap();
+        let state = board.ask("job", "a".to_string()).unwrap();
         assert_eq!((state.pending, state.running, state.done), (1, 1, 1));
     }
 
@@ -355,6 +384,28 @@ mod tests {
             assert_eq!(board.start_row(&row(0)).unwrap().attempt, 1);
             assert_eq!(board.start_row(&row(1)).unwrap().attempt, attempt);
         }
+    }
+
+    #[test]
+    fn a_job_keeps_the_names_of_its_submissions_until_they_are_taken() {
+        let board = board();
+        for name in ["a", "b", "a"] {
+            board.ask("job", name.to_string()).unwrap();
+        }
+        let names: Vec<_> = board.take_submissions("job").into_iter().collect();
+        assert_eq!(names, ["a", "b"]);
+        assert!(board.take_submissions("job").is_empty());
+    }
+
+    #[test]
+    fn running_tasks_are_counted_by_executor() {
+        let board = board();
+        board.start(&id(0, "a"));
+        board.start(&id(1, "a"));
+        board.start(&id(2, "b"));
+        end(&board, 1, "a", End::Done);
+        let busy = board.busy();
+        assert_eq!((busy["a"], busy["b"]), (1, 1));
     }
 
     #[test]

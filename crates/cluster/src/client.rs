@@ -25,9 +25,8 @@ use tokio_util::task::TaskTracker;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::http::Http;
-use crate::protocol::{BEAT, JOBS, JobState, NewJob, STALLED, STATUS_JSON};
+use crate::protocol::{BEAT, JOBS, JobState, NewJob, SLOTS, STALLED, Slots};
 use crate::scheduler::MESSAGE_BYTES;
-use crate::status::Status;
 use crate::task::{TaskCodec, job_plan, outputs};
 use crate::{Address, Error, Token};
 
@@ -50,6 +49,9 @@ const RESUBMIT_PAUSE: Duration = Duration::from_secs(1);
 /// How often Ballista is asked for the state of a job, at first and at last.
 const FIRST_POLL: Duration = Duration::from_millis(4);
 const SLOWEST_POLL: Duration = Duration::from_millis(100);
+
+/// How often a client that fetches results says that it is there.
+const STAY: Duration = Duration::from_secs(2);
 
 /// How long the scheduler may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -86,6 +88,12 @@ enum Failure {
 impl From<DataFusionError> for Failure {
     fn from(error: DataFusionError) -> Self {
         Self::Final(error)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Final(error.into())
     }
 }
 
@@ -144,11 +152,8 @@ impl Client {
                 }
             };
             if submission == SUBMISSIONS {
-                return exec_err!(
-                    "the cluster lost the job {SUBMISSIONS} times: {reason}; see the \
-                     scheduler's status page, then run the statement again: finished \
-                     trials are kept"
-                );
+                let times = SUBMISSIONS;
+                return Err(Error::Lost { times, reason }.into());
             }
             tracing::warn!("job {key} is submitted again: {reason}");
             tokio::time::sleep(pause).await;
@@ -174,13 +179,40 @@ impl Client {
         let waited = self.wait(key, &id, job).await;
         if let Err(Failure::Lost(_) | Failure::Stalled(_)) = &waited {
             // Another submission follows, and must not compete with this one.
-            let cancel = CancelJobParams { job_id: id };
+            let cancel = CancelJobParams { job_id: id.clone() };
             let _ = self.grpc.clone().cancel_job(cancel).await;
         }
+        tokio::select! {
+            delivered = self.deliver(waited?, next_task, results) => delivered,
+            () = self.stay(key, &id) => Ok(()),
+        }
+    }
+
+    /// Says for ever that this client is still there: who takes long to use the rows
+    /// must not lose the rest of them.
+    async fn stay(&self, key: &str, id: &str) {
+        loop {
+            tokio::time::sleep(STAY).await;
+            // A scheduler that is away cannot miss this client either.
+            let _ = self.ask(key, id).await;
+        }
+    }
+
+    async fn ask(&self, key: &str, id: &str) -> Result<JobState, Error> {
+        self.http.get(&format!("{JOBS}/{key}/{id}")).await
+    }
+
+    /// Fetches the results of a job and passes them on.
+    async fn deliver(
+        &self,
+        locations: Vec<PartitionLocation>,
+        next_task: &mut u32,
+        results: &mpsc::Sender<Result<TaskOutput>>,
+    ) -> Result<(), Failure> {
         let lost = |error: DataFusionError| {
             Failure::Lost(format!("results are gone: {}", error.strip_backtrace()))
         };
-        for location in waited? {
+        for location in locations {
             let mut batches = self.fetch(location).await.map_err(lost)?;
             let mut parts = Vec::new();
             while let Some(batch) = batches.try_next().await.map_err(lost)? {
@@ -214,19 +246,9 @@ impl Client {
             rows: job.tasks.iter().map(|task| task.rows).sum(),
             client: who(),
         };
-        let since = Instant::now();
-        loop {
-            match self.http.post::<serde_json::Value>(JOBS, &new).await {
-                Ok(_) => return Ok(()),
-                Err(error @ Error::Unreachable { .. })
-                    if since.elapsed() < SCHEDULER_SILENCE =>
-                {
-                    tracing::warn!("{error}");
-                    tokio::time::sleep(BEAT).await;
-                }
-                Err(error) => return Err(exec_datafusion_err!("{error}").into()),
-            }
-        }
+        let new = &new;
+        patiently(move || self.http.post::<()>(JOBS, new)).await?;
+        Ok(())
     }
 
     /// Hands a job to Ballista, which names it anew.
@@ -274,29 +296,28 @@ impl Client {
             let status = match answer {
                 Ok(answer) => answer.into_inner().status.and_then(|status| status.status),
                 Err(_) => {
-                    watch.check_scheduler(&self.shown)?;
+                    watch.check_scheduler(self.http.address())?;
                     continue;
                 }
             };
             watch.scheduler_seen = Instant::now();
+            watch.check_status(status.is_some())?;
             let ended = matches!(
                 status,
                 Some(job_status::Status::Successful(_) | job_status::Status::Failed(_))
             );
             if ended || watch.asked.elapsed() >= BEAT {
                 watch.asked = Instant::now();
-                let state: Option<JobState> =
-                    match self.http.get(&format!("{JOBS}/{key}")).await {
-                        Ok(state) => Some(state),
-                        Err(Error::Unknown(_)) => {
-                            let reason = "the scheduler was restarted".to_string();
-                            return Err(Failure::Lost(reason));
-                        }
-                        Err(_) => None,
-                    };
-                if let Some(state) = &state {
-                    job.progress.set_remote(key, state.snapshot());
-                    watch.check_job(state, &self.shown)?;
+                match self.ask(key, id).await {
+                    Ok(state) => {
+                        job.progress.set_remote(key, state.snapshot());
+                        watch.check_job(&state, self.http.address())?;
+                    }
+                    Err(Error::Unknown(_)) => {
+                        let reason = "the scheduler was restarted".to_string();
+                        return Err(Failure::Lost(reason));
+                    }
+                    Err(_) => {}
                 }
             }
             match status {
@@ -363,13 +384,9 @@ impl TaskRunner for Client {
     }
 
     fn slots(&self) -> BoxFuture<'_, Result<usize>> {
-        async {
-            let status: Status = self
-                .http
-                .get(STATUS_JSON)
-                .await
-                .map_err(|error| exec_datafusion_err!("{error}"))?;
-            Ok(status.executors.iter().map(|one| one.slots).sum())
+        async move {
+            let slots = patiently(move || self.http.get::<Slots>(SLOTS));
+            Ok(slots.await?.all)
         }
         .boxed()
     }
@@ -434,6 +451,8 @@ impl Drop for Farewell<'_> {
 /// Notices what never says that it failed.
 struct Watch {
     scheduler_seen: Instant,
+    /// When Ballista last knew the job.
+    job_known: Instant,
     executors_seen: Instant,
     asked: Instant,
 }
@@ -443,35 +462,42 @@ impl Watch {
         let now = Instant::now();
         Self {
             scheduler_seen: now,
+            job_known: now,
             executors_seen: now,
             asked: now,
         }
     }
 
-    fn check_scheduler(&self, address: &str) -> Result<(), Failure> {
+    fn check_scheduler(&self, address: &Address) -> Result<(), Error> {
         if self.scheduler_seen.elapsed() < SCHEDULER_SILENCE {
             return Ok(());
         }
-        let seconds = SCHEDULER_SILENCE.as_secs();
-        Err(exec_datafusion_err!(
-            "the scheduler at {address} has not answered for {seconds} s; start it again, \
-             then run the statement again: finished trials are kept"
-        )
-        .into())
+        Err(Error::Silent {
+            address: address.clone(),
+            seconds: SCHEDULER_SILENCE.as_secs(),
+        })
     }
 
-    fn check_job(&mut self, state: &JobState, address: &str) -> Result<(), Failure> {
+    /// Ballista does not know a job before it has queued it, and no more once it is
+    /// forgotten, as one whose client was silent for long.
+    fn check_status(&mut self, is_known: bool) -> Result<(), Failure> {
+        if is_known {
+            self.job_known = Instant::now();
+        } else if self.job_known.elapsed() > PATIENCE {
+            let reason = "the scheduler has forgotten it".to_string();
+            return Err(Failure::Lost(reason));
+        }
+        Ok(())
+    }
+
+    fn check_job(&mut self, state: &JobState, address: &Address) -> Result<(), Failure> {
         if let Some(error) = &state.error {
             return Err(exec_datafusion_err!("{error}").into());
         }
         if state.slots > 0 {
             self.executors_seen = Instant::now();
         } else if self.executors_seen.elapsed() > NO_EXECUTORS {
-            return Err(exec_datafusion_err!(
-                "no executor is connected to the scheduler at {address}; start some with: \
-                 atoll executor --scheduler HOST:PORT"
-            )
-            .into());
+            return Err(Error::NoExecutors(address.clone()).into());
         }
         if state.free > 0 && state.silent_seconds > JOB_SILENCE_SECONDS {
             let seconds = state.silent_seconds;
@@ -479,6 +505,25 @@ impl Watch {
             return Err(Failure::Stalled(reason));
         }
         Ok(())
+    }
+}
+
+/// Asks again for a while when the scheduler does not answer: it may be started anew.
+async fn patiently<T, F>(ask: impl Fn() -> F) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    let since = Instant::now();
+    loop {
+        match ask().await {
+            Err(error @ Error::Unreachable { .. })
+                if since.elapsed() < SCHEDULER_SILENCE =>
+            {
+                tracing::warn!("{error}");
+                tokio::time::sleep(BEAT).await;
+            }
+            answer => return answer,
+        }
     }
 }
 

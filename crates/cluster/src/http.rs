@@ -16,6 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) struct Http {
     address: Address,
     client: reqwest::Client,
+    has_token: bool,
 }
 
 impl Http {
@@ -30,7 +31,15 @@ impl Http {
                 address: address.clone(),
                 reason: error.to_string(),
             })?;
-        Ok(Self { address, client })
+        Ok(Self {
+            address,
+            client,
+            has_token: token.is_set(),
+        })
+    }
+
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
     }
 
     /// Checks that an Atoll scheduler of this version answers.
@@ -76,7 +85,10 @@ impl Http {
         let answer = request.send().await.map_err(|error| self.lost(&error))?;
         match answer.status().as_u16() {
             200..300 => {}
-            401 => return Err(Error::Refused(self.address.clone())),
+            401 if self.has_token => {
+                return Err(Error::WrongToken(self.address.clone()));
+            }
+            401 => return Err(Error::NoToken(self.address.clone())),
             404 => return Err(Error::Unknown(self.address.clone())),
             other => return Err(self.strange(&format!("it answered {other}"))),
         }

@@ -9,6 +9,7 @@
 //! server. Nothing here prints.
 
 mod address;
+mod app;
 mod board;
 mod client;
 mod error;

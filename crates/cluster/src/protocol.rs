@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 /// Answers [`Hello`].
 pub(crate) const VERSION: &str = "/version";
-/// A client announces a [`NewJob`]; `/jobs/<key>` answers [`JobState`].
+/// A client announces a [`NewJob`]; `/jobs/<key>/<submission>` answers [`JobState`], where
+/// the submission is what Ballista calls the job.
 pub(crate) const JOBS: &str = "/jobs";
 /// An executor starts a task: [`TaskId`], answered by [`Attempt`].
 pub(crate) const START: &str = "/work/start";
@@ -18,6 +19,10 @@ pub(crate) const START_ROW: &str = "/work/row";
 pub(crate) const REPORT: &str = "/work/report";
 /// An executor's supervisor says that it is gone: its name.
 pub(crate) const GONE: &str = "/work/gone";
+/// How many tasks run at once: [`Slots`].
+pub(crate) const SLOTS: &str = "/slots";
+/// Whether an executor is connected: `/executors/<id>`.
+pub(crate) const EXECUTORS: &str = "/executors";
 /// A client's job stands still although slots are free.
 pub(crate) const STALLED: &str = "/stalled";
 /// Everything, for people and for programs.
@@ -60,6 +65,13 @@ pub(crate) struct JobState {
     /// Slots of the executors that are connected.
     pub(crate) slots: usize,
     /// Slots without a task.
+    pub(crate) free: usize,
+}
+
+/// Slots of the executors that are connected, and those without a task.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Slots {
+    pub(crate) all: usize,
     pub(crate) free: usize,
 }
 

@@ -13,24 +13,21 @@ use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use ballista_core::extension::SessionConfigExt;
-use ballista_core::serde::protobuf::ExecutorStoppedParams;
-use ballista_core::serde::protobuf::scheduler_grpc_server::{
-    SchedulerGrpc, SchedulerGrpcServer,
-};
+use ballista_core::serde::protobuf::scheduler_grpc_server::SchedulerGrpcServer;
 use ballista_scheduler::cluster::BallistaCluster;
 use ballista_scheduler::config::{SchedulerConfig, TaskDistributionPolicy};
 use ballista_scheduler::scheduler_process::create_scheduler;
-use ballista_scheduler::scheduler_server::SchedulerServer;
 use datafusion::prelude::SessionConfig;
-use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
 use tokio::net::TcpListener;
 
+use crate::app::App;
 use crate::board::Board;
 use crate::protocol::{
-    Attempt, GONE, Hello, JOBS, JobState, NewJob, REPORT, Report, RowId, STALLED, START,
-    START_ROW, STATUS, STATUS_JSON, TaskId, VERSION, Wanted,
+    Attempt, EXECUTORS, GONE, Hello, JOBS, JobState, NewJob, REPORT, Report, RowId,
+    SLOTS, STALLED, START, START_ROW, STATUS, STATUS_JSON, Slots, TaskId, VERSION,
+    Wanted,
 };
-use crate::status::{Executor, Status, page};
+use crate::status::{Status, page};
 use crate::task::TaskCodec;
 use crate::{Error, Token};
 
@@ -38,13 +35,14 @@ use crate::{Error, Token};
 pub(crate) const MESSAGE_BYTES: u32 = 256 << 20;
 
 /// An executor that says nothing for so long is lost.
-const EXECUTOR_SILENCE_SECONDS: u64 = 10;
+pub(crate) const EXECUTOR_SILENCE_SECONDS: u64 = 10;
 
 /// How often lost executors and clients are looked for.
-const ROUND: Duration = Duration::from_secs(1);
+pub(crate) const ROUND: Duration = Duration::from_secs(1);
 
-/// How long results wait to be fetched.
-const RESULTS_KEPT_SECONDS: u64 = 3600;
+/// How long Ballista remembers a job that ended and of which no client has said that it
+/// is done, such as one that was submitted again.
+const ENDED_KEPT_SECONDS: u64 = 60;
 
 /// What a scheduler is started with.
 #[derive(Debug, Clone)]
@@ -64,16 +62,6 @@ pub struct Scheduler {
     listener: TcpListener,
     address: SocketAddr,
     options: SchedulerOptions,
-}
-
-type Server = SchedulerServer<LogicalPlanNode, PhysicalPlanNode>;
-
-/// What the routes share.
-struct App {
-    server: Server,
-    board: Board,
-    token: Token,
-    since: SystemTime,
 }
 
 /// The options of Ballista's sessions, the same for all processes.
@@ -132,11 +120,13 @@ impl Scheduler {
         let cluster = BallistaCluster::new_from_config(&config)
             .await
             .map_err(|error| failed(&error))?;
+        let jobs = cluster.job_state();
         let server = create_scheduler(cluster, config)
             .await
             .map_err(|error| failed(&error))?;
         let app = Arc::new(App {
             server,
+            jobs,
             board: Board::default(),
             token: self.options.token,
             since: SystemTime::now(),
@@ -167,7 +157,10 @@ fn config(options: &SchedulerOptions, address: SocketAddr) -> SchedulerConfig {
         bind_port: address.port(),
         external_host: host,
         task_distribution: TaskDistributionPolicy::RoundRobin,
-        finished_job_data_clean_up_interval_seconds: RESULTS_KEPT_SECONDS,
+        // Results are removed when their client has them or goes away, see `App::forget`.
+        finished_job_data_clean_up_interval_seconds: 0,
+        // A job that ended holds its plan, and so all rows that came with it.
+        finished_job_state_clean_up_interval_seconds: ENDED_KEPT_SECONDS,
         // An executor that stops has finished its tasks already.
         executor_termination_grace_period: 0,
         grpc_server_max_decoding_message_size: MESSAGE_BYTES,
@@ -196,8 +189,11 @@ fn routes(app: &Arc<App>) -> Router {
         .route(STATUS, get(status_page))
         .route(STATUS_JSON, get(status_json))
         .route(VERSION, get(version))
+        .route(SLOTS, get(slots))
+        .route(&format!("{EXECUTORS}/{{id}}"), get(is_known))
         .route(JOBS, post(announce))
-        .route(&format!("{JOBS}/{{key}}"), get(ask).merge(delete(give_up)))
+        .route(&format!("{JOBS}/{{key}}"), delete(give_up))
+        .route(&format!("{JOBS}/{{key}}/{{submission}}"), get(ask))
         .route(&format!("{JOBS}/{{key}}/done"), post(done))
         .route(STALLED, post(stalled))
         .route(START, post(start))
@@ -261,15 +257,26 @@ async fn announce(State(app): State<Arc<App>>, Json(new): Json<NewJob>) -> Json<
     Json(())
 }
 
-async fn ask(State(app): State<Arc<App>>, Path(key): Path<String>) -> Answer<JobState> {
-    let state = app.board.ask(&key).ok_or(StatusCode::NOT_FOUND)?;
-    let executors = app.executors().await;
-    let free = |one: &Executor| one.slots.saturating_sub(one.running);
+async fn ask(
+    State(app): State<Arc<App>>,
+    Path((key, submission)): Path<(String, String)>,
+) -> Answer<JobState> {
+    let state = app.board.ask(&key, submission);
+    let state = state.ok_or(StatusCode::NOT_FOUND)?;
+    let Slots { all, free } = app.slots().await;
     Ok(Json(JobState {
-        slots: executors.iter().map(|one| one.slots).sum(),
-        free: executors.iter().map(free).sum(),
+        slots: all,
+        free,
         ..state
     }))
+}
+
+async fn slots(State(app): State<Arc<App>>) -> Json<Slots> {
+    Json(app.slots().await)
+}
+
+async fn is_known(State(app): State<Arc<App>>, Path(id): Path<String>) -> Json<bool> {
+    Json(app.knows(&id).await)
 }
 
 async fn give_up(State(app): State<Arc<App>>, Path(key): Path<String>) -> Json<()> {
@@ -279,6 +286,7 @@ async fn give_up(State(app): State<Arc<App>>, Path(key): Path<String>) -> Json<(
 
 async fn done(State(app): State<Arc<App>>, Path(key): Path<String>) -> Json<()> {
     app.board.end(&key, "done");
+    app.forget(&key).await;
     Json(())
 }
 
@@ -323,90 +331,4 @@ async fn status_json(State(app): State<Arc<App>>) -> Json<Status> {
 
 async fn status_page(State(app): State<Arc<App>>) -> impl IntoResponse {
     Html(page(&app.status().await))
-}
-
-impl App {
-    async fn status(&self) -> Status {
-        Status::new(self.since, self.executors().await, &self.board)
-    }
-
-    /// Has Ballista forget an executor, whose tasks then start elsewhere.
-    async fn remove(&self, executor: String, reason: &str) {
-        let stopped = tonic::Request::new(ExecutorStoppedParams {
-            executor_id: executor,
-            reason: reason.to_string(),
-        });
-        if let Err(error) = SchedulerGrpc::executor_stopped(&self.server, stopped).await {
-            tracing::warn!("cannot remove an executor: {error}");
-        }
-    }
-
-    /// The executors that are connected.
-    async fn executors(&self) -> Vec<Executor> {
-        let known = self
-            .server
-            .state
-            .executor_manager
-            .get_executors_state()
-            .await;
-        let now = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
-        let limit = Duration::from_secs(EXECUTOR_SILENCE_SECONDS);
-        let mut executors: Vec<Executor> = known
-            .unwrap_or_default()
-            .into_iter()
-            .filter_map(|(metadata, seen, _)| {
-                let silent = now.saturating_sub(seen?);
-                (silent <= limit).then(|| Executor {
-                    id: metadata.id,
-                    address: format!("{}:{}", metadata.host, metadata.port),
-                    slots: metadata.specification.vcores as usize,
-                    running: 0,
-                    silent_seconds: silent.as_secs(),
-                })
-            })
-            .collect();
-        executors.sort_by(|a, b| a.id.cmp(&b.id));
-        self.board.each(|job| {
-            for task in job.running() {
-                let here = |executor: &&mut Executor| executor.id == task.executor;
-                if let Some(executor) = executors.iter_mut().find(here) {
-                    executor.running += 1;
-                }
-            }
-        });
-        executors
-    }
-
-    /// Ends a job here and in Ballista, where it goes by another name.
-    async fn cancel(&self, key: &str, how: &'static str) {
-        if !self.board.end(key, how) {
-            return;
-        }
-        let jobs = self.server.state.task_manager.get_running_job_cache();
-        for (id, job) in jobs.iter() {
-            let named = job.execution_graph.read().await.job_name() == key;
-            if named && let Err(error) = self.server.cancel_job(id.clone()).await {
-                tracing::warn!("cannot cancel a job: {error}");
-            }
-        }
-    }
-
-    /// Looks for clients and executors that went away without a word.
-    async fn watch(self: Arc<Self>) {
-        let mut known: Vec<String> = Vec::new();
-        loop {
-            tokio::time::sleep(ROUND).await;
-            for key in self.board.forsaken() {
-                self.cancel(&key, "abandoned").await;
-            }
-            let executors = self.executors().await;
-            let now: Vec<String> = executors.into_iter().map(|one| one.id).collect();
-            for lost in known.iter().filter(|id| !now.contains(id)) {
-                self.board.lose(lost);
-            }
-            known = now;
-        }
-    }
 }

@@ -43,11 +43,10 @@ use tokio::sync::mpsc::Sender;
 use super::{DRAIN, ExecutorOptions, WorkerId};
 use crate::http::Http;
 use crate::protocol::{
-    Attempt, BEAT, End, REPORT, Report, RowId, START, START_ROW, STATUS_JSON, TaskId,
+    Attempt, BEAT, EXECUTORS, End, REPORT, Report, RowId, START, START_ROW, TaskId,
     TaskReport, Wanted,
 };
 use crate::scheduler::{MESSAGE_BYTES, session_config};
-use crate::status::Status;
 use crate::task::{SignedTask, TaskCodec, TaskExec, output_batch, signed};
 use crate::{Error, Token};
 
@@ -334,11 +333,8 @@ impl Worker {
     /// Waits until the scheduler lists this executor.
     async fn become_known(&self) {
         loop {
-            let status = self.http.get::<Status>(STATUS_JSON).await;
-            let known = status.is_ok_and(|status| {
-                status.executors.iter().any(|known| known.id == self.id)
-            });
-            if known {
+            let path = format!("{EXECUTORS}/{}", self.id);
+            if self.http.get::<bool>(&path).await.unwrap_or_default() {
                 return;
             }
             tokio::time::sleep(PAUSE / 2).await;

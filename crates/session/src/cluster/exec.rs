@@ -41,8 +41,9 @@ const ROWS_PER_TASK: usize = 64;
 /// for.
 const TASKS_PER_SLOT: usize = 4;
 
-/// Most tasks of a job whose rows are dealt one by one.
-const ROWS_PER_JOB: usize = 1024;
+/// Most tasks of a job, however many slots there are: the scheduler looks at all of a
+/// job's tasks, and one message carries them.
+const TASKS_PER_JOB: usize = 1024;
 
 /// Most bytes of rows in a job: they pass through the scheduler.
 const BYTES_PER_JOB: usize = 16 << 20;
@@ -171,13 +172,14 @@ async fn run(
     let Some(input) = task_input(&chain) else {
         return internal_err!("a chain without input");
     };
-    let slots = dealer.cluster.slots().await?.max(1);
-    let mut source = Source::open(input, slots, partition, &context)?;
+    let mut source = Source::open(input, partition, &context)?;
     let mut jobs = VecDeque::new();
     let mut ended = false;
     loop {
         while jobs.len() < JOBS_AHEAD && !ended {
-            match source.next_job().await? {
+            // Executors come and go while a statement runs.
+            let slots = dealer.cluster.slots().await?.max(1);
+            match source.next_job(slots).await? {
                 Some(inputs) => jobs.push_back(dealer.start(&inputs)?),
                 None => ended = true,
             }
@@ -344,7 +346,6 @@ enum Source {
         /// What is left of the last record batch, and its bytes a row.
         rest: Option<(RecordBatch, usize)>,
         grain: Grain,
-        slots: usize,
     },
     /// Files that executors read.
     Files {
@@ -353,14 +354,12 @@ enum Source {
         sizes: Vec<u64>,
         next: usize,
         grain: Grain,
-        slots: usize,
     },
 }
 
 impl Source {
     fn open(
         input: &TaskInputExec,
-        slots: usize,
         partition: usize,
         context: &Arc<TaskContext>,
     ) -> Result<Self> {
@@ -374,31 +373,28 @@ impl Source {
                 sizes,
                 next: 0,
                 grain,
-                slots,
             });
         }
         Ok(Self::Rows {
             stream: scan.execute(partition, Arc::clone(context))?,
             rest: None,
             grain,
-            slots,
         })
     }
 
     /// The inputs of the next job's tasks; `None` at the end.
-    async fn next_job(&mut self) -> Result<Option<Vec<Input>>> {
+    async fn next_job(&mut self, slots: usize) -> Result<Option<Vec<Input>>> {
         match self {
             Self::Rows {
                 stream,
                 rest,
                 grain,
-                slots,
             } => {
-                let most = rows_per_job(*grain, *slots);
+                let most = rows_per_job(*grain, slots);
                 let Some(rows) = next_rows(stream, rest, most).await? else {
                     return Ok(None);
                 };
-                let step = rows_per_task(*grain, *slots, rows.num_rows());
+                let step = rows_per_task(*grain, slots, rows.num_rows());
                 let starts = (0..rows.num_rows()).step_by(step);
                 let inputs = starts.map(|start| {
                     let len = step.min(rows.num_rows() - start);
@@ -416,12 +412,12 @@ impl Source {
                 sizes,
                 next,
                 grain,
-                slots,
             } => {
-                let end = (*next + rows_per_job(*grain, *slots)).min(sizes.len());
-                let step = rows_per_task(*grain, *slots, end - *next);
+                let end = (*next + rows_per_job(*grain, slots)).min(sizes.len());
+                let step = rows_per_task(*grain, slots, end - *next);
                 let mut inputs = Vec::new();
-                while *next < end {
+                // Of large files a task takes fewer, and a job so too.
+                while *next < end && inputs.len() < TASKS_PER_JOB {
                     let mut bytes = 0;
                     let len = sizes[*next..end]
                         .iter()
@@ -449,17 +445,19 @@ impl Source {
 
 fn rows_per_job(grain: Grain, slots: usize) -> usize {
     match grain {
-        Grain::Rows => ROWS_PER_JOB,
-        Grain::Groups => slots * TASKS_PER_SLOT * ROWS_PER_TASK,
+        Grain::Rows => TASKS_PER_JOB,
+        Grain::Groups => tasks_per_job(slots) * ROWS_PER_TASK,
     }
+}
+
+fn tasks_per_job(slots: usize) -> usize {
+    (slots * TASKS_PER_SLOT).min(TASKS_PER_JOB)
 }
 
 fn rows_per_task(grain: Grain, slots: usize, rows: usize) -> usize {
     match grain {
         Grain::Rows => 1,
-        Grain::Groups => rows
-            .div_ceil(slots * TASKS_PER_SLOT)
-            .clamp(1, ROWS_PER_TASK),
+        Grain::Groups => rows.div_ceil(tasks_per_job(slots)).clamp(1, ROWS_PER_TASK),
     }
 }
 
@@ -522,4 +520,20 @@ fn compact(batch: &RecordBatch) -> Result<RecordBatch> {
         columns.collect(),
         &options,
     )?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_is_bounded_however_large_the_cluster_is() {
+        for slots in [1, 2, 100, 8000] {
+            let rows = rows_per_job(Grain::Groups, slots);
+            let step = rows_per_task(Grain::Groups, slots, rows);
+            assert!(rows.div_ceil(step) <= TASKS_PER_JOB, "{slots} slots");
+            assert!(step <= ROWS_PER_TASK, "{slots} slots");
+            assert_eq!(rows_per_job(Grain::Rows, slots), TASKS_PER_JOB);
+        }
+    }
 }

@@ -1,0 +1,158 @@
+//! What a scheduler's routes share: Ballista's server, the board, and what is to be done
+//! when executors and clients come and go.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use ballista_core::JobId;
+use ballista_core::serde::protobuf::ExecutorStoppedParams;
+use ballista_core::serde::protobuf::scheduler_grpc_server::SchedulerGrpc;
+use ballista_core::serde::scheduler::ExecutorMetadata;
+use ballista_scheduler::cluster::JobState;
+use ballista_scheduler::scheduler_server::SchedulerServer;
+use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
+
+use crate::Token;
+use crate::board::Board;
+use crate::protocol::Slots;
+use crate::scheduler::{EXECUTOR_SILENCE_SECONDS, ROUND};
+use crate::status::{Executor, Status};
+
+type Server = SchedulerServer<LogicalPlanNode, PhysicalPlanNode>;
+
+/// What the routes share.
+pub(crate) struct App {
+    pub(crate) server: Server,
+    /// Where Ballista keeps jobs that ended.
+    pub(crate) jobs: Arc<dyn JobState>,
+    pub(crate) board: Board,
+    pub(crate) token: Token,
+    pub(crate) since: SystemTime,
+}
+
+impl App {
+    pub(crate) async fn status(&self) -> Status {
+        Status::new(self.since, self.executors().await, &self.board)
+    }
+
+    /// Has Ballista forget an executor, whose tasks then start elsewhere.
+    pub(crate) async fn remove(&self, executor: String, reason: &str) {
+        let stopped = tonic::Request::new(ExecutorStoppedParams {
+            executor_id: executor,
+            reason: reason.to_string(),
+        });
+        if let Err(error) = SchedulerGrpc::executor_stopped(&self.server, stopped).await {
+            tracing::warn!("cannot remove an executor: {error}");
+        }
+    }
+
+    /// What Ballista knows of the executors that are connected, and for how long each has
+    /// been silent.
+    async fn connected(&self) -> Vec<(ExecutorMetadata, Duration)> {
+        let known = self
+            .server
+            .state
+            .executor_manager
+            .get_executors_state()
+            .await;
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let limit = Duration::from_secs(EXECUTOR_SILENCE_SECONDS);
+        let known = known.unwrap_or_default().into_iter();
+        let known = known.filter_map(|(metadata, seen, _)| {
+            let silent = now.saturating_sub(seen?);
+            (silent <= limit).then_some((metadata, silent))
+        });
+        known.collect()
+    }
+
+    /// The executors that are connected.
+    pub(crate) async fn executors(&self) -> Vec<Executor> {
+        let busy = self.board.busy();
+        let connected = self.connected().await.into_iter();
+        let mut executors: Vec<Executor> = connected
+            .map(|(metadata, silent)| Executor {
+                address: format!("{}:{}", metadata.host, metadata.port),
+                slots: metadata.specification.vcores as usize,
+                running: busy.get(&metadata.id).copied().unwrap_or_default(),
+                silent_seconds: silent.as_secs(),
+                id: metadata.id,
+            })
+            .collect();
+        executors.sort_by(|a, b| a.id.cmp(&b.id));
+        executors
+    }
+
+    pub(crate) async fn slots(&self) -> Slots {
+        let busy: HashMap<String, usize> = self.board.busy();
+        let mut sum = Slots::default();
+        for (metadata, _) in self.connected().await {
+            let all = metadata.specification.vcores as usize;
+            let taken = busy.get(&metadata.id).copied().unwrap_or_default();
+            sum.all += all;
+            sum.free += all.saturating_sub(taken);
+        }
+        sum
+    }
+
+    pub(crate) async fn knows(&self, executor: &str) -> bool {
+        let executors = &self.server.state.executor_manager;
+        executors.get_executor_hearbeat(executor).is_some()
+            && executors.get_executor_metadata(executor).await.is_ok()
+    }
+
+    /// Ends a job here and in Ballista, where it goes by another name.
+    pub(crate) async fn cancel(&self, key: &str, how: &'static str) {
+        if !self.board.end(key, how) {
+            return;
+        }
+        let jobs = self.server.state.task_manager.get_running_job_cache();
+        for (id, job) in jobs.iter() {
+            let named = job.execution_graph.read().await.job_name() == key;
+            if named && let Err(error) = self.server.cancel_job(id.clone()).await {
+                tracing::warn!("cannot cancel a job: {error}");
+            }
+        }
+        self.forget(key).await;
+    }
+
+    /// Lets go of what is left of a job that ended: its results on executors, and its
+    /// plan, which holds every row that was sent with it.
+    pub(crate) async fn forget(&self, key: &str) {
+        let told = self.board.take_submissions(key);
+        let mut ids: HashSet<JobId> = told.into_iter().map(JobId::from).collect();
+        // A client that left early has not told its job's name.
+        for id in self.jobs.get_jobs().await.unwrap_or_default() {
+            let status = self.jobs.get_job_status(&id).await;
+            if status.is_ok_and(|job| job.is_some_and(|job| job.job_name == key)) {
+                ids.insert(id);
+            }
+        }
+        for id in ids {
+            let executors = &self.server.state.executor_manager;
+            executors.clean_up_job_data(id.clone());
+            if let Err(error) = self.jobs.remove_job(&id).await {
+                tracing::warn!("cannot forget a job: {error}");
+            }
+        }
+    }
+
+    /// Looks for clients and executors that went away without a word.
+    pub(crate) async fn watch(self: Arc<Self>) {
+        let mut known: HashSet<String> = HashSet::new();
+        loop {
+            tokio::time::sleep(ROUND).await;
+            for key in self.board.forsaken() {
+                self.cancel(&key, "abandoned").await;
+            }
+            let connected = self.connected().await.into_iter();
+            let now: HashSet<String> = connected.map(|(one, _)| one.id).collect();
+            for lost in known.difference(&now) {
+                self.board.lose(lost);
+            }
+            known = now;
+        }
+    }
+}
