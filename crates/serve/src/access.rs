@@ -66,11 +66,18 @@ pub(crate) fn announce(headers: &mut MetadataMap, id: &str) -> Result<(), Status
     Ok(())
 }
 
-pub(crate) fn refused() -> Status {
-    Status::unauthenticated(
-        "this server needs its token\nhint: pass the token as the password, with any \
-         user name, or as the header authorization: Bearer TOKEN",
-    )
+/// What a client reads that has not shown the server's token.
+pub(crate) fn refused(showed_another: bool) -> Status {
+    Status::unauthenticated(match showed_another {
+        true => {
+            "the token given is not that of this server\nhint: pass the one that the \
+             server was started with"
+        }
+        false => {
+            "this server needs its token\nhint: pass the token as the password, with any \
+             user name, or as the header authorization: Bearer TOKEN"
+        }
+    })
 }
 
 #[cfg(test)]

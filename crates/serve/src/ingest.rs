@@ -1,19 +1,22 @@
-//! A client's rows as a new table, as `adbc_ingest` sends them.
+//! A client's rows as a new table or more rows of one, as `adbc_ingest` sends them.
 
 use std::fmt::{self, Debug, Formatter};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_flight::sql::{CommandStatementIngest, TableExistsOption, TableNotExistOption};
-use datafusion::arrow::datatypes::SchemaRef;
+use atoll_session::Session;
+use datafusion::arrow::datatypes::{FieldRef, SchemaRef};
 use datafusion::catalog::streaming::StreamingTable;
 use datafusion::common::{
-    Constraints, Result, TableReference, exec_datafusion_err, internal_err, not_impl_err,
+    Constraints, Result, ScalarValue, TableReference, exec_datafusion_err, internal_err,
+    not_impl_err, plan_err,
 };
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{
-    CreateMemoryTable, DdlStatement, LogicalPlan, LogicalPlanBuilder,
+    CreateMemoryTable, DdlStatement, LogicalPlan, LogicalPlanBuilder, cast, ident, lit,
 };
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
@@ -22,21 +25,15 @@ use futures::{Stream, TryStreamExt};
 use datafusion::arrow::array::RecordBatch;
 use tonic::Status;
 
-/// A plan that makes the table, and the count of its rows, which is complete once the
-/// plan has run.
-pub(crate) fn plan(
+/// A plan that makes the table or adds to it, and the count of the rows, which is complete
+/// once the plan has run.
+pub(crate) async fn plan(
+    session: &Session,
     command: CommandStatementIngest,
     schema: SchemaRef,
     rows: impl Stream<Item = Result<RecordBatch, Status>> + Send + 'static,
 ) -> Result<(LogicalPlan, Arc<AtomicI64>)> {
     let options = command.table_definition_options.unwrap_or_default();
-    if options.if_exists == TableExistsOption::Append as i32 {
-        return not_impl_err!(
-            "rows are not appended to the table {}\nhint: ingest them into a table of their \
-             own, or write CREATE OR REPLACE TABLE .. AS SELECT .. UNION ALL SELECT ..",
-            command.table
-        );
-    }
     let replaces = options.if_exists == TableExistsOption::Replace as i32;
     if replaces && options.if_not_exist == TableNotExistOption::Fail as i32 {
         return not_impl_err!("a table is not replaced on condition that it exists");
@@ -69,6 +66,16 @@ pub(crate) fn plan(
         (None, Some(schema)) => TableReference::partial(schema, command.table),
         (_, None) => TableReference::bare(command.table),
     };
+    let exists = session.context().table_exist(name.clone())?;
+    if exists && options.if_exists == TableExistsOption::Append as i32 {
+        return Ok((append(session, name, input).await?, count));
+    }
+    if !exists && options.if_not_exist == TableNotExistOption::Fail as i32 {
+        return plan_err!(
+            "there is no table {name} to append to\nhint: make it with the mode create or \
+             create_append"
+        );
+    }
     let create = CreateMemoryTable {
         name,
         constraints: Constraints::default(),
@@ -80,6 +87,35 @@ pub(crate) fn plan(
     };
     let plan = LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(create));
     Ok((plan, count))
+}
+
+/// A plan that adds rows to a table, whose columns are found by their names. A column that
+/// is not sent is NULL.
+async fn append(
+    session: &Session,
+    name: TableReference,
+    rows: LogicalPlan,
+) -> Result<LogicalPlan> {
+    let table = session.context().table_provider(name.clone()).await?;
+    let schema = table.schema();
+    let sent = Arc::clone(rows.schema());
+    if let Some(field) = sent.fields().iter().find(|sent| {
+        let same = |field: &FieldRef| field.name() == sent.name();
+        !schema.fields().iter().any(same)
+    }) {
+        return plan_err!("the table {name} has no column {}", field.name());
+    }
+    let columns = schema.fields().iter().map(|field| {
+        let is_sent = sent.has_column_with_unqualified_name(field.name());
+        let value = match is_sent {
+            true => ident(field.name()),
+            false => lit(ScalarValue::Null),
+        };
+        cast(value, field.data_type().clone()).alias(field.name())
+    });
+    let rows = LogicalPlanBuilder::from(rows).project(columns)?.build()?;
+    let target = provider_as_source(table);
+    LogicalPlanBuilder::insert_into(rows, name, target, InsertOp::Append)?.build()
 }
 
 /// Rows that come once.

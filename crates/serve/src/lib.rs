@@ -1,7 +1,9 @@
 //! An Arrow Flight SQL server over [`Session`]s, for notebooks, ADBC, JDBC and BI tools.
 //!
 //! Each client has a session of its own, so that its settings and views are its own.
-//! Asking for a statement's columns plans it and runs nothing; its ticket runs it once.
+//! Asking for a statement's columns plans it and runs nothing. Executing it runs it if it
+//! is there for what it does, such as CREATE TABLE; the rows of any other statement are
+//! computed once, while its ticket is read.
 //! Statements run on a runtime of their own: however busy they keep it, the server
 //! still hears that a client cancels or goes away, and stops them.
 //!

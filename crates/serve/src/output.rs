@@ -48,11 +48,6 @@ fn messages(
             DataFusionError::Plan("no row of parameters is bound".to_string())
         })?;
         let first = client.session.execute_plan(first).await?;
-        // What was announced, unless only running it shows its columns, as for EXECUTE.
-        let schema = match schema.fields().len() == first.schema().fields().len() {
-            true => schema,
-            false => plain_schema(&first.schema()),
-        };
         let rest = futures::stream::iter(plans)
             .then(move |plan| {
                 let client = Arc::clone(&client);
@@ -76,12 +71,13 @@ fn messages(
 }
 
 /// Rows that are at hand as a stream of messages.
-pub(crate) fn of_batch(
-    batch: RecordBatch,
+pub(crate) fn of_batches(
+    schema: SchemaRef,
+    rows: Vec<RecordBatch>,
 ) -> impl Stream<Item = Result<FlightData, Status>> {
     FlightDataEncoderBuilder::new()
-        .with_schema(batch.schema())
-        .build(futures::stream::iter([Ok(batch)]))
+        .with_schema(schema)
+        .build(futures::stream::iter(rows.into_iter().map(Ok)))
         .map_err(Status::from)
 }
 
@@ -153,4 +149,20 @@ pub(crate) async fn drain(
         last = Some(batch);
     }
     Ok(last)
+}
+
+/// Runs the plans one after the other and keeps their rows with the announced schema.
+pub(crate) async fn all_rows(
+    client: &ClientSession,
+    plans: Vec<LogicalPlan>,
+    schema: &SchemaRef,
+) -> Result<Vec<RecordBatch>, DataFusionError> {
+    let mut kept = vec![];
+    for plan in plans {
+        let mut rows = client.session.execute_plan(plan).await?;
+        while let Some(batch) = rows.try_next().await? {
+            kept.push(plain(&batch, schema)?);
+        }
+    }
+    Ok(kept)
 }

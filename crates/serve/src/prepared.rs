@@ -95,13 +95,15 @@ impl Prepared {
 
 /// Whether a statement is there for what it does and not for its rows.
 pub(crate) fn changes_something(plan: &LogicalPlan) -> bool {
-    matches!(
-        plan,
+    match plan {
         LogicalPlan::Ddl(_)
-            | LogicalPlan::Dml(_)
-            | LogicalPlan::Copy(_)
-            | LogicalPlan::Statement(_)
-    )
+        | LogicalPlan::Dml(_)
+        | LogicalPlan::Copy(_)
+        | LogicalPlan::Statement(_) => true,
+        // EXPLAIN ANALYZE does what it explains.
+        LogicalPlan::Analyze(analyze) => changes_something(&analyze.input),
+        _ => false,
+    }
 }
 
 fn parameter_types(plan: &LogicalPlan, names: &[String]) -> Result<Schema> {

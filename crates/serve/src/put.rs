@@ -25,7 +25,13 @@ pub(crate) async fn run(
     mut messages: Streaming<FlightData>,
 ) -> Result<Vec<u8>, Status> {
     let first = messages.message().await?;
-    let first = first.ok_or_else(|| Status::invalid_argument("the upload is empty"))?;
+    let first = first.ok_or_else(|| {
+        Status::invalid_argument(
+            "the upload is empty: the client named neither a table nor columns, as ADBC's \
+             driver does for a table without record batches\nhint: pass one batch without \
+             rows, such as pyarrow.RecordBatch.from_pylist([], schema=schema)",
+        )
+    })?;
     let descriptor = first.flight_descriptor.clone().unwrap_or_default();
     let command = command(&descriptor.cmd)?;
     let uploaded = futures::stream::iter([Ok(first)]).chain(messages);
@@ -82,7 +88,8 @@ async fn ingest(
         ));
     };
     let rows = futures::stream::iter(first.map(Ok)).chain(rows.map_err(Status::from));
-    let plan = async move { ingest::plan(command, schema, rows) };
+    let session = Arc::clone(client);
+    let plan = async move { ingest::plan(&session.session, command, schema, rows).await };
     let (plan, count) = service.statements.on_work(plan).await?;
     service.statements.update(client, vec![plan]).await?;
     Ok(Some(count.load(Ordering::Relaxed)))

@@ -90,7 +90,7 @@ impl Service {
             .or(credentials.password.as_ref());
         match given {
             Some(given) if admits(given) => Ok(()),
-            _ => Err(access::refused()),
+            given => Err(access::refused(given.is_some())),
         }
     }
 
@@ -201,14 +201,14 @@ impl FlightService for Service {
         let descriptor = request.into_inner();
         let command = command(&descriptor.cmd)?;
         let (schema, plans) = self.plan(&caller.client, &command).await?;
-        let ticket = match plans {
+        let (schema, ticket) = match plans {
             Some(plans) => {
-                let announced = Arc::clone(&schema);
-                let handle = self.statements.keep(&caller.client, plans, announced);
+                let offered = self.statements.offer(&caller.client, plans, schema);
+                let (handle, schema) = offered.await?;
                 let statement_handle = handle.into();
-                TicketStatementQuery { statement_handle }.as_any()
+                (schema, TicketStatementQuery { statement_handle }.as_any())
             }
-            None => command.into_any(),
+            None => (schema, command.into_any()),
         };
         let ticket = Ticket::new(ticket.encode_to_vec());
         let info = FlightInfo::new()
@@ -242,16 +242,14 @@ impl FlightService for Service {
         let command = command(&request.get_ref().ticket)?;
         let rows = match command {
             Command::TicketStatementQuery(ticket) => {
-                self.statements.start(&ticket.statement_handle)?.boxed()
+                self.statements.start(&ticket.statement_handle)?
             }
             command @ Command::CommandPreparedStatementQuery(_) => {
                 let (schema, plans) = self.plan(&caller.client, &command).await?;
-                let handle = self.statements.keep(
-                    &caller.client,
-                    plans.unwrap_or_default(),
-                    schema,
-                );
-                self.statements.start(handle.as_bytes())?.boxed()
+                let plans = plans.unwrap_or_default();
+                let offered = self.statements.offer(&caller.client, plans, schema);
+                let (handle, _) = offered.await?;
+                self.statements.start(handle.as_bytes())?
             }
             command => {
                 let refused = unknown(&command);
@@ -259,7 +257,8 @@ impl FlightService for Service {
                 let answer =
                     async move { catalog::answer(&client.session, command).await };
                 let rows = self.statements.on_work(answer).await?;
-                output::of_batch(rows.ok_or(refused)?).boxed()
+                let rows = rows.ok_or(refused)?;
+                output::of_batches(rows.schema(), vec![rows]).boxed()
             }
         };
         caller.answer(rows)

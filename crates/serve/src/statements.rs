@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 
 use arrow_flight::FlightData;
 use atoll_session::Erased;
+use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::DataFusionError;
 use datafusion::logical_expr::LogicalPlan;
-use futures::Stream;
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{JoinError, JoinHandle};
@@ -20,6 +22,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use uuid::Uuid;
 
+use crate::output::plain_schema;
+use crate::prepared::changes_something;
 use crate::sessions::{Busy, ClientSession};
 use crate::{Explain, Limits, output, status, update};
 
@@ -44,13 +48,27 @@ pub(crate) struct Statements {
     running: Mutex<HashMap<String, (String, CancellationToken)>>,
 }
 
-/// A statement that waits to be run: once for each row of parameters, so mostly once.
+/// A statement whose rows wait to be asked for.
 struct Planned {
     client: Arc<ClientSession>,
-    plans: Erased<Vec<LogicalPlan>>,
+    work: Work,
     /// The columns that were announced.
     schema: SchemaRef,
     since: Instant,
+}
+
+/// What is left to do for a statement.
+enum Work {
+    /// To run these: one for each row of parameters, so mostly one.
+    Run(Erased<Vec<LogicalPlan>>),
+    /// To give its rows: it was there for what it does, and that is done.
+    Give(Vec<RecordBatch>),
+}
+
+impl Work {
+    fn run(plans: Vec<LogicalPlan>) -> Self {
+        Self::Run(Erased::new(plans))
+    }
 }
 
 /// What became of a cancelled statement.
@@ -87,13 +105,51 @@ impl Statements {
         }
     }
 
-    /// Keeps a planned statement; its handle.
-    pub(crate) fn keep(
-        &self,
+    /// Offers the rows of a statement; its handle and columns.
+    ///
+    /// A statement that is there for what it does runs now and to its end. Clients that
+    /// ask for no rows, because they know that it has none, rely on that, and one that
+    /// closes the result before it has read it must not undo half of it.
+    pub(crate) async fn offer(
+        self: &Arc<Self>,
         client: &Arc<ClientSession>,
         plans: Vec<LogicalPlan>,
         schema: SchemaRef,
-    ) -> String {
+    ) -> Result<(String, SchemaRef), Status> {
+        if !plans.iter().any(changes_something) {
+            let handle = self.keep(client, Work::run(plans), Arc::clone(&schema));
+            return Ok((handle, schema));
+        }
+        let runner = Arc::clone(client);
+        let offered = self.finish(client, async move {
+            let mut resolved = vec![];
+            for plan in plans {
+                resolved.push(runner.session.resolve(plan).await?);
+            }
+            // EXECUTE shows only now what it runs.
+            let schema = match resolved.first() {
+                Some(plan) => {
+                    let schema: SchemaRef = runner.session.result_schema(plan)?;
+                    plain_schema(&schema)
+                }
+                None => schema,
+            };
+            let work = match resolved.iter().any(changes_something) {
+                true => {
+                    let rows = output::all_rows(&runner, resolved, &schema);
+                    Work::Give(rows.await?)
+                }
+                false => Work::run(resolved),
+            };
+            Ok((work, schema))
+        });
+        let (work, schema) = offered.await?;
+        let handle = self.keep(client, work, Arc::clone(&schema));
+        Ok((handle, schema))
+    }
+
+    /// Keeps a statement until its rows are asked for; its handle.
+    fn keep(&self, client: &Arc<ClientSession>, work: Work, schema: SchemaRef) -> String {
         let handle = Uuid::new_v4().simple().to_string();
         let mut planned = lock(&self.planned);
         let of_client = planned.iter().filter(|(_, one)| one.client.id == client.id);
@@ -108,7 +164,7 @@ impl Statements {
         }
         let statement = Planned {
             client: Arc::clone(client),
-            plans: Erased::new(plans),
+            work,
             schema,
             since: Instant::now(),
         };
@@ -116,9 +172,12 @@ impl Statements {
         handle
     }
 
-    /// Runs a planned statement, which then is planned no more: an expensive statement
-    /// must not run twice because a client asks twice.
-    pub(crate) fn start(self: &Arc<Self>, handle: &[u8]) -> Result<Rows, Status> {
+    /// Gives the rows of a statement, which then is planned no more: an expensive
+    /// statement must not run twice because a client asks twice.
+    pub(crate) fn start(
+        self: &Arc<Self>,
+        handle: &[u8],
+    ) -> Result<BoxStream<'static, Result<FlightData, Status>>, Status> {
         let slot = self.slot()?;
         let handle = String::from_utf8_lossy(handle).into_owned();
         let planned = lock(&self.planned).remove(&handle);
@@ -130,10 +189,14 @@ impl Statements {
         };
         let Planned {
             client,
-            plans,
+            work,
             schema,
             ..
         } = planned;
+        let plans = match work {
+            Work::Run(plans) => plans,
+            Work::Give(rows) => return Ok(output::of_batches(schema, rows).boxed()),
+        };
         let running = self.begin(handle, &client, slot);
         let explain = self.explain;
         let (sender, receiver) = mpsc::channel(MESSAGES_AHEAD);
@@ -147,10 +210,8 @@ impl Statements {
                 let _ = sender.send(Err(status::cancelled())).await;
             }
         });
-        Ok(Rows {
-            receiver,
-            task: Some(AbortOnDrop(task)),
-        })
+        let task = Some(AbortOnDrop(task));
+        Ok(Rows { receiver, task }.boxed())
     }
 
     /// Runs statements to their ends; how many rows they changed, if they say so.
@@ -159,16 +220,29 @@ impl Statements {
         client: &Arc<ClientSession>,
         plans: Vec<LogicalPlan>,
     ) -> Result<Option<i64>, Status> {
+        let runner = Arc::clone(client);
+        self.finish(
+            client,
+            async move { update::run(&runner.session, plans).await },
+        )
+        .await
+    }
+
+    /// Runs something of a session to its end, as one of the statements that run.
+    async fn finish<T: Send + 'static>(
+        self: &Arc<Self>,
+        client: &Arc<ClientSession>,
+        work: impl Future<Output = Result<T, DataFusionError>> + Send + 'static,
+    ) -> Result<T, Status> {
         let handle = Uuid::new_v4().simple().to_string();
         let running = self.begin(handle, client, self.slot()?);
         let token = running.token.clone();
-        let client = Arc::clone(client);
         let work = self.on_work(async move {
             let _running = running;
-            update::run(&client.session, plans).await
+            work.await
         });
         match token.run_until_cancelled(work).await {
-            Some(counted) => counted,
+            Some(done) => done,
             None => Err(status::cancelled()),
         }
     }
@@ -264,7 +338,7 @@ impl Drop for Running {
 }
 
 /// The rows of a statement that runs. Dropping them cancels it.
-pub(crate) struct Rows {
+struct Rows {
     receiver: mpsc::Receiver<Result<FlightData, Status>>,
     /// `None` once it has ended.
     task: Option<AbortOnDrop<()>>,

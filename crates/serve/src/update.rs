@@ -17,6 +17,7 @@ pub(crate) async fn run(
 ) -> Result<Option<i64>> {
     let mut total = Some(0);
     for plan in plans {
+        let plan = session.resolve(plan).await?;
         let counts = matches!(plan, LogicalPlan::Copy(_) | LogicalPlan::Dml(_));
         let changes = changes_something(&plan);
         let rows = session.execute_plan(plan).await?;
