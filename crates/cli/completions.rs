@@ -3,11 +3,10 @@
 use std::fs;
 use std::io::{self, Write};
 
-use clap::CommandFactory;
 use clap_complete::generate;
 use clap_mangen::{Man, generate_to};
 
-use crate::args::{Cli, CompletionsArgs, ManArgs};
+use crate::args::{CompletionsArgs, ManArgs, command};
 use crate::errors::Failure;
 use crate::run::Ending;
 
@@ -34,14 +33,14 @@ atoll --cluster df://10.0.0.10:50050 --storage s3://bucket/atoll run tune.sql";
 /// Prints the completion script of a shell.
 pub(crate) fn completions(args: &CompletionsArgs) -> Result<Ending, Failure> {
     let mut script = Vec::new();
-    generate(args.shell, &mut Cli::command(), "atoll", &mut script);
+    generate(args.shell, &mut command(), "atoll", &mut script);
     io::stdout().lock().write_all(&script)?;
     Ok(Ending::Finished)
 }
 
 /// Writes the manual pages, one for each command, or prints the first.
 pub(crate) fn man(args: &ManArgs) -> Result<Ending, Failure> {
-    let command = Cli::command().after_long_help(MANUAL);
+    let command = command().after_long_help(MANUAL);
     match &args.folder {
         Some(folder) => {
             fs::create_dir_all(folder)?;
@@ -66,7 +65,7 @@ mod tests {
     fn every_shell_completes_commands_and_options() {
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
             let mut script = Vec::new();
-            generate(shell, &mut Cli::command(), "atoll", &mut script);
+            generate(shell, &mut command(), "atoll", &mut script);
             let script = String::from_utf8(script).unwrap();
             for word in ["run", "doctor", "memory-limit"] {
                 assert!(script.contains(word), "{shell}: {word}");

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use atoll_jobs::{Error, Interval, Lock, Run, RunError, RunStore, Status, rfc3339};
 use atoll_session::{Session, WriteLog, run_store};
 use chrono::Utc;
-use clap::{Args, CommandFactory};
+use clap::Args;
 use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 
@@ -20,7 +20,7 @@ use self::log::Log;
 pub(crate) use self::log::LogFormat;
 use self::record::record;
 pub(crate) use self::transient::is_transient;
-use crate::args::{Cli, SessionArgs, StopArgs};
+use crate::args::{self, SessionArgs, StopArgs};
 use crate::errors::Failure;
 use crate::parameters;
 use crate::prepared::{Place, Prepared, check_used, read};
@@ -62,7 +62,9 @@ pub(crate) struct RunArgs {
     pub(crate) timeout: Option<Duration>,
 
     /// Try a statement again so often after a failure that may pass, such as a storage
-    /// that does not answer
+    /// or a scheduler that does not answer
+    ///
+    /// A query that has written some of its rows is not tried again.
     #[arg(long, value_name = "N", default_value = "0")]
     pub(crate) retries: u32,
 
@@ -125,7 +127,7 @@ pub(crate) async fn run(
 }
 
 fn print_help() -> Result<Ending, Failure> {
-    let mut command = Cli::command();
+    let mut command = args::command();
     command.build();
     if let Some(run) = command.find_subcommand_mut("run") {
         let help = run.render_long_help();

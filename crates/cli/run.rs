@@ -90,7 +90,7 @@ pub(crate) struct Seen {
     rows: u64,
     /// The number that a statement which writes returns instead of its rows.
     count: Option<u64>,
-    /// The failure may pass by itself.
+    /// The failure may pass by itself, and nothing was written yet.
     pub(crate) transient: bool,
     /// What its user should know, though it may have gone well.
     pub(crate) warnings: Vec<String>,
@@ -297,7 +297,8 @@ impl Runner {
             let ended = event.is_none();
             match (event, &mut writer) {
                 (Some(Event::Failed(error)), _) => {
-                    self.seen.transient = is_transient(&error);
+                    // Rows that were written cannot be taken back, and would come twice.
+                    self.seen.transient = is_transient(&error) && self.seen.rows == 0;
                     return Err(error.into());
                 }
                 (Some(Event::Schema(schema)), writer) => {
