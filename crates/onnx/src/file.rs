@@ -80,7 +80,7 @@ impl Header {
         let external: Result<Vec<External>, String> =
             found.tensors.into_iter().map(External::of).collect();
         Ok(Self {
-            heads: heads(graph),
+            heads: heads(graph, &model.functions),
             has_shape: shapes(graph),
             external: external?,
         })

@@ -2,11 +2,14 @@
 
 use std::collections::HashMap;
 
-use crate::proto::{Graph, Node};
+use crate::proto::{Function, Graph, Node, ValueInfo};
 
 /// How many operators are looked at for one output. A real graph needs a dozen; a made
 /// up one could branch without end.
 const MOST_LOOKS: usize = 1_000;
+
+/// How deep operators that join several values, and functions, may lie in each other.
+const DEEPEST: usize = 16;
 
 /// What an output is, going by the operator that makes its numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -26,26 +29,35 @@ pub enum Head {
     Other,
 }
 
-/// Finds the head of each output of a graph.
-pub(crate) fn heads(graph: &Graph) -> HashMap<Vec<u8>, Head> {
-    let made_by = graph.nodes.iter().flat_map(|node| {
-        let outputs = node.outputs.iter().filter(|name| !name.is_empty());
-        outputs.map(move |name| (name.as_slice(), node))
-    });
-    let mut search = Search {
-        made_by: made_by.collect(),
-        looks: 0,
-    };
-    let head = |output: &crate::proto::ValueInfo| {
-        search.looks = 0;
+/// Finds the head of each output of a graph, whose operators may be functions of the
+/// model.
+pub(crate) fn heads(graph: &Graph, functions: &[Function]) -> HashMap<Vec<u8>, Head> {
+    let head = |output: &ValueInfo| {
+        let mut search = Search {
+            made_by: makers(&graph.nodes),
+            functions,
+            looks: 0,
+            depth: 0,
+        };
         (output.name.clone(), search.head(&output.name))
     };
     graph.outputs.iter().map(head).collect()
 }
 
+/// The node that makes each value.
+fn makers(nodes: &[Node]) -> HashMap<&[u8], &Node> {
+    let made_by = nodes.iter().flat_map(|node| {
+        let outputs = node.outputs.iter().filter(|name| !name.is_empty());
+        outputs.map(move |name| (name.as_slice(), node))
+    });
+    made_by.collect()
+}
+
 struct Search<'a> {
     made_by: HashMap<&'a [u8], &'a Node>,
+    functions: &'a [Function],
     looks: usize,
+    depth: usize,
 }
 
 impl<'a> Search<'a> {
@@ -56,25 +68,40 @@ impl<'a> Search<'a> {
     }
 
     fn head(&mut self, value: &[u8]) -> Head {
+        if self.depth == DEEPEST {
+            return Head::Other;
+        }
+        self.depth += 1;
+        let head = self.follow(value);
+        self.depth -= 1;
+        head
+    }
+
+    /// Goes back from a value to the operator that decides what it is.
+    fn follow(&mut self, value: &[u8]) -> Head {
         let mut value = value.to_vec();
         // Whether some of a value's numbers were taken out on the way.
         let mut is_part = false;
+        // Probabilities stay what they are when they are bounded, and sums do not.
+        let mut is_bounded = false;
         loop {
             let Some(node) = self.maker(&value) else {
                 return Head::Other;
             };
             match operator(node) {
-                // These change the shape, the type or the order of what they get, or
-                // bound what is bounded.
+                // These change the shape, the type or the order of what they get.
                 "Identity" | "Cast" | "CastLike" | "Squeeze" | "Unsqueeze"
-                | "Reshape" | "Flatten" | "Transpose" | "Dropout" | "Clip"
-                | "QuantizeLinear" | "DequantizeLinear" => {}
+                | "Reshape" | "Flatten" | "Transpose" | "Dropout" | "QuantizeLinear"
+                | "DequantizeLinear" => {}
+                "Clip" => is_bounded = true,
                 "Slice" | "Gather" | "GatherElements" | "Split" => is_part = true,
                 _ => {
-                    let head = self.head_of(node);
+                    let head = self.head_of(node, &value);
                     return match head {
                         Head::Softmax if is_part => Head::Sigmoid,
-                        Head::LogSoftmax | Head::Linear if is_part => Head::Other,
+                        Head::LogSoftmax | Head::Linear if is_part || is_bounded => {
+                            Head::Other
+                        }
                         head => head,
                     };
                 }
@@ -86,13 +113,15 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// The head that an operator is, or that several of them make together.
-    fn head_of(&mut self, node: &Node) -> Head {
+    /// The head of what an operator makes, or several of them make together.
+    fn head_of(&mut self, node: &Node, value: &[u8]) -> Head {
         match operator(node) {
-            "Softmax" => Head::Softmax,
+            "Softmax" | "QLinearSoftmax" => Head::Softmax,
             "LogSoftmax" => Head::LogSoftmax,
-            "Sigmoid" | "HardSigmoid" => Head::Sigmoid,
-            "Gemm" | "MatMul" | "Conv" => Head::Linear,
+            "Sigmoid" | "HardSigmoid" | "QLinearSigmoid" => Head::Sigmoid,
+            "Gemm" | "MatMul" | "Conv" | "QGemm" | "QLinearMatMul" | "QLinearConv" => {
+                Head::Linear
+            }
             "Add" if self.adds_to_a_layer(node) => Head::Linear,
             "TopK" => Head::Sorted,
             "Log" => match node.inputs.first().map(|input| self.head(input)) {
@@ -114,8 +143,32 @@ impl<'a> Search<'a> {
                     _ => Head::Other,
                 }
             }
-            _ => Head::Other,
+            _ => self.in_function(node, value),
         }
+    }
+
+    /// The head of what a function of the model makes.
+    fn in_function(&mut self, node: &Node, value: &[u8]) -> Head {
+        let mut functions = self.functions.iter();
+        let function = functions.find(|function| {
+            function.name == node.operator && function.domain == node.domain
+        });
+        let place = node.outputs.iter().position(|output| output == value);
+        let output = function
+            .zip(place)
+            .and_then(|(function, place)| Some((function, function.outputs.get(place)?)));
+        let Some((function, output)) = output.filter(|_| self.looks < MOST_LOOKS) else {
+            return Head::Other;
+        };
+        let mut inner = Search {
+            made_by: makers(&function.nodes),
+            functions: self.functions,
+            looks: self.looks,
+            depth: self.depth,
+        };
+        let head = inner.head(output);
+        self.looks = inner.looks;
+        head
     }
 
     /// Whether a bias is added to what a layer gives.
@@ -137,10 +190,10 @@ impl<'a> Search<'a> {
     }
 }
 
-/// The name of an operator of ONNX's own; empty for others.
+/// The name of an operator that ONNX or ONNX Runtime defines; empty for others.
 fn operator(node: &Node) -> &str {
     match node.domain.as_slice() {
-        b"" | b"ai.onnx" | b"ai.onnx.ml" => {
+        b"" | b"ai.onnx" | b"ai.onnx.ml" | b"com.microsoft" => {
             std::str::from_utf8(&node.operator).unwrap_or_default()
         }
         _ => "",
@@ -156,11 +209,9 @@ fn attribute<'a>(node: &'a Node, name: &str) -> Option<&'a [u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::ValueInfo;
 
-    /// The head of `y` in a graph of lines such as `y = Softmax(x)`.
-    #[track_caller]
-    fn check(lines: &str, expected: Head) {
+    /// Nodes of lines such as `y = Softmax(x)`.
+    fn nodes(lines: &str) -> Vec<Node> {
         let node = |line: &str| {
             let (outputs, call) = line.split_once(" = ").unwrap();
             let (operator, inputs) = call.trim_end_matches(')').split_once('(').unwrap();
@@ -168,22 +219,52 @@ mod tests {
                 let names = text.split(", ").filter(|name| !name.is_empty());
                 names.map(|name| name.as_bytes().to_vec()).collect()
             };
+            let (domain, operator) = operator.split_once('.').unwrap_or(("", operator));
             Node {
                 inputs: names(inputs),
                 outputs: names(outputs),
                 operator: operator.as_bytes().to_vec(),
+                domain: domain.as_bytes().to_vec(),
                 ..Node::default()
             }
         };
+        lines.lines().map(|line| node(line.trim())).collect()
+    }
+
+    /// The head of `y`.
+    fn head(lines: &str, functions: &[Function]) -> Head {
         let graph = Graph {
-            nodes: lines.lines().map(|line| node(line.trim())).collect(),
+            nodes: nodes(lines),
             outputs: vec![ValueInfo {
                 name: b"y".to_vec(),
                 kind: None,
             }],
             ..Graph::default()
         };
-        assert_eq!(heads(&graph)[b"y".as_slice()], expected, "{lines}");
+        heads(&graph, functions)[b"y".as_slice()]
+    }
+
+    #[track_caller]
+    fn check(lines: &str, expected: Head) {
+        assert_eq!(head(lines, &[]), expected, "{lines}");
+    }
+
+    #[test]
+    fn a_function_of_the_model_is_looked_into() {
+        let function = |lines: &str| Function {
+            name: b"act".to_vec(),
+            outputs: vec![b"loss".to_vec(), b"z".to_vec()],
+            nodes: nodes(lines),
+            domain: b"mine".to_vec(),
+        };
+        let sigmoid = [function("s = Sigmoid(x)\n z = Identity(s)")];
+        assert_eq!(head("l, y = mine.act(x)", &sigmoid), Head::Sigmoid);
+        assert_eq!(head("y, z = mine.act(x)", &sigmoid), Head::Other);
+        assert_eq!(head("l, y = other.act(x)", &sigmoid), Head::Other);
+        let endless = [function("loss, z = mine.act(x)")];
+        assert_eq!(head("l, y = mine.act(x)", &endless), Head::Other);
+        // What others call a sigmoid need not be one.
+        check("y = other.Sigmoid(x)", Head::Other);
     }
 
     #[test]
@@ -215,6 +296,12 @@ mod tests {
         check("a = Softmax(x)\n y = Gather(a, i)", Head::Sigmoid);
         check("a = Softmax(x)\n z, y = Split(a)", Head::Sigmoid);
         check("a = Gemm(x)\n y = Slice(a, i)", Head::Other);
+    }
+
+    #[test]
+    fn bounds_change_a_sum_and_no_probability() {
+        check("a = Sigmoid(x)\n y = Clip(a, l, h)", Head::Sigmoid);
+        check("a = Gemm(x)\n y = Clip(a, l, h)", Head::Other);
     }
 
     #[test]

@@ -156,14 +156,15 @@ impl LoadedModel {
         &self.loaded.labels
     }
 
-    /// The entry of the metadata that the labels come from.
-    pub fn labels_key(&self) -> Option<&str> {
-        if self.labels().is_empty() {
-            return None;
+    /// Whether an entry of the metadata is what the labels are read from.
+    pub fn is_labels(&self, key: &str) -> bool {
+        match key {
+            "labels" | "labels.json" => true,
+            "names" => {
+                !self.labels().is_empty() && !self.metadata().contains_key("labels")
+            }
+            _ => false,
         }
-        let keys = ["labels", "names"].into_iter();
-        let mut keys = keys.filter(|key| self.metadata().contains_key(*key));
-        keys.next()
     }
 
     /// The program that wrote the file.

@@ -13,8 +13,14 @@ pub(crate) struct Model {
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Function {
+    #[prost(bytes, tag = "1")]
+    pub(crate) name: Vec<u8>,
+    #[prost(bytes = "vec", repeated, tag = "5")]
+    pub(crate) outputs: Vec<Vec<u8>>,
     #[prost(message, repeated, tag = "7")]
     pub(crate) nodes: Vec<Node>,
+    #[prost(bytes, tag = "10")]
+    pub(crate) domain: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

@@ -62,7 +62,10 @@ fn best(model: &LoadedModel, preprocess: &Preprocess, bytes: &[u8]) -> Vec<(usiz
     preprocess
         .apply_file(bytes, &DecodeOptions::default(), &mut input)
         .unwrap();
-    top_k(&scores(run(model, input), OutputKind::Logits), 5)
+    top_k(
+        &scores(run(model, input), OutputKind::Logits, 1_000).unwrap(),
+        5,
+    )
 }
 
 /// The network apart from the preprocessing: the tensor is given.

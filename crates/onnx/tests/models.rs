@@ -333,7 +333,7 @@ fn names_of_ultralytics_are_labels() {
     };
     let model = model.unwrap();
     assert_eq!(model.labels(), ["red", "it's green", "blue, 'navy'"]);
-    assert_eq!(model.labels_key(), Some("names"));
+    assert!(model.is_labels("names") && !model.is_labels("image.width"));
 }
 
 #[test]

@@ -235,10 +235,7 @@ fn infos_columns(pipelines: &[Option<Arc<Pipeline>>]) -> Result<Vec<ArrayRef>> {
         );
         // Labels have a column of their own, and would drown the rest here.
         let entries = model.map(LoadedModel::metadata).into_iter().flatten();
-        let is_labels = |key: &str| match model {
-            Some(model) => model.labels_key() == Some(key),
-            None => false,
-        };
+        let is_labels = |key: &str| model.is_some_and(|model| model.is_labels(key));
         for (key, value) in entries.filter(|(key, _)| !is_labels(key)) {
             metadata.keys().append_value(key);
             metadata.values().append_value(value);
