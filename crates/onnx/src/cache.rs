@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use crate::Provider;
-use crate::model::Loaded;
+use crate::loaded::Loaded;
 
 /// How many models stay loaded when nobody uses them. A search over hundreds of
 /// trained networks must not keep all of them in memory.

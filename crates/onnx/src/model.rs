@@ -4,54 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use atoll_imaging::Preprocess;
-use ort::session::{Session, SessionInputValue};
-use ort::value::{DynValue, Outlet, TensorRef};
-use sha2::{Digest as _, Sha256};
+use ort::session::SessionInputValue;
+use ort::value::{DynValue, TensorRef};
 
 use crate::data::{ConversionError, from_value};
-use crate::file::{Header, invalid};
-use crate::message::{Newer, clean};
-use crate::runtime::{runtime, start_beside};
-use crate::session::{OpenError, SharedSession};
+use crate::loaded::{Loaded, ModelFiles, translate};
+use crate::message::clean;
+use crate::runtime::start_beside;
 use crate::signature::RowShape;
 use crate::{
-    Data, ElementType, Error, Head, OutputKind, Port, Provider, Signature, cache, names,
+    Data, ElementType, Error, Head, OutputKind, Port, Provider, Signature, cache,
 };
-
-/// Weights that a model keeps in other files, by the names of [`crate::weight_files`].
-pub(crate) type Weights = BTreeMap<String, Arc<[u8]>>;
-
-/// A model file, with the other files that it keeps weights in.
-#[derive(Debug, Clone)]
-pub struct ModelFiles<B> {
-    /// The model file.
-    pub bytes: B,
-    /// The other files, by the names of [`crate::weight_files`]; most models have none.
-    pub weights: BTreeMap<String, Arc<[u8]>>,
-}
-
-impl<B: AsRef<[u8]>> ModelFiles<B> {
-    /// A model in one file.
-    pub fn alone(bytes: B) -> Self {
-        Self {
-            bytes,
-            weights: BTreeMap::new(),
-        }
-    }
-
-    /// The SHA-256 of the model file, and of the others after it in the order of names.
-    fn digest(&self) -> cache::Digest {
-        let mut hash = Sha256::new();
-        hash.update(self.bytes.as_ref());
-        self.weights.values().for_each(|file| hash.update(file));
-        hash.finalize().into()
-    }
-
-    fn size(&self) -> usize {
-        let weights = self.weights.values().map(|file| file.len());
-        self.bytes.as_ref().len() + weights.sum::<usize>()
-    }
-}
 
 /// A model that is ready to run: a cheap handle, to be cloned freely.
 ///
@@ -60,22 +23,6 @@ impl<B: AsRef<[u8]>> ModelFiles<B> {
 pub struct LoadedModel {
     name: Arc<str>,
     loaded: Arc<Loaded>,
-}
-
-/// What handles to the same content share.
-#[derive(Debug)]
-pub(crate) struct Loaded {
-    session: SharedSession,
-    signature: Signature,
-    /// The places in the signature of the outputs that can be read.
-    readable: Vec<usize>,
-    heads: Vec<Head>,
-    size: usize,
-    metadata: BTreeMap<String, String>,
-    producer: Option<String>,
-    opset: Option<u32>,
-    labels: Vec<String>,
-    sha256: String,
 }
 
 /// One output of a model for one row.
@@ -397,111 +344,6 @@ impl LoadedModel {
             model: self.name.to_string(),
             reason: clean(reason),
         }
-    }
-}
-
-impl Loaded {
-    fn open<B: AsRef<[u8]>>(
-        provider: Provider,
-        files: &ModelFiles<B>,
-        digest: cache::Digest,
-    ) -> Result<Self, OpenError> {
-        let bytes = files.bytes.as_ref();
-        let header = Header::read(bytes).map_err(OpenError::Model)?;
-        header
-            .check_weights(&files.weights)
-            .map_err(OpenError::Model)?;
-        let shared = SharedSession::open(provider, bytes, &files.weights)?;
-        let session = shared.about();
-        let port =
-            |outlet: &Outlet| Port::new(outlet, header.is_shapeless(outlet.name()));
-        let signature = Signature {
-            inputs: session.inputs().iter().map(port).collect(),
-            outputs: session.outputs().iter().map(port).collect(),
-        };
-        let outputs = signature.outputs.iter().enumerate();
-        let readable: Vec<usize> = outputs
-            .filter(|(_, port)| port.is_readable())
-            .map(|(place, _)| place)
-            .collect();
-        let head = |place: &usize| header.head(&signature.outputs[*place].name);
-        let heads = readable.iter().map(head).collect();
-        let (metadata, producer) = metadata(session)
-            .map_err(|error| OpenError::Model(clean(error.message())))?;
-        let opset = session.opset_for_domain("");
-        Ok(Self {
-            session: shared,
-            signature,
-            readable,
-            heads,
-            size: files.size(),
-            labels: labels(&metadata),
-            metadata,
-            producer,
-            opset,
-            sha256: hex::encode(digest),
-        })
-    }
-}
-
-/// The names of the classes: a line each, in JSON where names have lines themselves, or
-/// as exporters in Python write them.
-fn labels(metadata: &BTreeMap<String, String>) -> Vec<String> {
-    let listed = metadata.get("labels.json");
-    if let Some(labels) = listed.and_then(|json| serde_json::from_str(json).ok()) {
-        return labels;
-    }
-    match (metadata.get("labels"), metadata.get("names")) {
-        (Some(labels), _) => labels.lines().map(str::to_string).collect(),
-        (None, Some(names)) => names::parse(names).unwrap_or_default(),
-        (None, None) => Vec::new(),
-    }
-}
-
-type Metadata = (BTreeMap<String, String>, Option<String>);
-
-fn metadata(session: &Session) -> ort::Result<Metadata> {
-    let model = session.metadata()?;
-    let mut entries = BTreeMap::new();
-    for key in model.custom_keys()? {
-        let value = model.custom(&key).unwrap_or_default();
-        entries.insert(key, value);
-    }
-    Ok((
-        entries,
-        model.producer().filter(|producer| !producer.is_empty()),
-    ))
-}
-
-fn translate(model: &str, error: OpenError) -> Error {
-    match error {
-        OpenError::Runtime(error) => error,
-        OpenError::Model(reason) => invalid(model, reason),
-        OpenError::Newer(newer) => too_new(model, newer),
-    }
-}
-
-fn too_new(model: &str, newer: Newer) -> Error {
-    let (uses, known) = match newer {
-        Newer::Opset {
-            domain,
-            wanted,
-            known,
-        } => (
-            format!("opset {wanted} of {domain}"),
-            format!("opset {known}"),
-        ),
-        Newer::FileFormat { wanted, known } => (
-            format!("IR version {wanted}"),
-            format!("IR version {known}"),
-        ),
-    };
-    let version = runtime().map(|runtime| runtime.version);
-    Error::TooNew {
-        model: model.to_string(),
-        uses,
-        known,
-        runtime: version.unwrap_or_default(),
     }
 }
 

@@ -14,8 +14,8 @@ use ort::logging::LogLevel;
 use ort::session::{Session, SessionInputValue};
 use ort::value::DynValue;
 
+use crate::loaded::Weights;
 use crate::message::{Newer, clean};
-use crate::model::Weights;
 use crate::runtime::environment;
 use crate::{Error, Provider};
 
