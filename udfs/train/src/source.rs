@@ -27,6 +27,7 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectStoreExt;
 use sha2::{Digest, Sha256};
 
+use self::place::IsBad;
 use crate::options::ColumnOptions;
 use crate::rows::{Format, Part, Rows, is_feature, value_type};
 use crate::snapshot::class_names;
@@ -263,11 +264,11 @@ impl Source {
         match self.format.missing(&rows) {
             Some(column) => {
                 let count = rows.missing(column);
-                let is_bad = move |_: &Format, piece: &RecordBatch| {
+                let is_bad: IsBad = Arc::new(move |_, piece| {
                     let nulls = piece.column(column).logical_nulls()?;
                     (0..piece.num_rows()).find(|row| nulls.is_null(*row))
-                };
-                let first = place::find(self, wanted, token, Arc::new(is_bad)).await;
+                });
+                let first = place::find(self, wanted, token, &is_bad).await;
                 self.format.refuse_missing(column, count, first)
             }
             None => self.format.finish(rows),
@@ -290,11 +291,11 @@ impl Source {
             .fold(message.as_str(), |text, prefix| {
                 text.trim_start_matches(prefix)
             });
-        let is_bad = |format: &Format, piece: &RecordBatch| {
+        let is_bad: IsBad = Arc::new(|format, piece| {
             let error = format.read(piece).err()?;
             row_error(&error).map(|problem| problem.row)
-        };
-        match place::find(self, wanted, token, Arc::new(is_bad)).await {
+        });
+        match place::find(self, wanted, token, &is_bad).await {
             Some(row) => exec_datafusion_err!("row {row}: {message}"),
             None => exec_datafusion_err!("{message}"),
         }

@@ -233,7 +233,9 @@ impl Worker {
             let context = entry.context(attempt > ATTEMPTS);
             let rows = self.runtime.start(&task.plan, context).await?;
             let schema = parts.pass(rows).await?;
-            return parts.finish(task.rows, schema, entry.warnings.take()).await;
+            return parts
+                .finish(task.rows, schema, &entry.warnings.take())
+                .await;
         }
         // Some row of these brought an executor down. One by one, so that it is known
         // which, and the others come to an end.
@@ -251,7 +253,11 @@ impl Worker {
             schema = Some(parts.pass(rows).await?);
         }
         match schema {
-            Some(schema) => parts.finish(task.rows, schema, entry.warnings.take()).await,
+            Some(schema) => {
+                parts
+                    .finish(task.rows, schema, &entry.warnings.take())
+                    .await
+            }
             None => internal_err!("a task without rows"),
         }
     }
@@ -457,7 +463,7 @@ impl Parts<'_> {
         mut self,
         rows_in: u64,
         schema: SchemaRef,
-        noticed: Noticed,
+        noticed: &Noticed,
     ) -> Result<()> {
         let last = self.held.take();
         let last = last.unwrap_or_else(|| RecordBatch::new_empty(schema));

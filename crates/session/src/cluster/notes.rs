@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 const NOTICED: &str = "atoll.noticed";
 
 /// Adds what was noticed, if anything was.
-pub(super) fn annotate(last: RecordBatch, noticed: Noticed) -> Result<RecordBatch> {
+pub(super) fn annotate(last: RecordBatch, noticed: &Noticed) -> Result<RecordBatch> {
     if noticed.is_empty() {
         return Ok(last);
     }
@@ -63,7 +63,9 @@ mod tests {
     fn what_is_noticed_travels_with_the_last_part() {
         let column: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
         let part = RecordBatch::try_from_iter([("n", column)]).unwrap();
-        assert!(noticed(&annotate(part.clone(), Noticed::default()).unwrap()).is_empty());
+        assert!(
+            noticed(&annotate(part.clone(), &Noticed::default()).unwrap()).is_empty()
+        );
         let written = Noticed {
             sentences: vec!["odd \"one\"".to_string()],
             trials: 3,
@@ -71,7 +73,7 @@ mod tests {
             first_failure: Some("FAILED: why".to_string()),
             ..Noticed::default()
         };
-        let sent = to_ipc(&annotate(part, written.clone()).unwrap()).unwrap();
+        let sent = to_ipc(&annotate(part, &written).unwrap()).unwrap();
         let came = from_ipc(&sent).unwrap();
         assert_eq!((noticed(&came), came.num_rows()), (written, 2));
     }

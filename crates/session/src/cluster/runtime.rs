@@ -158,7 +158,7 @@ impl TaskRuntime {
     /// The last record batch of a task, with what the task noticed.
     pub fn annotate(
         last: datafusion::arrow::array::RecordBatch,
-        noticed: Noticed,
+        noticed: &Noticed,
     ) -> Result<datafusion::arrow::array::RecordBatch> {
         notes::annotate(last, noticed)
     }

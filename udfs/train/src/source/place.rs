@@ -28,7 +28,7 @@ pub(super) async fn find(
     source: &Source,
     wanted: Wanted,
     token: &CancellationToken,
-    is_bad: IsBad,
+    is_bad: &IsBad,
 ) -> Option<u64> {
     let mut before = 0;
     for stream in in_order(source).await.ok()? {
@@ -36,7 +36,7 @@ pub(super) async fn find(
             .map_ok(|batch| pieces(&batch))
             .try_flatten()
             .map(|piece| {
-                let (format, is_bad) = (source.format.clone(), Arc::clone(&is_bad));
+                let (format, is_bad) = (source.format.clone(), Arc::clone(is_bad));
                 let has_split = source.has_split();
                 let token = token.clone();
                 async move {

@@ -124,7 +124,7 @@ pub(crate) async fn prepare(
             args: &Erased::new(exprs),
             arg_fields: &arg_fields,
             return_field: &return_field,
-            session: &Erased::new(state),
+            session: &Erased::new(state.clone()),
         })
         .await?;
     let args = arguments.iter().map(|argument| match argument {
