@@ -33,7 +33,8 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
         SECTION,
         "Decodes an image as `image_decode` does and returns struct<image, error_code, \
          error>. Where the image cannot be decoded, `image` is NULL, `error` says why, \
-         and `error_code` is NOT_AN_IMAGE, UNSUPPORTED_FORMAT, CORRUPT_IMAGE, TOO_LARGE \
+         and `error_code` is NOT_AN_IMAGE, UNSUPPORTED_FORMAT, CORRUPT_IMAGE, \
+         DECODER_FAILED (the decoder panicked), TOO_LARGE \
          (more than 178,956,970 pixels) or INVALID_ARGUMENT (an IMAGE whose data does \
          not fit its size). The query goes on.",
         USAGE.syntax,
