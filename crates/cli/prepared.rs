@@ -7,6 +7,9 @@ use crate::args::Source;
 use crate::errors::{Failure, suggest};
 use crate::script::{self, Script, Statement};
 
+/// U+FEFF, which stands for nothing at the start of a text.
+const MARK: char = '\u{feff}';
+
 /// Where a text comes from, for its errors.
 #[derive(Debug, Clone)]
 pub(crate) enum Place {
@@ -105,10 +108,18 @@ pub(crate) fn read(path: &Path) -> Result<(String, String), Failure> {
         false => (path.display().to_string(), std::fs::read_to_string(path)),
     };
     match text {
-        Ok(text) => Ok((file, text)),
+        Ok(text) => Ok((file, without_mark(text))),
         Err(error) => Err(Failure::new(format!("cannot read {file}: {error}"))
             .hint("name a file with SQL statements, or pass a statement with -c")),
     }
+}
+
+/// A text without the byte order mark that editors on Windows put in front of UTF-8.
+pub(crate) fn without_mark(mut text: String) -> String {
+    if text.starts_with(MARK) {
+        text.drain(..MARK.len_utf8());
+    }
+    text
 }
 
 fn split(script: &Script, place: &Place) -> Result<Vec<Statement>, Failure> {

@@ -203,17 +203,13 @@ FROM labelled_images
 GROUP BY status
 ORDER BY status;
 
--- A cast that cannot be is how SQL ends a job.
-SELECT
-    images,
-    CAST(
-        CASE
-            WHEN failed <= ${max_error_rate} * images THEN CAST(failed AS VARCHAR)
-            ELSE concat(failed, ' of ', images, ' images failed, see ${output}')
-        END
-        AS BIGINT
-    ) AS failed
+-- Last, so that all is written when it fails.
+SELECT images, failed
 FROM (
     SELECT count(*) AS images, count(error_code) AS failed
     FROM labelled_images
+)
+WHERE assert(
+    failed <= ${max_error_rate} * images,
+    concat(failed, ' of ', images, ' images failed, see ${output}')
 );

@@ -190,3 +190,44 @@ fn the_function_reference_lists_every_family() {
         assert!(output.stdout.contains(name), "{name}");
     }
 }
+
+/// Editors on Windows put U+FEFF in front of UTF-8.
+#[test]
+fn a_byte_order_mark_is_not_a_part_of_a_script() {
+    let atoll = Atoll::new();
+    let csv = ["--format", "csv"];
+    let file = atoll.file("mark.sql", "\u{feff}SELECT 1 AS n;\n");
+    assert_eq!(
+        atoll.run(&["--format", "csv", "-f", &file]).ok().stdout,
+        "n\n1\n"
+    );
+    assert_eq!(
+        atoll.run(&["run", &file, "--format", "csv"]).ok().stdout,
+        "n\n1\n"
+    );
+    let input = "\u{feff}SELECT 2 AS n;\n";
+    assert_eq!(atoll.pipe(&csv, input).ok().stdout, "n\n2\n");
+    let from_stdin = ["--format", "csv", "-f", "-"];
+    assert_eq!(atoll.pipe(&from_stdin, input).ok().stdout, "n\n2\n");
+    // Its parameters are declared in its first lines.
+    let text = "\u{feff}-- Parameter: n integer = 3 -- a number\nSELECT ${n} AS n;\n";
+    let file = atoll.file("parameter.sql", text);
+    assert_eq!(
+        atoll.run(&["run", &file, "--format", "csv"]).ok().stdout,
+        "n\n3\n"
+    );
+}
+
+#[test]
+fn explain_fails_with_its_statement() {
+    for explain in ["EXPLAIN", "EXPLAIN VERBOSE", "EXPLAIN ANALYZE"] {
+        let sql = format!(
+            "{explain} SELECT (SELECT b.x FROM (VALUES (1)) AS b(x) WHERE b.x > a.x LIMIT 1) \
+             FROM (VALUES (1)) AS a(x)"
+        );
+        let output = Atoll::new().run(&["-c", &sql]);
+        assert_eq!(output.status.code(), Some(1), "{sql}: {}", output.stdout);
+        assert_eq!(output.stdout, "", "{sql}");
+    }
+    Atoll::new().run(&["-c", "EXPLAIN SELECT 1"]).ok();
+}

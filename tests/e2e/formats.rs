@@ -126,3 +126,46 @@ fn images_and_models_are_described_in_tables_and_whole_elsewhere() {
     assert!(rows[0].contains(" bytes ONNX>"), "{}", rows[0]);
     assert!(rows[1].contains(" bytes 08"), "{}", rows[1]);
 }
+
+/// The first line that CSV gives for a statement.
+#[track_caller]
+fn check_titles(sql: &str, expected: &str) {
+    let output = Atoll::new().run(&["--format", "csv", "-c", sql]).ok();
+    let titles = output.stdout.lines().next().unwrap_or_default();
+    assert_eq!(titles, expected, "{sql}");
+}
+
+#[test]
+fn columns_are_named_after_fields_and_functions() {
+    const T: &str = "(SELECT {status: 'a', history: [{loss: 0.5}]} AS t) AS x";
+    check_titles(&format!("SELECT t.status FROM {T}"), "status");
+    check_titles(&format!("SELECT x.t['status'] FROM {T}"), "status");
+    check_titles(&format!("SELECT t.history[1].loss FROM {T}"), "loss");
+    check_titles(&format!("SELECT t.* FROM {T}"), "status,history");
+    check_titles(
+        &format!("SELECT CAST(t.history[1].loss AS REAL) FROM {T}"),
+        "loss",
+    );
+    check_titles(&format!("SELECT t.status AS s FROM {T}"), "s");
+    check_titles(
+        &format!("SELECT t.history[1].loss, t.history[2].loss FROM {T}"),
+        "t.history[1].loss,t.history[2].loss",
+    );
+    check_titles(&format!("SELECT *, t.status FROM {T}"), "t,status");
+    check_titles(
+        &format!("SELECT *, t.status FROM (SELECT 1 AS status, t FROM {T})"),
+        "status,t,t.status",
+    );
+    check_titles(
+        "SELECT a.n, b.n FROM (SELECT 1 AS n) AS a CROSS JOIN (SELECT 2 AS n) AS b",
+        "n,n",
+    );
+    check_titles(
+        "SELECT model_info('sql/data/efficientnet-lite0.onnx')",
+        "model_info",
+    );
+    check_titles(
+        "SELECT model_info('sql/data/efficientnet-lite0.onnx').engine",
+        "engine",
+    );
+}

@@ -92,6 +92,7 @@ fn read(error: &DataFusionError, failure: Failure) -> Failure {
     unknown(&text, span, &mut failure)
         .or_else(|| arguments(&text, &mut failure))
         .or_else(|| grouping(&text, span, &mut failure))
+        .or_else(|| subqueries(&text, &mut failure))
         .or_else(|| values(&text, &mut failure))
         .or_else(|| own(&text, &mut failure));
     failure
@@ -242,11 +243,15 @@ fn unknown(text: &str, span: Option<Span>, failure: &mut Failure) -> Option<()> 
         return None;
     };
     failure.hint = None;
+    let valid = match (kind, text.split_once("; valid: ")) {
+        (Kind::Field, Some((_, valid))) => valid.split(", ").map(String::from).collect(),
+        _ => Vec::new(),
+    };
     let unknown = Unknown {
         kind,
         name: name.to_string(),
         span,
-        valid: Vec::new(),
+        valid,
     };
     say(failure, format!("{what} {name}"), About::Unknown(unknown))
 }
@@ -321,6 +326,56 @@ fn grouping(text: &str, span: Option<Span>, failure: &mut Failure) -> Option<()>
         failure.hint = Some("give one another name with AS".to_string());
         let message = format!("two columns are named {name}");
         return say(failure, message, About::Written(name.to_string()));
+    }
+    None
+}
+
+/// Subqueries that refer to the query around them in ways that cannot be run.
+fn subqueries(text: &str, failure: &mut Failure) -> Option<()> {
+    let column = |start: &str| {
+        let (_, rest) = text.split_once(start)?;
+        let (_, column) = rest
+            .rsplit_once("Column { relation: ")
+            .unwrap_or(("", rest));
+        let name = between(column, "name: \"", "\"")?;
+        let table = between(column, "table: \"", "\"");
+        Some(table.map_or(name.to_string(), |table| format!("{table}.{name}")))
+    };
+    if let Some(column) =
+        column("does not support logical expression OuterReferenceColumn")
+    {
+        failure.hint = Some(
+            "join the tables: JOIN .. ON .., or for a list, FROM t, unnest(t.list) AS l"
+                .to_string(),
+        );
+        let message =
+            format!("a subquery cannot use {column} of the query around it here");
+        return say(failure, message, About::Written(column));
+    }
+    if text.starts_with("Correlated scalar subquery must be aggregated") {
+        failure.hint =
+            Some("take one of them: max(x), or first_value(x ORDER BY y)".into());
+        let message = "a subquery that uses a column of the query around it may give many \
+                       values for a row";
+        return say(failure, message.to_string(), About::Nothing);
+    }
+    if let Some(column) = between(text, "supported for OuterReferenceColumn ", "\n")
+        .or_else(|| text.split("supported for OuterReferenceColumn ").nth(1))
+    {
+        let column = column.replace('"', "");
+        failure.hint = Some(format!("write {column}['field']"));
+        let message = format!(
+            "a subquery reads fields of {column}, a column of the query around it, in \
+             brackets only"
+        );
+        return say(failure, message, About::Written(column));
+    }
+    if text.contains("Correlated column is not allowed in")
+        || text.contains("does not support logical expression ScalarSubquery")
+    {
+        failure.hint = Some("join the tables instead: JOIN .. ON ..".to_string());
+        let message = "a subquery cannot use a column of the query around it here";
+        return say(failure, message.to_string(), About::Nothing);
     }
     None
 }

@@ -173,6 +173,14 @@ impl Scene<'_> {
         let name = unknown.name.as_str();
         match unknown.kind {
             Kind::Column => self.column(unknown, place),
+            Kind::Field if !unknown.valid.is_empty() => {
+                let valid = strs(&unknown.valid);
+                let quoted = valid.iter().find(|valid| valid.to_lowercase() == name);
+                quoted
+                    .map(|valid| format!("did you mean \"{valid}\"? A name with capitals needs double quotes"))
+                    .or_else(|| near(name, &valid))
+                    .or_else(|| list("fields are", &valid))
+            }
             Kind::Field => near(name, &self.fields()),
             Kind::File => files::near(name),
             Kind::Function if self.names.table_functions.contains(name) => {

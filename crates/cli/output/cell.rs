@@ -65,7 +65,7 @@ fn push(
     detail: Detail,
     text: &mut String,
 ) -> Result<(), ArrowError> {
-    if array.is_null(row) || *array.data_type() == DataType::Null {
+    if is_null(array, row) {
         text.push_str(NULL);
         return Ok(());
     }
@@ -101,6 +101,15 @@ fn push(
         }
     }
     Ok(())
+}
+
+/// Whether a value is NULL, also in a column of no type or behind a dictionary's key.
+fn is_null(array: &dyn Array, row: usize) -> bool {
+    match array.data_type() {
+        DataType::Null => true,
+        DataType::Dictionary(..) => array.slice(row, 1).logical_null_count() > 0,
+        _ => array.is_null(row),
+    }
 }
 
 fn push_elements(

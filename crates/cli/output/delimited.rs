@@ -91,6 +91,9 @@ fn texts(
     array: &dyn Array,
 ) -> Result<Vec<Option<String>>, ArrowError> {
     let rows = 0..array.len();
+    // Of a column without a type, and of a dictionary's values, only these tell.
+    let nulls = array.logical_nulls();
+    let is_valid = |row| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
     if style == Style::Markdown {
         let text = |row| cell::text(array, row, Detail::Whole);
         return rows.map(|row| text(row).map(Some)).collect();
@@ -101,9 +104,7 @@ fn texts(
         return Ok(rows
             .map(|row| {
                 let mut json = Vec::new();
-                array
-                    .is_valid(row)
-                    .then(|| encoder.encode(row, &mut json))?;
+                is_valid(row).then(|| encoder.encode(row, &mut json))?;
                 Some(String::from_utf8_lossy(&json).into_owned())
             })
             .collect());
@@ -112,7 +113,7 @@ fn texts(
     let formatter = ArrayFormatter::try_new(array, &options)?;
     rows.map(|row| {
         let text = || formatter.value(row).try_to_string();
-        array.is_valid(row).then(text).transpose()
+        is_valid(row).then(text).transpose()
     })
     .collect()
 }

@@ -123,8 +123,8 @@ mod tests {
     use std::sync::Arc;
 
     use datafusion::arrow::array::{
-        ArrayRef, BinaryArray, Float64Array, Int64Array, ListArray, StringArray,
-        StructArray,
+        ArrayRef, BinaryArray, DictionaryArray, Float64Array, Int32Array, Int64Array,
+        ListArray, NullArray, StringArray, StructArray,
     };
     use datafusion::arrow::datatypes::{DataType, Field, Int32Type};
 
@@ -201,6 +201,32 @@ mod tests {
             render(Format::Csv, Room::All, &[batch]),
             "t,b\n\"\",01ff\n,\n"
         );
+    }
+
+    #[test]
+    fn a_null_of_no_type_or_behind_a_key_is_a_null() {
+        let untyped: ArrayRef = Arc::new(NullArray::new(2));
+        let values = StringArray::from(vec![Some("a"), None]);
+        let keys = Int32Array::from(vec![0, 1]);
+        let keyed = DictionaryArray::new(keys, Arc::new(values));
+        let columns = [("n", untyped), ("d", Arc::new(keyed) as ArrayRef)];
+        let columns = columns.into_iter().map(|(name, array)| (name, array, true));
+        let batch = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
+        for (format, expected) in [
+            (Format::Csv, "n,d\n,a\n,\n"),
+            (Format::Tsv, "n\td\n\ta\n\t\n"),
+            (
+                Format::Ndjson,
+                "{\"n\":null,\"d\":\"a\"}\n{\"n\":null,\"d\":null}\n",
+            ),
+            (
+                Format::Markdown,
+                "| n | d |\n| --- | --- |\n| NULL | a |\n| NULL | NULL |\n",
+            ),
+        ] {
+            let text = render(format, Room::All, std::slice::from_ref(&batch));
+            assert_eq!(text, expected, "{format:?}");
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@ use self::commands::Next;
 use self::helper::SqlHelper;
 use crate::args::{SessionArgs, Source};
 use crate::errors::Failure;
-use crate::prepared::Place;
+use crate::prepared::{Place, without_mark};
 use crate::run::{Ending, Runner};
 use crate::script::is_complete;
 use crate::terminal;
@@ -63,7 +63,10 @@ async fn piped(runner: &mut Runner) -> Result<Ending, Failure> {
     let mut text = String::new();
     let mut lines_before = 0;
     for (read, line) in (1..).zip(stdin().lines()) {
-        let line = line?;
+        let mut line = line?;
+        if read == 1 {
+            line = without_mark(line);
+        }
         if text.trim().is_empty() && line.trim_start().starts_with('\\') {
             match commands::run(runner, &line).await? {
                 Next::Continue(Ending::Finished) => continue,

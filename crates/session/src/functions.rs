@@ -44,6 +44,7 @@ fn families() -> Vec<(&'static str, Vec<ScalarUDF>, Vec<TableFunction>)> {
         ("model", atoll_udf_model::functions(), vec![]),
         ("train", atoll_udf_train::functions(), vec![]),
         ("search", atoll_udf_search::functions(), vec![]),
+        ("check", atoll_udf_check::functions(), vec![]),
         ("job", vec![], vec![crate::runs::table_function()]),
         // Nothing, unless the environment asks for it.
         ("testing", atoll_udf_testing::functions(), vec![]),

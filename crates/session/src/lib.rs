@@ -6,6 +6,7 @@
 //!
 //! Nothing here prints, and nothing here knows how a function works.
 
+mod checks;
 mod cluster;
 mod copy;
 mod expensive;
@@ -15,6 +16,7 @@ mod origin;
 mod parquet_files;
 mod runs;
 mod size;
+mod sql;
 mod tables;
 
 use std::num::NonZeroUsize;
@@ -36,14 +38,21 @@ use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{
     FunctionRegistry, SendableRecordBatchStream, SessionState, SessionStateBuilder,
 };
-use datafusion::logical_expr::{DdlStatement, LogicalPlan, Statement};
+use datafusion::logical_expr::{
+    DdlStatement, Explain, LogicalPlan, PlanType, Statement, StringifiedPlan,
+};
+use datafusion::optimizer::{Analyzer, AnalyzerRule};
+use datafusion::physical_plan::execute_stream;
+use datafusion::physical_plan::explain::ExplainExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::StreamExt;
 
+use crate::checks::ExtractChecks;
 use crate::cluster::DealExpensiveCalls;
 use crate::expensive::{AtollQueryPlanner, ExtractExpensiveCalls};
 use crate::origin::Origin;
+use crate::sql::{FieldNames, PeersOfAnyType, Relations, UnnestBesideTables};
 use crate::tables::StoredTables;
 
 pub use atoll_udf_common::{Erased, Location, StoreError, explain_store_error};
@@ -202,13 +211,7 @@ impl Session {
 
     /// Reads and checks one SQL statement, and runs none of it.
     pub async fn plan(&self, sql: &str) -> Result<LogicalPlan> {
-        let state = self.context.state();
-        let dialect = state.config().options().sql_parser.dialect;
-        let statement = state.sql_to_statement(sql, &dialect)?;
-        match functions::show_functions(&statement) {
-            Some(sql) => state.create_logical_plan(&sql).await,
-            None => state.statement_to_plan(statement).await,
-        }
+        sql::plan(self.context.state(), sql).await
     }
 
     /// The columns that [`Self::execute_plan`] gives, without running anything.
@@ -312,6 +315,7 @@ impl Session {
                      something by itself"
                 )
             }
+            LogicalPlan::Explain(explain) => self.explain(explain).await,
             LogicalPlan::Statement(Statement::TransactionStart(_))
             | LogicalPlan::Statement(Statement::TransactionEnd(_)) => {
                 plan_err!(
@@ -327,6 +331,38 @@ impl Session {
                 frame.execute_stream().await
             }
         }
+    }
+
+    /// Shows a plan. DataFusion shows an error of the planner as a part of the plan; here
+    /// the statement fails with it, as it would without EXPLAIN.
+    async fn explain(&self, explain: Explain) -> Result<SendableRecordBatchStream> {
+        let state = self.context.state();
+        let mut explain = explain;
+        // A table is not made by showing how its rows would be.
+        if let LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(create)) =
+            explain.plan.as_ref()
+        {
+            explain.plan = Arc::clone(&create.input);
+        }
+        let inner = Arc::clone(&explain.plan);
+        let optimized = state.optimize(&LogicalPlan::Explain(explain))?;
+        let is_optimized = matches!(
+            &optimized,
+            LogicalPlan::Explain(explain) if explain.logical_optimization_succeeded
+        );
+        let planner = Arc::clone(state.query_planner());
+        let plan = planner.create_physical_plan(&optimized, &state).await?;
+        let failed = |plan: &StringifiedPlan| {
+            matches!(plan.plan_type, PlanType::PhysicalPlanError)
+        };
+        let shown = plan.downcast_ref::<ExplainExec>();
+        let shown = shown
+            .map(ExplainExec::stringified_plans)
+            .unwrap_or_default();
+        if !is_optimized || shown.iter().any(failed) {
+            state.create_physical_plan(&inner).await?;
+        }
+        execute_stream(plan, self.context.task_ctx())
     }
 
     async fn nothing(&self) -> Result<SendableRecordBatchStream> {
@@ -401,9 +437,12 @@ pub(crate) fn session_state(
     let mut builder = SessionStateBuilder::new()
         .with_config(config(storage))
         .with_runtime_env(runtime)
+        // Before DataFusion's own, which come with the features.
+        .with_expr_planners(vec![Arc::new(FieldNames)])
         .with_default_features()
         .with_query_planner(Arc::new(AtollQueryPlanner))
-        .with_analyzer_rule(Arc::new(ExtractExpensiveCalls));
+        .with_relation_planners(vec![Arc::new(Relations)])
+        .with_analyzer_rules(analyzer_rules());
     if let Some(cluster) = &options.cluster {
         let cluster = Arc::clone(cluster);
         builder = builder
@@ -414,6 +453,17 @@ pub(crate) fn session_state(
         state.register_udf(Arc::new(function))?;
     }
     Ok(state)
+}
+
+/// DataFusion's rules, and ours around them.
+fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
+    let mut rules = Analyzer::new().rules;
+    // Before the types are checked, which it is about.
+    rules.insert(0, Arc::new(PeersOfAnyType));
+    rules.push(Arc::new(UnnestBesideTables));
+    rules.push(Arc::new(ExtractExpensiveCalls));
+    rules.push(Arc::new(ExtractChecks));
+    rules
 }
 
 fn changes_storage(plan: &LogicalPlan) -> bool {
@@ -433,6 +483,8 @@ fn config(storage: String) -> SessionConfig {
             storage,
             ..AtollOptions::default()
         })
+        // A trial that failed has no accuracy, and is the best one in neither direction.
+        .set_str("datafusion.sql_parser.default_null_ordering", "nulls_last")
         // So that errors can show where in the statement they are.
         .set_bool("datafusion.sql_parser.collect_spans", true)
         // COPY writes a file for each partition; more files would tear ordered rows apart.

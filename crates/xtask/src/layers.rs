@@ -16,6 +16,7 @@ const LAYERS: [&[&str]; 6] = [
     &["atoll-session"],
     &[
         "atoll-udf-blob",
+        "atoll-udf-check",
         "atoll-udf-image",
         "atoll-udf-model",
         "atoll-udf-search",

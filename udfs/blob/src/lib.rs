@@ -12,6 +12,7 @@ mod fetch;
 mod http;
 mod idx;
 mod listing;
+mod measures;
 mod read_blob;
 mod read_idx;
 mod scan;
@@ -24,6 +25,7 @@ use atoll_udf_common::expensive;
 use datafusion::catalog::TableFunctionImpl;
 use datafusion::logical_expr::{DocSection, Documentation, ScalarUDF};
 
+pub use measures::MeasureFunction;
 pub use read_blob::{ReadBlob, decode_scan, encode_scan, file_sizes, scan_piece};
 pub use read_idx::ReadIdx;
 pub use try_url_download::TryUrlDownload;
@@ -38,10 +40,12 @@ const SECTION: DocSection = DocSection {
 
 /// The scalar functions of this family.
 pub fn functions() -> Vec<ScalarUDF> {
-    vec![
+    let mut functions = vec![
         expensive(TryUrlDownload::default()),
         expensive(UrlDownload::default()),
-    ]
+    ];
+    functions.extend(measures::functions());
+    functions
 }
 
 /// The table functions of this family, with their names and documentation.

@@ -1,4 +1,5 @@
-//! Plans the operator that evaluates expensive calls.
+//! Plans the operators that are ours: the one that evaluates expensive calls, and the one
+//! that checks rows.
 
 use std::sync::Arc;
 
@@ -18,10 +19,12 @@ use datafusion::physical_planner::{
     DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner,
 };
 
+use crate::checks::{CheckExec, CheckNode};
+
 use super::exec::{ExpensiveExec, PhysicalCall};
 use super::node::ExpensiveNode;
 
-/// DataFusion's planner, which also knows [`ExpensiveNode`].
+/// DataFusion's planner, which also knows [`ExpensiveNode`] and [`CheckNode`].
 #[derive(Debug)]
 pub(crate) struct AtollQueryPlanner;
 
@@ -51,6 +54,17 @@ impl ExtensionPlanner for ExpensivePlanner {
         session: &dyn Session,
         context: &PhysicalPlanningContext,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        if let Some(node) = node.as_any().downcast_ref::<CheckNode>() {
+            let [input] = physical_inputs else {
+                return internal_err!("Check takes one input");
+            };
+            let schema = node.input.schema();
+            let checks = node.checks.iter().map(|check| {
+                planner.create_physical_expr(check, schema, session, context)
+            });
+            let exec = CheckExec::new(checks.collect::<Result<_>>()?, Arc::clone(input));
+            return Ok(Some(Arc::new(exec)));
+        }
         let Some(node) = node.as_any().downcast_ref::<ExpensiveNode>() else {
             return Ok(None);
         };

@@ -1,0 +1,104 @@
+//! From the text of a statement to its plan.
+//!
+//! DataFusion's parser knows more than its planner does. Between the two the statement
+//! is rewritten, so that what people type first means what it means in other engines:
+//! `train(..).status` ([`fields`]), columns named after their fields ([`titles`]), `t.*`
+//! of a struct ([`expand`]). What the planner would leave out without a word is refused
+//! ([`ignored`]). [`relations`] and [`lateral`] plan TABLESAMPLE and `unnest` in FROM,
+//! [`peers`] windows in an order that the planner does not know, and [`names`] lists the
+//! fields of a struct when one is misspelt.
+
+mod expand;
+mod fields;
+mod ignored;
+mod lateral;
+mod names;
+mod peers;
+mod relations;
+mod titles;
+
+use std::ops::ControlFlow;
+
+use datafusion::common::{DataFusionError, Result, SchemaError};
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::sql::parser::{CopyToSource, Statement};
+use datafusion::sql::sqlparser::ast::{Ident, VisitMut, VisitorMut};
+
+pub(crate) use lateral::UnnestBesideTables;
+pub(crate) use names::FieldNames;
+pub(crate) use peers::PeersOfAnyType;
+pub(crate) use relations::Relations;
+
+use crate::functions;
+use titles::Titles;
+
+/// Reads and checks one statement, and runs none of it.
+pub(crate) async fn plan(mut state: SessionState, sql: &str) -> Result<LogicalPlan> {
+    let dialect = state.config().options().sql_parser.dialect;
+    let mut statement = state.sql_to_statement(sql, &dialect)?;
+    if let Some(sql) = functions::show_functions(&statement) {
+        return state.create_logical_plan(&sql).await;
+    }
+    ignored::refuse(&mut statement, &state)?;
+    fields::rewrite(&mut statement)?;
+    let stars = expand::Stars::mark(&mut statement, &mut state)?;
+    let mut titles = Titles::Short;
+    loop {
+        let mut titled = statement.clone();
+        titles::add(&mut titled, titles);
+        let planned = state.statement_to_plan(titled).await;
+        if stars.expand(&mut statement)? {
+            continue;
+        }
+        match planned {
+            // Names that we gave, and columns that * stands for: only the planner knows
+            // that they clash.
+            Err(error) if is_clash(&error) => match titles.plainer() {
+                Some(plainer) => titles = plainer,
+                None => return Err(error),
+            },
+            planned => return planned,
+        }
+    }
+}
+
+/// Whether two columns of one SELECT list have one name.
+fn is_clash(error: &DataFusionError) -> bool {
+    match error.find_root() {
+        DataFusionError::SchemaError(error, _) => {
+            !matches!(error.as_ref(), SchemaError::FieldNotFound { .. })
+        }
+        error => error.to_string().contains("unique expression names"),
+    }
+}
+
+/// Shows a statement's queries and expressions to a visitor.
+fn visit<V>(statement: &mut Statement, visitor: &mut V) -> Result<()>
+where
+    V: VisitorMut<Break = DataFusionError>,
+{
+    let flow = match statement {
+        Statement::Statement(statement) => statement.visit(visitor),
+        Statement::CopyTo(copy) => match &mut copy.source {
+            CopyToSource::Query(query) => query.visit(visitor),
+            CopyToSource::Relation(_) => ControlFlow::Continue(()),
+        },
+        Statement::Explain(explain) => return visit(&mut explain.statement, visitor),
+        Statement::CreateExternalTable(_) | Statement::Reset(_) => {
+            ControlFlow::Continue(())
+        }
+    };
+    match flow {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(error) => Err(error),
+    }
+}
+
+/// A name as the planner looks for it.
+fn normalized(name: &Ident) -> String {
+    match name.quote_style {
+        Some(_) => name.value.clone(),
+        None => name.value.to_ascii_lowercase(),
+    }
+}
