@@ -2,6 +2,7 @@
 //! part, or at a fraction of the size.
 
 mod baseline;
+mod damaged;
 mod header;
 mod huffman;
 mod idct;

@@ -9,6 +9,7 @@ MCUs of more than ten blocks, which the same layout in other scans has not, and 
 that are no whole share of the largest: those are compared with repeated samples. The
 others are:
 
+- damaged_<file>_<how>.jpg: codes that are cut off or changed, and what Pillow makes of them
 - refused_<kind>.jpg: kinds that are named and not decoded
 - mjpeg.jpg: no Huffman tables, which means those of the standard
 - two_exif.jpg: two EXIF segments, of which the first counts
@@ -390,6 +391,47 @@ def kinds(photo):
         image.save(HERE / f"{name}.png")
 
 
+def damage(photo):
+    """Sequential files whose codes are damaged, all of which Pillow decodes."""
+    planes = photo.convert("YCbCr").split()
+    seed = 1
+    for layout, kind in [("420", "i"), ("420", "r"), ("mixed", "n"), ("411", "r")]:
+        data = jpeg(LAYOUTS[layout], kind, planes)
+        codes = data.index(b"\xff\xda") + 16
+        middle = (codes + len(data)) // 2
+        files = {
+            "cut": data[:middle] + b"\xff\xd9",
+            "stray": data[:middle] + b"\xff\xd3" + data[middle:],
+            "more": data[:middle] + b"\x12\x34" + data[middle:],
+        }
+        if kind == "n":
+            # A component without any codes is refused.
+            del files["cut"]
+        restarts = [n for n in range(codes, len(data)) if data[n] == 0xFF]
+        restarts = [n for n in restarts if 0xD0 <= data[n + 1] <= 0xD7]
+        if len(restarts) > 2:
+            at = restarts[1]
+            for number in range(8):
+                other = bytes([0xFF, 0xD0 + number])
+                files[f"restart_{number}"] = data[:at] + other + data[at + 2 :]
+            files["no_restart"] = data[:at] + data[at + 2 :]
+        for n in range(4):
+            flipped = bytearray(data)
+            for _ in range(3):
+                seed = seed * 1_103_515_245 + 12_345 & 0x7FFFFFFF
+                at = codes + seed // 65_536 % (len(data) - codes - 2)
+                if 0xFF not in flipped[at - 1 : at + 2]:
+                    flipped[at] = (flipped[at] ^ 1 << n) % 255
+            files[f"flipped_{n}"] = bytes(flipped)
+        for name, file in files.items():
+            path = HERE / f"damaged_{layout}{kind}_{name}.jpg"
+            path.write_bytes(file)
+            try:
+                Image.open(path).convert("RGB").save(path.with_suffix(".png"))
+            except OSError:
+                path.unlink()
+
+
 def others(photo):
     file = io.BytesIO()
     photo.save(file, "png")
@@ -430,4 +472,5 @@ def tiff(path, photo):
 photo = picture()
 layouts(photo)
 kinds(photo)
+damage(photo)
 others(photo)

@@ -1,11 +1,10 @@
 //! JPEG files: whole, in part or at a fraction of the size.
 
-use ::image::ImageDecoder;
 use ::image::metadata::Orientation;
 
 use super::{
-    DecodeOptions, Decoded, Info, Pixels, Wanted, check_size, is_sideways, open, orient,
-    read, translate, turned, upright,
+    DecodeOptions, Decoded, Info, Pixels, Wanted, check_size, is_sideways, orient,
+    turned, upright,
 };
 use crate::guard::guarded;
 use crate::jpeg::{
@@ -64,25 +63,8 @@ pub(super) fn decode(
             });
         }
     }
-    let image = decode_whole(bytes, &header);
-    let image = image.or_else(|error| forgive(bytes, &header).ok_or(error))?;
+    let image = decode_whole(bytes, &header)?;
     upright(image, orientation)
-}
-
-/// What another codec makes of a file whose scans are damaged, as Pillow would: it fills
-/// with gray what it cannot read. Only of layouts that it decodes rightly.
-fn forgive(bytes: &[u8], header: &Header) -> Option<Image> {
-    if !header.has_usual_layout() || !header.has_one_scan(bytes) {
-        return None;
-    }
-    guarded(|| {
-        let decoder = open(Format::Jpeg, bytes)?;
-        if decoder.dimensions() != header.size() {
-            return Err(ends_early());
-        }
-        read(decoder).map_err(|error| translate(Format::Jpeg, &error))
-    })
-    .ok()
 }
 
 /// A JPEG of the usual kind, of `in_file` pixels, or `None` if it is damaged.

@@ -122,7 +122,7 @@ impl Found {
             0xcc => {}
             marker @ (0xc0..=0xcf | 0xde | 0xdf | 0xf7) => self.frame(marker, data)?,
             RESTART_INTERVAL => self.restart = restart_interval(data)?,
-            0xe0 => self.is_jfif |= data.starts_with(b"JFIF\0"),
+            0xe0 => self.is_jfif |= data.starts_with(b"JFIF\0") && data.len() >= 14,
             0xe1 => {
                 // Several are put together, as in Pillow, so that the first one counts.
                 if let Some(exif) = data.strip_prefix(b"Exif\0\0") {

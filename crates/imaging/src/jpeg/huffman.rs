@@ -403,7 +403,9 @@ pub(super) fn split(scan: &[u8]) -> (Vec<u8>, Vec<std::ops::Range<usize>>, usize
                 parts.push(start..copy.len());
                 copy.extend_from_slice(&BEHIND);
                 start = copy.len();
-                if !matches!(marker, Some(0xd0..=0xd7)) {
+                // Restart markers are numbered; where one is out of turn, the scan ends.
+                let restart = 0xd0 + ((parts.len() - 1) % 8) as u8;
+                if marker != Some(restart) {
                     return (copy, parts, (at - 2).min(scan.len()));
                 }
             }

@@ -8,11 +8,11 @@ use super::huffman::{BEHIND, Bits, split};
 /// How the blocks of a scan follow each other.
 pub(super) struct Grid {
     /// How many MCUs there are, across and down.
-    mcus: (usize, usize),
+    pub(super) mcus: (usize, usize),
     /// For each component of the scan, its blocks in an MCU, across and down.
     blocks: Vec<(usize, usize)>,
     /// MCUs between restart markers.
-    interval: usize,
+    pub(super) interval: usize,
 }
 
 /// What the next block depends on. Restart markers end it.
@@ -60,12 +60,28 @@ impl Grid {
         }
     }
 
+    /// The blocks of an MCU, each with its component, as its place in the scan, and with its
+    /// column and row.
+    #[inline(always)]
+    pub(super) fn blocks_of(
+        &self,
+        mcu: usize,
+    ) -> impl Iterator<Item = (usize, (usize, usize))> {
+        let (x, y) = (mcu % self.mcus.0, mcu / self.mcus.0);
+        let components = self.blocks.iter().copied().enumerate();
+        components.flat_map(move |(n, (h, v))| {
+            (0..h * v).map(move |at| (n, (x * h + at % h, y * v + at / h)))
+        })
+    }
+
     /// Calls `block` for each block: with the component, as its place in the scan, and with
-    /// the block's column and row. `None` if the codes are damaged.
+    /// the block's column and row. `None` if the codes are damaged. Where that is forgiven,
+    /// the next part of the scan is read instead, and no more of this one.
     #[inline(always)]
     pub(super) fn walk(
         &self,
         codes: &Codes,
+        is_forgiven: bool,
         mut block: impl FnMut(
             &mut Bits<'_>,
             &mut Progress,
@@ -76,22 +92,23 @@ impl Grid {
         let total = self.mcus.0 * self.mcus.1;
         let mut parts = codes.parts.iter();
         for first in (0..total).step_by(self.interval) {
-            let part = parts.next()?;
+            let Some(part) = parts.next() else {
+                return is_forgiven.then_some(());
+            };
             let data = codes.copy.get(part.start..part.end + BEHIND.len())?;
             let mut bits = Bits::new(data);
             let mut progress = Progress::default();
             for mcu in first..(first + self.interval).min(total) {
-                let (x, y) = (mcu % self.mcus.0, mcu / self.mcus.0);
-                for (n, (h, v)) in self.blocks.iter().copied().enumerate() {
-                    for at in 0..h * v {
-                        let place = (x * h + at % h, y * v + at / h);
-                        block(&mut bits, &mut progress, n, place)?;
+                let mut blocks = self.blocks_of(mcu);
+                let read =
+                    blocks.try_for_each(|(n, at)| block(&mut bits, &mut progress, n, at));
+                // Zeros behind the end look like codes.
+                if read.is_none() || bits.taken() > part.len() * 8 {
+                    if !is_forgiven {
+                        return None;
                     }
+                    break;
                 }
-            }
-            // Zeros behind the end look like codes.
-            if bits.taken() > part.len() * 8 {
-                return None;
             }
         }
         Some(())

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::damaged;
 use super::huffman::{AcTable, DcTable, Description, SymbolTable};
 use super::segments::corrupt;
 use crate::Error;
@@ -96,6 +97,20 @@ impl Tables {
                 let made = AcTable::new(&*described(&self.ac, ac, &standard::AC)?);
                 made.ok_or_else(|| bad_codes(ac))
             })?,
+        })
+    }
+
+    /// The same for a scan whose codes are damaged.
+    pub(super) fn damaged(
+        &self,
+        quantization: [i32; 64],
+        choice: u8,
+    ) -> Result<damaged::Component, Error> {
+        let (dc, ac) = (usize::from(choice >> 4), usize::from(choice & 15));
+        Ok(damaged::Component {
+            quantization,
+            dc: damaged::Codes::new(&*described(&self.dc, dc, &standard::DC)?),
+            ac: damaged::Codes::new(&*described(&self.ac, ac, &standard::AC)?),
         })
     }
 

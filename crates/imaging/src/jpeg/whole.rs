@@ -6,6 +6,7 @@
 //! the file means all the same.
 
 use super::baseline::Plane;
+use super::damaged::Reader;
 use super::header::{FrameComponent, Header, restart_interval};
 use super::huffman::{DcTable, ZIGZAG};
 use super::idct::idct;
@@ -23,12 +24,18 @@ use crate::simd::{Work, dispatch};
 use crate::{Error, Image};
 
 /// Each scan takes time for all of its blocks, however few bytes it has. Encoders write
-/// about ten.
+/// about ten, or one a component of sequential files.
 const MOST_SCANS: usize = 500;
+const MOST_SEQUENTIAL_SCANS: usize = 16;
 
-/// Decodes all scans.
+/// Decodes all scans. Where their codes are damaged, as far as it goes, as in libjpeg.
 pub(crate) fn decode(bytes: &[u8], header: &Header) -> Result<Image, Error> {
-    let mut decoder = Decoder::new(header);
+    let decoded = decode_scans(bytes, Decoder::new(header, false));
+    decoded.or_else(|_| decode_scans(bytes, Decoder::new(header, true)))
+}
+
+fn decode_scans(bytes: &[u8], mut decoder: Decoder<'_>) -> Result<Image, Error> {
+    let header = decoder.header;
     let mut at = header.first_scan;
     loop {
         let segment = Segment::next(bytes, at)?;
@@ -39,9 +46,7 @@ pub(crate) fn decode(bytes: &[u8], header: &Header) -> Result<Image, Error> {
             HUFFMAN_TABLES => decoder.tables.read_huffman(segment.data)?,
             RESTART_INTERVAL => decoder.restart = restart_interval(segment.data)?,
             START_OF_SCAN => {
-                let (codes, length) = Codes::read(&bytes[at..]);
-                decoder.scan(segment.data, &codes)?;
-                at += length;
+                at += decoder.scan(segment.data, &bytes[at..])?;
             }
             0xc0..=0xcf => return Err(corrupt("it has several frame headers")),
             _ => {}
@@ -52,6 +57,8 @@ pub(crate) fn decode(bytes: &[u8], header: &Header) -> Result<Image, Error> {
 /// What the scans read so far have given.
 struct Decoder<'a> {
     header: &'a Header,
+    /// Whether codes may be damaged.
+    is_forgiving: bool,
     tables: Tables,
     restart: usize,
     scans: usize,
@@ -103,10 +110,11 @@ impl Layer {
 }
 
 impl<'a> Decoder<'a> {
-    fn new(header: &'a Header) -> Self {
+    fn new(header: &'a Header, is_forgiving: bool) -> Self {
         let count = header.frame.len();
         Decoder {
             header,
+            is_forgiving,
             tables: header.tables.clone(),
             restart: header.restart,
             scans: 0,
@@ -114,12 +122,17 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// Decodes a scan, by its header and its codes.
-    fn scan(&mut self, header: &[u8], codes: &Codes) -> Result<(), Error> {
+    /// Decodes a scan, by its header and the bytes after it. Returns how many are its codes.
+    fn scan(&mut self, header: &[u8], bytes: &[u8]) -> Result<usize, Error> {
         let bad = || corrupt("the header of a scan is damaged");
         self.scans += 1;
-        if self.scans > MOST_SCANS {
-            return Err(unsupported(format!("JPEG of more than {MOST_SCANS} scans")));
+        let most = if self.header.is_progressive {
+            MOST_SCANS
+        } else {
+            MOST_SEQUENTIAL_SCANS
+        };
+        if self.scans > most {
+            return Err(unsupported(format!("JPEG of more than {most} scans")));
         }
         let (&count, rest) = header.split_first().ok_or_else(bad)?;
         let parts = rest.split_at_checked(2 * usize::from(count));
@@ -146,14 +159,40 @@ impl<'a> Decoder<'a> {
         }
         let choices: Vec<u8> = choices.iter().map(|[_, tables]| *tables).collect();
         let grid = Grid::new(self.header, &components, self.restart);
+        let bad_codes = || corrupt("the codes of a scan are damaged");
+        if self.is_forgiving && !self.header.is_progressive {
+            return self.damaged(&components, &choices, &grid, bytes);
+        }
+        let (codes, length) = Codes::read(bytes);
         let done = if self.header.is_progressive {
             let selection = Selection::new([first, last, bits], components.len());
             let selection = selection.ok_or_else(bad)?;
-            self.progressive(&components, &choices, selection, &grid, codes)?
+            self.progressive(&components, &choices, selection, &grid, &codes)?
         } else {
-            self.sequential(&components, &choices, &grid, codes)?
+            self.sequential(&components, &choices, &grid, &codes)?
         };
-        done.ok_or_else(|| corrupt("the codes of a scan are damaged"))
+        done.map(|()| length).ok_or_else(bad_codes)
+    }
+
+    /// Decodes a sequential scan whose codes are damaged.
+    fn damaged(
+        &mut self,
+        components: &[usize],
+        choices: &[u8],
+        grid: &Grid,
+        bytes: &[u8],
+    ) -> Result<usize, Error> {
+        let tables = components.iter().zip(choices).map(|(n, choice)| {
+            let quantization = self.layers[*n].quantization.unwrap_or([0; 64]);
+            self.tables.damaged(quantization, *choice)
+        });
+        let tables = tables.collect::<Result<Vec<_>, _>>()?;
+        let layers = &mut self.layers;
+        Reader::new(bytes).read(grid, &tables, |n, place, block, last| {
+            let (out, stride) = layers[components[n]].block(place);
+            // There is no hurry: few files are damaged.
+            idct::<false>(block, last, out, stride);
+        })
     }
 
     fn sequential(
@@ -201,6 +240,7 @@ impl<'a> Decoder<'a> {
             dc: &dc,
             pass: &pass,
             low: selection.low,
+            is_forgiven: self.is_forgiving,
             layers: &mut self.layers,
         }))
     }
@@ -248,14 +288,15 @@ impl Work for Sequential<'_> {
     #[inline(always)]
     fn run<const AVX2: bool>(self) -> Option<()> {
         let mut coefficients = [0; 64];
-        self.grid.walk(self.codes, |bits, progress, n, place| {
-            let prediction = &mut progress.predictions[n];
-            let last = bits.block(&self.tables[n], prediction, &mut coefficients)?;
-            let (out, stride) = self.layers[self.components[n]].block(place);
-            idct::<AVX2>(&coefficients, last, out, stride);
-            coefficients = [0; 64];
-            Some(())
-        })
+        self.grid
+            .walk(self.codes, false, |bits, progress, n, place| {
+                let prediction = &mut progress.predictions[n];
+                let last = bits.block(&self.tables[n], prediction, &mut coefficients)?;
+                let (out, stride) = self.layers[self.components[n]].block(place);
+                idct::<AVX2>(&coefficients, last, out, stride);
+                coefficients = [0; 64];
+                Some(())
+            })
     }
 }
 
@@ -269,6 +310,7 @@ struct Progressive<'a> {
     dc: &'a [DcTable],
     pass: &'a Pass,
     low: u32,
+    is_forgiven: bool,
     layers: &'a mut [Layer],
 }
 
@@ -277,13 +319,15 @@ impl Work for Progressive<'_> {
 
     #[inline(always)]
     fn run<const AVX2: bool>(self) -> Option<()> {
-        self.grid.walk(self.codes, |bits, progress, n, (x, y)| {
-            let layer = &mut self.layers[self.components[n]];
-            let block = &mut layer.coefficients[y * layer.stride + x];
-            let before = (&mut progress.predictions[n], &mut progress.run);
-            self.pass
-                .block(self.low, bits, self.dc.get(n), before, block)
-        })
+        let forgiven = self.is_forgiven;
+        self.grid
+            .walk(self.codes, forgiven, |bits, progress, n, (x, y)| {
+                let layer = &mut self.layers[self.components[n]];
+                let block = &mut layer.coefficients[y * layer.stride + x];
+                let before = (&mut progress.predictions[n], &mut progress.run);
+                self.pass
+                    .block(self.low, bits, self.dc.get(n), before, block)
+            })
     }
 }
 
