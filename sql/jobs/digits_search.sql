@@ -56,6 +56,14 @@ SELECT learning_rate, hidden, status, validation_accuracy, validation_loss, seco
 FROM digits_trials
 ORDER BY validation_accuracy DESC, validation_loss;
 
+-- Without a network there is nothing to judge. The trials are written, and say why.
+SELECT count(*) AS trials, count(model) AS networks
+FROM digits_trials
+HAVING assert(
+    count(model) > 0,
+    concat('none of ', count(*), ' trials succeeded, such as: ', min(error))
+);
+
 -- Validation chooses the network; the test split only says how good the choice is.
 CREATE OR REPLACE TABLE digits_best AS
 WITH best AS (

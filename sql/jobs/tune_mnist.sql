@@ -118,9 +118,21 @@ FROM mnist_trials
 ORDER BY validation_accuracy DESC, validation_loss
 LIMIT 10;
 
+-- Without a network there is nothing to judge. The trials are written, and say why.
+SELECT count(*) AS trials, count(model) AS networks
+FROM mnist_trials
+HAVING assert(
+    count(model) > 0,
+    concat('none of ', count(*), ' trials succeeded, such as: ', min(error))
+);
+
 -- Two networks meet the test set: the best, and one that nobody tuned.
 CREATE OR REPLACE TABLE mnist_untuned AS
 SELECT train('mnist_train', {seed: ${seed}}) AS trial;
+
+SELECT trial['status'] AS untuned
+FROM mnist_untuned
+WHERE assert(trial['model'] IS NOT NULL, concat('untuned: ', trial['error']));
 
 CREATE OR REPLACE TABLE mnist_best AS
 WITH best AS (

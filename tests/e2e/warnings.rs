@@ -189,6 +189,31 @@ fn numbers_that_need_64_bits_get_them() {
     );
 }
 
+/// Images of one pixel are too small for every network of the search.
+#[test]
+fn a_job_without_any_network_fails() {
+    let atoll = Atoll::new();
+    let dots = atoll.path("dots.parquet").display().to_string();
+    let copy = format!(
+        "COPY (SELECT [value] AS image, value % 2 AS label, \
+         CASE WHEN value < 15 THEN 'train' ELSE 'test' END AS split \
+         FROM generate_series(1, 20) AS n(value)) TO '{dots}' STORED AS PARQUET"
+    );
+    atoll.run(&["-c", &copy]).ok();
+    let data = format!("data={dots}");
+    let output = format!("output={}", atoll.path("out").display());
+    let job = "sql/jobs/digits_search.sql";
+    let run = atoll.run(&["run", job, "--set", &data, "--set", &output]);
+    let stderr = run.stderr.clone();
+    assert!(
+        stderr.contains("warning: none of the 12 trials succeeded"),
+        "{stderr}"
+    );
+    run.fails_naming(&["none of 12 trials succeeded, such as: "]);
+    assert!(atoll.path("out/trials.parquet").exists());
+    assert!(!atoll.path("out/best.parquet").exists());
+}
+
 /// Rows are counted as the file has them, however many threads read it and whatever is
 /// left out.
 #[test]
