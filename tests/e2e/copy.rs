@@ -234,3 +234,143 @@ fn a_file_names_the_models_that_made_it() {
         "no {expected}"
     );
 }
+
+/// The rows of a query as CSV.
+fn query(atoll: &Atoll, sql: &str) -> String {
+    atoll.run(&["--format", "csv", "-c", sql]).ok().stdout
+}
+
+const NULL_FOLDER: &str = "p=__HIVE_DEFAULT_PARTITION__";
+
+#[test]
+fn null_has_a_partition_of_its_own_whatever_the_type() {
+    let atoll = Atoll::new();
+    for (number, (value, folder)) in [
+        ("0", "p=0"),
+        ("arrow_cast(0, 'UInt8')", "p=0"),
+        ("false", "p=false"),
+        ("DATE '1970-01-01'", "p=1970-01-01"),
+        ("arrow_cast(DATE '1970-01-01', 'Date64')", "p=1970-01-01"),
+        ("TIMESTAMP '1970-01-01 00:00:00'", "p=1970-01-01T00:00:00"),
+        ("arrow_cast(0, 'Decimal128(10, 2)')", "p=0.00"),
+        ("0.0::DOUBLE", "p=0.0"),
+        ("arrow_cast(0, 'Float32')", "p=0.0"),
+        ("arrow_cast(0, 'Float16')", "p=0"),
+        ("''", "p="),
+        ("arrow_cast('', 'LargeUtf8')", "p="),
+        ("arrow_cast('', 'Utf8View')", "p="),
+        ("arrow_cast('', 'Dictionary(Int32, Utf8)')", "p="),
+        ("'a/b c%#?'", "p=a%2Fb c%25%23%3F"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let out = format!("out{number}");
+        let folder_of_all = atoll.path(&out).display().to_string();
+        // A NULL made by nullif has the value that it was made of in its place.
+        let copy = format!(
+            "COPY (SELECT n, CASE WHEN n = 1 THEN v ELSE nullif(v, v) END AS p \
+             FROM (SELECT n, {value} AS v FROM generate_series(1, 2) AS s(n))) \
+             TO '{folder_of_all}/' STORED AS PARQUET PARTITIONED BY (p)"
+        );
+        query(&atoll, &copy);
+        for name in [folder, NULL_FOLDER] {
+            let path = atoll.path(&out).join(name);
+            assert_eq!(files(&path, "parquet"), 1, "{value}: {name}");
+        }
+        let read = |condition: &str| {
+            let sql = format!("SELECT n FROM '{folder_of_all}/' WHERE {condition}");
+            query(&atoll, &sql)
+        };
+        assert_eq!(read("p IS NULL"), "n\n2\n", "{value}");
+        assert_eq!(read("p IS NOT NULL"), "n\n1\n", "{value}");
+        assert_eq!(
+            read("p = ''"),
+            if folder == "p=" { "n\n1\n" } else { "n\n" }
+        );
+        assert_eq!(read("p <> 'none'"), "n\n1\n", "{value}");
+        assert_eq!(read("coalesce(p, 'x') = 'x'"), "n\n2\n", "{value}");
+        assert_eq!(read("n = 2 AND p IS NULL"), "n\n2\n", "{value}");
+        let groups = format!(
+            "SELECT count(*) AS a, count(p) AS b, count(DISTINCT p) AS c, min(p) = max(p) AS d FROM '{folder_of_all}/'"
+        );
+        assert_eq!(query(&atoll, &groups), "a,b,c,d\n2,1,1,true\n", "{value}");
+    }
+}
+
+#[test]
+fn a_text_like_the_name_of_null_and_types_without_names_are_refused() {
+    let atoll = Atoll::new();
+    let out = atoll.path("out").display().to_string();
+    for (value, said) in [
+        ("'__HIVE_DEFAULT_PARTITION__'", "cannot be told from NULL"),
+        ("[1]", "partition by text, numbers, dates or BOOLEAN"),
+        ("x'00'", "partition by text, numbers, dates or BOOLEAN"),
+    ] {
+        let sql = format!(
+            "COPY (SELECT 1 AS n, {value} AS p) TO '{out}/' STORED AS PARQUET PARTITIONED BY (p)"
+        );
+        atoll.run(&["-c", &sql]).fails_naming(&[said]);
+    }
+    assert!(!atoll.path("out").exists());
+}
+
+#[test]
+fn rows_are_inserted_into_the_partition_of_null() {
+    let atoll = Atoll::new();
+    let out = atoll.path("out").display().to_string();
+    let sql = format!(
+        "COPY (SELECT 1 AS n, 2 AS p) TO '{out}/' STORED AS PARQUET PARTITIONED BY (p);
+         CREATE EXTERNAL TABLE t (n BIGINT, p BIGINT) STORED AS PARQUET
+         PARTITIONED BY (p) LOCATION '{out}/';
+         INSERT INTO t VALUES (3, NULL), (4, 0);
+         SELECT n, p FROM t ORDER BY n;
+         SELECT n FROM t WHERE p IS NULL;
+         SELECT n FROM t WHERE p >= 0 ORDER BY n;
+         CREATE EXTERNAL TABLE all_of_it STORED AS PARQUET LOCATION '{out}/';
+         SELECT n FROM all_of_it WHERE p IS NULL"
+    );
+    let expected = "count\n1\ncount\n2\nn,p\n1,2\n3,\n4,0\nn\n3\nn\n1\n4\nn\n3\n";
+    assert_eq!(query(&atoll, &sql), expected);
+    assert_eq!(files(&atoll.path("out").join(NULL_FOLDER), "parquet"), 1);
+}
+
+#[test]
+fn partition_columns_may_be_quoted_and_called_anything() {
+    let atoll = Atoll::new();
+    let out = atoll.path("out").display().to_string();
+    let sql = format!(
+        "COPY (SELECT 1 AS n, 2 AS \"Day\", 'Österreich' AS \"my Größe\") TO '{out}/' \
+         STORED AS PARQUET PARTITIONED BY (\"Day\", \"my Größe\")"
+    );
+    // The second time the columns are compared.
+    query(&atoll, &sql);
+    query(&atoll, &sql);
+    let sql = format!("SELECT n, \"Day\", \"my Größe\" FROM '{out}/'");
+    assert_eq!(query(&atoll, &sql), "n,Day,my Größe\n1,2,Österreich\n");
+}
+
+#[test]
+fn no_rows_leave_the_columns_for_the_next_statement() {
+    let atoll = Atoll::new();
+    let out = atoll.path("out").display().to_string();
+    let copy = |rows: &str, options: &str| {
+        let sql = format!(
+            "COPY ({rows}) TO '{out}/' STORED AS PARQUET PARTITIONED BY (p, q) {options}"
+        );
+        query(&atoll, &sql)
+    };
+    let read = format!("SELECT n, p, q FROM '{out}/' ORDER BY n");
+    let nothing = "SELECT 1 AS n, 'a' AS p, 'b' AS q WHERE false";
+    let parts = "OPTIONS (mode overwrite_partitions)";
+    assert_eq!(copy(nothing, ""), "count\n0\n");
+    assert_eq!(query(&atoll, &read), "n,p,q\n");
+    copy(
+        "SELECT 1 AS n, NULL::VARCHAR AS p, NULL::VARCHAR AS q",
+        parts,
+    );
+    assert_eq!(query(&atoll, &read), "n,p,q\n1,,\n");
+    // No rows replace no partition.
+    copy(nothing, parts);
+    assert_eq!(query(&atoll, &read), "n,p,q\n1,,\n");
+}

@@ -19,6 +19,7 @@ mod formats;
 mod jobs;
 mod mistakes;
 mod models;
+mod names;
 mod panics;
 mod prompt;
 mod report;

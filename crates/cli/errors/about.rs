@@ -94,6 +94,7 @@ fn read(error: &DataFusionError, failure: Failure) -> Failure {
         .or_else(|| grouping(&text, span, &mut failure))
         .or_else(|| subqueries(&text, &mut failure))
         .or_else(|| values(&text, &mut failure))
+        .or_else(|| inferred(&text, &mut failure))
         .or_else(|| own(&text, &mut failure));
     failure
 }
@@ -230,6 +231,8 @@ fn unknown(text: &str, span: Option<Span>, failure: &mut Failure) -> Option<()> 
     } else if let Some(name) = between(text, "Field ", " not found in struct") {
         (Kind::Field, "no field of the struct is named", name)
     } else if let Some(path) = between(text, "file not found: ", "; check the path") {
+        let quoted = path.strip_prefix('\'').and_then(|p| p.strip_suffix('\''));
+        let path = quoted.unwrap_or(path);
         let unknown = Unknown {
             kind: Kind::File,
             name: path.to_string(),
@@ -293,6 +296,20 @@ fn arguments(text: &str, failure: &mut Failure) -> Option<()> {
         _ => format!("{function} does not take {types}"),
     };
     say(failure, message, about)
+}
+
+/// A value that does not have the type which the first rows of its file have.
+fn inferred(text: &str, failure: &mut Failure) -> Option<()> {
+    let value = between(text, "Error while parsing value '", "' as type '")?;
+    let data_type = between(text, "' as type '", "' for column ")?;
+    let place = between(text, "' for column ", ". Row data")?;
+    failure.hint = Some(
+        "the first rows of a CSV file decide the types of its columns; let more of them \
+         decide: SET atoll.infer_rows = 1000000"
+            .to_string(),
+    );
+    let message = format!("the value in column {place} is no {data_type}: {value}");
+    say(failure, message, About::Nothing)
 }
 
 /// Columns beside aggregates, and aggregates where there can be none.

@@ -24,7 +24,9 @@ use std::sync::Arc;
 
 use atoll_jobs::WrittenFile;
 use atoll_udf_common::Location;
+use atoll_udf_common::files::partitions;
 use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::Schema;
 use datafusion::common::{Result, exec_err, plan_err};
 use datafusion::datasource::MemTable;
 use datafusion::execution::SendableRecordBatchStream;
@@ -48,8 +50,9 @@ pub(crate) async fn execute(
     mut copy: CopyTo,
     origin: &Origin,
 ) -> Result<SendableRecordBatchStream> {
-    let options = take_options(&mut copy)?;
+    let options = take_options(context, &mut copy)?;
     options::add_provenance(&mut copy, origin);
+    options::bound_row_groups(&mut copy);
     let counts = if is_folder(&copy) {
         let target = Location::parse(copy.output_url.trim_end_matches('/'))?;
         let copy = Copy {
@@ -73,7 +76,7 @@ pub(crate) async fn execute(
 
 /// Checks COPY as far as that touches nothing.
 pub(crate) async fn rehearse(context: &SessionContext, mut copy: CopyTo) -> Result<()> {
-    let options = take_options(&mut copy)?;
+    let options = take_options(context, &mut copy)?;
     let target = Location::parse(copy.output_url.trim_end_matches('/'))?;
     if let Some(folder) = target.local_path().filter(|_| is_folder(&copy)) {
         staging::refuse_foreign_folder(&folder)?;
@@ -88,13 +91,30 @@ pub(crate) async fn rehearse(context: &SessionContext, mut copy: CopyTo) -> Resu
 }
 
 /// Takes the options that are not the file format's, if they go with the target.
-fn take_options(copy: &mut CopyTo) -> Result<CopyOptions> {
+fn take_options(context: &SessionContext, copy: &mut CopyTo) -> Result<CopyOptions> {
     let options = CopyOptions::take(&mut copy.options)?;
     if options.mode == Mode::OverwritePartitions && copy.partition_by.is_empty() {
         return plan_err!("the mode overwrite_partitions wants PARTITIONED BY (..)");
     }
     if !is_folder(copy) {
         options.check_single_file()?;
+    }
+    let key = "execution.keep_partition_by_columns";
+    let keeps = match copy.options.get(key) {
+        Some(given) => given == "true",
+        None => {
+            context
+                .state()
+                .config_options()
+                .execution
+                .keep_partition_by_columns
+        }
+    };
+    if keeps && !copy.partition_by.is_empty() {
+        return plan_err!(
+            "keep_partition_by_columns writes columns that readers have from the names of \
+             folders too; select them a second time under another name"
+        );
     }
     Ok(options)
 }
@@ -107,11 +127,13 @@ fn is_folder(copy: &CopyTo) -> bool {
 
 async fn to_file(
     context: &SessionContext,
-    copy: CopyTo,
+    mut copy: CopyTo,
     options: &CopyOptions,
     origin: &Origin,
 ) -> Result<MemTable> {
     let target = Location::parse(&copy.output_url)?;
+    // In a URL nothing looks like a pattern.
+    copy.output_url = target.url.to_string();
     if !options.schema_change {
         schema::refuse_change(
             context,
@@ -152,6 +174,11 @@ pub(crate) async fn files_of(folder: &Location) -> Result<Vec<WrittenFile>> {
     Ok(written)
 }
 
+/// Whether a file of a target has rows, and is no marker.
+fn is_data(name: &Path) -> bool {
+    !name.filename().is_some_and(|name| name.starts_with('_'))
+}
+
 /// A COPY to a folder or prefix.
 struct Copy<'a> {
     context: &'a SessionContext,
@@ -166,7 +193,7 @@ impl Copy<'_> {
         let old = self.before(&before).await?;
         let staging = Staging::beside(target)?;
         let folder = Location::parse(&staging.path())?;
-        let counts = self.write(&folder).await?;
+        let counts = self.write(&folder, &old).await?;
         let mut files = vec![];
         for mut file in files::written(&folder).await? {
             let to = below(&folder, &file.name);
@@ -193,10 +220,11 @@ impl Copy<'_> {
                 "{target} holds files that COPY did not write; choose a new prefix"
             );
         }
-        let staging =
-            Location::parse(&format!("{}.atoll-{}", target.url, crate::unique_id()))?;
+        let name = format!("{}.atoll-{}", target.path, crate::unique_id());
+        let name = Path::parse(name).map_err(|error| target.error(error.into()))?;
+        let staging = target.at(name);
         let done = async {
-            let counts = self.write(&staging).await?;
+            let counts = self.write(&staging, &old).await?;
             let files = self.publish_objects(&staging, target, &old).await?;
             Ok((counts, files))
         };
@@ -232,28 +260,39 @@ impl Copy<'_> {
             parts.split_last().map(|(_, folders)| folders.join("/"))
         };
         let written: BTreeSet<_> = files.iter().map(|f| partition(&f.name)).collect();
-        let is_data =
-            |name: &&Path| !name.filename().is_some_and(|name| name.starts_with('_'));
-        let old = old.iter().filter(is_data);
+        let old = old.iter().filter(|name| is_data(name));
         old.filter(|name| !written.contains(&partition(name)))
             .collect()
     }
 
     /// Writes the files to a staging folder or prefix.
-    async fn write(&self, staging: &Location) -> Result<MemTable> {
+    async fn write(&self, staging: &Location, old: &[Path]) -> Result<MemTable> {
         let copy = self.copy.clone();
         let schema = Arc::clone(copy.input.schema().inner());
-        let carries_schema =
-            copy.file_type.get_ext() == "parquet" && copy.partition_by.is_empty();
+        let is_parquet = copy.file_type.get_ext() == "parquet";
         let size = self.options.target_file_size;
         let counts = parts::write(self.context, copy, staging, size).await?;
-        if carries_schema && list(staging).await?.is_empty() {
+        if is_parquet && self.is_without_columns(old) && list(staging).await?.is_empty() {
             // Without rows no file was written, but readers want the columns.
-            let nothing = self.context.read_batch(RecordBatch::new_empty(schema))?;
-            let folder = staging.join("part-00000")?;
+            let partition_by = &self.copy.partition_by;
+            let in_files = schema.fields().iter();
+            let in_files = in_files.filter(|field| !partition_by.contains(field.name()));
+            let schema = Schema::new(in_files.cloned().collect::<Vec<_>>());
+            let nothing = RecordBatch::new_empty(Arc::new(schema));
+            let nothing = self.context.read_batch(nothing)?;
+            let mut folder = staging.path.clone().join("part-00000");
+            for column in partition_by {
+                folder = folder.join(format!("{column}={}", partitions::NULL));
+            }
+            let folder = staging.at(folder);
             parquet_files::write(nothing, &folder, &Origin::default()).await?;
         }
         Ok(counts)
+    }
+
+    /// Whether nothing that stays in the target tells its columns.
+    fn is_without_columns(&self, old: &[Path]) -> bool {
+        self.options.mode == Mode::Overwrite || !old.iter().any(is_data)
     }
 
     /// Lists new and kept files, all of them in `folder`, if that is wanted.

@@ -10,6 +10,8 @@ mod checks;
 mod cluster;
 mod copy;
 mod expensive;
+mod external;
+mod extremes;
 mod files;
 mod functions;
 mod origin;
@@ -27,6 +29,7 @@ use std::time::SystemTime;
 
 use atoll_compute::pool;
 use atoll_compute::warnings::Warnings;
+use atoll_udf_common::files::ParquetFactory;
 use atoll_udf_common::{AtollOptions, CallContext, Stores};
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::{CatalogProvider, MemorySchemaProvider, SchemaProvider};
@@ -449,6 +452,12 @@ pub(crate) fn session_state(
             .with_physical_optimizer_rule(Arc::new(DealExpensiveCalls { cluster }));
     }
     let mut state = builder.build();
+    // Whatever reads Parquet takes its format from here.
+    state.register_file_format(Arc::new(ParquetFactory::default()), true)?;
+    external::register(&mut state);
+    for function in extremes::functions() {
+        state.register_udaf(Arc::new(function))?;
+    }
     for function in functions::scalar_functions() {
         state.register_udf(Arc::new(function))?;
     }

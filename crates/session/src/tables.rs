@@ -13,13 +13,13 @@ use std::fmt::{self, Debug, Formatter};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
+use atoll_udf_common::files::Parquet;
 use atoll_udf_common::{Location, StoreError};
 use datafusion::catalog::{SchemaProvider, TableProvider};
 use datafusion::common::{
     DFSchema, Result, TableReference, exec_datafusion_err, exec_err, plan_err,
 };
 use datafusion::datasource::MemTable;
-use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::{
     ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl,
 };
@@ -315,8 +315,8 @@ impl SchemaProvider for StoredTables {
             return Ok(None);
         };
         let folder = self.root.join(&format!("{name}/{}", pointer.version))?;
-        let url = ListingTableUrl::parse(format!("{}/", folder.url))?;
-        let options = ListingOptions::new(Arc::new(ParquetFormat::default()))
+        let url = ListingTableUrl::try_new(folder.folder_url(), None)?;
+        let options = ListingOptions::new(Arc::new(Parquet::default()))
             .with_file_extension(".parquet");
         // The first file says what the columns are. INSERT keeps their names and types, but
         // not how texts are laid out, which the engine would refuse to merge.

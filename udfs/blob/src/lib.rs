@@ -11,7 +11,6 @@ mod download;
 mod fetch;
 mod http;
 mod idx;
-mod listing;
 mod measures;
 mod read_blob;
 mod read_idx;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use atoll_udf_common::CallContext;
+use atoll_udf_common::files::{FileEntry, list};
 use datafusion::arrow::array::{
     ArrayRef, AsArray, BinaryBuilder, Int64Array, RecordBatch, RecordBatchOptions,
     StringArray, TimestampMicrosecondArray, new_null_array,
@@ -28,7 +29,6 @@ use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 
 use crate::SECTION;
-use crate::listing::{FileEntry, list};
 use crate::scan::ScanExec;
 
 /// How much content a record batch holds, give or take its last file.

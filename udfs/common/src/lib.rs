@@ -10,6 +10,7 @@
 pub mod args;
 mod erased;
 mod expensive;
+pub mod files;
 pub mod image;
 mod options;
 mod store_error;

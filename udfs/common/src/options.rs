@@ -9,6 +9,8 @@ use datafusion::common::config::{
 use datafusion::common::{Result, config_datafusion_err, config_err};
 
 const STORAGE: &str = "Folder or URL that keeps snapshots, trials, models and tables";
+const INFER_ROWS: &str =
+    "How many rows of a CSV or JSON file decide the types of its columns";
 const EXECUTION_PROVIDER: &str = "What ONNX models run on: cpu, or cuda, tensorrt, coreml or directml if built with it";
 
 /// Options under the prefix `atoll`, set with `SET atoll.<name> = '...'`.
@@ -21,6 +23,8 @@ pub struct AtollOptions {
     pub storage: String,
     /// What ONNX models run on.
     pub execution_provider: Provider,
+    /// How many rows of a CSV or JSON file decide the types of its columns.
+    pub infer_rows: usize,
 }
 
 impl Default for AtollOptions {
@@ -29,6 +33,7 @@ impl Default for AtollOptions {
         Self {
             storage: "atoll-storage".to_string(),
             execution_provider: Provider::default(),
+            infer_rows: 1000,
         }
     }
 }
@@ -76,9 +81,18 @@ impl ExtensionOptions for AtollOptions {
                 })?;
                 Ok(())
             }
+            "infer_rows" => match value.parse() {
+                Ok(rows) if rows > 0 => {
+                    self.infer_rows = rows;
+                    Ok(())
+                }
+                _ => config_err!(
+                    "atoll.infer_rows must be a number of rows from 1, got '{value}'"
+                ),
+            },
             _ => config_err!(
                 "unknown option atoll.{key}; valid: atoll.storage, \
-                 atoll.execution_provider"
+                 atoll.execution_provider, atoll.infer_rows"
             ),
         }
     }
@@ -96,6 +110,7 @@ impl ExtensionOptions for AtollOptions {
                 self.execution_provider.name(),
                 EXECUTION_PROVIDER,
             ),
+            entry("infer_rows", &self.infer_rows.to_string(), INFER_ROWS),
         ]
     }
 }
@@ -109,6 +124,7 @@ mod tests {
         let mut options = AtollOptions::default();
         options.set("storage", "s3://bucket/atoll").unwrap();
         options.set("execution_provider", "CPU").unwrap();
+        options.set("infer_rows", "100000").unwrap();
         let mut copy = AtollOptions::default();
         for entry in options.entries() {
             let key = entry.key.strip_prefix("atoll.").unwrap();

@@ -32,11 +32,16 @@ pub struct Location {
     pub path: Path,
     /// Its URL; `file://` for local paths.
     pub url: Url,
+    /// The key as the text has it, where that is another one.
+    as_written: Option<Path>,
 }
 
 impl Location {
     /// Understands a URL (`s3://`, `gs://`, `az://`, `http://`, `https://`, `file://`)
     /// or a local path, absolute, relative or below `~`.
+    ///
+    /// A path is taken as it is written. In a URL `%20` is a blank, but for a file of
+    /// this machine that is called so; `?` and `#` are part of a name, but on the web.
     pub fn parse(location: &str) -> Result<Self> {
         Self::parse_from(None, location)
     }
@@ -52,15 +57,63 @@ impl Location {
             );
         }
         let (store, path) = STORES.open(&url)?;
-        Ok(Self { store, path, url })
+        let (_, key) = cut(location);
+        let is_store = url.scheme() != "file" && !url.scheme().starts_with("http");
+        let is_escaped = is_store && key.contains('%');
+        let as_written = is_escaped.then(|| Path::parse(key).ok()).flatten();
+        Ok(Self {
+            store,
+            path,
+            url,
+            as_written,
+        })
     }
 
     /// Something below this folder; `relative` uses `/` whatever the platform.
     pub fn join(&self, relative: &str) -> Result<Self> {
-        Self::parse(&format!(
-            "{}/{relative}",
-            self.url.as_str().trim_end_matches('/')
-        ))
+        let names = relative.split('/').filter(|name| !name.is_empty());
+        let mut path = self.path.as_ref().to_string();
+        for name in names {
+            if !path.is_empty() {
+                path.push('/');
+            }
+            path.push_str(name);
+        }
+        let path = Path::parse(path)
+            .map_err(|error| exec_datafusion_err!("not a valid location: {error}"))?;
+        Ok(self.at(path))
+    }
+
+    /// Another place in the same store.
+    pub fn at(&self, path: Path) -> Self {
+        let mut url = self.url.clone();
+        url.set_query(None);
+        url.set_fragment(None);
+        url.set_path("");
+        if let Ok(mut names) = url.path_segments_mut() {
+            names.pop_if_empty().extend(path.parts());
+        }
+        Self {
+            store: Arc::clone(&self.store),
+            path,
+            url,
+            as_written: None,
+        }
+    }
+
+    /// The place that the text means if it is no URL but names a key as it is: `%20` is
+    /// that and no blank.
+    pub(crate) fn as_written(&self) -> Option<Self> {
+        self.as_written.clone().map(|path| self.at(path))
+    }
+
+    /// The URL of this folder, which ends with a slash.
+    pub fn folder_url(&self) -> Url {
+        let mut url = self.url.clone();
+        if let Ok(mut names) = url.path_segments_mut() {
+            names.pop_if_empty().push("");
+        }
+        url
     }
 
     /// The local path, if this is a file or folder of this machine.
@@ -70,8 +123,17 @@ impl Location {
 
     /// The whole content.
     pub async fn read(&self) -> Result<Bytes> {
-        let read = async { self.store.get(&self.path).await?.bytes().await };
-        read.await.map_err(|error| self.error(error))
+        let found = match (self.content(&self.path).await, &self.as_written) {
+            (Err(object_store::Error::NotFound { .. }), Some(path)) => {
+                self.content(path).await
+            }
+            (found, _) => found,
+        };
+        found.map_err(|error| self.error(error))
+    }
+
+    async fn content(&self, path: &Path) -> object_store::Result<Bytes> {
+        self.store.get(path).await?.bytes().await
     }
 
     /// Files that the file here names by paths relative to its own folder, such as the
@@ -163,17 +225,28 @@ fn root_cause(error: &dyn std::error::Error) -> String {
     cause.to_string()
 }
 
+/// Whether a URL is one of a web server.
+pub(crate) fn is_web(text: &str) -> bool {
+    let scheme = text.get(.."http".len());
+    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("http"))
+}
+
+/// A URL cut where the store ends (`s3://bucket`) and the key begins.
+pub(crate) fn cut(text: &str) -> (&str, &str) {
+    let after = text.find("://").map_or(0, |at| at + 3);
+    let root = text[after..].find('/').map_or(text.len(), |at| after + at);
+    (&text[..root], text[root..].trim_start_matches('/'))
+}
+
 fn parse_url(directory: Option<&FilePath>, location: &str) -> Result<Url> {
-    if location.contains("://") {
-        return Url::parse(location)
+    let Some(path) = local_path(directory, location) else {
+        // Only a web server takes them for syntax.
+        let text = match is_web(location) {
+            true => location.to_string(),
+            false => location.replace('?', "%3F").replace('#', "%23"),
+        };
+        return Url::parse(&text)
             .map_err(|error| exec_datafusion_err!("not a URL: {location}: {error}"));
-    }
-    let path = match location.strip_prefix("~/").zip(std::env::home_dir()) {
-        Some((below, home)) => home.join(below),
-        None => match directory {
-            Some(directory) => directory.join(location),
-            None => PathBuf::from(location),
-        },
     };
     let absolute = std::path::absolute(&path)
         .map_err(|error| exec_datafusion_err!("not a path: '{location}': {error}"))?;
@@ -181,8 +254,35 @@ fn parse_url(directory: Option<&FilePath>, location: &str) -> Result<Url> {
         .map_err(|()| exec_datafusion_err!("not a path: '{location}'"))
 }
 
+/// The path that a text means, if it means a file or folder of this machine.
+///
+/// `file:///a%20b` is the file `a b`, as URLs are read, unless there is none and one that
+/// is called `a%20b`.
+pub(crate) fn local_path(directory: Option<&FilePath>, text: &str) -> Option<PathBuf> {
+    if let Some((scheme, rest)) = text.split_once("://") {
+        if !scheme.eq_ignore_ascii_case("file") {
+            return None;
+        }
+        let as_written = PathBuf::from(rest.strip_prefix("localhost").unwrap_or(rest));
+        let url = rest.replace('?', "%3F").replace('#', "%23");
+        let url = Url::parse(&format!("file://{url}")).ok();
+        let decoded = url.and_then(|url| url.to_file_path().ok());
+        return Some(match decoded {
+            Some(decoded) if decoded.exists() || !as_written.exists() => decoded,
+            _ => as_written,
+        });
+    }
+    Some(match text.strip_prefix("~/").zip(std::env::home_dir()) {
+        Some((below, home)) => home.join(below),
+        None => match directory {
+            Some(directory) => directory.join(text),
+            None => PathBuf::from(text),
+        },
+    })
+}
+
 /// Resolves `..` by its text, as a shell's `cd` does: object stores know no `..`.
-fn without_dots(path: &FilePath) -> PathBuf {
+pub(crate) fn without_dots(path: &FilePath) -> PathBuf {
     let mut clean = PathBuf::new();
     for part in path.components() {
         match part {
@@ -290,6 +390,24 @@ mod tests {
         let root = Location::parse("/store/").unwrap();
         let below = root.join("models/a.onnx").unwrap();
         assert_eq!(below.to_string(), "/store/models/a.onnx");
+    }
+
+    #[test]
+    fn names_below_a_folder_are_taken_as_they_are() {
+        let root = Location::parse("/store 100%25/[x]").unwrap();
+        let below = root.join("a#b?/p=%C3%96.csv").unwrap();
+        assert_eq!(below.to_string(), "/store 100%25/[x]/a#b?/p=%C3%96.csv");
+        let again = Location::parse(below.url.as_str()).unwrap();
+        assert_eq!(again.path, below.path);
+        assert_eq!(root.folder_url().path(), "/store%20100%2525/[x]/");
+    }
+
+    #[test]
+    fn keys_have_characters_that_urls_use() {
+        let location = Location::parse("s3://bucket/a#b?c%20d.csv").unwrap();
+        assert_eq!(location.path.as_ref(), "a#b?c d.csv");
+        let written = location.as_written().unwrap();
+        assert_eq!(written.path.as_ref(), "a#b?c%20d.csv");
     }
 
     #[test]

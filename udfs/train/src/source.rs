@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use atoll_compute::{CancellationToken, pool};
 use atoll_udf_common::args::is_text;
+use atoll_udf_common::files::{FileTable, Kind, Named, is_file_name};
 use atoll_udf_common::structs::suggest;
 use atoll_udf_common::{CallContext, Location, RowError, pool_error};
 use datafusion::arrow::array::{Array, RecordBatch};
@@ -17,14 +18,11 @@ use datafusion::common::{
     plan_err,
 };
 use datafusion::dataframe::DataFrame;
-use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
 use datafusion::execution::SessionState;
-use datafusion::execution::options::{CsvReadOptions, ParquetReadOptions};
 use datafusion::logical_expr::{Expr, lit};
 use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::prelude::SessionContext;
 use futures::{StreamExt, TryStreamExt};
-use object_store::ObjectStoreExt;
 use sha2::{Digest, Sha256};
 
 use self::place::IsBad;
@@ -73,27 +71,20 @@ impl Source {
         options: &ColumnOptions,
     ) -> Result<Self> {
         let ctx = SessionContext::new_with_state(session.clone());
-        match table(&ctx, name).await {
-            Some(table) => {
-                let frame = ctx.read_table(table)?;
-                let mut source = match is_file(name) {
-                    true => Self::of_file(frame, function, name, options).await?,
-                    false => Self::new(frame, function, name, options)?,
-                };
-                source.is_table = true;
-                // A snapshot says what its classes are called, but not to every reader.
-                if name.ends_with(".parquet")
-                    && let Ok(file) = read_file(&ctx, name).await
-                {
-                    let names = class_names(file.schema().as_arrow());
-                    source.format = source.format.with_class_names(names);
-                }
-                Ok(source)
+        let found = table(&ctx, name).await;
+        // A session finds files by their names too. They are opened in another way, and
+        // may be on this machine alone, like its tables.
+        let is_table = found.is_some();
+        if let Some(table) = found.filter(|table| !table.is::<FileTable>()) {
+            let source = Self::new(ctx.read_table(table)?, function, name, options)?;
+            return Ok(Self { is_table, ..source });
+        }
+        match file(&ctx, name).await? {
+            Some(frame) => {
+                let source = Self::of_file(frame, function, name, options).await?;
+                Ok(Self { is_table, ..source })
             }
-            None if is_file(name) => {
-                let frame = read_file(&ctx, name).await?;
-                Self::of_file(frame, function, name, options).await
-            }
+            None if is_file_name(name) => no_file(&ctx, function, name).await,
             None => unknown_table(session, function, name),
         }
     }
@@ -106,8 +97,10 @@ impl Source {
         options: &ColumnOptions,
     ) -> Result<Self> {
         let ctx = SessionContext::new_with_state(session.clone());
-        let frame = read_file(&ctx, location.url.as_str()).await?;
-        Self::new(frame, function, name, options)
+        match file(&ctx, location.url.as_str()).await? {
+            Some(frame) => Self::new(frame, function, name, options),
+            None => no_file(&ctx, function, location.url.as_str()).await,
+        }
     }
 
     /// Keeps the columns of a table or view in the storage, for processes without this
@@ -149,15 +142,17 @@ impl Source {
         name: &str,
         options: &ColumnOptions,
     ) -> Result<Self> {
-        if !is_file(name) {
+        if !is_file_name(name) {
             return exec_err!(
                 "{function}: a dataset that comes from a column must be a Parquet or CSV \
                  path or URL, got '{name}'; write the name of a table as a literal"
             );
         }
         let ctx = SessionContext::new_with_state(session.clone());
-        let frame = read_file(&ctx, name).await?;
-        Self::of_file(frame, function, name, options).await
+        match file(&ctx, name).await? {
+            Some(frame) => Self::of_file(frame, function, name, options).await,
+            None => no_file(&ctx, function, name).await,
+        }
     }
 
     /// The columns of a file without rows have no types, so that it is called empty and
@@ -336,77 +331,33 @@ async fn table(ctx: &SessionContext, name: &str) -> Option<Arc<dyn TableProvider
     None
 }
 
-/// Whether a name can only be a file's: tables have no slashes and no such endings.
-fn is_file(name: &str) -> bool {
-    let endings = [".parquet", ".csv", ".tsv", ".csv.gz", ".tsv.gz"];
-    name.contains(['/', '\\']) || endings.iter().any(|ending| name.ends_with(ending))
+/// The rows of the files that a name stands for, if there are any.
+async fn file(ctx: &SessionContext, name: &str) -> Result<Option<DataFrame>> {
+    let state = ctx.state();
+    let context = CallContext::of(state.config());
+    let table = FileTable::with_metadata(&state, context.directory.as_deref(), name);
+    let table = table.await?;
+    table
+        .map(|table| ctx.read_table(Arc::new(table)))
+        .transpose()
 }
 
-async fn read_file(ctx: &SessionContext, name: &str) -> Result<DataFrame> {
-    let location = CallContext::of(ctx.state().config()).locate(name)?;
-    if location.url.scheme() != "file" {
-        let root = object_store_root(&location)?;
-        ctx.runtime_env()
-            .register_object_store(&root, Arc::clone(&location.store));
+/// Why a name that looks like a file's is no dataset.
+async fn no_file<T>(ctx: &SessionContext, function: &str, name: &str) -> Result<T> {
+    let context = CallContext::of(ctx.state().config());
+    let named = Named::of(context.directory.as_deref(), name).await?;
+    match named.kind {
+        Kind::Missing => {
+            exec_err!("file not found: {}; check the path", context.locate(name)?)
+        }
+        Kind::Pattern(_) => {
+            exec_err!("no file matches '{name}'; check the pattern and its folder")
+        }
+        _ => plan_err!(
+            "{function}: there is no dataset in '{name}'; a dataset is a Parquet, CSV or \
+             JSON file or a folder of them"
+        ),
     }
-    let url = url_to_list(&location, name).await?;
-    let folder = url.ends_with('/') || url.contains('*');
-    let csv = |delimiter, extension, compression| {
-        CsvReadOptions::new()
-            .delimiter(delimiter)
-            .file_extension(extension)
-            .file_compression_type(compression)
-    };
-    let (plain, gzip) = (FileCompressionType::UNCOMPRESSED, FileCompressionType::GZIP);
-    match name {
-        name if name.ends_with(".csv") => {
-            ctx.read_csv(url, csv(b',', ".csv", plain)).await
-        }
-        name if name.ends_with(".tsv") => {
-            ctx.read_csv(url, csv(b'\t', ".tsv", plain)).await
-        }
-        name if name.ends_with(".csv.gz") => {
-            ctx.read_csv(url, csv(b',', ".csv.gz", gzip)).await
-        }
-        name if name.ends_with(".tsv.gz") => {
-            ctx.read_csv(url, csv(b'\t', ".tsv.gz", gzip)).await
-        }
-        _ => {
-            // A file that is named may end as it likes; in a folder only Parquet counts.
-            let file_extension = if folder { ".parquet" } else { "" };
-            let options = ParquetReadOptions {
-                file_extension,
-                // A snapshot says there what its classes are called. The metadata of
-                // several files may contradict each other.
-                skip_metadata: Some(folder),
-                ..Default::default()
-            };
-            ctx.read_parquet(url, options).await
-        }
-    }
-}
-
-/// The URL for DataFusion, once it is clear that there is something to list.
-async fn url_to_list(location: &Location, name: &str) -> Result<String> {
-    if name.contains(['*', '?', '[']) && !name.contains("://") {
-        // The pattern itself, below the folder where relative paths start.
-        let path = location.local_path().map(|path| path.display().to_string());
-        return Ok(path.unwrap_or_else(|| name.to_string()));
-    }
-    let missing = match location.store.head(&location.path).await {
-        Ok(_) => return Ok(location.url.to_string()),
-        Err(error) => error,
-    };
-    let mut below = location.store.list(Some(&location.path));
-    match below.next().await {
-        Some(Ok(_)) => Ok(format!("{}/", location.url.as_str().trim_end_matches('/'))),
-        _ => Err(location.error(missing)),
-    }
-}
-
-fn object_store_root(location: &Location) -> Result<url::Url> {
-    let root = &location.url[..url::Position::BeforePath];
-    url::Url::parse(root).map_err(|error| DataFusionError::External(Box::new(error)))
 }
 
 /// How the columns become rows: those that the options name, else the image column, else

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{Result, plan_datafusion_err, plan_err};
 use datafusion::logical_expr::dml::CopyTo;
 
@@ -92,6 +93,41 @@ pub(super) fn add_provenance(copy: &mut CopyTo, origin: &Origin) {
         let (key, value) = origin.provenance();
         let key = format!("{PREFIX}metadata::{key}");
         copy.options.entry(key).or_insert(value);
+    }
+}
+
+/// A row group of wide rows is closed at this size.
+const ROW_GROUP_BYTES: usize = 64 << 20;
+
+/// Bounds the row groups of Parquet files in bytes, where rows may be large.
+///
+/// DataFusion's writers count rows, and hold a million of them. Only the one that encodes
+/// a file on one thread can count bytes. A COPY to a folder has a file for each thread
+/// anyway, and rows of numbers and text into one file keep the faster writer.
+pub(super) fn bound_row_groups(copy: &mut CopyTo) {
+    let fields = copy.input.schema().fields();
+    let is_wide = fields.iter().any(|field| is_wide(field.data_type()));
+    if copy.file_type.get_ext() != "parquet" || !is_wide {
+        return;
+    }
+    let bounds = [
+        ("max_row_group_bytes", ROW_GROUP_BYTES.to_string()),
+        ("allow_single_file_parallelism", "false".to_string()),
+    ];
+    for (key, value) in bounds {
+        let key = format!("{PREFIX}{key}");
+        copy.options.entry(key).or_insert(value);
+    }
+}
+
+/// Whether values have no bound in bytes that anyone expects: blobs and lists.
+fn is_wide(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Struct(fields) => fields.iter().any(|f| is_wide(f.data_type())),
+        DataType::Dictionary(_, values) => is_wide(values),
+        other => {
+            other.is_binary() || other.is_list() || matches!(other, DataType::Map(..))
+        }
     }
 }
 

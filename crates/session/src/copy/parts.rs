@@ -7,6 +7,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use atoll_udf_common::Location;
+use atoll_udf_common::files::partitions;
 use datafusion::arrow::array::{Array, AsArray, RecordBatch, UInt64Array};
 use datafusion::arrow::datatypes::{SchemaRef, UInt64Type};
 use datafusion::catalog::streaming::StreamingTable;
@@ -50,6 +51,7 @@ pub(super) async fn write(
             part,
         };
         let rows = plan.execute(part, context.task_ctx())?;
+        let rows = partitions::with_names(rows, &copy.partition_by)?;
         writers.spawn(async move {
             match size {
                 Some(size) => writer.write_pieces(rows, size).await,
@@ -86,18 +88,18 @@ impl Writer {
         let table = provider_as_source(Arc::new(table));
         let copy = CopyTo {
             input: Arc::new(LogicalPlanBuilder::scan("part", table, None)?.build()?),
-            output_url: self.folder(piece),
+            output_url: self.folder(piece)?.folder_url().to_string(),
             ..self.copy.clone()
         };
         run(&self.context, copy).await
     }
 
-    fn folder(&self, piece: usize) -> String {
-        let part = format!("{}/part-{:05}", self.staging.url, self.part);
-        match piece {
-            0 => format!("{part}/"),
-            piece => format!("{part}-c{piece:04}/"),
-        }
+    fn folder(&self, piece: usize) -> Result<Location> {
+        let part = format!("part-{:05}", self.part);
+        self.staging.join(&match piece {
+            0 => part,
+            piece => format!("{part}-c{piece:04}"),
+        })
     }
 
     /// Writes pieces of about `size` bytes. How many bytes of a file the rows in memory
@@ -144,7 +146,7 @@ impl Writer {
 
     /// The bytes of the files of a piece, at least one.
     async fn bytes(&self, piece: usize) -> Result<f64> {
-        let folder = Location::parse(&self.folder(piece))?;
+        let folder = self.folder(piece)?;
         let files = folder.store.list(Some(&folder.path));
         let bytes = files.try_fold(0, |sum, file| async move { Ok(sum + file.size) });
         let bytes = bytes.await.map_err(|error| folder.error(error))?;

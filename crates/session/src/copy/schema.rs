@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use atoll_udf_common::Location;
+use atoll_udf_common::files::{Parquet, partitions};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
 use datafusion::common::{Result, exec_err};
 use datafusion::datasource::file_format::FileFormat;
-use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::logical_expr::dml::CopyTo;
 use datafusion::prelude::SessionContext;
 use object_store::ObjectStoreExt;
@@ -33,7 +33,7 @@ pub(super) async fn refuse_change(
     let Ok(file_meta) = target.store.head(file).await else {
         return Ok(());
     };
-    let format = ParquetFormat::default();
+    let format = Parquet::default();
     let opened = format
         .infer_schema(&state, &target.store, &[file_meta])
         .await;
@@ -41,10 +41,8 @@ pub(super) async fn refuse_change(
         // What cannot be read is nothing that anyone relies on.
         return Ok(());
     };
-    let below = file.prefix_match(&target.path).into_iter().flatten();
-    let partitions: Vec<String> = below
-        .filter_map(|part| Some(part.as_ref().split_once('=')?.0.to_string()))
-        .collect();
+    let partitions = partitions::of_file(&target.path, file);
+    let partitions: Vec<String> = partitions.into_iter().map(|(name, _)| name).collect();
     let rows = Arc::clone(copy.input.schema().inner());
     let mut changes = columns(&columns_before, &rows, &copy.partition_by);
     if partitions != copy.partition_by {

@@ -13,6 +13,7 @@ mod fields;
 mod ignored;
 mod lateral;
 mod names;
+mod partitions;
 mod peers;
 mod relations;
 mod titles;
@@ -37,6 +38,7 @@ use titles::Titles;
 pub(crate) async fn plan(mut state: SessionState, sql: &str) -> Result<LogicalPlan> {
     let dialect = state.config().options().sql_parser.dialect;
     let mut statement = state.sql_to_statement(sql, &dialect)?;
+    partitions::unquote_columns(&mut statement);
     if let Some(sql) = functions::show_functions(&statement) {
         return state.create_logical_plan(&sql).await;
     }

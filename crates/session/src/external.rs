@@ -1,0 +1,96 @@
+//! CREATE EXTERNAL TABLE over files whose names mean the same as everywhere.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use atoll_udf_common::files::{Declared, FileTable, Kind, Named, partition_names};
+use atoll_udf_common::{AtollOptions, Location};
+use datafusion::catalog::{Session, TableProvider, TableProviderFactory};
+use datafusion::common::{Result, internal_err, plan_err};
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::CreateExternalTable;
+
+/// Has the session make external tables in this way.
+pub(crate) fn register(state: &mut SessionState) {
+    for factory in state.table_factories_mut().values_mut() {
+        let inner = Arc::clone(factory);
+        *factory = Arc::new(ExternalTables(inner));
+    }
+}
+
+/// DataFusion's factory, but for what it would not understand: partition columns with
+/// NULL, and patterns.
+#[derive(Debug)]
+struct ExternalTables(Arc<dyn TableProviderFactory>);
+
+#[async_trait]
+impl TableProviderFactory for ExternalTables {
+    async fn create(
+        &self,
+        state: &dyn Session,
+        create: &CreateExternalTable,
+    ) -> Result<Arc<dyn TableProvider>> {
+        let mut create = create.clone();
+        take_infer_rows(state, &mut create);
+        let (mut has_pattern, mut folder) = (false, None);
+        for location in &mut create.locations {
+            let named = Named::of(None, location).await?;
+            match named.kind {
+                Kind::Pattern(_) => has_pattern = true,
+                Kind::File(_) => *location = named.location()?.url.to_string(),
+                Kind::Folder => {
+                    *location = named.location()?.folder_url().to_string();
+                    folder = Some(named);
+                }
+                // INSERT may write it.
+                Kind::Missing if location.ends_with('/') => {
+                    *location = Location::parse(location)?.folder_url().to_string();
+                }
+                Kind::Missing => *location = Location::parse(location)?.url.to_string(),
+            }
+        }
+        if let (Some(folder), [_]) = (folder, &create.locations[..])
+            && create.table_partition_cols.is_empty()
+            && create.schema.fields().is_empty()
+        {
+            create.table_partition_cols = partition_names(&folder).await?;
+        }
+        if create.table_partition_cols.is_empty() && !has_pattern {
+            return self.0.create(state, &create).await;
+        }
+        let [location] = &create.locations[..] else {
+            return plan_err!(
+                "a table with a pattern or partition columns has one LOCATION, got {}",
+                create.locations.join(", ")
+            );
+        };
+        let Some(session) = state.as_any().downcast_ref::<SessionState>() else {
+            return internal_err!("the session of an external table is another's");
+        };
+        let Some(factory) = session.get_file_format_factory(&create.file_type) else {
+            return plan_err!("no format is called {}", create.file_type);
+        };
+        let schema = Arc::clone(create.schema.inner());
+        let declared = Declared {
+            format: factory.create(session, &create.options)?,
+            schema: (!schema.fields().is_empty()).then_some(schema),
+            partition_by: create.table_partition_cols.clone(),
+        };
+        let table = FileTable::declared(session, location, declared).await?;
+        Ok(Arc::new(table))
+    }
+}
+
+/// Has `SET atoll.infer_rows` hold here too, unless the table has an option of its own.
+fn take_infer_rows(state: &dyn Session, create: &mut CreateExternalTable) {
+    let key = "format.schema_infer_max_rec";
+    let is_text = matches!(
+        create.file_type.to_ascii_uppercase().as_str(),
+        "CSV" | "JSON" | "NDJSON"
+    );
+    if is_text && create.schema.fields().is_empty() {
+        let rows = AtollOptions::get(state.config_options()).infer_rows;
+        let option = create.options.entry(key.to_string());
+        option.or_insert(rows.to_string());
+    }
+}

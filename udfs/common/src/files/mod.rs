@@ -1,0 +1,16 @@
+//! Files behind names: what a name means, which files it stands for, their table.
+
+mod data;
+mod format;
+mod list;
+mod name;
+mod parquet;
+pub mod partitions;
+mod table;
+
+pub use data::partition_names;
+pub use format::is_file_name;
+pub use list::{FileEntry, list};
+pub use name::{Kind, Named, Place};
+pub use parquet::{Parquet, ParquetFactory};
+pub use table::{Declared, FileTable};

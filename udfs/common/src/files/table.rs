@@ -1,0 +1,446 @@
+//! Files as a table: `FROM 'file.parquet'`, `FROM 'folder/'`, `train('*.csv', ..)`.
+//!
+//! DataFusion has such a table. This one differs where that one is silently wrong or
+//! gives up: what a name means is decided by [`Named`], NULL of a partition column is
+//! NULL, and one file with an odd name hides no others.
+
+use std::path::Path as FilePath;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use atoll_compute::warnings::Warnings;
+use datafusion::arrow::array::{AsArray, RecordBatch};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::stats::Precision;
+use datafusion::common::tree_node::TreeNode;
+use datafusion::common::{
+    ColumnStatistics, DFSchema, Result, ScalarValue, Statistics, plan_err, project_schema,
+};
+use datafusion::datasource::TableType;
+use datafusion::datasource::file_format::FileFormat;
+use datafusion::datasource::listing::{
+    ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl, PartitionedFile,
+};
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder};
+use datafusion::datasource::sink::DataSinkExec;
+use datafusion::datasource::table_schema::{TableSchema, TableSchemaBuilder};
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::dml::InsertOp;
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::physical_expr::LexOrdering;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
+use futures::{StreamExt, TryStreamExt, stream};
+
+use super::data::{data_files, format_of, partition_columns};
+use super::name::{Kind, Named};
+use super::partitions::{self, NamingSink};
+use crate::{CallContext, Location};
+
+/// The files behind a name, as one table.
+#[derive(Debug)]
+pub struct FileTable {
+    named: Named,
+    /// Where the folders of partition columns begin, and the store.
+    base: Location,
+    format: Arc<dyn FileFormat>,
+    /// How the names of its files end.
+    ending: String,
+    schema: TableSchema,
+    /// Whether it may be without files, for INSERT to write some.
+    may_be_empty: bool,
+}
+
+/// What CREATE EXTERNAL TABLE says of files.
+#[derive(Debug)]
+pub struct Declared {
+    /// The format of them all.
+    pub format: Arc<dyn FileFormat>,
+    /// All columns, if they are given.
+    pub schema: Option<SchemaRef>,
+    /// Those that the names of folders give.
+    pub partition_by: Vec<String>,
+}
+
+impl FileTable {
+    /// Opens the files that a text names; `None` if there are none of a known format.
+    pub async fn open(
+        session: &SessionState,
+        directory: Option<&FilePath>,
+        text: &str,
+    ) -> Result<Option<Self>> {
+        Self::open_with(session, directory, text, false).await
+    }
+
+    /// The same; the schema of a single Parquet file has the file's metadata.
+    pub async fn with_metadata(
+        session: &SessionState,
+        directory: Option<&FilePath>,
+        text: &str,
+    ) -> Result<Option<Self>> {
+        Self::open_with(session, directory, text, true).await
+    }
+
+    async fn open_with(
+        session: &SessionState,
+        directory: Option<&FilePath>,
+        text: &str,
+        with_metadata: bool,
+    ) -> Result<Option<Self>> {
+        let named = Named::of(directory, text).await?;
+        if matches!(named.kind, Kind::Missing) {
+            return Ok(None);
+        }
+        let base = named.location()?;
+        // Reading the files warns, and knows their ending.
+        let files = data_files(&Warnings::default(), &named, &base, "").await?;
+        let Some(first) = files.first() else {
+            return Ok(None);
+        };
+        let format = format_of(session, (&named, &base), first, with_metadata).await?;
+        let Some((ending, format)) = format else {
+            return Ok(None);
+        };
+        let files: Vec<_> = files
+            .into_iter()
+            .filter(|file| file.object.location.as_ref().ends_with(&ending))
+            .collect();
+        let columns = partition_columns(text, &files)?;
+        let objects: Vec<_> = files
+            .into_iter()
+            .map(|file| file.object)
+            .filter(|object| object.size > 0)
+            .collect();
+        let schema = format.infer_schema(session, &base.store, &objects).await?;
+        let columns = columns
+            .into_iter()
+            .map(|name| (name, partitions::column_type()));
+        Self::new(named, base, (ending, format), schema, columns.collect()).map(Some)
+    }
+
+    fn new(
+        named: Named,
+        base: Location,
+        (ending, format): (String, Arc<dyn FileFormat>),
+        schema: SchemaRef,
+        columns: Vec<(String, DataType)>,
+    ) -> Result<Self> {
+        if let Some((name, _)) = columns
+            .iter()
+            .find(|(name, _)| schema.field_with_name(name).is_ok())
+        {
+            return plan_err!(
+                "in '{}' the files and the names of their folders both have a column \
+                 {name}; read the files of one folder, or write them without it",
+                named.text
+            );
+        }
+        let columns: Vec<FieldRef> = columns
+            .into_iter()
+            .map(|(name, data_type)| Arc::new(Field::new(name, data_type, true)))
+            .collect();
+        Ok(Self {
+            named,
+            base,
+            format,
+            ending,
+            schema: TableSchemaBuilder::from(&schema)
+                .with_table_partition_cols(columns)
+                .build(),
+            may_be_empty: false,
+        })
+    }
+
+    /// The files of an external table, of which there need not be any yet.
+    pub async fn declared(
+        session: &SessionState,
+        text: &str,
+        declared: Declared,
+    ) -> Result<Self> {
+        let mut named = Named::of(None, text).await?;
+        if matches!(named.kind, Kind::Missing) {
+            named.kind = Kind::Folder;
+        }
+        let base = named.location()?;
+        let by = &declared.partition_by;
+        let (schema, columns) = match &declared.schema {
+            Some(all) => {
+                let declared = |name: &String| {
+                    let field = all.field_with_name(name)?;
+                    Ok((name.clone(), field.data_type().clone()))
+                };
+                let columns = by.iter().map(declared).collect::<Result<Vec<_>>>()?;
+                let in_files = all.fields().iter();
+                let in_files = in_files.filter(|field| !by.contains(field.name()));
+                let in_files = Schema::new(in_files.cloned().collect::<Vec<_>>());
+                (Arc::new(in_files), columns)
+            }
+            None => {
+                let files = data_files(&Warnings::default(), &named, &base, "").await?;
+                let objects: Vec<_> = files.into_iter().map(|f| f.object).collect();
+                let schema = declared.format.infer_schema(session, &base.store, &objects);
+                let columns = by
+                    .iter()
+                    .map(|name| (name.clone(), partitions::column_type()));
+                (schema.await?, columns.collect())
+            }
+        };
+        let format = (String::new(), declared.format);
+        Ok(Self {
+            may_be_empty: true,
+            ..Self::new(named, base, format, schema, columns)?
+        })
+    }
+
+    /// The files as they are now.
+    async fn files(&self, state: &dyn Session) -> Result<Vec<PartitionedFile>> {
+        let columns = self.schema.table_partition_cols();
+        let warnings = CallContext::of(state.config()).warnings;
+        let files = data_files(&warnings, &self.named, &self.base, &self.ending).await?;
+        if files.is_empty() && !self.may_be_empty {
+            return plan_err!(
+                "the files of '{}' are not there any more",
+                self.named.text
+            );
+        }
+        let files = files.into_iter().filter(|file| file.object.size > 0);
+        let with_values = files.map(|file| {
+            let mut found = file.columns.iter();
+            let values = columns.iter().map(|column| {
+                let Some((_, text)) = found.find(|(name, _)| name == column.name())
+                else {
+                    return plan_err!(
+                        "{} lies in no folder {}=..., as other files of the table do",
+                        file.object.location,
+                        column.name()
+                    );
+                };
+                partitions::value(text.as_deref(), column.data_type())
+            });
+            let values = values.collect::<Result<Vec<_>>>()?;
+            let mut file = PartitionedFile::from(file.object);
+            file.partition_values = values;
+            Ok(file)
+        });
+        with_values.collect()
+    }
+
+    /// The files for whose folders every filter is true.
+    fn filtered(
+        &self,
+        state: &dyn Session,
+        files: Vec<PartitionedFile>,
+        filters: &[Expr],
+    ) -> Result<Vec<PartitionedFile>> {
+        let decided = filters
+            .iter()
+            .filter(|filter| self.is_about_folders(filter));
+        let Some(filter) = conjunction(decided.cloned()) else {
+            return Ok(files);
+        };
+        let columns = self.schema.table_partition_cols();
+        let schema = Arc::new(Schema::new(columns.clone()));
+        let values = (0..columns.len()).map(|at| {
+            let values = files.iter().map(|file| file.partition_values[at].clone());
+            ScalarValue::iter_to_array(values)
+        });
+        if files.is_empty() {
+            return Ok(files);
+        }
+        let values = values.collect::<Result<Vec<_>>>()?;
+        let rows = RecordBatch::try_new(Arc::clone(&schema), values)?;
+        let filter = state.create_physical_expr(filter, &DFSchema::try_from(schema)?)?;
+        let keep = filter.evaluate(&rows)?.into_array(files.len())?;
+        // As in WHERE, what is neither true nor false is left out.
+        let kept = files.into_iter().zip(keep.as_boolean());
+        let kept = kept.filter(|(_, keep)| *keep == Some(true));
+        Ok(kept.map(|(file, _)| file).collect())
+    }
+
+    /// Whether the names of the folders alone decide a filter.
+    fn is_about_folders(&self, filter: &Expr) -> bool {
+        let columns = self.schema.table_partition_cols();
+        let names = filter.column_refs();
+        let known = |name: &str| columns.iter().any(|column| column.name() == name);
+        let subquery = filter.exists(|expr| {
+            Ok(matches!(
+                expr,
+                Expr::ScalarSubquery(_)
+                    | Expr::InSubquery(_)
+                    | Expr::Exists(_)
+                    | Expr::OuterReferenceColumn(..)
+            ))
+        });
+        !names.is_empty()
+            && names.iter().all(|column| known(&column.name))
+            && !filter.is_volatile()
+            && matches!(subquery, Ok(false))
+    }
+
+    /// A file with what is known of its rows.
+    async fn described(
+        &self,
+        state: &dyn Session,
+        mut file: PartitionedFile,
+    ) -> Result<PartitionedFile> {
+        let schema = self.schema.file_schema();
+        if !state.config().collect_statistics() {
+            return Ok(file);
+        }
+        let known = self.format.infer_stats_and_ordering(
+            state,
+            &self.base.store,
+            Arc::clone(schema),
+            &file.object_meta,
+        );
+        let known = known.await?;
+        let mut statistics = known.statistics;
+        let rows = statistics.num_rows;
+        let columns = file
+            .partition_values
+            .iter()
+            .map(|value| of_column(value, rows));
+        statistics.column_statistics.extend(columns);
+        file.statistics = Some(Arc::new(statistics));
+        Ok(file.with_ordering(known.ordering))
+    }
+}
+
+/// What is known of a column that has one value in a file.
+fn of_column(value: &ScalarValue, rows: Precision<usize>) -> ColumnStatistics {
+    if value.is_null() {
+        return ColumnStatistics {
+            null_count: rows,
+            ..ColumnStatistics::new_unknown()
+        };
+    }
+    ColumnStatistics {
+        null_count: Precision::Exact(0),
+        max_value: Precision::Exact(value.clone()),
+        min_value: Precision::Exact(value.clone()),
+        distinct_count: Precision::Exact(1),
+        ..ColumnStatistics::new_unknown()
+    }
+}
+
+/// The order of the rows of every file, if it is the same one.
+fn common_ordering(files: &[PartitionedFile]) -> Vec<LexOrdering> {
+    let Some(first) = files.first().and_then(|file| file.ordering.clone()) else {
+        return vec![];
+    };
+    let same = files
+        .iter()
+        .all(|file| file.ordering.as_ref() == Some(&first));
+    if same { vec![first] } else { vec![] }
+}
+
+#[async_trait]
+impl TableProvider for FileTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(self.schema.table_schema())
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>> {
+        let pushdown = |filter: &&Expr| match self.is_about_folders(filter) {
+            true => TableProviderFilterPushDown::Exact,
+            false => TableProviderFilterPushDown::Inexact,
+        };
+        Ok(filters.iter().map(pushdown).collect())
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let files = self.filtered(state, self.files(state).await?, filters)?;
+        if files.is_empty() {
+            let schema = project_schema(&self.schema(), projection)?;
+            return Ok(Arc::new(EmptyExec::new(schema)));
+        }
+        let options = state.config_options();
+        let files = files.into_iter().map(|file| self.described(state, file));
+        let files: Vec<_> = stream::iter(files)
+            .buffered(options.execution.meta_fetch_concurrency.get())
+            .try_collect()
+            .await?;
+        let ordering = common_ordering(&files);
+        let schema = self.schema();
+        let known = files.iter().map(|file| file.statistics.as_deref());
+        let known: Option<Vec<&Statistics>> = known.collect();
+        let statistics = match known {
+            Some(known) => Statistics::try_merge_iter(known, &schema)?,
+            None => Statistics::new_unknown(&schema),
+        };
+        let groups =
+            FileGroup::new(files).split_files(state.config().target_partitions());
+        let groups = groups.into_iter().map(|group| {
+            let known = group.iter().map(|file| file.statistics.as_deref());
+            match known.collect::<Option<Vec<&Statistics>>>() {
+                Some(known) => {
+                    let known = Statistics::try_merge_iter(known, &schema)?;
+                    Ok(group.with_statistics(Arc::new(known)))
+                }
+                None => Ok(group),
+            }
+        });
+        let source = self.format.file_source(self.schema.clone());
+        let url = ListingTableUrl::try_new(self.base.url.clone(), None)?;
+        let scan = FileScanConfigBuilder::new(url.object_store(), source)
+            .with_file_groups(groups.collect::<Result<_>>()?)
+            .with_statistics(statistics)
+            .with_projection_indices(projection.cloned())?
+            .with_limit(limit)
+            .with_output_ordering(ordering)
+            .build();
+        self.format.create_physical_plan(state, scan).await
+    }
+
+    async fn insert_into(
+        &self,
+        state: &dyn Session,
+        input: Arc<dyn ExecutionPlan>,
+        operation: InsertOp,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        if !matches!(self.named.kind, Kind::Folder) {
+            return plan_err!(
+                "rows are inserted as another file of a folder, and '{}' is none",
+                self.named.text
+            );
+        }
+        let columns = self.schema.table_partition_cols().iter();
+        let columns = columns.map(|c| (c.name().clone(), c.data_type().clone()));
+        let columns: Vec<_> = columns.collect();
+        let names: Vec<String> = columns.iter().map(|(name, _)| name.clone()).collect();
+        let options = ListingOptions::new(Arc::clone(&self.format))
+            .with_file_extension(&self.ending)
+            .with_table_partition_cols(columns);
+        let url = ListingTableUrl::try_new(self.base.folder_url(), None)?;
+        let config = ListingTableConfig::new(url)
+            .with_listing_options(options)
+            .with_schema(Arc::clone(self.schema.file_schema()));
+        let inner = ListingTable::try_new(config)?
+            .insert_into(state, Arc::clone(&input), operation)
+            .await?;
+        if names.is_empty() {
+            return Ok(inner);
+        }
+        let sink = NamingSink {
+            inner,
+            columns: names,
+            schema: self.schema(),
+        };
+        Ok(Arc::new(DataSinkExec::new(input, Arc::new(sink), None)))
+    }
+}
