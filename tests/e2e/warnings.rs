@@ -243,6 +243,22 @@ fn a_bad_row_is_named_by_its_number_in_the_file() {
         .fails_naming(&["row 2: a split must be", "got 'training'"]);
 }
 
+/// Parquet's statistics leave NaN out, so that this column looks like 2 in every row.
+#[test]
+fn a_nan_in_parquet_is_refused() {
+    let atoll = Atoll::new();
+    let data = atoll.path("nan.parquet").display().to_string();
+    let copy = format!(
+        "COPY (SELECT CASE value WHEN 1 THEN CAST('NaN' AS DOUBLE) ELSE 2.0 END AS x, \
+         value % 2 AS label FROM generate_series(1, 2) AS n(value)) \
+         TO '{data}' STORED AS PARQUET"
+    );
+    atoll.run(&["-c", &copy]).ok();
+    let train = format!("SELECT train('{data}', {{epochs: 1}})");
+    let parts = ["row 1: the feature x of", "is NaN; replace or leave out"];
+    atoll.run(&["-c", &train]).fails_naming(&parts);
+}
+
 #[test]
 fn the_column_at_fault_is_named() {
     let atoll = Atoll::new();
