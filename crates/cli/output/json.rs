@@ -4,8 +4,9 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{RecordBatch, StructArray};
-use datafusion::arrow::datatypes::{Field, FieldRef, SchemaRef};
+use datafusion::arrow::array::{ArrayRef, RecordBatch, StructArray};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields, SchemaRef};
 use datafusion::arrow::json::writer::{EncoderOptions, make_encoder};
 
 use super::RowWriter;
@@ -22,23 +23,46 @@ pub(super) enum Shape {
 pub(super) struct Json {
     shape: Shape,
     row: FieldRef,
+    columns: Fields,
     rows: usize,
 }
 
 impl Json {
     pub(super) fn new(shape: Shape, schema: &SchemaRef) -> Self {
-        let row = Field::new_struct("row", schema.fields().clone(), false);
+        let columns: Fields = schema.fields().iter().map(without_keys).collect();
+        let row = Field::new_struct("row", columns.clone(), false);
         Self {
             shape,
             row: Arc::new(row),
+            columns,
             rows: 0,
         }
     }
 }
 
+/// The column of the values themselves, if it is one of keys into a dictionary. Arrow's
+/// encoder writes a key that stands for NULL as if it stood for an empty text.
+fn without_keys(field: &FieldRef) -> FieldRef {
+    match field.data_type() {
+        DataType::Dictionary(_, values) => {
+            let field = field.as_ref().clone();
+            Arc::new(field.with_data_type(values.as_ref().clone()))
+        }
+        _ => Arc::clone(field),
+    }
+}
+
 impl RowWriter for Json {
     fn write(&mut self, batch: &RecordBatch, out: &mut dyn Write) -> Result<(), Failure> {
-        let rows = StructArray::from(batch.clone());
+        let columns: Vec<ArrayRef> = (self.columns.iter().zip(batch.columns()))
+            .map(|(field, column)| cast(column, field.data_type()))
+            .collect::<Result<_, _>>()?;
+        let rows = StructArray::try_new_with_length(
+            self.columns.clone(),
+            columns,
+            None,
+            batch.num_rows(),
+        )?;
         let options = EncoderOptions::default().with_explicit_nulls(true);
         let mut encoder = make_encoder(&self.row, &rows, &options)?;
         let mut text = Vec::new();

@@ -113,7 +113,7 @@ fn our_own_reading_of_a_damaged_file_never_panics() {
             }
         }
     }
-    println!("{read} read, {refused} refused");
+    eprintln!("{read} read, {refused} refused");
     assert!(read > 0 && refused > 0);
 }
 
@@ -159,6 +159,6 @@ fn a_damaged_file_is_an_error_or_a_model() {
             _ => failed += 1,
         }
     }
-    println!("{ran} ran, {failed} failed on a row, {refused} refused");
+    eprintln!("{ran} ran, {failed} failed on a row, {refused} refused");
     assert!(ran > 0 && refused > 0);
 }

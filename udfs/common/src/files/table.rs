@@ -117,14 +117,14 @@ impl FileTable {
         let columns = columns
             .into_iter()
             .map(|name| (name, partitions::column_type()));
-        Self::new(named, base, (ending, format), schema, columns.collect()).map(Some)
+        Self::new(named, base, (ending, format), &schema, columns.collect()).map(Some)
     }
 
     fn new(
         named: Named,
         base: Location,
         (ending, format): (String, Arc<dyn FileFormat>),
-        schema: SchemaRef,
+        schema: &SchemaRef,
         columns: Vec<(String, DataType)>,
     ) -> Result<Self> {
         if let Some((name, _)) = columns
@@ -146,7 +146,7 @@ impl FileTable {
             base,
             format,
             ending,
-            schema: TableSchemaBuilder::from(&schema)
+            schema: TableSchemaBuilder::from(schema)
                 .with_table_partition_cols(columns)
                 .build(),
             may_be_empty: false,
@@ -190,7 +190,7 @@ impl FileTable {
         let format = (String::new(), declared.format);
         Ok(Self {
             may_be_empty: true,
-            ..Self::new(named, base, format, schema, columns)?
+            ..Self::new(named, base, format, &schema, columns)?
         })
     }
 

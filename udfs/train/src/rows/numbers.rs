@@ -65,7 +65,7 @@ impl Format {
         columns: &[ArrayRef],
         rows: &mut Rows,
     ) -> Result<()> {
-        let types: Vec<&DataType> = columns.iter().map(|c| element(c)).collect();
+        let types: Vec<&DataType> = columns.iter().map(element).collect();
         let columns = columns.iter().map(column).collect::<Result<Vec<_>>>()?;
         for row in 0..rows.len() {
             let start = rows.numbers.len();
