@@ -46,7 +46,8 @@ fn without_keys(field: &FieldRef) -> FieldRef {
     match field.data_type() {
         DataType::Dictionary(_, values) => {
             let field = field.as_ref().clone();
-            Arc::new(field.with_data_type(values.as_ref().clone()))
+            let values = values.as_ref().clone();
+            Arc::new(field.with_data_type(values).with_nullable(true))
         }
         _ => Arc::clone(field),
     }

@@ -125,8 +125,6 @@ impl<'a> Graft<'a> {
                 let exprs: Vec<_> = columns.into_iter().map(Expr::Column).collect();
                 return self.projected(&exprs, &alias.schema, input);
             }
-            // `FROM unnest(p.labels)` of the subquery's own, which is lateral too.
-            LogicalPlan::Subquery(inner) => return self.onto_left(&inner.subquery),
             // What a filter takes away, a left join would have to bring back.
             LogicalPlan::Filter(filter) if !self.keeps_rows => {
                 let Some(input) = self.onto_left(&filter.input)? else {
