@@ -6,16 +6,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use atoll_udf_common::CallContext;
-use atoll_udf_common::files::{FileEntry, list};
+use atoll_udf_common::files::{FileEntry, is_decided_by, keep_where, list};
 use datafusion::arrow::array::{
-    ArrayRef, AsArray, BinaryBuilder, Int64Array, RecordBatch, RecordBatchOptions,
-    StringArray, TimestampMicrosecondArray, new_null_array,
+    ArrayRef, BinaryBuilder, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
+    TimestampMicrosecondArray, new_null_array,
 };
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
-use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{
-    DFSchema, Result, ScalarValue, exec_err, internal_datafusion_err, plan_err,
+    Result, ScalarValue, exec_err, internal_datafusion_err, plan_err,
 };
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::utils::conjunction;
@@ -255,20 +254,7 @@ pub fn decode_scan(
 
 /// Whether a filter can be decided before any file is read.
 fn is_about_the_listing(filter: &Expr) -> bool {
-    let reads = filter
-        .column_refs()
-        .iter()
-        .any(|column| column.name == CONTENT);
-    let subquery = filter.exists(|expr| {
-        Ok(matches!(
-            expr,
-            Expr::ScalarSubquery(_)
-                | Expr::InSubquery(_)
-                | Expr::Exists(_)
-                | Expr::OuterReferenceColumn(..)
-        ))
-    });
-    !reads && !filter.is_volatile() && matches!(subquery, Ok(false))
+    is_decided_by(filter, |column| column != CONTENT)
 }
 
 /// The files for which every filter is true.
@@ -292,14 +278,7 @@ fn filtered(
             .unwrap_or_else(|| new_null_array(field.data_type(), files.len()))
     });
     let listing = RecordBatch::try_new(Arc::clone(&schema), columns.collect())?;
-    let filter = state.create_physical_expr(filter, &DFSchema::try_from(schema)?)?;
-    let keep = filter.evaluate(&listing)?.into_array(files.len())?;
-    // As in WHERE, what is neither true nor false is left out.
-    let kept = files
-        .into_iter()
-        .zip(keep.as_boolean())
-        .filter(|(_, keep)| *keep == Some(true));
-    Ok(kept.map(|(file, _)| file).collect())
+    keep_where(state, filter, &listing, files)
 }
 
 /// Cuts `files` into at most `parts` runs of equal length, at least one.

@@ -1,6 +1,7 @@
 //! Files behind names: what a name means, which files it stands for, their table.
 
 mod data;
+mod filter;
 mod format;
 mod list;
 mod name;
@@ -9,6 +10,7 @@ pub mod partitions;
 mod table;
 
 pub use data::partition_names;
+pub use filter::{is_decided_by, keep_where};
 pub use format::is_file_name;
 pub use list::{FileEntry, list};
 pub use name::{Kind, Named, Place};

@@ -9,13 +9,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use atoll_compute::warnings::Warnings;
-use datafusion::arrow::array::{AsArray, RecordBatch};
+use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
-use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{
-    ColumnStatistics, DFSchema, Result, ScalarValue, Statistics, plan_err, project_schema,
+    ColumnStatistics, Result, ScalarValue, Statistics, plan_err, project_schema,
 };
 use datafusion::datasource::TableType;
 use datafusion::datasource::file_format::FileFormat;
@@ -35,6 +34,7 @@ use datafusion::physical_plan::empty::EmptyExec;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::data::{data_files, format_of, partition_columns};
+use super::filter::{is_decided_by, keep_where};
 use super::name::{Kind, Named};
 use super::partitions::{self, NamingSink};
 use crate::{CallContext, Location};
@@ -250,33 +250,15 @@ impl FileTable {
             return Ok(files);
         }
         let values = values.collect::<Result<Vec<_>>>()?;
-        let rows = RecordBatch::try_new(Arc::clone(&schema), values)?;
-        let filter = state.create_physical_expr(filter, &DFSchema::try_from(schema)?)?;
-        let keep = filter.evaluate(&rows)?.into_array(files.len())?;
-        // As in WHERE, what is neither true nor false is left out.
-        let kept = files.into_iter().zip(keep.as_boolean());
-        let kept = kept.filter(|(_, keep)| *keep == Some(true));
-        Ok(kept.map(|(file, _)| file).collect())
+        let rows = RecordBatch::try_new(schema, values)?;
+        keep_where(state, filter, &rows, files)
     }
 
     /// Whether the names of the folders alone decide a filter.
     fn is_about_folders(&self, filter: &Expr) -> bool {
         let columns = self.schema.table_partition_cols();
-        let names = filter.column_refs();
         let known = |name: &str| columns.iter().any(|column| column.name() == name);
-        let subquery = filter.exists(|expr| {
-            Ok(matches!(
-                expr,
-                Expr::ScalarSubquery(_)
-                    | Expr::InSubquery(_)
-                    | Expr::Exists(_)
-                    | Expr::OuterReferenceColumn(..)
-            ))
-        });
-        !names.is_empty()
-            && names.iter().all(|column| known(&column.name))
-            && !filter.is_volatile()
-            && matches!(subquery, Ok(false))
+        !filter.column_refs().is_empty() && is_decided_by(filter, known)
     }
 
     /// A file with what is known of its rows.
