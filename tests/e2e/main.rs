@@ -20,6 +20,7 @@ mod jobs;
 mod mistakes;
 mod models;
 mod names;
+mod nulls;
 mod panics;
 mod prompt;
 mod report;

@@ -14,6 +14,7 @@ mod external;
 mod extremes;
 mod files;
 mod functions;
+mod nulls;
 mod origin;
 mod parquet_files;
 mod runs;
@@ -45,6 +46,7 @@ use datafusion::logical_expr::{
     DdlStatement, Explain, LogicalPlan, PlanType, Statement, StringifiedPlan,
 };
 use datafusion::optimizer::{Analyzer, AnalyzerRule};
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::execute_stream;
 use datafusion::physical_plan::explain::ExplainExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -54,6 +56,7 @@ use futures::StreamExt;
 use crate::checks::ExtractChecks;
 use crate::cluster::DealExpensiveCalls;
 use crate::expensive::{AtollQueryPlanner, ExtractExpensiveCalls};
+use crate::nulls::{FieldsOfScans, NullsReachInside};
 use crate::origin::Origin;
 use crate::sql::{FieldNames, PeersOfAnyType, Relations, UnnestBesideTables};
 use crate::tables::StoredTables;
@@ -445,7 +448,10 @@ pub(crate) fn session_state(
         .with_default_features()
         .with_query_planner(Arc::new(AtollQueryPlanner))
         .with_relation_planners(vec![Arc::new(Relations)])
-        .with_analyzer_rules(analyzer_rules());
+        .with_analyzer_rules(analyzer_rules())
+        .with_physical_optimizer_rules(FieldsOfScans::among(
+            PhysicalOptimizer::new().rules,
+        ));
     if let Some(cluster) = &options.cluster {
         let cluster = Arc::clone(cluster);
         builder = builder
@@ -457,6 +463,9 @@ pub(crate) fn session_state(
     external::register(&mut state);
     for function in extremes::functions() {
         state.register_udaf(Arc::new(function))?;
+    }
+    for function in nulls::functions() {
+        state.register_udf(function)?;
     }
     for function in functions::scalar_functions() {
         state.register_udf(Arc::new(function))?;
@@ -470,6 +479,7 @@ fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     // Before the types are checked, which it is about.
     rules.insert(0, Arc::new(PeersOfAnyType));
     rules.push(Arc::new(UnnestBesideTables));
+    rules.push(Arc::new(NullsReachInside));
     rules.push(Arc::new(ExtractExpensiveCalls));
     rules.push(Arc::new(ExtractChecks));
     rules

@@ -22,7 +22,7 @@ use datafusion::common::{
     Column, Result, ScalarValue, internal_datafusion_err, internal_err,
 };
 use datafusion::execution::{SessionState, TaskContext};
-use datafusion::logical_expr::{Expr, ScalarFunctionArgs};
+use datafusion::logical_expr::{Expr, ScalarFunctionArgs, ScalarUDF};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{Column as PhysicalColumn, Literal};
 use datafusion::physical_plan::ExecutionPlan;
@@ -34,6 +34,7 @@ use tokio::sync::OnceCell;
 
 use super::runtime::PreparedCalls;
 use crate::expensive::{ExpensiveExec, PhysicalCall};
+use crate::nulls;
 
 /// The name of the field that carries what a call returns.
 const RETURNED: &str = "returned";
@@ -142,6 +143,12 @@ impl PhysicalExtensionCodec for PlanCodec {
             }
             _ => internal_err!("not an operator of Atoll"),
         }
+    }
+
+    /// What no statement can call is no function of the session, and comes from here.
+    fn try_decode_udf(&self, name: &str, _bytes: &[u8]) -> Result<Arc<ScalarUDF>> {
+        nulls::by_name(name)
+            .ok_or_else(|| internal_datafusion_err!("no function is called {name}"))
     }
 }
 
