@@ -146,6 +146,8 @@ impl<'a> Graft<'a> {
                     .unnest_columns_with_options(columns, options)?
                     .build()?
             }
+            // `unnest` in the subquery's own FROM is a lateral subquery again.
+            LogicalPlan::Subquery(inner) => return self.onto_left(&inner.subquery),
             _ => return Ok(None),
         };
         Ok(Some(grafted))

@@ -3,11 +3,13 @@
 //! DataFusion's parser knows more than its planner does. Between the two the statement
 //! is rewritten, so that what people type first means what it means in other engines:
 //! `train(..).status` ([`fields`]), columns named after their fields ([`titles`]), `t.*`
-//! of a struct ([`expand`]). What the planner would leave out without a word is refused
+//! of a struct ([`expand`], with [`parse`] for what the parser does not take), and
+//! `unnest(p.ls) AS ls` ([`elements`]). What the planner would leave out without a word is refused
 //! ([`ignored`]). [`relations`] and [`lateral`] plan TABLESAMPLE and `unnest` in FROM,
 //! [`peers`] windows in an order that the planner does not know, and [`names`] lists the
 //! fields of a struct when one is misspelt.
 
+mod elements;
 mod expand;
 mod fields;
 mod ignored;
@@ -24,7 +26,10 @@ use datafusion::common::{DataFusionError, Result, SchemaError};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::{CopyToSource, Statement};
-use datafusion::sql::sqlparser::ast::{Ident, VisitMut, VisitorMut};
+use datafusion::sql::sqlparser::ast::{
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
+    FunctionArguments, Ident, ObjectName, ObjectNamePart, VisitMut, VisitorMut,
+};
 
 pub(crate) use lateral::UnnestBesideTables;
 pub(crate) use names::FieldNames;
@@ -43,6 +48,7 @@ pub(crate) async fn plan(mut state: SessionState, sql: &str) -> Result<LogicalPl
         return state.create_logical_plan(&sql).await;
     }
     ignored::refuse(&mut statement, &state)?;
+    elements::qualify(&mut statement)?;
     fields::rewrite(&mut statement)?;
     let stars = expand::Stars::mark(&mut statement, &mut state)?;
     let mut titles = Titles::Short;
@@ -103,4 +109,24 @@ fn normalized(name: &Ident) -> String {
         Some(_) => name.value.clone(),
         None => name.value.to_ascii_lowercase(),
     }
+}
+
+/// A call of a function.
+fn call(name: &str, args: Vec<Expr>) -> Expr {
+    let args = args.into_iter();
+    let args = args.map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)));
+    Expr::Function(Function {
+        name: ObjectName(vec![ObjectNamePart::Identifier(Ident::new(name))]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList {
+            duplicate_treatment: None,
+            args: args.collect(),
+            clauses: vec![],
+        }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: vec![],
+    })
 }

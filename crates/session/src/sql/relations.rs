@@ -17,7 +17,7 @@ use datafusion::sql::sqlparser::ast::{
     TableSampleKind, TableSampleQuantity, TableSampleUnit, Value, VisitMut, VisitorMut,
 };
 
-use super::{fields, normalized};
+use super::{call, fields, normalized};
 
 /// Plans TABLESAMPLE, which the planner leaves out, and `unnest(..) AS l`, whose element
 /// it gives no name.
@@ -196,6 +196,8 @@ fn elements(
 /// A list, which may be a column of a table beside it, or a field of one.
 fn argument(list: &SqlExpr, context: &mut dyn RelationPlannerContext) -> Result<Expr> {
     let schema = DFSchema::empty();
+    let mut list = list.clone();
+    let _ = list.visit(&mut LiteralsAsCalls);
     let plain = context.sql_expr_to_logical_expr(list.clone(), &schema);
     let Err(error) = &plain else { return plain };
     if !error.to_string().contains("Nested identifiers") {
@@ -213,6 +215,23 @@ fn argument(list: &SqlExpr, context: &mut dyn RelationPlannerContext) -> Result<
         }
     }
     plain
+}
+
+/// Writes `[t.a, t.b]` as `make_array(t.a, t.b)`: the planner forgets the tables around a
+/// list that is written with brackets.
+struct LiteralsAsCalls;
+
+impl VisitorMut for LiteralsAsCalls {
+    type Break = ();
+
+    fn post_visit_expr(&mut self, expr: &mut SqlExpr) -> std::ops::ControlFlow<()> {
+        if let SqlExpr::Array(list) = expr
+            && !list.elem.is_empty()
+        {
+            *expr = call("make_array", std::mem::take(&mut list.elem));
+        }
+        std::ops::ControlFlow::Continue(())
+    }
 }
 
 /// Writes `a.b.c` as `a['b']['c']`, or as `a.b['c']`.
