@@ -19,13 +19,12 @@ use datafusion::logical_expr::{
 };
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    ExcludeSelectItem, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentList, FunctionArguments, Ident, ObjectName, ObjectNamePart, Select,
-    SelectItem, SelectItemQualifiedWildcardKind, Value, VisitorMut,
-    WildcardAdditionalOptions,
+    ExcludeSelectItem, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
+    ObjectName, ObjectNamePart, Select, SelectItem, SelectItemQualifiedWildcardKind,
+    Value, VisitorMut, WildcardAdditionalOptions,
 };
 
-use super::{fields, normalized, titles, visit};
+use super::{fields, normalized, parse, titles, visit};
 
 /// The function that stands for a star while its fields are not known.
 const FIELDS_OF: &str = "__fields_of";
@@ -89,27 +88,58 @@ impl VisitorMut for Marker {
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<DataFusionError> {
         let tables = titles::relation_names(&select.from);
         for item in &mut select.projection {
-            let SelectItem::QualifiedWildcard(
-                SelectItemQualifiedWildcardKind::ObjectName(name),
-                options,
-            ) = item
-            else {
-                continue;
+            let found = match item {
+                SelectItem::QualifiedWildcard(
+                    SelectItemQualifiedWildcardKind::ObjectName(name),
+                    options,
+                ) => of_name(name, options, &tables).transpose(),
+                SelectItem::UnnamedExpr(expr) => of_expression(expr).map(Ok),
+                _ => None,
             };
-            let parts = name.0.iter().filter_map(|part| part.as_ident().cloned());
-            let parts: Vec<Ident> = parts.collect();
-            let names: Vec<String> = parts.iter().map(normalized).collect();
-            if tables.iter().any(|table| table.ends_with(&names)) {
-                continue;
+            match found {
+                Some(Ok((column, excluded))) => {
+                    *item = SelectItem::UnnamedExpr(call(self.excluded.len(), column));
+                    self.excluded.push(excluded);
+                }
+                Some(Err(error)) => return ControlFlow::Break(error),
+                None => {}
             }
-            match excluded(name, options) {
-                Ok(excluded) => self.excluded.push(excluded),
-                Err(error) => return ControlFlow::Break(error),
-            }
-            *item = SelectItem::UnnamedExpr(call(self.excluded.len() - 1, parts));
         }
         ControlFlow::Continue(())
     }
+}
+
+/// The column and what is left out of it, if a star is not that of a table.
+fn of_name(
+    name: &ObjectName,
+    options: &WildcardAdditionalOptions,
+    tables: &[Vec<String>],
+) -> Result<Option<(Expr, Vec<String>)>> {
+    let parts = name.0.iter().filter_map(|part| part.as_ident().cloned());
+    let parts: Vec<Ident> = parts.collect();
+    let names: Vec<String> = parts.iter().map(normalized).collect();
+    if tables.iter().any(|table| table.ends_with(&names)) {
+        return Ok(None);
+    }
+    let column = match <[Ident; 1]>::try_from(parts) {
+        Ok([name]) => Expr::Identifier(name),
+        Err(parts) => Expr::CompoundIdentifier(parts),
+    };
+    Ok(Some((column, excluded(name, options)?)))
+}
+
+/// The same of a star after an expression.
+fn of_expression(expr: &mut Expr) -> Option<(Expr, Vec<String>)> {
+    let Expr::CompoundFieldAccess { root, access_chain } = expr else {
+        return None;
+    };
+    let excluded = parse::star(&fields::field(access_chain.last()?)?.value)?;
+    access_chain.pop();
+    let inner = match access_chain.is_empty() {
+        true => root.as_ref().clone(),
+        false => expr.clone(),
+    };
+    Some((inner, excluded))
 }
 
 /// The fields that a star leaves out.
@@ -147,28 +177,9 @@ fn excluded(
 }
 
 /// `__fields_of(number, a.b)`
-fn call(number: usize, parts: Vec<Ident>) -> Expr {
+fn call(number: usize, column: Expr) -> Expr {
     let number = Expr::Value(Value::Number(number.to_string(), false).into());
-    let column = match <[Ident; 1]>::try_from(parts) {
-        Ok([name]) => Expr::Identifier(name),
-        Err(parts) => Expr::CompoundIdentifier(parts),
-    };
-    let args =
-        [number, column].map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)));
-    Expr::Function(Function {
-        name: ObjectName(vec![ObjectNamePart::Identifier(Ident::new(FIELDS_OF))]),
-        uses_odbc_syntax: false,
-        parameters: FunctionArguments::None,
-        args: FunctionArguments::List(FunctionArgumentList {
-            duplicate_treatment: None,
-            args: args.to_vec(),
-            clauses: vec![],
-        }),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: vec![],
-    })
+    super::call(FIELDS_OF, vec![number, column])
 }
 
 /// The number and the column of such a call.
@@ -235,7 +246,7 @@ fn fields_of(
 ) -> Result<Vec<SelectItem>> {
     let DataType::Struct(all) = data_type else {
         return Err(plan_datafusion_err!(
-            "{column}.* needs a table or a struct; {column} is a column of type {data_type}"
+            "{column}.* needs a table or a struct; {column} has the type {data_type}"
         ));
     };
     if let Some(unknown) = excluded

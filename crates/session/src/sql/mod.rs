@@ -15,6 +15,7 @@ mod fields;
 mod ignored;
 mod lateral;
 mod names;
+mod parse;
 mod partitions;
 mod peers;
 mod relations;
@@ -41,8 +42,7 @@ use titles::Titles;
 
 /// Reads and checks one statement, and runs none of it.
 pub(crate) async fn plan(mut state: SessionState, sql: &str) -> Result<LogicalPlan> {
-    let dialect = state.config().options().sql_parser.dialect;
-    let mut statement = state.sql_to_statement(sql, &dialect)?;
+    let mut statement = parse::statement(&state, sql)?;
     partitions::unquote_columns(&mut statement);
     if let Some(sql) = functions::show_functions(&statement) {
         return state.create_logical_plan(&sql).await;
