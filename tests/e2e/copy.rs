@@ -336,6 +336,19 @@ fn rows_are_inserted_into_the_partition_of_null() {
 }
 
 #[test]
+fn a_partitioned_table_has_defaults() {
+    let atoll = Atoll::new();
+    let out = atoll.path("out").display().to_string();
+    let sql = format!(
+        "CREATE EXTERNAL TABLE t (n BIGINT DEFAULT 5, m BIGINT, p TEXT) STORED AS PARQUET
+         PARTITIONED BY (p) LOCATION '{out}/';
+         INSERT INTO t (m, p) VALUES (1, 'a');
+         SELECT n, m, p FROM t"
+    );
+    assert_eq!(query(&atoll, &sql), "count\n1\nn,m,p\n5,1,a\n");
+}
+
+#[test]
 fn partition_columns_may_be_quoted_and_called_anything() {
     let atoll = Atoll::new();
     let out = atoll.path("out").display().to_string();

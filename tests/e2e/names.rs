@@ -51,6 +51,40 @@ fn copy_writes_the_file_that_it_names_and_everything_finds_it() {
     assert!(!atoll.path("out 0/a").exists());
 }
 
+/// What the other files hold is not asked for a few rows.
+#[test]
+fn a_limit_reads_as_many_files_as_it_needs() {
+    let atoll = Atoll::new();
+    let folder = atoll.path("many");
+    fs::create_dir(&folder).unwrap();
+    let folder = folder.display();
+    let copies: Vec<String> = (0..9)
+        .map(|n| format!("COPY (SELECT {n} AS n, 3 AS m) TO '{folder}/{n}.parquet'"))
+        .collect();
+    rows(&atoll, &copies.join(";"));
+    let files = |sql: &str| {
+        let plan = rows(&atoll, &format!("EXPLAIN {sql}"));
+        (0..9)
+            .filter(|n| plan.contains(&format!("/{n}.parquet")))
+            .count()
+    };
+    let from = format!("FROM '{folder}/'");
+    assert_eq!(files(&format!("SELECT * {from} LIMIT 2")), 2);
+    assert_eq!(files(&format!("SELECT * {from} LIMIT 3 OFFSET 4")), 7);
+    let filtered = rows(&atoll, &format!("SELECT n {from} WHERE n = 8 LIMIT 1"));
+    assert_eq!(filtered, "n\n8\n");
+    let few = rows(
+        &atoll,
+        &format!("SELECT count(*) AS n FROM (SELECT m {from} LIMIT 2)"),
+    );
+    assert_eq!(few, "n\n2\n");
+    let most = rows(
+        &atoll,
+        &format!("SELECT max(n) AS n FROM (SELECT n {from} LIMIT 20)"),
+    );
+    assert_eq!(most, "n\n8\n");
+}
+
 #[test]
 fn folders_may_have_odd_names_too() {
     let atoll = Atoll::new();

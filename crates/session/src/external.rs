@@ -75,6 +75,7 @@ impl TableProviderFactory for ExternalTables {
             format: factory.create(session, &create.options)?,
             schema: (!schema.fields().is_empty()).then_some(schema),
             partition_by: create.table_partition_cols.clone(),
+            defaults: create.column_defaults.clone(),
         };
         let table = FileTable::declared(session, location, declared).await?;
         Ok(Arc::new(table))

@@ -3,6 +3,7 @@
 mod data;
 mod filter;
 mod format;
+mod known;
 mod list;
 mod name;
 mod parquet;

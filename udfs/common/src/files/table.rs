@@ -4,6 +4,7 @@
 //! gives up: what a name means is decided by [`Named`], NULL of a partition column is
 //! NULL, and one file with an odd name hides no others.
 
+use std::collections::HashMap;
 use std::path::Path as FilePath;
 use std::sync::Arc;
 
@@ -12,29 +13,25 @@ use atoll_compute::warnings::Warnings;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::stats::Precision;
-use datafusion::common::{
-    ColumnStatistics, Result, ScalarValue, Statistics, plan_err, project_schema,
-};
+use datafusion::common::{Result, ScalarValue, plan_err, project_schema};
 use datafusion::datasource::TableType;
 use datafusion::datasource::file_format::FileFormat;
 use datafusion::datasource::listing::{
     ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl, PartitionedFile,
 };
-use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder};
+use datafusion::datasource::physical_plan::FileScanConfigBuilder;
 use datafusion::datasource::sink::DataSinkExec;
 use datafusion::datasource::table_schema::{TableSchema, TableSchemaBuilder};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
-use datafusion::physical_expr::LexOrdering;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
-use futures::{StreamExt, TryStreamExt, stream};
 
 use super::data::{data_files, format_of, partition_columns};
 use super::filter::{is_decided_by, keep_where};
+use super::known::{Known, Reader};
 use super::name::{Kind, Named};
 use super::partitions::{self, NamingSink};
 use crate::{CallContext, Location};
@@ -51,6 +48,8 @@ pub struct FileTable {
     schema: TableSchema,
     /// Whether it may be without files, for INSERT to write some.
     may_be_empty: bool,
+    /// What INSERT writes to columns that it does not name.
+    defaults: HashMap<String, Expr>,
 }
 
 /// What CREATE EXTERNAL TABLE says of files.
@@ -62,6 +61,8 @@ pub struct Declared {
     pub schema: Option<SchemaRef>,
     /// Those that the names of folders give.
     pub partition_by: Vec<String>,
+    /// What INSERT writes to columns that it does not name.
+    pub defaults: HashMap<String, Expr>,
 }
 
 impl FileTable {
@@ -150,6 +151,7 @@ impl FileTable {
                 .with_table_partition_cols(columns)
                 .build(),
             may_be_empty: false,
+            defaults: HashMap::new(),
         })
     }
 
@@ -190,6 +192,7 @@ impl FileTable {
         let format = (String::new(), declared.format);
         Ok(Self {
             may_be_empty: true,
+            defaults: declared.defaults,
             ..Self::new(named, base, format, &schema, columns)?
         })
     }
@@ -260,62 +263,6 @@ impl FileTable {
         let known = |name: &str| columns.iter().any(|column| column.name() == name);
         !filter.column_refs().is_empty() && is_decided_by(filter, known)
     }
-
-    /// A file with what is known of its rows.
-    async fn described(
-        &self,
-        state: &dyn Session,
-        mut file: PartitionedFile,
-    ) -> Result<PartitionedFile> {
-        let schema = self.schema.file_schema();
-        if !state.config().collect_statistics() {
-            return Ok(file);
-        }
-        let known = self.format.infer_stats_and_ordering(
-            state,
-            &self.base.store,
-            Arc::clone(schema),
-            &file.object_meta,
-        );
-        let known = known.await?;
-        let mut statistics = known.statistics;
-        let rows = statistics.num_rows;
-        let columns = file
-            .partition_values
-            .iter()
-            .map(|value| of_column(value, rows));
-        statistics.column_statistics.extend(columns);
-        file.statistics = Some(Arc::new(statistics));
-        Ok(file.with_ordering(known.ordering))
-    }
-}
-
-/// What is known of a column that has one value in a file.
-fn of_column(value: &ScalarValue, rows: Precision<usize>) -> ColumnStatistics {
-    if value.is_null() {
-        return ColumnStatistics {
-            null_count: rows,
-            ..ColumnStatistics::new_unknown()
-        };
-    }
-    ColumnStatistics {
-        null_count: Precision::Exact(0),
-        max_value: Precision::Exact(value.clone()),
-        min_value: Precision::Exact(value.clone()),
-        distinct_count: Precision::Exact(1),
-        ..ColumnStatistics::new_unknown()
-    }
-}
-
-/// The order of the rows of every file, if it is the same one.
-fn common_ordering(files: &[PartitionedFile]) -> Vec<LexOrdering> {
-    let Some(first) = files.first().and_then(|file| file.ordering.clone()) else {
-        return vec![];
-    };
-    let same = files
-        .iter()
-        .all(|file| file.ordering.as_ref() == Some(&first));
-    if same { vec![first] } else { vec![] }
 }
 
 #[async_trait]
@@ -326,6 +273,10 @@ impl TableProvider for FileTable {
 
     fn table_type(&self) -> TableType {
         TableType::Base
+    }
+
+    fn get_column_default(&self, column: &str) -> Option<&Expr> {
+        self.defaults.get(column)
     }
 
     fn supports_filters_pushdown(
@@ -351,36 +302,23 @@ impl TableProvider for FileTable {
             let schema = project_schema(&self.schema(), projection)?;
             return Ok(Arc::new(EmptyExec::new(schema)));
         }
-        let options = state.config_options();
-        let files = files.into_iter().map(|file| self.described(state, file));
-        let files: Vec<_> = stream::iter(files)
-            .buffered(options.execution.meta_fetch_concurrency.get())
-            .try_collect()
-            .await?;
-        let ordering = common_ordering(&files);
-        let schema = self.schema();
-        let known = files.iter().map(|file| file.statistics.as_deref());
-        let known: Option<Vec<&Statistics>> = known.collect();
-        let statistics = match known {
-            Some(known) => Statistics::try_merge_iter(known, &schema)?,
-            None => Statistics::new_unknown(&schema),
+        // With these filters every row of every file counts.
+        let wanted = limit.filter(|_| filters.iter().all(|f| self.is_about_folders(f)));
+        let reader = Reader {
+            state,
+            format: self.format.as_ref(),
+            store: &self.base.store,
+            schema: &self.schema,
         };
-        let groups =
-            FileGroup::new(files).split_files(state.config().target_partitions());
-        let groups = groups.into_iter().map(|group| {
-            let known = group.iter().map(|file| file.statistics.as_deref());
-            match known.collect::<Option<Vec<&Statistics>>>() {
-                Some(known) => {
-                    let known = Statistics::try_merge_iter(known, &schema)?;
-                    Ok(group.with_statistics(Arc::new(known)))
-                }
-                None => Ok(group),
-            }
-        });
+        let Known {
+            groups,
+            statistics,
+            ordering,
+        } = reader.known(files, wanted).await?;
         let source = self.format.file_source(self.schema.clone());
         let url = ListingTableUrl::try_new(self.base.url.clone(), None)?;
         let scan = FileScanConfigBuilder::new(url.object_store(), source)
-            .with_file_groups(groups.collect::<Result<_>>()?)
+            .with_file_groups(groups)
             .with_statistics(statistics)
             .with_projection_indices(projection.cloned())?
             .with_limit(limit)
