@@ -99,6 +99,7 @@ fn take_options(context: &SessionContext, copy: &mut CopyTo) -> Result<CopyOptio
     if !is_folder(copy) {
         options.check_single_file()?;
     }
+    options::check_columns(copy)?;
     let key = "execution.keep_partition_by_columns";
     let keeps = match copy.options.get(key) {
         Some(given) => given == "true",

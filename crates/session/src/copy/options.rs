@@ -87,6 +87,44 @@ fn size(text: &str) -> Result<u64> {
     })
 }
 
+/// Refuses options of columns that are not written, and files without columns.
+pub(super) fn check_columns(copy: &CopyTo) -> Result<()> {
+    let schema = copy.input.schema();
+    let names: Vec<&String> = schema.fields().iter().map(|field| field.name()).collect();
+    for key in copy.options.keys() {
+        let option = key.strip_prefix(PREFIX).unwrap_or(key);
+        let Some((option, column)) = option.split_once("::") else {
+            continue;
+        };
+        // A field of a struct is named by its path.
+        let is_written = names.iter().any(|name| {
+            let rest = column.strip_prefix(name.as_str());
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        });
+        if option != "metadata" && !is_written {
+            return plan_err!(
+                "the option {option} is given for the column {column}, which is not \
+                 written; columns are {}",
+                listed(&names)
+            );
+        }
+    }
+    let by = &copy.partition_by;
+    if !by.is_empty() && names.iter().all(|name| by.contains(name)) {
+        return plan_err!(
+            "every column is in PARTITIONED BY, so that none is left for the files; \
+             select another one beside {}",
+            listed(&names)
+        );
+    }
+    Ok(())
+}
+
+fn listed(names: &[&String]) -> String {
+    let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
+    names.join(", ")
+}
+
 /// Has Parquet files say where they come from, in their key-value metadata.
 pub(super) fn add_provenance(copy: &mut CopyTo, origin: &Origin) {
     if copy.file_type.get_ext() == "parquet" {

@@ -5,10 +5,11 @@
 //! `train(..).status` ([`fields`]), columns named after their fields ([`titles`]), `t.*`
 //! of a struct ([`expand`], with [`parse`] for what the parser does not take), and
 //! `unnest(p.ls) AS ls` ([`elements`]). What the planner would leave out without a word is refused
-//! ([`ignored`]). [`relations`] and [`lateral`] plan TABLESAMPLE and `unnest` in FROM,
+//! ([`ignored`], [`definitions`]). [`relations`] and [`lateral`] plan TABLESAMPLE and `unnest` in FROM,
 //! [`peers`] windows in an order that the planner does not know, and [`names`] lists the
 //! fields of a struct when one is misspelt.
 
+mod definitions;
 mod elements;
 mod expand;
 mod fields;
@@ -47,6 +48,7 @@ pub(crate) async fn plan(mut state: SessionState, sql: &str) -> Result<LogicalPl
     if let Some(sql) = functions::show_functions(&statement) {
         return state.create_logical_plan(&sql).await;
     }
+    definitions::refuse(&statement)?;
     ignored::refuse(&mut statement, &state)?;
     elements::qualify(&mut statement)?;
     fields::rewrite(&mut statement)?;
