@@ -4,10 +4,9 @@ use std::io::{self, IsTerminal, Write};
 use std::num::NonZeroUsize;
 
 use atoll_onnx::{Availability, Provider};
-use atoll_session::{Session, SessionOptions, TaskRunner};
+use atoll_session::{Location, Session, SessionOptions, TaskRunner};
 use datafusion::arrow::ARROW_VERSION;
 use datafusion::common::{DataFusionError, Result as DataFusionResult};
-use datafusion::datasource::listing::ListingTableUrl;
 use datafusion::object_store::{ObjectStoreExt, PutPayload};
 
 use crate::args::SessionArgs;
@@ -287,7 +286,7 @@ async fn storage(options: SessionOptions) -> Check {
         }
     };
     let storage = session.storage();
-    match write_to(&session, &storage).await {
+    match write_to(&storage).await {
         Ok(()) => Check::good(name, format!("{storage} is writable")),
         Err(error) => Check {
             name,
@@ -300,19 +299,15 @@ async fn storage(options: SessionOptions) -> Check {
 }
 
 /// Writes a small file and takes it away again.
-async fn write_to(session: &Session, storage: &str) -> DataFusionResult<()> {
-    let folder = ListingTableUrl::parse(format!("{}/", storage.trim_end_matches('/')))?;
-    let store = session.context().runtime_env().object_store(&folder)?;
-    let path = folder
-        .prefix()
-        .clone()
-        .join(format!("doctor-{}", std::process::id()));
+async fn write_to(storage: &str) -> DataFusionResult<()> {
+    let name = format!("doctor-{}", std::process::id());
+    let file = Location::parse(storage)?.join(&name)?;
     let external = |error| DataFusionError::ObjectStore(Box::new(error));
-    store
-        .put(&path, PutPayload::from_static(b"atoll doctor"))
+    file.store
+        .put(&file.path, PutPayload::from_static(b"atoll doctor"))
         .await
         .map_err(external)?;
-    store.delete(&path).await.map_err(external)
+    file.store.delete(&file.path).await.map_err(external)
 }
 
 fn screen() -> Check {

@@ -67,6 +67,19 @@ fn a_good_storage_is_left_as_it_was() {
     assert_eq!(probes.count(), 0);
 }
 
+/// The storage is a folder and never a pattern.
+#[test]
+fn a_storage_with_a_bracket_is_the_one_that_is_tried() {
+    let atoll = Atoll::new();
+    let storage = atoll.path("st[ore").display().to_string();
+    let child = atoll.command_in(&storage, &["doctor"]).spawn().unwrap();
+    let output = crate::support::Running::new(child).finish();
+    let writable = format!("{storage} is writable");
+    assert!(output.stdout.contains(&writable), "{}", output.stdout);
+    // The folder was made for the file that is gone again.
+    assert!(atoll.path("st[ore").is_dir(), "{}", output.stdout);
+}
+
 /// It would keep a database and an identifier of the machine there.
 #[test]
 #[cfg(unix)]

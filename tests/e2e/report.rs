@@ -187,6 +187,58 @@ fn labelled_images_become_a_page() {
 }
 
 #[test]
+fn tables_files_and_images_may_have_odd_names() {
+    let atoll = Atoll::new();
+    let images = atoll.path("photos [1] #%25");
+    std::fs::create_dir(&images).unwrap();
+    let names = [
+        "a b.jpg",
+        "a[1].jpg",
+        "a#b.jpg",
+        "100%.jpg",
+        "\u{fc}\u{1f980}.jpg",
+        "q?.jpg",
+    ];
+    let photo = concat!(env!("CARGO_MANIFEST_DIR"), "/sql/data/photos/rocket.jpg");
+    for name in names {
+        std::fs::copy(photo, images.join(name)).unwrap();
+    }
+    let labels = format!(
+        "SELECT filename, [{{label: 'cat', score: 0.9}}] AS labels
+         FROM read_blob('{}/')",
+        images.display()
+    );
+    let mut tables = vec![];
+    for name in [
+        "a b",
+        "a[1]",
+        "a#b",
+        "100%25",
+        "\u{fc}\u{1f980}",
+        "q?",
+        "it's",
+    ] {
+        let file = atoll.path(&format!("{name}.parquet")).display().to_string();
+        let quoted = file.replace('\'', "''");
+        atoll
+            .run(&["-c", &format!("COPY ({labels}) TO '{quoted}'")])
+            .ok();
+        tables.push(file);
+    }
+    let sql = format!(
+        "CREATE TABLE \"Labels\" AS {labels}; CREATE TABLE \"la-bels\" AS {labels};
+         CREATE TABLE \"select\" AS {labels}"
+    );
+    atoll.run(&["-c", &sql]).ok();
+    tables.extend(["Labels", "la-bels", "select"].map(str::to_string));
+    for table in tables {
+        let html = atoll.run(&["report", &table, "-o", "-"]).ok().stdout;
+        check_page(&html);
+        assert_eq!(html.matches("data:image/").count(), names.len(), "{table}");
+    }
+}
+
+#[test]
 fn what_cannot_be_shown_is_said_in_one_sentence() {
     let atoll = Atoll::new();
     let digits = "sql/data/digits.parquet";

@@ -148,6 +148,9 @@ fn a_bucket_that_is_not_there_is_named() {
         ("", "SELECT * FROM read_blob('s3://nowhere/a/*.jpg')"),
         ("", "SELECT * FROM read_blob('s3://nowhere/a.jpg')"),
         ("", "SELECT * FROM read_blob('s3://nowhere/')"),
+        ("", "SELECT * FROM 's3://nowhere/a.parquet'"),
+        ("", "SELECT * FROM 's3://nowhere/a/*.csv'"),
+        ("", "SELECT * FROM 's3://nowhere/'"),
         ("", "SELECT url_download('s3://nowhere/a.jpg')"),
         ("", "COPY (SELECT 1 AS n) TO 's3://nowhere/a.csv'"),
         (

@@ -5,6 +5,7 @@ use std::path::Path;
 use atoll_report::Subject;
 use atoll_session::Session;
 use datafusion::arrow::datatypes::{DataType, Fields, Schema};
+use datafusion::common::TableReference;
 
 use super::columns::{column, literal, quoted, rows, schema, texts};
 use super::{labels, study};
@@ -77,7 +78,12 @@ fn neither(name: &str, schema: &Schema) -> Failure {
 
 /// What stands behind FROM.
 pub(super) fn source(session: &Session, name: &str) -> Result<String, Failure> {
-    if session.context().table_exist(name).unwrap_or(false) {
+    let exists = |table| session.context().table_exist(table).unwrap_or(false);
+    // As it is called, which in SQL may need quotes, or as SQL writes it.
+    if exists(TableReference::bare(name)) {
+        return Ok(quoted(name));
+    }
+    if exists(TableReference::parse_str(name)) {
         return Ok(name.to_string());
     }
     let path = Path::new(name);
