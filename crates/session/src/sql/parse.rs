@@ -23,12 +23,12 @@ const SEPARATOR: char = '\0';
 /// Parses one statement.
 pub(super) fn statement(state: &SessionState, sql: &str) -> Result<Statement> {
     let options = &state.config().options().sql_parser;
-    if let Some(name) = dialect_from_str(options.dialect)
+    if let Some(dialect) = dialect_from_str(options.dialect)
         && sql.contains('*')
     {
-        let dialect = name.as_ref();
+        let dialect = dialect.as_ref();
         let tokens = Tokenizer::new(dialect, sql).tokenize_with_location();
-        let (tokens, has_star) = with_stars(tokens.map_err(ParserError::from)?);
+        let (tokens, has_star) = with_stars(&tokens.map_err(ParserError::from)?);
         if has_star {
             let mut statements = DFParserBuilder::new(tokens)
                 .with_dialect(dialect)
@@ -53,7 +53,7 @@ pub(super) fn star(name: &str) -> Option<Vec<String>> {
 }
 
 /// Replaces the stars that follow brackets; tells whether there was one.
-fn with_stars(tokens: Vec<TokenWithSpan>) -> (Vec<TokenWithSpan>, bool) {
+fn with_stars(tokens: &[TokenWithSpan]) -> (Vec<TokenWithSpan>, bool) {
     let mut replaced: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
     let mut has_star = false;
     let mut at = 0;
@@ -62,7 +62,7 @@ fn with_stars(tokens: Vec<TokenWithSpan>) -> (Vec<TokenWithSpan>, bool) {
         let follows_bracket = follows_bracket.is_some_and(|token| {
             matches!(token.token, Token::RParen | Token::RBracket | Token::RBrace)
         });
-        let star = next(&tokens, at + 1);
+        let star = next(tokens, at + 1);
         match star {
             Some(star)
                 if follows_bracket
@@ -70,7 +70,7 @@ fn with_stars(tokens: Vec<TokenWithSpan>) -> (Vec<TokenWithSpan>, bool) {
                     && tokens[star].token == Token::Mul =>
             {
                 has_star = true;
-                let (names, end) = excluded(&tokens, star + 1);
+                let (names, end) = excluded(tokens, star + 1);
                 let value = std::iter::once(STAR.to_string()).chain(names);
                 let value: Vec<String> = value.collect();
                 let word = Token::Word(Word {
