@@ -9,6 +9,8 @@
 //! [`peers`] windows in an order that the planner does not know, and [`names`] lists the
 //! fields of a struct when one is misspelt.
 
+mod at;
+mod commands;
 mod definitions;
 mod elements;
 mod expand;
@@ -17,6 +19,7 @@ mod ignored;
 mod lateral;
 mod names;
 mod parse;
+mod partitioned;
 mod partitions;
 mod peers;
 mod relations;
@@ -33,8 +36,11 @@ use datafusion::sql::sqlparser::ast::{
     FunctionArguments, Ident, ObjectName, ObjectNamePart, VisitMut, VisitorMut,
 };
 
+pub(crate) use at::{At, milliseconds, split};
+pub(crate) use commands::{Action, NewColumn, TableCommand};
 pub(crate) use lateral::UnnestBesideTables;
 pub(crate) use names::FieldNames;
+pub(crate) use partitioned::PartitionedBy;
 pub(crate) use peers::PeersOfAnyType;
 pub(crate) use relations::Relations;
 
