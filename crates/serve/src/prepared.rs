@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use atoll_session::Session;
+use atoll_session::{Session, changes_something};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::{Result, plan_err};
@@ -90,19 +90,6 @@ impl Prepared {
             );
         }
         Ok(plans)
-    }
-}
-
-/// Whether a statement is there for what it does and not for its rows.
-pub(crate) fn changes_something(plan: &LogicalPlan) -> bool {
-    match plan {
-        LogicalPlan::Ddl(_)
-        | LogicalPlan::Dml(_)
-        | LogicalPlan::Copy(_)
-        | LogicalPlan::Statement(_) => true,
-        // EXPLAIN ANALYZE does what it explains.
-        LogicalPlan::Analyze(analyze) => changes_something(&analyze.input),
-        _ => false,
     }
 }
 

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use arrow_flight::FlightData;
-use atoll_session::Erased;
+use atoll_session::{Erased, changes_something};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::DataFusionError;
@@ -23,7 +23,6 @@ use tonic::Status;
 use uuid::Uuid;
 
 use crate::output::plain_schema;
-use crate::prepared::changes_something;
 use crate::sessions::{Busy, ClientSession};
 use crate::{Explain, Limits, output, status, update};
 

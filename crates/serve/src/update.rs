@@ -1,13 +1,12 @@
 //! Statements that are run for what they change.
 
-use atoll_session::Session;
+use atoll_session::{Session, changes_something};
 use datafusion::arrow::array::{Array, AsArray};
 use datafusion::arrow::datatypes::UInt64Type;
 use datafusion::common::Result;
 use datafusion::logical_expr::LogicalPlan;
 
 use crate::output;
-use crate::prepared::changes_something;
 
 /// Runs statements to their ends, one after the other; how many rows they changed
 /// together, or `None` if one does not say.

@@ -20,6 +20,7 @@ mod parquet_files;
 mod runs;
 mod size;
 mod sql;
+mod table_commands;
 mod tables;
 
 use std::num::NonZeroUsize;
@@ -49,6 +50,7 @@ use datafusion::optimizer::{Analyzer, AnalyzerRule};
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::execute_stream;
 use datafusion::physical_plan::explain::ExplainExec;
+use datafusion::physical_plan::memory::MemoryStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::StreamExt;
@@ -58,7 +60,9 @@ use crate::cluster::DealExpensiveCalls;
 use crate::expensive::{AtollQueryPlanner, ExtractExpensiveCalls};
 use crate::nulls::{FieldsOfScans, NullsReachInside};
 use crate::origin::Origin;
-use crate::sql::{FieldNames, PeersOfAnyType, Relations, UnnestBesideTables};
+use crate::sql::{
+    FieldNames, PeersOfAnyType, Relations, TableCommand, UnnestBesideTables,
+};
 use crate::tables::StoredTables;
 
 pub use atoll_udf_common::{Erased, Location, StoreError, explain_store_error};
@@ -200,7 +204,11 @@ impl Session {
     /// What it would create is there for the statements after it, without rows.
     pub async fn rehearse(&self, sql: &str) -> Result<()> {
         let state = self.context.state();
-        match self.plan(sql).await? {
+        let plan = self.plan(sql).await?;
+        if let Some(command) = TableCommand::of(&plan) {
+            return self.stored_tables()?.rehearse_command(command).await;
+        }
+        match plan {
             LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(create)) => {
                 state.optimize(&create.input)?;
                 self.stored_tables()?.rehearse(&create)
@@ -222,6 +230,9 @@ impl Session {
 
     /// The columns that [`Self::execute_plan`] gives, without running anything.
     pub fn result_schema(&self, plan: &LogicalPlan) -> Result<SchemaRef> {
+        if TableCommand::of(plan).is_some() {
+            return Ok(Arc::clone(plan.schema().inner()));
+        }
         let schema = match plan {
             LogicalPlan::Ddl(_) | LogicalPlan::Statement(_) => {
                 return Ok(SchemaRef::new(Schema::empty()));
@@ -292,6 +303,12 @@ impl Session {
         plan: LogicalPlan,
         mut origin: Origin,
     ) -> Result<SendableRecordBatchStream> {
+        if let Some(command) = TableCommand::of(&plan) {
+            let tables = self.stored_tables()?;
+            let report = tables.command(&self.context, command, &origin).await?;
+            let (schema, rows) = (report.schema(), vec![report]);
+            return Ok(Box::pin(MemoryStream::try_new(rows, schema, None)?));
+        }
         match plan {
             LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(create)) => {
                 origin.models = origin::models(&create.input)?;
@@ -483,6 +500,22 @@ fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     rules.push(Arc::new(ExtractExpensiveCalls));
     rules.push(Arc::new(ExtractChecks));
     rules
+}
+
+/// Whether a statement is there for what it does and not for its rows.
+pub fn changes_something(plan: &LogicalPlan) -> bool {
+    if let Some(command) = TableCommand::of(plan) {
+        return command.action.changes_table();
+    }
+    match plan {
+        LogicalPlan::Ddl(_)
+        | LogicalPlan::Dml(_)
+        | LogicalPlan::Copy(_)
+        | LogicalPlan::Statement(_) => true,
+        // EXPLAIN ANALYZE does what it explains.
+        LogicalPlan::Analyze(analyze) => changes_something(&analyze.input),
+        _ => false,
+    }
 }
 
 fn changes_storage(plan: &LogicalPlan) -> bool {

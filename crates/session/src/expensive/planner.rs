@@ -20,6 +20,7 @@ use datafusion::physical_planner::{
 };
 
 use crate::checks::{CheckExec, CheckNode};
+use crate::sql::PartitionedBy;
 
 use super::exec::{ExpensiveExec, PhysicalCall};
 use super::node::ExpensiveNode;
@@ -64,6 +65,13 @@ impl ExtensionPlanner for ExpensivePlanner {
             });
             let exec = CheckExec::new(checks.collect::<Result<_>>()?, Arc::clone(input));
             return Ok(Some(Arc::new(exec)));
+        }
+        if node.as_any().is::<PartitionedBy>() {
+            let [input] = physical_inputs else {
+                return internal_err!("PartitionedBy takes one input");
+            };
+            // Whoever writes the rows reads the columns from the logical plan.
+            return Ok(Some(Arc::clone(input)));
         }
         let Some(node) = node.as_any().downcast_ref::<ExpensiveNode>() else {
             return Ok(None);

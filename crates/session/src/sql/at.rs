@@ -6,9 +6,8 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use datafusion::arrow::array::timezone::Tz;
-use datafusion::arrow::compute::kernels::cast_utils::string_to_datetime;
-use datafusion::common::{Result, plan_datafusion_err};
+use datafusion::arrow::compute::kernels::cast_utils::string_to_timestamp_nanos;
+use datafusion::common::{Result, plan_err};
 
 /// Stand between a table's name and the version or the time.
 const VERSION: &str = "@version=";
@@ -67,11 +66,63 @@ pub(crate) fn split(name: &str) -> (&str, Option<At>) {
 
 /// The milliseconds since 1970 of a time, which is UTC unless it names a zone.
 pub(crate) fn milliseconds(time: &str) -> Result<i64> {
-    let utc: Tz = "+00:00".parse()?;
-    let parsed = string_to_datetime(&utc, time).map_err(|_| {
-        plan_datafusion_err!(
+    match string_to_timestamp_nanos(time) {
+        Ok(nanoseconds) => Ok(nanoseconds.div_euclid(1_000_000)),
+        Err(_) => plan_err!(
             "TIMESTAMP AS OF takes a time such as '2026-11-30 01:00:00', got '{time}'"
-        )
-    })?;
-    Ok(parsed.timestamp_millis())
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(name: &str, table: &str, at: Option<At>) {
+        assert_eq!(split(name), (table, at.clone()), "{name}");
+        if let Some(at) = at {
+            assert_eq!(at.name(table), name);
+        }
+    }
+
+    #[test]
+    fn names_are_taken_apart_as_they_are_made() {
+        let at = |text| Some(At::timestamp(text).unwrap());
+        check("t", "t", None);
+        check("t@version=3", "t", Some(At::Version(3)));
+        check(
+            "t@timestamp=2026-11-30 01:00:00",
+            "t",
+            at("2026-11-30 01:00:00"),
+        );
+        check(
+            "s3://b/@version=1/@version=2",
+            "s3://b/@version=1/",
+            Some(At::Version(2)),
+        );
+    }
+
+    #[test]
+    fn other_names_stay_whole() {
+        for name in [
+            "a@b",
+            "t@version=",
+            "t@version=-1",
+            "t@version=x",
+            "t@timestamp=x",
+        ] {
+            check(name, name, None);
+        }
+    }
+
+    #[test]
+    fn times_are_utc_unless_they_name_a_zone() {
+        assert_eq!(milliseconds("1970-01-01").unwrap(), 0);
+        assert_eq!(milliseconds("1970-01-01 00:00:01.5").unwrap(), 1500);
+        assert_eq!(milliseconds("1970-01-01T01:00:00+01:00").unwrap(), 0);
+        assert_eq!(milliseconds("1969-12-31 23:59:59.9999").unwrap(), -1);
+        let error = milliseconds("yesterday").unwrap_err().strip_backtrace();
+        assert!(error.ends_with("01:00:00', got 'yesterday'"), "{error}");
+    }
 }

@@ -10,6 +10,7 @@
 //! fields of a struct when one is misspelt.
 
 mod at;
+mod changes;
 mod commands;
 mod definitions;
 mod elements;
@@ -17,13 +18,17 @@ mod expand;
 mod fields;
 mod ignored;
 mod lateral;
+mod merge;
 mod names;
 mod parse;
 mod partitioned;
 mod partitions;
 mod peers;
 mod relations;
+mod select;
 mod titles;
+mod tokens;
+mod versions;
 
 use std::ops::ControlFlow;
 
@@ -45,19 +50,38 @@ pub(crate) use peers::PeersOfAnyType;
 pub(crate) use relations::Relations;
 
 use crate::functions;
+use parse::Parsed;
 use titles::Titles;
 
 /// Reads and checks one statement, and runs none of it.
-pub(crate) async fn plan(mut state: SessionState, sql: &str) -> Result<LogicalPlan> {
-    let mut statement = parse::statement(&state, sql)?;
+pub(crate) async fn plan(state: SessionState, sql: &str) -> Result<LogicalPlan> {
+    match parse::parse(&state, sql)? {
+        Parsed::Command(command) => command.plan(&state).await,
+        Parsed::Statement(statement, partitions) => {
+            let plan = statement_to_plan(state, *statement).await?;
+            match partitions {
+                Some(columns) => partitioned::wrap(plan, columns),
+                None => Ok(plan),
+            }
+        }
+    }
+}
+
+/// Plans what the parser reads.
+async fn statement_to_plan(
+    mut state: SessionState,
+    mut statement: Statement,
+) -> Result<LogicalPlan> {
     partitions::unquote_columns(&mut statement);
     if let Some(sql) = functions::show_functions(&statement) {
         return state.create_logical_plan(&sql).await;
     }
     definitions::refuse(&statement)?;
+    changes::check(&mut statement)?;
     ignored::refuse(&mut statement, &state)?;
     elements::qualify(&mut statement)?;
     fields::rewrite(&mut statement)?;
+    merge::expand(&mut statement, &state).await?;
     let stars = expand::Stars::mark(&mut statement, &mut state)?;
     let mut titles = Titles::Short;
     loop {

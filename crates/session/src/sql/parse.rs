@@ -1,48 +1,66 @@
-//! The parser, and `train(..).*`.
+//! The parser, behind what is taken out of the tokens before it, and `train(..).*`.
 //!
 //! `.*` after a call, an element or anything else in brackets is a syntax error to the
 //! parser, which takes a star after names only. In the tokens it becomes a dot and a name
 //! that no field has, [`STAR`], and [`super::expand`] makes a star of that again.
 
-use datafusion::common::Result;
+use datafusion::common::{Result, not_impl_err, plan_datafusion_err, plan_err};
 use datafusion::execution::SessionState;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::Ident;
 use datafusion::sql::sqlparser::dialect::dialect_from_str;
 use datafusion::sql::sqlparser::keywords::Keyword;
-use datafusion::sql::sqlparser::parser::ParserError;
-use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
-use super::normalized;
+use super::commands::Command;
+use super::tokens::Tokens;
+use super::{merge, normalized, partitioned, versions};
 
 /// The name that stands for a star; the fields that it leaves out follow it.
 const STAR: &str = ".*";
 /// Stands between the names.
 const SEPARATOR: char = '\0';
 
+/// A statement as it is read.
+pub(super) enum Parsed {
+    /// What the planner does not know.
+    Command(Box<Command>),
+    /// What it knows, and the columns of its PARTITIONED BY.
+    Statement(Box<Statement>, Option<Vec<String>>),
+}
+
 /// Parses one statement.
-pub(super) fn statement(state: &SessionState, sql: &str) -> Result<Statement> {
+pub(super) fn parse(state: &SessionState, sql: &str) -> Result<Parsed> {
     let options = &state.config().options().sql_parser;
-    if let Some(dialect) = dialect_from_str(options.dialect)
-        && sql.contains('*')
-    {
-        let dialect = dialect.as_ref();
-        let tokens = Tokenizer::new(dialect, sql).tokenize_with_location();
-        let (tokens, has_star) = with_stars(&tokens.map_err(ParserError::from)?);
-        if has_star {
-            let mut statements = DFParserBuilder::new(tokens)
-                .with_dialect(dialect)
-                .with_recursion_limit(options.recursion_limit.get())
-                .build()?
-                .parse_statements()?;
-            if let (Some(statement), None) =
-                (statements.pop_front(), statements.pop_back())
-            {
-                return Ok(statement);
-            }
-        }
+    let dialect = dialect_from_str(options.dialect).ok_or_else(|| {
+        plan_datafusion_err!("there is no SQL dialect {}", options.dialect)
+    })?;
+    let dialect = dialect.as_ref();
+    let mut tokens = Tokens::new(sql, dialect)?;
+    if let Some(command) = Command::parse(&tokens, dialect)? {
+        return Ok(Parsed::Command(Box::new(command)));
     }
-    state.sql_to_statement(sql, &options.dialect)
+    versions::rewrite(&mut tokens)?;
+    merge::mark(&mut tokens);
+    let partitions = partitioned::take(&mut tokens)?;
+    let mut statements = DFParserBuilder::new(with_stars(&tokens.from_place(0)))
+        .with_dialect(dialect)
+        .with_recursion_limit(options.recursion_limit.get())
+        .build()?
+        .parse_statements()?;
+    let Some(mut statement) = statements.pop_front() else {
+        return plan_err!("No SQL statements were provided in the query string");
+    };
+    if !statements.is_empty() {
+        return not_impl_err!(
+            "The context currently only supports a single SQL statement"
+        );
+    }
+    versions::alias(&mut statement)?;
+    if let Some(command) = Command::of(&mut statement)? {
+        return Ok(Parsed::Command(Box::new(command)));
+    }
+    Ok(Parsed::Statement(Box::new(statement), partitions))
 }
 
 /// The fields that a star leaves out, if a name stands for one.
@@ -52,10 +70,9 @@ pub(super) fn star(name: &str) -> Option<Vec<String>> {
     is_star.then(|| parts.map(str::to_string).collect())
 }
 
-/// Replaces the stars that follow brackets; tells whether there was one.
-fn with_stars(tokens: &[TokenWithSpan]) -> (Vec<TokenWithSpan>, bool) {
+/// Replaces the stars that follow brackets.
+fn with_stars(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
     let mut replaced: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
-    let mut has_star = false;
     let mut at = 0;
     while let Some(token) = tokens.get(at) {
         let follows_bracket = replaced.iter().rev().find(|token| is_word(token));
@@ -69,7 +86,6 @@ fn with_stars(tokens: &[TokenWithSpan]) -> (Vec<TokenWithSpan>, bool) {
                     && token.token == Token::Period
                     && tokens[star].token == Token::Mul =>
             {
-                has_star = true;
                 let (names, end) = excluded(tokens, star + 1);
                 let value = std::iter::once(STAR.to_string()).chain(names);
                 let value: Vec<String> = value.collect();
@@ -91,7 +107,7 @@ fn with_stars(tokens: &[TokenWithSpan]) -> (Vec<TokenWithSpan>, bool) {
             }
         }
     }
-    (replaced, has_star)
+    replaced
 }
 
 fn is_word(token: &TokenWithSpan) -> bool {

@@ -3,8 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 
-use datafusion::common::{DFSchemaRef, Result, internal_err};
-use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
+use datafusion::common::{DFSchemaRef, Result, internal_err, plan_err};
+use datafusion::logical_expr::{
+    DdlStatement, Expr, Extension, LogicalPlan, PlanType, UserDefinedLogicalNodeCore,
+};
+use datafusion::sql::sqlparser::tokenizer::Token;
+
+use super::normalized;
+use super::tokens::Tokens;
 
 /// The rows of a new table, which says what it is to be partitioned by. It changes
 /// nothing of the rows.
@@ -15,6 +21,33 @@ pub(crate) struct PartitionedBy {
 }
 
 impl PartitionedBy {
+    fn try_new(input: Arc<LogicalPlan>, columns: Vec<String>) -> Result<Self> {
+        let fields = input.schema().fields();
+        for (index, column) in columns.iter().enumerate() {
+            if !fields.iter().any(|field| field.name() == column) {
+                let names: Vec<&str> = fields.iter().map(|f| f.name().as_str()).collect();
+                return plan_err!(
+                    "PARTITIONED BY names the column {column}, which the table has not; \
+                     its columns are {}",
+                    names.join(", ")
+                );
+            }
+            if columns[..index].contains(column) {
+                return plan_err!(
+                    "PARTITIONED BY names the column {column} twice; leave one out"
+                );
+            }
+        }
+        if columns.len() == fields.len() {
+            return plan_err!(
+                "PARTITIONED BY names every column of the table, {}; files need a column \
+                 that is left",
+                columns.join(", ")
+            );
+        }
+        Ok(Self { input, columns })
+    }
+
     /// The rows.
     pub(crate) fn input(&self) -> &Arc<LogicalPlan> {
         &self.input
@@ -32,6 +65,100 @@ impl PartitionedBy {
             LogicalPlan::Extension(extension) => extension.node.as_any().downcast_ref(),
             _ => None,
         }
+    }
+}
+
+/// Takes the clause out of CREATE TABLE, and gives the columns that it names. CREATE
+/// EXTERNAL TABLE and COPY keep theirs, which DataFusion's parser reads.
+pub(super) fn take(tokens: &mut Tokens) -> Result<Option<Vec<String>>> {
+    const MODIFIERS: [&str; 6] =
+        ["OR", "REPLACE", "TEMP", "TEMPORARY", "LOCAL", "GLOBAL"];
+    let mut index = tokens.start();
+    if !tokens.are(index, &["CREATE"]) {
+        return Ok(None);
+    }
+    index += 1;
+    while tokens.is_one_of(index, &MODIFIERS) {
+        index += 1;
+    }
+    if !tokens.are(index, &["TABLE"]) {
+        return Ok(None);
+    }
+    let mut columns = None;
+    let mut is_query = false;
+    while index < tokens.len() {
+        is_query |= tokens.are(index, &["AS"]);
+        if tokens.are(index, &["PARTITIONED", "BY"])
+            && tokens.token(index + 2) == Some(&Token::LParen)
+        {
+            if is_query {
+                return plan_err!(
+                    "PARTITIONED BY stands before the AS of CREATE TABLE, got it after"
+                );
+            }
+            let end = tokens.after_bracket(index + 2);
+            let named = names(tokens, index + 3, end)?;
+            if columns.replace(named).is_some() {
+                return plan_err!("CREATE TABLE takes PARTITIONED BY once, got it twice");
+            }
+            tokens.replace(index..end, []);
+            continue;
+        }
+        index = match tokens.token(index) {
+            Some(Token::LParen) => tokens.after_bracket(index),
+            _ => index + 1,
+        };
+    }
+    Ok(columns)
+}
+
+/// Names with commas between them, up to the bracket that is before `end`.
+fn names(tokens: &Tokens, start: usize, end: usize) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    let mut index = start;
+    loop {
+        match (tokens.part(index), tokens.token(index + 1)) {
+            (Some(name), Some(Token::Comma)) => names.push(normalized(&name)),
+            (Some(name), Some(Token::RParen)) if index + 2 == end => {
+                names.push(normalized(&name));
+                return Ok(names);
+            }
+            (Some(name), Some(_)) => {
+                return plan_err!(
+                    "PARTITIONED BY takes names of the table's columns and no types or \
+                     expressions, got {} after {name}",
+                    tokens.text(index + 1)
+                );
+            }
+            _ => return Err(tokens.expected("the name of a column", index)),
+        }
+        index += 2;
+    }
+}
+
+/// Has the table that a plan creates be partitioned.
+pub(super) fn wrap(plan: LogicalPlan, columns: Vec<String>) -> Result<LogicalPlan> {
+    match plan {
+        LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(mut create)) => {
+            let node = PartitionedBy::try_new(create.input, columns)?;
+            let node = Arc::new(node);
+            create.input = Arc::new(LogicalPlan::Extension(Extension { node }));
+            Ok(LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(create)))
+        }
+        LogicalPlan::Explain(mut explain) => {
+            let plan = wrap(Arc::unwrap_or_clone(explain.plan), columns)?;
+            let shown = plan.to_stringified(PlanType::InitialLogicalPlan);
+            explain.stringified_plans = vec![shown];
+            explain.plan = Arc::new(plan);
+            Ok(LogicalPlan::Explain(explain))
+        }
+        LogicalPlan::Analyze(mut analyze) => {
+            let plan = wrap(Arc::unwrap_or_clone(analyze.input), columns)?;
+            analyze.input = Arc::new(plan);
+            Ok(LogicalPlan::Analyze(analyze))
+        }
+        // PREPARE refuses to make a table, whatever it is partitioned by.
+        plan => Ok(plan),
     }
 }
 

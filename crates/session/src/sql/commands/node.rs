@@ -175,7 +175,11 @@ impl Display for TableCommand {
                 if let Some(retain) = retain {
                     write!(f, " RETAIN {} HOURS", retain.as_secs() / 3600)?;
                 }
-                if *dry_run { write!(f, " DRY RUN") } else { Ok(()) }
+                if *dry_run {
+                    write!(f, " DRY RUN")
+                } else {
+                    Ok(())
+                }
             }
             Action::Restore { to } => write!(f, " TO {to}"),
             Action::AddColumns { columns } => {

@@ -1,0 +1,197 @@
+//! Statements that change rows: refuses what the planner would misread, and writes names
+//! as it looks for them.
+
+use datafusion::common::{Result, plan_err};
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::{
+    Assignment, AssignmentTarget, CreateTable, Delete, FromTable, Ident, Insert,
+    ObjectName, ObjectNamePart, SqliteOnConflict, Statement as SqlStatement, TableFactor,
+    TableObject, TableWithJoins, Update,
+};
+
+use super::normalized;
+
+/// The statement itself, or the one that is explained or prepared.
+pub(super) fn inner(statement: &mut Statement) -> Option<&mut SqlStatement> {
+    match statement {
+        Statement::Statement(statement) => Some(unwrapped(statement)),
+        Statement::Explain(explain) => inner(&mut explain.statement),
+        _ => None,
+    }
+}
+
+fn unwrapped(statement: &mut SqlStatement) -> &mut SqlStatement {
+    match statement {
+        SqlStatement::Explain { statement, .. }
+        | SqlStatement::Prepare { statement, .. } => unwrapped(statement),
+        statement => statement,
+    }
+}
+
+/// The kind of a statement that changes a table, and which table that is.
+pub(super) fn target(statement: &mut Statement) -> Option<(&'static str, ObjectName)> {
+    let statement: &SqlStatement = inner(statement)?;
+    let (what, name) = match statement {
+        SqlStatement::Insert(Insert {
+            table: TableObject::TableName(name),
+            ..
+        }) => ("INSERT", name),
+        SqlStatement::Update(update) => ("UPDATE", table(&update.table.relation)?),
+        SqlStatement::Delete(delete) => {
+            ("DELETE", table(&from(delete).first()?.relation)?)
+        }
+        SqlStatement::Merge(merge) => ("MERGE", table(&merge.table)?),
+        SqlStatement::Truncate(truncate) => {
+            ("TRUNCATE", &truncate.table_names.first()?.name)
+        }
+        SqlStatement::AlterTable(alter) => ("ALTER TABLE", &alter.name),
+        SqlStatement::CreateTable(create) => ("CREATE TABLE", &create.name),
+        SqlStatement::Drop { names, .. } => ("DROP", names.first()?),
+        _ => return None,
+    };
+    Some((what, name.clone()))
+}
+
+fn table(factor: &TableFactor) -> Option<&ObjectName> {
+    match factor {
+        TableFactor::Table { name, .. } => Some(name),
+        _ => None,
+    }
+}
+
+fn from(delete: &Delete) -> &[TableWithJoins] {
+    match &delete.from {
+        FromTable::WithFromKeyword(from) | FromTable::WithoutKeyword(from) => from,
+    }
+}
+
+/// Refuses what is not meant as it would be planned; the columns of UPDATE get the names
+/// that they have in the table.
+pub(super) fn check(statement: &mut Statement) -> Result<()> {
+    match inner(statement) {
+        Some(SqlStatement::Insert(insert)) => check_insert(insert),
+        Some(SqlStatement::Update(update)) => check_update(update),
+        Some(SqlStatement::Delete(delete)) => check_delete(delete),
+        Some(SqlStatement::CreateTable(CreateTable {
+            partition_by: Some(by),
+            ..
+        })) => plan_err!(
+            "CREATE TABLE takes PARTITIONED BY and names of columns, got PARTITION BY {by}; \
+             write PARTITIONED BY (column)"
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// How rows are replaced one by one.
+const MERGE: &str = "write MERGE INTO t USING new ON t.id = new.id WHEN MATCHED THEN \
+                     UPDATE SET * WHEN NOT MATCHED THEN INSERT *";
+
+fn check_insert(insert: &Insert) -> Result<()> {
+    let replaces = insert.replace_into || insert.or == Some(SqliteOnConflict::Replace);
+    if replaces || insert.on.is_some() {
+        let what = match replaces {
+            true => "REPLACE INTO",
+            false => "INSERT .. ON CONFLICT",
+        };
+        return plan_err!(
+            "{what} is not supported, because tables have no keys; {MERGE}"
+        );
+    }
+    if insert.partitioned.is_some() {
+        return plan_err!(
+            "INSERT .. PARTITION is not supported; a row goes to the partition that its \
+             columns name, so write them among the other columns"
+        );
+    }
+    Ok(())
+}
+
+fn check_update(update: &mut Update) -> Result<()> {
+    if update.from.is_some() || !update.table.joins.is_empty() {
+        return plan_err!(
+            "UPDATE takes one table and no FROM; write MERGE INTO t USING other ON \
+             t.id = other.id WHEN MATCHED THEN UPDATE SET column = other.column"
+        );
+    }
+    if update.limit.is_some() || !update.order_by.is_empty() {
+        return plan_err!(
+            "UPDATE takes no ORDER BY and no LIMIT; say with WHERE which rows are meant"
+        );
+    }
+    let TableFactor::Table { name, alias, .. } = &update.table.relation else {
+        return plan_err!("UPDATE takes the name of a table, got {}", update.table);
+    };
+    let table: Vec<String> = match alias {
+        Some(alias) => vec![normalized(&alias.name)],
+        None => idents(name).map(normalized).collect(),
+    };
+    let mut seen: Vec<String> = Vec::new();
+    for assignment in &mut update.assignments {
+        let column = assigned(assignment, &table)?;
+        if seen.contains(&column) {
+            return plan_err!("UPDATE sets the column {column} twice; leave one out");
+        }
+        seen.push(column);
+    }
+    Ok(())
+}
+
+/// The column that is set, whose name is written as it is in the table.
+fn assigned(assignment: &mut Assignment, table: &[String]) -> Result<String> {
+    let AssignmentTarget::ColumnName(name) = &mut assignment.target else {
+        return plan_err!(
+            "UPDATE sets columns one by one, got {}; write a = 1, b = 2",
+            assignment.target
+        );
+    };
+    let parts: Vec<Ident> = idents(name).cloned().collect();
+    let Some((column, qualifier)) = parts.split_last() else {
+        return plan_err!("UPDATE sets columns, got {name}");
+    };
+    let names: Vec<String> = qualifier.iter().map(normalized).collect();
+    // The planner looks at the last part only, and would set another column.
+    if !table.ends_with(&names) {
+        return plan_err!(
+            "UPDATE sets whole columns of its table, got {name}; a field of a struct is \
+             set with the others, as in s = named_struct('field', 1)"
+        );
+    }
+    let value = normalized(column);
+    let column = Ident::with_quote_and_span('"', column.span, &value);
+    *name = ObjectName(vec![ObjectNamePart::Identifier(column)]);
+    Ok(value)
+}
+
+fn idents(name: &ObjectName) -> impl Iterator<Item = &Ident> {
+    name.0.iter().filter_map(|part| part.as_ident())
+}
+
+fn check_delete(delete: &Delete) -> Result<()> {
+    if !delete.order_by.is_empty() || delete.limit.is_some() {
+        return plan_err!(
+            "DELETE takes no ORDER BY and no LIMIT; say with WHERE which rows are meant"
+        );
+    }
+    let one = match from(delete) {
+        [one] if one.joins.is_empty() => Some(&one.relation),
+        _ => None,
+    };
+    let (Some(TableFactor::Table { name, alias, .. }), true, None) =
+        (one, delete.tables.is_empty(), &delete.using)
+    else {
+        return plan_err!(
+            "DELETE takes one table and no USING; write DELETE FROM t WHERE id IN \
+             (SELECT id FROM other), or MERGE INTO t USING other ON t.id = other.id WHEN \
+             MATCHED THEN DELETE"
+        );
+    };
+    if let Some(alias) = alias {
+        // The planner leaves it out and then does not find its columns.
+        return plan_err!(
+            "DELETE takes no other name for its table, got {}; write {name}.column",
+            alias.name
+        );
+    }
+    Ok(())
+}

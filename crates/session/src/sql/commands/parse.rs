@@ -1,0 +1,270 @@
+//! Reads the statements about tables, most of which the parser does not know.
+
+use std::time::Duration;
+
+use datafusion::common::{Result, plan_err};
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::{
+    AlterTable, AlterTableOperation, ColumnDef, ColumnOption, Expr, ObjectName,
+    Statement as SqlStatement,
+};
+use datafusion::sql::sqlparser::dialect::Dialect;
+use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::tokenizer::Token;
+
+use crate::sql::at::{At, split};
+use crate::sql::tokens::Tokens;
+use crate::sql::{changes, versions};
+
+/// A statement about a table, as it is read.
+pub(crate) struct Command {
+    pub(super) table: ObjectName,
+    pub(super) verb: Verb,
+}
+
+/// What is to be done, with names and types as they are written.
+pub(super) enum Verb {
+    Optimize {
+        predicate: Option<Expr>,
+    },
+    Vacuum {
+        retain: Option<Duration>,
+        dry_run: bool,
+    },
+    Restore {
+        to: At,
+    },
+    AddColumns {
+        columns: Vec<(ColumnDef, bool)>,
+    },
+    Detail,
+    History,
+}
+
+impl Command {
+    /// The command that a statement consists of, if it is one.
+    pub(crate) fn parse(tokens: &Tokens, dialect: &dyn Dialect) -> Result<Option<Self>> {
+        let start = tokens.start();
+        let Some(name) = verb(tokens, start) else {
+            return Ok(None);
+        };
+        if start > 0 {
+            return plan_err!(
+                "{} takes a query or a statement that changes rows, got {name}; run that \
+                 by itself",
+                tokens.text(0).to_uppercase()
+            );
+        }
+        let mut reader = Reader { tokens, place: 0 };
+        reader.place += name.split(' ').count();
+        reader.skip_table();
+        let table = reader.name()?;
+        if let Some((what, Some(at))) = table
+            .0
+            .last()
+            .and_then(|part| part.as_ident().map(|last| split(&last.value)))
+        {
+            return plan_err!(
+                "{name} is about the current version of a table, got {what} {at}; leave \
+                 the version out"
+            );
+        }
+        let verb = match name {
+            "OPTIMIZE" => reader.optimize(dialect)?,
+            "VACUUM" => reader.vacuum()?,
+            "RESTORE" => reader.restore()?,
+            "DESCRIBE DETAIL" => Verb::Detail,
+            _ => Verb::History,
+        };
+        reader.end()?;
+        Ok(Some(Self { table, verb }))
+    }
+
+    /// ALTER TABLE, which the parser knows and the planner does not.
+    pub(crate) fn of(statement: &mut Statement) -> Result<Option<Self>> {
+        let is_direct = matches!(statement, Statement::Statement(sql)
+            if matches!(sql.as_ref(), SqlStatement::AlterTable(_)));
+        match changes::inner(statement) {
+            Some(SqlStatement::AlterTable(alter)) if is_direct => {
+                alter_table(alter).map(Some)
+            }
+            Some(SqlStatement::AlterTable(_)) => plan_err!(
+                "EXPLAIN and PREPARE take a query or a statement that changes rows, got \
+                 ALTER TABLE; run that by itself"
+            ),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// The words that begin the statement at a place.
+fn verb(tokens: &Tokens, place: usize) -> Option<&'static str> {
+    for name in ["OPTIMIZE", "VACUUM", "RESTORE"] {
+        if tokens.are(place, &[name]) {
+            return Some(name);
+        }
+    }
+    // `DESCRIBE history` is about a table of that name.
+    let describes = tokens.is_one_of(place, &["DESCRIBE", "DESC"])
+        && tokens.part(place + 2).is_some();
+    if describes && tokens.are(place + 1, &["DETAIL"]) {
+        return Some("DESCRIBE DETAIL");
+    }
+    (describes && tokens.are(place + 1, &["HISTORY"])).then_some("DESCRIBE HISTORY")
+}
+
+/// Reads tokens one after the other.
+struct Reader<'a> {
+    tokens: &'a Tokens,
+    place: usize,
+}
+
+impl Reader<'_> {
+    fn takes(&mut self, words: &[&str]) -> bool {
+        let are = self.tokens.are(self.place, words);
+        if are {
+            self.place += words.len();
+        }
+        are
+    }
+
+    /// `TABLE` before a name; a table may be called so.
+    fn skip_table(&mut self) {
+        if self.tokens.part(self.place + 1).is_some() {
+            self.takes(&["TABLE"]);
+        }
+    }
+
+    fn name(&mut self) -> Result<ObjectName> {
+        let mut parts = Vec::new();
+        loop {
+            let Some(part) = self.tokens.part(self.place) else {
+                return Err(self.tokens.expected("the name of a table", self.place));
+            };
+            parts.push(part);
+            self.place += 1;
+            if self.tokens.token(self.place) != Some(&Token::Period) {
+                return Ok(ObjectName::from(parts));
+            }
+            self.place += 1;
+        }
+    }
+
+    fn optimize(&mut self, dialect: &dyn Dialect) -> Result<Verb> {
+        if self.takes(&["ZORDER"]) {
+            return plan_err!(
+                "OPTIMIZE takes no ZORDER BY; order the rows with CREATE OR REPLACE \
+                 TABLE .. AS SELECT .. ORDER BY"
+            );
+        }
+        if !self.takes(&["WHERE"]) {
+            return Ok(Verb::Optimize { predicate: None });
+        }
+        let rest = self.tokens.from_place(self.place);
+        let mut parser = Parser::new(dialect).with_tokens_with_locations(rest);
+        let predicate = Some(parser.parse_expr()?);
+        let found = parser.peek_token();
+        if !matches!(found.token, Token::EOF | Token::SemiColon) {
+            return Ok(parser.expected("end of statement", found)?);
+        }
+        self.place = self.tokens.len();
+        Ok(Verb::Optimize { predicate })
+    }
+
+    fn vacuum(&mut self) -> Result<Verb> {
+        let retain = match self.takes(&["RETAIN"]) {
+            true => Some(self.retention()?),
+            false => None,
+        };
+        let dry_run = self.takes(&["DRY", "RUN"]);
+        Ok(Verb::Vacuum { retain, dry_run })
+    }
+
+    fn retention(&mut self) -> Result<Duration> {
+        let hours = match () {
+            () if self.tokens.is_one_of(self.place + 1, &["HOURS", "HOUR"]) => Some(1),
+            () if self.tokens.is_one_of(self.place + 1, &["DAYS", "DAY"]) => Some(24),
+            () => None,
+        };
+        let seconds = match self.tokens.token(self.place) {
+            Some(Token::Number(number, false)) => number.parse::<u64>().ok(),
+            _ => None,
+        };
+        let seconds = seconds
+            .zip(hours)
+            .and_then(|(number, hours)| number.checked_mul(hours * 3600));
+        let Some(seconds) = seconds else {
+            let (number, unit) = (
+                self.tokens.text(self.place),
+                self.tokens.text(self.place + 1),
+            );
+            return plan_err!(
+                "VACUUM .. RETAIN takes a whole number of HOURS or DAYS, such as RETAIN \
+                 168 HOURS, got {number} {unit}"
+            );
+        };
+        self.place += 2;
+        Ok(Duration::from_secs(seconds))
+    }
+
+    fn restore(&mut self) -> Result<Verb> {
+        if !self.takes(&["TO"]) {
+            return Err(self.tokens.expected("TO VERSION AS OF", self.place));
+        }
+        let (to, end) = versions::version(self.tokens, self.place)?;
+        self.place = end;
+        Ok(Verb::Restore { to })
+    }
+
+    /// Nothing may follow but the semicolon.
+    fn end(&mut self) -> Result<()> {
+        while self.tokens.token(self.place) == Some(&Token::SemiColon) {
+            self.place += 1;
+        }
+        match self.tokens.token(self.place) {
+            None => Ok(()),
+            Some(_) => Err(self.tokens.expected("end of statement", self.place)),
+        }
+    }
+}
+
+fn alter_table(alter: &AlterTable) -> Result<Command> {
+    let name = &alter.name;
+    if alter.if_exists
+        || alter.only
+        || alter.location.is_some()
+        || alter.on_cluster.is_some()
+    {
+        return plan_err!(
+            "ALTER TABLE takes the name of a table and ADD COLUMN, got {alter}; leave the \
+             rest out"
+        );
+    }
+    let mut columns: Vec<(ColumnDef, bool)> = Vec::new();
+    for operation in &alter.operations {
+        let AlterTableOperation::AddColumn {
+            column_keyword: _,
+            if_not_exists,
+            column_def,
+            column_position: None,
+        } = operation
+        else {
+            return plan_err!(
+                "ALTER TABLE takes ADD COLUMN name type, got {operation}; write CREATE OR \
+                 REPLACE TABLE {name} AS SELECT .. FROM {name} for other columns"
+            );
+        };
+        let is_plain = |option: &ColumnOption| matches!(option, ColumnOption::Null);
+        if let Some(option) = column_def.options.iter().find(|o| !is_plain(&o.option)) {
+            return plan_err!(
+                "ADD COLUMN {} takes a type only, since it is NULL in the rows that are \
+                 there, got {option}; leave that out",
+                column_def.name
+            );
+        }
+        columns.push((column_def.clone(), *if_not_exists));
+    }
+    let verb = Verb::AddColumns { columns };
+    let table = name.clone();
+    Ok(Command { table, verb })
+}

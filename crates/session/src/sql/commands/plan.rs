@@ -1,0 +1,162 @@
+//! Looks up what the statements about tables name.
+
+use std::sync::Arc;
+
+use atoll_udf_common::as_expensive;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, DFSchemaRef, Result, internal_err, plan_err};
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::{DdlStatement, Expr, LogicalPlan};
+use datafusion::optimizer::AnalyzerRule;
+use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
+use datafusion::sql::parser::Statement;
+use datafusion::sql::planner::object_name_to_table_reference;
+use datafusion::sql::sqlparser::ast::helpers::stmt_create_table::CreateTableBuilder;
+use datafusion::sql::sqlparser::ast::{
+    ColumnDef, Expr as SqlExpr, Ident, ObjectName, Statement as SqlStatement,
+};
+
+use super::node::{Action, NewColumn, TableCommand};
+use super::parse::{Command, Verb};
+use crate::sql::{normalized, select, statement_to_plan};
+
+impl Command {
+    /// Finds the table and its columns; the plan has no operator and touches nothing.
+    pub(crate) async fn plan(self, state: &SessionState) -> Result<LogicalPlan> {
+        let Self { table: name, verb } = self;
+        let normalizes = state
+            .config()
+            .options()
+            .sql_parser
+            .enable_ident_normalization;
+        let table = object_name_to_table_reference(name.clone(), normalizes)?;
+        let action = match verb {
+            Verb::Optimize {
+                predicate: Some(predicate),
+            } => {
+                let predicate = Some(condition(name, predicate, state).await?);
+                return Ok(
+                    TableCommand::try_new(table, Action::Optimize { predicate })?
+                        .into_plan(),
+                );
+            }
+            Verb::Optimize { predicate: None } => Action::Optimize { predicate: None },
+            Verb::Vacuum { retain, dry_run } => Action::Vacuum { retain, dry_run },
+            Verb::Restore { to } => Action::Restore { to },
+            Verb::Detail => Action::Detail,
+            Verb::History => Action::History,
+            Verb::AddColumns { columns } => {
+                let columns = added(columns, state).await?;
+                Action::AddColumns { columns }
+            }
+        };
+        // A table that is not there is found by planning, as in any other statement.
+        let rows = rows(name, None, state).await?;
+        let command = TableCommand::try_new(table, action)?;
+        new_names(&command, rows.schema())?;
+        Ok(command.into_plan())
+    }
+}
+
+/// The rows of a table.
+async fn rows(
+    name: ObjectName,
+    condition: Option<SqlExpr>,
+    state: &SessionState,
+) -> Result<LogicalPlan> {
+    let select = select::everything(select::table(name), condition)?;
+    statement_to_plan(state.clone(), select).await
+}
+
+/// The condition of OPTIMIZE, with its types coerced and without the table's name. Which
+/// columns the table is partitioned by is known when it is opened.
+async fn condition(
+    name: ObjectName,
+    condition: SqlExpr,
+    state: &SessionState,
+) -> Result<Expr> {
+    let shown = condition.to_string();
+    let mut plan = rows(name, Some(condition), state).await?;
+    let filter = loop {
+        plan = match plan {
+            LogicalPlan::Projection(projection) => Arc::unwrap_or_clone(projection.input),
+            filter @ LogicalPlan::Filter(_) => break filter,
+            _ => return internal_err!("WHERE is planned as something else"),
+        };
+    };
+    let filter = TypeCoercion::new().analyze(filter, state.config_options())?;
+    let LogicalPlan::Filter(filter) = filter else {
+        return internal_err!("a filter is coerced to something else");
+    };
+    let is_computed = |expr: &Expr| match expr {
+        Expr::Exists(_)
+        | Expr::InSubquery(_)
+        | Expr::SetComparison(_)
+        | Expr::ScalarSubquery(_)
+        | Expr::Placeholder(_) => true,
+        Expr::ScalarFunction(call) => as_expensive(&call.func).is_some(),
+        _ => false,
+    };
+    let has_computed = filter.predicate.exists(|expr| Ok(is_computed(expr)))?;
+    if has_computed || filter.predicate.is_volatile() {
+        return plan_err!(
+            "OPTIMIZE .. WHERE compares partition columns with constants, got {shown}"
+        );
+    }
+    let plain = filter.predicate.transform(|expr| match expr {
+        Expr::Column(column) => Ok(Transformed::yes(Expr::Column(
+            Column::new_unqualified(column.name),
+        ))),
+        expr => Ok(Transformed::no(expr)),
+    })?;
+    Ok(plain.data)
+}
+
+/// The columns of ADD COLUMN in the engine's types, which the planner knows for CREATE
+/// TABLE.
+async fn added(
+    columns: Vec<(ColumnDef, bool)>,
+    state: &SessionState,
+) -> Result<Vec<NewColumn>> {
+    let (definitions, keep): (Vec<ColumnDef>, Vec<bool>) = columns.into_iter().unzip();
+    for (index, column) in definitions.iter().enumerate() {
+        let name = normalized(&column.name);
+        if definitions[..index]
+            .iter()
+            .any(|other| normalized(&other.name) == name)
+        {
+            return plan_err!("ALTER TABLE adds the column {name} twice; leave one out");
+        }
+    }
+    let name = ObjectName::from(vec![Ident::new("t")]);
+    let create = CreateTableBuilder::new(name).columns(definitions).build();
+    let create = Statement::Statement(Box::new(SqlStatement::CreateTable(create)));
+    let plan = statement_to_plan(state.clone(), create).await?;
+    let LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(create)) = plan else {
+        return internal_err!("CREATE TABLE is planned as something else");
+    };
+    let fields = create.input.schema().fields().iter().cloned();
+    let columns = fields.zip(keep);
+    let columns = columns.map(|(field, if_not_exists)| NewColumn {
+        field,
+        if_not_exists,
+    });
+    Ok(columns.collect())
+}
+
+/// Refuses to add a column that the table has.
+fn new_names(command: &TableCommand, schema: &DFSchemaRef) -> Result<()> {
+    let Action::AddColumns { columns } = &command.action else {
+        return Ok(());
+    };
+    for column in columns.iter().filter(|column| !column.if_not_exists) {
+        let name = column.field.name();
+        if schema.fields().iter().any(|field| field.name() == name) {
+            return plan_err!(
+                "table {} has a column {name} already; write ADD COLUMN IF NOT EXISTS",
+                command.table
+            );
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,249 @@
+//! Takes `VERSION AS OF` and its like out of a statement, and puts [`At`] into the names.
+
+use std::ops::{ControlFlow, Range};
+
+use datafusion::common::{DataFusionError, Result, plan_datafusion_err, plan_err};
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::{
+    Ident, ObjectName, TableAlias, TableFactor, VisitorMut,
+};
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
+
+use super::at::{At, split};
+use super::tokens::Tokens;
+use super::{changes, normalized, visit};
+
+/// What stands before the name of a table that is read or, by mistake, changed.
+const BEFORE_NAMES: [&str; 12] = [
+    "COPY",
+    "DESC",
+    "DESCRIBE",
+    "FROM",
+    "INTO",
+    "JOIN",
+    "MERGE",
+    "OVERWRITE",
+    "TABLE",
+    "TRUNCATE",
+    "UPDATE",
+    "USING",
+];
+
+/// Writes `t VERSION AS OF 3` as `"t@version=3"`.
+pub(super) fn rewrite(tokens: &mut Tokens) -> Result<()> {
+    let mut index = 1;
+    while index < tokens.len() {
+        if let Some(clause) = Clause::find(tokens, index)? {
+            clause.apply(tokens);
+        }
+        index += 1;
+    }
+    Ok(())
+}
+
+/// The version at a place, which is to be there, and the place after it.
+pub(super) fn version(tokens: &Tokens, index: usize) -> Result<(At, usize)> {
+    match opening(tokens, index) {
+        Some((kind, value)) => kind.at(tokens, value),
+        None => Err(tokens.expected("VERSION AS OF or TIMESTAMP AS OF", index)),
+    }
+}
+
+/// Which of the two clauses it is.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Version,
+    Timestamp,
+}
+
+/// The kind of the clause that begins at a place, and where its value is.
+fn opening(tokens: &Tokens, index: usize) -> Option<(Kind, usize)> {
+    let word = match tokens.are(index, &["FOR"]) {
+        true => index + 1,
+        false => index,
+    };
+    let kind = if tokens.is_one_of(word, &["VERSION", "SYSTEM_VERSION"]) {
+        Kind::Version
+    } else if tokens.is_one_of(word, &["TIMESTAMP", "SYSTEM_TIME"]) {
+        Kind::Timestamp
+    } else {
+        return None;
+    };
+    tokens
+        .are(word + 1, &["AS", "OF"])
+        .then_some((kind, word + 3))
+}
+
+impl Kind {
+    fn at(self, tokens: &Tokens, value: usize) -> Result<(At, usize)> {
+        match self {
+            Self::Version => Ok((version_number(tokens, value)?, value + 1)),
+            Self::Timestamp => timestamp(tokens, value),
+        }
+    }
+}
+
+fn version_number(tokens: &Tokens, value: usize) -> Result<At> {
+    if let Some(Token::Number(number, false)) = tokens.token(value)
+        && let Ok(version) = number.parse()
+    {
+        return Ok(At::Version(version));
+    }
+    let mut found = tokens.text(value);
+    if found == "-" {
+        found.push_str(&tokens.text(value + 1));
+    }
+    plan_err!("VERSION AS OF takes the number of a version, such as 3, got {found}")
+}
+
+fn timestamp(tokens: &Tokens, value: usize) -> Result<(At, usize)> {
+    // TIMESTAMP '2026-11-30' is a time too.
+    let text = match tokens.is_one_of(value, &["TIMESTAMP", "DATE"]) {
+        true => value + 1,
+        false => value,
+    };
+    let found = match tokens.token(text) {
+        Some(Token::SingleQuotedString(time)) => match tokens.token(text + 1) {
+            // A longer expression, which only the planner could compute.
+            Some(
+                next @ (Token::Plus
+                | Token::Minus
+                | Token::DoubleColon
+                | Token::StringConcat),
+            ) => format!("'{time}' {next}"),
+            _ => return Ok((At::timestamp(time)?, text + 1)),
+        },
+        _ => tokens.text(value),
+    };
+    plan_err!(
+        "TIMESTAMP AS OF takes a time in quotes, such as '2026-11-30 01:00:00', got {found}"
+    )
+}
+
+/// A table's name, and what follows it.
+struct Clause {
+    at: At,
+    /// The last part of the name.
+    name: Ident,
+    /// Where that is, and what it is taken out with.
+    range: Range<usize>,
+}
+
+impl Clause {
+    /// The clause that begins at a place, if one does.
+    fn find(tokens: &Tokens, index: usize) -> Result<Option<Self>> {
+        let Some((kind, value)) = opening(tokens, index) else {
+            return Ok(None);
+        };
+        // `SELECT version AS of FROM t` names a column.
+        let begins = tokens.is_one_of(index - 1, &["SELECT", "DISTINCT", "ALL"]);
+        let ends = match tokens.token(value) {
+            Some(Token::Comma | Token::RParen | Token::SemiColon) | None => true,
+            Some(Token::Word(word)) => {
+                let keyword = word.keyword;
+                keyword != Keyword::NoKeyword
+                    && !matches!(keyword, Keyword::TIMESTAMP | Keyword::DATE)
+            }
+            Some(_) => false,
+        };
+        if begins || (ends && tokens.part(index - 1).is_none()) {
+            return Ok(None);
+        }
+        let Some(name) = table_before(tokens, index) else {
+            if ends {
+                return Ok(None);
+            }
+            return plan_err!(
+                "{} AS OF stands after the name of a table or folder and before its alias, \
+                 got it after {}",
+                tokens.text(value - 3).to_uppercase(),
+                tokens.text(index - 1)
+            );
+        };
+        let (at, end) = kind.at(tokens, value)?;
+        let range = index - 1..end;
+        Ok(Some(Self { at, name, range }))
+    }
+
+    fn apply(self, tokens: &mut Tokens) {
+        let word = Word {
+            value: self.at.name(&normalized(&self.name)),
+            quote_style: Some('"'),
+            keyword: Keyword::NoKeyword,
+        };
+        let token = TokenWithSpan::new(Token::Word(word), self.name.span);
+        tokens.replace(self.range, [token]);
+    }
+}
+
+/// The last part of the table's name that ends before a place.
+fn table_before(tokens: &Tokens, index: usize) -> Option<Ident> {
+    let name = tokens.part(index.checked_sub(1)?)?;
+    let mut start = index - 1;
+    while start >= 2
+        && tokens.token(start - 1) == Some(&Token::Period)
+        && tokens.part(start - 2).is_some()
+    {
+        start -= 2;
+    }
+    let before = start.checked_sub(1)?;
+    let opens = matches!(tokens.token(before), Some(Token::Comma | Token::LParen));
+    (opens || tokens.is_one_of(before, &BEFORE_NAMES)).then_some(name)
+}
+
+/// Gives versions of tables the names that their columns are known by, and refuses to
+/// change anything but the current one.
+pub(super) fn alias(statement: &mut Statement) -> Result<()> {
+    if let Some((what, name)) = changes::target(statement)
+        && let Some(last) = last_part(&name)
+        && let (table, Some(at)) = split(&last.value)
+    {
+        return plan_err!(
+            "{what} changes the current version of a table, got {table} {at}; \
+             RESTORE {table} TO {at} makes that one the current one"
+        );
+    }
+    visit(statement, &mut Aliases)
+}
+
+fn last_part(name: &ObjectName) -> Option<&Ident> {
+    name.0.last().and_then(|part| part.as_ident())
+}
+
+struct Aliases;
+
+impl VisitorMut for Aliases {
+    type Break = DataFusionError;
+
+    fn pre_visit_table_factor(
+        &mut self,
+        factor: &mut TableFactor,
+    ) -> ControlFlow<DataFusionError> {
+        let TableFactor::Table {
+            name, alias, args, ..
+        } = factor
+        else {
+            return ControlFlow::Continue(());
+        };
+        let Some(last) = last_part(name) else {
+            return ControlFlow::Continue(());
+        };
+        let (table, Some(at)) = split(&last.value) else {
+            return ControlFlow::Continue(());
+        };
+        if args.is_some() {
+            return ControlFlow::Break(plan_datafusion_err!(
+                "{at} is for tables, and {table} is called as a function; leave it out"
+            ));
+        }
+        let named = TableAlias {
+            explicit: true,
+            name: Ident::with_quote_and_span('"', last.span, table),
+            columns: vec![],
+            at: None,
+        };
+        alias.get_or_insert(named);
+        ControlFlow::Continue(())
+    }
+}
