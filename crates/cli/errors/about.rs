@@ -4,6 +4,7 @@
 //! Messages are read here and put in our words; one that is not recognised stays as it
 //! is, and so do all messages when the engine changes its own.
 
+use atoll_session::without_version;
 use datafusion::common::utils::quote_identifier;
 use datafusion::common::{
     Column, DataFusionError, Diagnostic, Location, SchemaError, Span,
@@ -259,9 +260,11 @@ fn unknown(text: &str, span: Option<Span>, failure: &mut Failure) -> Option<()> 
     say(failure, format!("{what} {name}"), About::Unknown(unknown))
 }
 
-/// A table's name without what every name has in front of it.
+/// A table's name without what every name has in front of it, and without the version
+/// of the table that is meant.
 fn short(name: &str) -> &str {
-    name.strip_prefix("datafusion.public.").unwrap_or(name)
+    let name = name.strip_prefix("datafusion.public.").unwrap_or(name);
+    without_version(name)
 }
 
 /// Arguments that a function does not take.

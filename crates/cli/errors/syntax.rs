@@ -12,10 +12,11 @@ use crate::repl::KEYWORDS;
 use crate::script::{Offsets, SplitError};
 
 /// Keywords that people misspell and completion need not offer.
-const MORE_KEYWORDS: [&str; 6] = ["TO", "UPDATE", "VALUES", "WHERE", "WITH", "WINDOW"];
+const MORE_KEYWORDS: [&str; 5] = ["TO", "VALUES", "WHERE", "WITH", "WINDOW"];
 /// Keywords that start a statement, and nothing within one that completes it.
-const STARTS: [&str; 8] = [
-    "COPY", "CREATE", "DESCRIBE", "DROP", "EXPLAIN", "INSERT", "SELECT", "SHOW",
+const STARTS: [&str; 14] = [
+    "ALTER", "COPY", "CREATE", "DESCRIBE", "DROP", "EXPLAIN", "INSERT", "MERGE",
+    "OPTIMIZE", "RESTORE", "SELECT", "SHOW", "TRUNCATE", "VACUUM",
 ];
 /// A shorter word is too near to too many others.
 const SHORTEST: usize = 3;

@@ -1,7 +1,8 @@
 //! The words that SQL keeps for itself, as far as completion and colours care.
 
 /// The words that start clauses, and those that highlighting shows.
-pub(crate) const KEYWORDS: [&str; 86] = [
+pub(crate) const KEYWORDS: [&str; 97] = [
+    "ADD",
     "ALL",
     "ALTER",
     "ANALYZE",
@@ -13,6 +14,7 @@ pub(crate) const KEYWORDS: [&str; 86] = [
     "BY",
     "CASE",
     "CAST",
+    "COLUMN",
     "COPY",
     "CREATE",
     "CROSS",
@@ -56,22 +58,28 @@ pub(crate) const KEYWORDS: [&str; 86] = [
     "LIKE",
     "LIMIT",
     "LOCATION",
+    "MATCHED",
+    "MERGE",
     "NATURAL",
     "NOT",
     "NULL",
     "NULLS",
     "OFFSET",
     "ON",
+    "OPTIMIZE",
     "OPTIONS",
     "OR",
     "ORDER",
     "OUTER",
     "OVER",
+    "OVERWRITE",
     "PARTITION",
     "PARTITIONED",
     "PRECEDING",
     "RECURSIVE",
     "REPLACE",
+    "RESTORE",
+    "RETAIN",
     "RIGHT",
     "ROWS",
     "SELECT",
@@ -82,14 +90,17 @@ pub(crate) const KEYWORDS: [&str; 86] = [
     "TABLES",
     "THEN",
     "TRUE",
+    "TRUNCATE",
     "UNION",
     "UNNEST",
+    "UPDATE",
     "USING",
+    "VACUUM",
     "VALUES",
     "VIEW",
     "WHEN",
 ];
-pub(super) const MORE_KEYWORDS: [&str; 2] = ["WHERE", "WITH"];
+pub(super) const MORE_KEYWORDS: [&str; 3] = ["OF", "WHERE", "WITH"];
 
 /// Whether highlighting shows a word as a keyword.
 pub(super) fn is_keyword(word: &str) -> bool {

@@ -71,6 +71,7 @@ pub use functions::{FunctionDoc, FunctionKind, function_docs};
 pub use origin::WriteLog;
 pub use runs::run_store;
 pub use size::parse_size;
+pub use sql::{changes_something, without_version};
 
 /// The version of Atoll.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -500,22 +501,6 @@ fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     rules.push(Arc::new(ExtractExpensiveCalls));
     rules.push(Arc::new(ExtractChecks));
     rules
-}
-
-/// Whether a statement is there for what it does and not for its rows.
-pub fn changes_something(plan: &LogicalPlan) -> bool {
-    if let Some(command) = TableCommand::of(plan) {
-        return command.action.changes_table();
-    }
-    match plan {
-        LogicalPlan::Ddl(_)
-        | LogicalPlan::Dml(_)
-        | LogicalPlan::Copy(_)
-        | LogicalPlan::Statement(_) => true,
-        // EXPLAIN ANALYZE does what it explains.
-        LogicalPlan::Analyze(analyze) => changes_something(&analyze.input),
-        _ => false,
-    }
 }
 
 fn changes_storage(plan: &LogicalPlan) -> bool {

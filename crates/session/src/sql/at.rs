@@ -64,6 +64,12 @@ pub(crate) fn split(name: &str) -> (&str, Option<At>) {
     (name, None)
 }
 
+/// The name of a table, as the statement has it, where an error gives the one that was
+/// looked for.
+pub fn without_version(name: &str) -> &str {
+    split(name).0
+}
+
 /// The milliseconds since 1970 of a time, which is UTC unless it names a zone.
 pub(crate) fn milliseconds(time: &str) -> Result<i64> {
     match string_to_timestamp_nanos(time) {

@@ -2,6 +2,7 @@
 //! as it looks for them.
 
 use datafusion::common::{Result, plan_err};
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     Assignment, AssignmentTarget, CreateTable, Delete, FromTable, Ident, Insert,
@@ -9,7 +10,24 @@ use datafusion::sql::sqlparser::ast::{
     TableObject, TableWithJoins, Update,
 };
 
+use super::commands::TableCommand;
 use super::normalized;
+
+/// Whether a statement is there for what it does and not for its rows.
+pub fn changes_something(plan: &LogicalPlan) -> bool {
+    if let Some(command) = TableCommand::of(plan) {
+        return command.action.changes_table();
+    }
+    match plan {
+        LogicalPlan::Ddl(_)
+        | LogicalPlan::Dml(_)
+        | LogicalPlan::Copy(_)
+        | LogicalPlan::Statement(_) => true,
+        // EXPLAIN ANALYZE does what it explains.
+        LogicalPlan::Analyze(analyze) => changes_something(&analyze.input),
+        _ => false,
+    }
+}
 
 /// The statement itself, or the one that is explained or prepared.
 pub(super) fn inner(statement: &mut Statement) -> Option<&mut SqlStatement> {
@@ -194,4 +212,100 @@ fn check_delete(delete: &Delete) -> Result<()> {
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{check, check_error};
+
+    #[test]
+    fn update_finds_columns_in_any_case() {
+        for set in ["Name = 'b'", "t.NAME = 'b'", "\"name\" = 'b'"] {
+            check(
+                &format!("UPDATE t SET {set} WHERE id = 1"),
+                &[
+                    "Dml: op=[Update] table=[t]",
+                    "Projection: t.id AS id, CAST(Utf8(\"b\") AS Utf8) AS name, t.day AS day",
+                    "Filter: t.id = Int64(1)",
+                    "TableScan: t",
+                ],
+            );
+        }
+        check_error(
+            "UPDATE t SET \"Name\" = 'b'",
+            "Valid fields are t.id, t.\"name\", t.day.",
+        );
+    }
+
+    #[test]
+    fn update_sets_each_column_of_its_table_once() {
+        check_error(
+            "UPDATE t SET name = 'a', NAME = 'b'",
+            "UPDATE sets the column name twice; leave one out",
+        );
+        check_error(
+            "UPDATE t SET other.name = 'a'",
+            "got other.name; a field of a struct is set with the others, as in s = \
+             named_struct('field', 1)",
+        );
+        check_error(
+            "UPDATE t SET (id, name) = (1, 'a')",
+            "UPDATE sets columns one by one, got (id, name); write a = 1, b = 2",
+        );
+    }
+
+    #[test]
+    fn rows_of_other_tables_are_merged() {
+        let end = "WHEN MATCHED THEN UPDATE SET column = other.column";
+        check_error("UPDATE t SET name = s.name FROM s WHERE t.id = s.id", end);
+        check_error("UPDATE t JOIN s ON t.id = s.id SET name = s.name", end);
+        let end =
+            "or MERGE INTO t USING other ON t.id = other.id WHEN MATCHED THEN DELETE";
+        check_error("DELETE FROM t USING s WHERE t.id = s.id", end);
+        check_error("DELETE FROM t, s WHERE t.id = s.id", end);
+        let end = "THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *";
+        check_error("REPLACE INTO t SELECT * FROM t", end);
+        check_error("INSERT OR REPLACE INTO t SELECT * FROM t", end);
+        check_error("EXPLAIN REPLACE INTO t SELECT * FROM t", end);
+        check_error("INSERT INTO t VALUES (1) ON CONFLICT DO NOTHING", end);
+    }
+
+    #[test]
+    fn rows_are_named_by_where() {
+        let end = "takes no ORDER BY and no LIMIT; say with WHERE which rows are meant";
+        for sql in [
+            "DELETE FROM t LIMIT 1",
+            "DELETE FROM t ORDER BY id",
+            "UPDATE t SET id = 1 LIMIT 1",
+        ] {
+            check_error(sql, end);
+        }
+        check_error(
+            "DELETE FROM t AS x WHERE x.id = 1",
+            "DELETE takes no other name for its table, got x; write t.column",
+        );
+    }
+
+    #[test]
+    fn insert_overwrites() {
+        for insert in [
+            "INSERT OVERWRITE",
+            "INSERT OVERWRITE TABLE",
+            "INSERT OVERWRITE INTO",
+        ] {
+            check(
+                &format!("{insert} t (ID, Name) SELECT id, name FROM s"),
+                &[
+                    "Dml: op=[Insert Overwrite] table=[t]",
+                    "Projection: s.id AS id, s.name AS name, CAST(NULL AS Date32) AS day",
+                    "Projection: s.id, s.name",
+                    "TableScan: s",
+                ],
+            );
+        }
+        check_error(
+            "INSERT INTO t PARTITION (day = '2026-11-30') SELECT id, name FROM s",
+            "so write them among the other columns",
+        );
+    }
 }

@@ -192,3 +192,99 @@ fn expand_insert(insert: &mut MergeInsertExpr, shared: &[Shared]) -> Result<()> 
     });
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use datafusion::logical_expr::{LogicalPlan, MergeIntoAction, WriteOp};
+
+    use super::super::testing::{check_error, plan, run};
+
+    /// What the WHEN clauses set and insert.
+    #[track_caller]
+    fn check(using: &str, clauses: &str, expected: &[&str]) {
+        let sql = format!("MERGE INTO t USING {using} ON t.id = s.id {clauses}");
+        let LogicalPlan::Dml(dml) = run(plan(&sql)).unwrap() else {
+            panic!("{sql} changes rows");
+        };
+        let WriteOp::MergeInto(merge) = dml.op else {
+            panic!("{sql} is MERGE");
+        };
+        let shown = merge.clauses.into_iter().map(|clause| match clause.action {
+            MergeIntoAction::Update(set) => set,
+            MergeIntoAction::Insert { columns, values } => {
+                columns.into_iter().zip(values).collect()
+            }
+            MergeIntoAction::Delete => vec![],
+        });
+        let shown = shown.map(|set| {
+            let set = set
+                .iter()
+                .map(|(column, value)| format!("{column} = {value}"));
+            set.collect::<Vec<_>>().join(", ")
+        });
+        assert_eq!(shown.collect::<Vec<_>>(), expected, "{sql}");
+    }
+
+    const BOTH: &str = "id = s.id, name = s.name";
+
+    #[test]
+    fn stars_stand_for_the_columns_of_both() {
+        check(
+            "s",
+            "WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *",
+            &[BOTH, BOTH],
+        );
+        check(
+            "(SELECT id, upper(name) AS name, 1 AS other FROM s) AS s",
+            "WHEN MATCHED AND t.day IS NULL THEN UPDATE SET * WHEN MATCHED THEN DELETE \
+             WHEN NOT MATCHED BY TARGET THEN INSERT ROW",
+            &[BOTH, "", BOTH],
+        );
+    }
+
+    #[test]
+    fn columns_that_are_named_stay() {
+        check(
+            "s",
+            "WHEN MATCHED THEN UPDATE SET Name = s.name WHEN NOT MATCHED THEN INSERT *",
+            &["name = s.name", BOTH],
+        );
+        check(
+            "t VERSION AS OF 3 AS s",
+            "WHEN NOT MATCHED THEN INSERT *",
+            &["id = s.id, name = s.name, day = s.day"],
+        );
+    }
+
+    #[test]
+    fn stars_without_columns_are_refused() {
+        for (sql, expected) in [
+            (
+                "MERGE INTO t USING s ON t.id = s.id \
+                 WHEN NOT MATCHED BY SOURCE THEN UPDATE SET *",
+                "has none there; name the columns and their values",
+            ),
+            (
+                "MERGE INTO t USING (SELECT 1 AS x) AS s ON t.id = s.x \
+                 WHEN MATCHED THEN UPDATE SET *",
+                "stands for the columns that t and its source have both, and they have \
+                 none; name the columns with AS",
+            ),
+            (
+                "MERGE INTO t USING (SELECT id + 1 AS id FROM s) ON true \
+                 WHEN NOT MATCHED THEN INSERT *",
+                "where * stands for its columns; write USING (..) AS source",
+            ),
+            (
+                "MERGE INTO t USING s ON t.id = s.id WHEN MATCHED THEN UPDATE SET *, id = 1",
+                "UPDATE SET * sets every column; leave the other assignments out",
+            ),
+            (
+                "MERGE INTO t USING s ON t.id = s.id WHEN NOT MATCHED THEN INSERT (id) ROW",
+                "leave the list of columns out, or write VALUES",
+            ),
+        ] {
+            check_error(sql, expected);
+        }
+    }
+}

@@ -4,8 +4,11 @@
 //! is rewritten, so that what people type first means what it means in other engines:
 //! `train(..).status` ([`fields`]), columns named after their fields ([`titles`]), `t.*`
 //! of a struct ([`expand`], with [`parse`] for what the parser does not take), and
-//! `unnest(p.ls) AS ls` ([`elements`]). What the planner would leave out without a word is refused
-//! ([`ignored`], [`definitions`]). [`relations`] and [`lateral`] plan TABLESAMPLE and `unnest` in FROM,
+//! `unnest(p.ls) AS ls` ([`elements`]). What the planner would leave out without a word is
+//! refused ([`ignored`], [`definitions`]). What the parser does not know either is taken out
+//! of the tokens before: versions of tables ([`versions`]), partitions of new ones
+//! ([`partitioned`]), the stars of MERGE ([`merge`]), and statements about a table as a
+//! whole ([`commands`]). [`relations`] and [`lateral`] plan TABLESAMPLE and `unnest` in FROM,
 //! [`peers`] windows in an order that the planner does not know, and [`names`] lists the
 //! fields of a struct when one is misspelt.
 
@@ -26,6 +29,8 @@ mod partitions;
 mod peers;
 mod relations;
 mod select;
+#[cfg(test)]
+mod testing;
 mod titles;
 mod tokens;
 mod versions;
@@ -41,7 +46,9 @@ use datafusion::sql::sqlparser::ast::{
     FunctionArguments, Ident, ObjectName, ObjectNamePart, VisitMut, VisitorMut,
 };
 
+pub use at::without_version;
 pub(crate) use at::{At, milliseconds, split};
+pub use changes::changes_something;
 pub(crate) use commands::{Action, NewColumn, TableCommand};
 pub(crate) use lateral::UnnestBesideTables;
 pub(crate) use names::FieldNames;

@@ -201,3 +201,124 @@ impl UserDefinedLogicalNodeCore for PartitionedBy {
         Some(vec![output.to_vec()])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{check, check_error, plan, run};
+    use super::*;
+
+    const ROWS: [&str; 2] = ["Projection: t.id, t.name, t.day", "TableScan: t"];
+
+    #[test]
+    fn columns_are_named_before_the_query() {
+        for (sql, columns) in [
+            (
+                "CREATE TABLE n PARTITIONED BY (Day) AS SELECT * FROM t",
+                "day",
+            ),
+            (
+                "create or replace table n partitioned by (day, \"name\") as select * from t",
+                "day, name",
+            ),
+            (
+                "CREATE TABLE IF NOT EXISTS n /* by day */ PARTITIONED BY (day) AS (SELECT * FROM t)",
+                "day",
+            ),
+        ] {
+            let plan = run(plan(sql)).unwrap();
+            let LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(create)) = plan else {
+                panic!("{sql} creates a table");
+            };
+            let node = PartitionedBy::of(&create.input).unwrap();
+            assert_eq!(node.columns().join(", "), columns, "{sql}");
+            assert_eq!(node.schema().fields().len(), 3);
+        }
+    }
+
+    #[test]
+    fn tables_without_a_query_have_partitions() {
+        check(
+            "CREATE TABLE n (id BIGINT, day DATE) PARTITIONED BY (day)",
+            &[
+                "CreateMemoryTable: Bare { table: \"n\" }",
+                "PartitionedBy: day",
+                "EmptyRelation: rows=0",
+            ],
+        );
+    }
+
+    #[test]
+    fn explain_shows_the_columns() {
+        let sql = "EXPLAIN CREATE TABLE n PARTITIONED BY (day) AS SELECT * FROM t";
+        let create = "CreateMemoryTable: Bare { table: \"n\" }";
+        let mut expected = vec!["Explain", create, "PartitionedBy: day"];
+        expected.extend(ROWS);
+        check(sql, &expected);
+    }
+
+    #[test]
+    fn wrong_columns_are_refused() {
+        for (columns, expected) in [
+            (
+                "(month)",
+                "names the column month, which the table has not; its columns are id, \
+                 name, day",
+            ),
+            (
+                "(\"Day\")",
+                "which the table has not; its columns are id, name, day",
+            ),
+            ("(day, DAY)", "names the column day twice; leave one out"),
+            (
+                "(day, name, id)",
+                "names every column of the table, day, name, id; files need a column that \
+                 is left",
+            ),
+            (
+                "(day DATE)",
+                "takes names of the table's columns and no types or expressions, got DATE \
+                 after day",
+            ),
+            (
+                "(year(day))",
+                "takes names of the table's columns and no types or expressions, got ( \
+                 after year",
+            ),
+            (
+                "(day) PARTITIONED BY (name)",
+                "CREATE TABLE takes PARTITIONED BY once, got it twice",
+            ),
+        ] {
+            let sql =
+                format!("CREATE TABLE n PARTITIONED BY {columns} AS SELECT * FROM t");
+            check_error(&sql, expected);
+        }
+    }
+
+    #[test]
+    fn the_clause_is_misplaced_or_misspelt() {
+        check_error(
+            "CREATE TABLE n AS SELECT * FROM t PARTITIONED BY (day)",
+            "PARTITIONED BY stands before the AS of CREATE TABLE, got it after",
+        );
+        check_error(
+            "CREATE TABLE n PARTITIONED BY () AS SELECT * FROM t",
+            "Expected: the name of a column, found: ) at Line: 1, Column: 32\")",
+        );
+        check_error(
+            "CREATE TABLE n (id BIGINT, day DATE) PARTITION BY (day)",
+            "got PARTITION BY (day); write PARTITIONED BY (column)",
+        );
+    }
+
+    #[test]
+    fn copy_keeps_its_clause() {
+        check(
+            "COPY t TO 'out/' STORED AS PARQUET PARTITIONED BY (day)",
+            &[
+                "CopyTo: format=parquet output_url=out/ options: ()",
+                "TableScan: t",
+            ],
+        );
+    }
+}

@@ -247,3 +247,203 @@ impl VisitorMut for Aliases {
         ControlFlow::Continue(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{check, check_error};
+
+    const VERSION: &str = "TableScan: t@version=3";
+    const TIME: &str = "TableScan: t@timestamp=2026-11-30 01:00:00";
+
+    #[test]
+    fn columns_keep_the_names_of_the_table() {
+        for clause in [
+            "VERSION AS OF 3",
+            "FOR VERSION AS OF 3",
+            "FOR SYSTEM_VERSION AS OF 3",
+            "version as /* of the table */ of 3",
+        ] {
+            check(
+                &format!("SELECT T.id FROM T {clause} WHERE t.name = 'a'"),
+                &[
+                    "Projection: t.id",
+                    "Filter: t.name = Utf8(\"a\")",
+                    "SubqueryAlias: t",
+                    VERSION,
+                ],
+            );
+        }
+    }
+
+    #[test]
+    fn times_are_in_quotes() {
+        for clause in [
+            "TIMESTAMP AS OF '2026-11-30 01:00:00'",
+            "TIMESTAMP AS OF TIMESTAMP '2026-11-30 01:00:00'",
+            "FOR SYSTEM_TIME AS OF '2026-11-30 01:00:00'",
+        ] {
+            check(
+                &format!("SELECT t.id FROM public.t {clause}"),
+                &[
+                    "Projection: t.id",
+                    "SubqueryAlias: t",
+                    "TableScan: public.t@timestamp=2026-11-30 01:00:00",
+                ],
+            );
+        }
+    }
+
+    #[test]
+    fn an_alias_stays() {
+        check(
+            "SELECT x.a FROM t VERSION AS OF 3 AS x(a, b, c)",
+            &[
+                "Projection: x.a",
+                "SubqueryAlias: x",
+                "Projection: t@version=3.id AS a, t@version=3.name AS b, t@version=3.day AS c",
+                VERSION,
+            ],
+        );
+    }
+
+    #[test]
+    fn a_table_is_compared_with_what_it_was() {
+        check(
+            "SELECT t.id FROM t, t VERSION AS OF 3 AS old WHERE t.id = old.id",
+            &[
+                "Projection: t.id",
+                "Filter: t.id = old.id",
+                "Cross Join: ",
+                "TableScan: t",
+                "SubqueryAlias: old",
+                VERSION,
+            ],
+        );
+        check(
+            "WITH old AS (SELECT id FROM t TIMESTAMP AS OF '2026-11-30 01:00:00') \
+             SELECT count(id) FROM old",
+            &[
+                "Projection: count(old.id)",
+                "Aggregate: groupBy=[[]], aggr=[[count(old.id)]]",
+                "SubqueryAlias: old",
+                "Projection: t.id",
+                "SubqueryAlias: t",
+                TIME,
+            ],
+        );
+    }
+
+    #[test]
+    fn folders_have_versions() {
+        check(
+            "SELECT id FROM 'folder/' VERSION AS OF 3",
+            &[
+                "Projection: folder/.id",
+                "SubqueryAlias: folder/",
+                "TableScan: folder/@version=3",
+            ],
+        );
+    }
+
+    #[test]
+    fn versions_are_copied_described_and_inserted() {
+        check(
+            "INSERT INTO t SELECT * FROM t VERSION AS OF 3",
+            &[
+                "Dml: op=[Insert Into] table=[t]",
+                "Projection: t.id AS id, t.name AS name, t.day AS day",
+                "Projection: t.id, t.name, t.day",
+                "SubqueryAlias: t",
+                VERSION,
+            ],
+        );
+        check("DESCRIBE t VERSION AS OF 3", &["DescribeTable"]);
+    }
+
+    #[test]
+    fn words_that_are_columns_stay_columns() {
+        check(
+            "SELECT id AS version, name AS of FROM t",
+            &["Projection: t.id AS version, t.name AS of", "TableScan: t"],
+        );
+        check(
+            "SELECT version AS of FROM (SELECT id AS version FROM t) AS x",
+            &[
+                "Projection: x.version AS of",
+                "SubqueryAlias: x",
+                "Projection: t.id AS version",
+                "TableScan: t",
+            ],
+        );
+    }
+
+    #[test]
+    fn wrong_versions_are_refused() {
+        for (clause, found) in [
+            ("VERSION AS OF -1", "-1"),
+            ("VERSION AS OF 1.5", "1.5"),
+            ("VERSION AS OF '3'", "'3'"),
+            ("VERSION AS OF $1", "$1"),
+            ("VERSION AS OF", "nothing"),
+        ] {
+            check_error(
+                &format!("SELECT * FROM t {clause}"),
+                &format!("takes the number of a version, such as 3, got {found}"),
+            );
+        }
+    }
+
+    #[test]
+    fn wrong_times_are_refused() {
+        let takes = "takes a time in quotes, such as '2026-11-30 01:00:00', got";
+        for (value, expected) in [
+            (
+                "'yesterday'",
+                "such as '2026-11-30 01:00:00', got 'yesterday'".to_string(),
+            ),
+            ("5", format!("{takes} 5")),
+            ("now()", format!("{takes} now")),
+            (
+                "'2026-11-30' - INTERVAL '1 day'",
+                format!("{takes} '2026-11-30' -"),
+            ),
+        ] {
+            check_error(
+                &format!("SELECT * FROM t TIMESTAMP AS OF {value}"),
+                &expected,
+            );
+        }
+    }
+
+    #[test]
+    fn the_clause_stands_before_the_alias() {
+        let before = "stands after the name of a table or folder and before its alias, got \
+                      it after";
+        for (from, after) in [
+            ("t AS x VERSION AS OF 3", "x"),
+            ("t x VERSION AS OF 3", "x"),
+            ("(SELECT 1) VERSION AS OF 3", ")"),
+        ] {
+            check_error(
+                &format!("SELECT * FROM {from}"),
+                &format!("{before} {after}"),
+            );
+        }
+    }
+
+    #[test]
+    fn only_the_current_version_is_changed() {
+        let end = "changes the current version of a table, got t VERSION AS OF 3; RESTORE \
+                   t TO VERSION AS OF 3 makes that one the current one";
+        for sql in [
+            "INSERT INTO t VERSION AS OF 3 SELECT * FROM t",
+            "UPDATE t VERSION AS OF 3 SET id = 1",
+            "DELETE FROM t VERSION AS OF 3",
+            "MERGE INTO t VERSION AS OF 3 USING s ON true WHEN MATCHED THEN DELETE",
+            "TRUNCATE TABLE t VERSION AS OF 3",
+            "EXPLAIN DELETE FROM t VERSION AS OF 3",
+        ] {
+            check_error(sql, end);
+        }
+    }
+}

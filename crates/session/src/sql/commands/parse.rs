@@ -268,3 +268,158 @@ fn alter_table(alter: &AlterTable) -> Result<Command> {
     let table = name.clone();
     Ok(Command { table, verb })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::sql::testing::{check, check_error};
+
+    #[test]
+    fn commands_are_read() {
+        for (sql, shown) in [
+            ("OPTIMIZE t", "OPTIMIZE t"),
+            ("optimize table T;", "OPTIMIZE t"),
+            ("OPTIMIZE public.t", "OPTIMIZE public.t"),
+            ("VACUUM t", "VACUUM t"),
+            (
+                "VACUUM TABLE t RETAIN 240 HOURS",
+                "VACUUM t RETAIN 240 HOURS",
+            ),
+            (
+                "VACUUM t RETAIN 2 DAYS DRY RUN",
+                "VACUUM t RETAIN 48 HOURS DRY RUN",
+            ),
+            ("VACUUM 'folder/' DRY RUN", "VACUUM folder/ DRY RUN"),
+            (
+                "RESTORE t TO VERSION AS OF 3",
+                "RESTORE t TO VERSION AS OF 3",
+            ),
+            (
+                "RESTORE TABLE t TO TIMESTAMP AS OF '2026-11-30'",
+                "RESTORE t TO TIMESTAMP AS OF '2026-11-30'",
+            ),
+            ("DESCRIBE DETAIL t", "DESCRIBE DETAIL t"),
+            ("DESC HISTORY TABLE t", "DESCRIBE HISTORY t"),
+            (
+                "ALTER TABLE t ADD COLUMN a INT, ADD COLUMN IF NOT EXISTS b DOUBLE NULL",
+                "ALTER TABLE t ADD COLUMN a Int32, ADD COLUMN b Float64",
+            ),
+            (
+                "ALTER TABLE t ADD a TEXT",
+                "ALTER TABLE t ADD COLUMN a Utf8View",
+            ),
+        ] {
+            check(sql, &[&format!("TableCommand: {shown}")]);
+        }
+    }
+
+    #[test]
+    fn tables_may_be_called_as_commands_are() {
+        check_error("DESCRIBE detail", "'datafusion.public.detail' not found");
+        check_error(
+            "SELECT * FROM vacuum",
+            "'datafusion.public.vacuum' not found",
+        );
+    }
+
+    #[test]
+    fn what_is_left_over_is_a_mistake() {
+        let ended = |found: &str| format!("Expected: end of statement, found: {found}");
+        for (sql, expected) in [
+            ("OPTIMIZE t t", ended("t at Line: 1, Column: 12\")")),
+            ("OPTIMIZE t WHERE day IS NULL LIMIT 1", ended("LIMIT at Line: 1, Column: 30\")")),
+            ("VACUUM t FULL", ended("FULL at Line: 1, Column: 10\")")),
+            ("DESCRIBE HISTORY t VERSION AS OF 3", ended("VERSION at Line: 1, Column: 20\")")),
+            ("OPTIMIZE", "Expected: the name of a table, found: EOF\")".to_string()),
+            (
+                "RESTORE t TO 3",
+                "Expected: VERSION AS OF or TIMESTAMP AS OF, found: 3 at Line: 1, Column: \
+                 14\")"
+                    .to_string(),
+            ),
+        ] {
+            check_error(sql, &expected);
+        }
+    }
+
+    #[test]
+    fn wrong_values_are_refused() {
+        let takes =
+            "takes a whole number of HOURS or DAYS, such as RETAIN 168 HOURS, got";
+        for (sql, expected) in [
+            ("VACUUM t RETAIN 1.5 HOURS", format!("{takes} 1.5 HOURS")),
+            ("VACUUM t RETAIN 7", format!("{takes} 7 nothing")),
+            ("VACUUM t RETAIN 7 WEEKS", format!("{takes} 7 WEEKS")),
+            (
+                "VACUUM t RETAIN 18446744073709551615 DAYS",
+                format!("{takes} 18446744073709551615 DAYS"),
+            ),
+            (
+                "RESTORE t TO VERSION AS OF -1",
+                "VERSION AS OF takes the number of a version, such as 3, got -1".to_string(),
+            ),
+            (
+                "OPTIMIZE t ZORDER BY (id)",
+                "order the rows with CREATE OR REPLACE TABLE .. AS SELECT .. ORDER BY"
+                    .to_string(),
+            ),
+            (
+                "OPTIMIZE \"t@version=3\"",
+                "is about the current version of a table, got t VERSION AS OF 3; leave the \
+                 version out"
+                    .to_string(),
+            ),
+        ] {
+            check_error(sql, &expected);
+        }
+    }
+
+    #[test]
+    fn commands_are_neither_explained_nor_prepared() {
+        for (sql, expected) in [
+            ("EXPLAIN OPTIMIZE t", "got OPTIMIZE; run that by itself"),
+            (
+                "EXPLAIN ANALYZE VERBOSE VACUUM t",
+                "got VACUUM; run that by itself",
+            ),
+            (
+                "PREPARE p AS RESTORE t TO VERSION AS OF 1",
+                "got RESTORE; run that by itself",
+            ),
+            (
+                "PREPARE p AS DESCRIBE HISTORY t",
+                "got DESCRIBE HISTORY; run that by itself",
+            ),
+            (
+                "EXPLAIN ALTER TABLE t ADD COLUMN a INT",
+                "got ALTER TABLE; run that by itself",
+            ),
+        ] {
+            check_error(sql, expected);
+        }
+    }
+
+    #[test]
+    fn alter_table_adds_columns_and_nothing_else() {
+        for (sql, expected) in [
+            (
+                "ALTER TABLE t DROP COLUMN id",
+                "got DROP COLUMN id; write CREATE OR REPLACE TABLE t AS SELECT .. FROM t for \
+                 other columns",
+            ),
+            (
+                "ALTER TABLE t ADD COLUMN a INT NOT NULL",
+                "since it is NULL in the rows that are there, got NOT NULL; leave that out",
+            ),
+            (
+                "ALTER TABLE t ADD COLUMN a INT DEFAULT 1",
+                "got DEFAULT 1; leave that out",
+            ),
+            (
+                "ALTER TABLE IF EXISTS t ADD COLUMN a INT",
+                "leave the rest out",
+            ),
+        ] {
+            check_error(sql, expected);
+        }
+    }
+}

@@ -160,3 +160,99 @@ fn new_names(command: &TableCommand, schema: &DFSchemaRef) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::sql::TableCommand;
+    use crate::sql::testing::{check, check_error, plan, run};
+
+    #[test]
+    fn tables_are_there() {
+        for command in [
+            "OPTIMIZE x",
+            "OPTIMIZE x WHERE id = 1",
+            "VACUUM x",
+            "RESTORE x TO VERSION AS OF 1",
+            "DESCRIBE DETAIL x",
+            "DESCRIBE HISTORY x",
+            "ALTER TABLE x ADD COLUMN a INT",
+        ] {
+            check_error(command, "table 'datafusion.public.x' not found");
+        }
+    }
+
+    #[test]
+    fn conditions_have_types_and_no_table() {
+        check(
+            "OPTIMIZE t WHERE t.day >= '2026-11-30' AND Id = 1",
+            &[
+                "TableCommand: OPTIMIZE t WHERE day >= CAST(Utf8(\"2026-11-30\") AS Date32) AND id = Int64(1)",
+            ],
+        );
+        check_error(
+            "OPTIMIZE t WHERE month = 1",
+            "Valid fields are t.id, t.\"name\", t.day.",
+        );
+        for condition in [
+            "id = (SELECT max(id) FROM s)",
+            "id IN (SELECT id FROM s)",
+            "random() < 0.5",
+            "id = $1",
+        ] {
+            check_error(
+                &format!("OPTIMIZE t WHERE {condition}"),
+                &format!("compares partition columns with constants, got {condition}"),
+            );
+        }
+    }
+
+    #[test]
+    fn columns_are_added_once() {
+        check_error(
+            "ALTER TABLE t ADD COLUMN ID INT",
+            "table t has a column id already; write ADD COLUMN IF NOT EXISTS",
+        );
+        check_error(
+            "ALTER TABLE t ADD COLUMN a INT, ADD COLUMN A TEXT",
+            "ALTER TABLE adds the column a twice; leave one out",
+        );
+        check_error(
+            "ALTER TABLE t ADD COLUMN a NONSENSE",
+            "Unsupported SQL type NONSENSE",
+        );
+    }
+
+    #[test]
+    fn reports_have_columns() {
+        for (sql, columns, changes) in [
+            (
+                "OPTIMIZE t",
+                "files_removed, files_added, bytes_removed, bytes_added",
+                true,
+            ),
+            ("VACUUM t", "files_deleted, bytes_deleted", true),
+            ("VACUUM t DRY RUN", "files_deleted, bytes_deleted", false),
+            ("RESTORE t TO VERSION AS OF 1", "version", true),
+            ("ALTER TABLE t ADD COLUMN a INT", "", true),
+            (
+                "DESCRIBE DETAIL t",
+                "format, name, location, version, rows, files, bytes, partition_columns",
+                false,
+            ),
+            (
+                "DESCRIBE HISTORY t",
+                "version, timestamp, operation, parameters, rows, files_added, \
+                 files_removed, engine",
+                false,
+            ),
+        ] {
+            let plan = run(plan(sql)).unwrap();
+            let command = TableCommand::of(&plan).unwrap();
+            let fields = plan.schema().fields().iter();
+            let names: Vec<&str> = fields.map(|field| field.name().as_str()).collect();
+            assert_eq!(names.join(", "), columns, "{sql}");
+            assert_eq!(command.action.changes_table(), changes, "{sql}");
+            assert_eq!(crate::changes_something(&plan), changes, "{sql}");
+        }
+    }
+}
