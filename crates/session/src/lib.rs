@@ -36,7 +36,8 @@ use atoll_udf_common::{AtollOptions, CallContext, Stores};
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::{CatalogProvider, MemorySchemaProvider, SchemaProvider};
 use datafusion::common::{
-    Result, exec_datafusion_err, internal_datafusion_err, internal_err, plan_err,
+    Result, exec_datafusion_err, internal_datafusion_err, internal_err, not_impl_err,
+    plan_err,
 };
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
@@ -61,7 +62,8 @@ use crate::expensive::{AtollQueryPlanner, ExtractExpensiveCalls};
 use crate::nulls::{FieldsOfScans, NullsReachInside};
 use crate::origin::Origin;
 use crate::sql::{
-    FieldNames, PeersOfAnyType, Relations, TableCommand, UnnestBesideTables,
+    FieldNames, PartitionedBy, PeersOfAnyType, Relations, TableCommand,
+    UnnestBesideTables,
 };
 use crate::tables::StoredTables;
 
@@ -312,6 +314,10 @@ impl Session {
         }
         match plan {
             LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(create)) => {
+                if let Some(partitions) = PartitionedBy::of(&create.input) {
+                    let columns = partitions.columns().join(", ");
+                    return not_impl_err!("tables that are partitioned by {columns}");
+                }
                 origin.models = origin::models(&create.input)?;
                 let tables = self.stored_tables()?;
                 tables.create(&self.context, create, &origin).await?;

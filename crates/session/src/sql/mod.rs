@@ -12,7 +12,7 @@
 //! [`peers`] windows in an order that the planner does not know, and [`names`] lists the
 //! fields of a struct when one is misspelt.
 
-mod at;
+pub(crate) mod at;
 mod changes;
 mod commands;
 mod definitions;
@@ -47,9 +47,8 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 pub use at::without_version;
-pub(crate) use at::{At, milliseconds, split};
 pub use changes::changes_something;
-pub(crate) use commands::{Action, NewColumn, TableCommand};
+pub(crate) use commands::{Action, TableCommand};
 pub(crate) use lateral::UnnestBesideTables;
 pub(crate) use names::FieldNames;
 pub(crate) use partitioned::PartitionedBy;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use datafusion::common::{DFSchemaRef, Result, internal_err, plan_err};
 use datafusion::logical_expr::{
-    DdlStatement, Expr, Extension, LogicalPlan, PlanType, UserDefinedLogicalNodeCore,
+    DdlStatement, Expr, Extension, LogicalPlan, PlanType, ToStringifiedPlan,
+    UserDefinedLogicalNodeCore,
 };
 use datafusion::sql::sqlparser::tokenizer::Token;
 
@@ -168,11 +169,11 @@ impl UserDefinedLogicalNodeCore for PartitionedBy {
     }
 
     fn inputs(&self) -> Vec<&LogicalPlan> {
-        vec![self.input.as_ref()]
+        vec![self.input().as_ref()]
     }
 
     fn schema(&self) -> &DFSchemaRef {
-        self.input.schema()
+        self.input().schema()
     }
 
     fn expressions(&self) -> Vec<Expr> {
