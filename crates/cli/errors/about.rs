@@ -494,6 +494,11 @@ mod tests {
     fn unknown_names_are_told_apart() {
         for (text, message, kind) in [
             (
+                "table 'datafusion.public.a@timestamp=2026-11-30 01:00:00' not found",
+                "no table named a",
+                Kind::Table,
+            ),
+            (
                 "table 'datafusion.public.a' not found",
                 "no table named a",
                 Kind::Table,

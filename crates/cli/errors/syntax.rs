@@ -313,6 +313,12 @@ mod tests {
                 "GROUP",
             ),
             ("COPY t TOO 'x'", "TOO", "unexpected TOO", "TO"),
+            (
+                "VACUM t",
+                "VACUM",
+                "expected an SQL statement, found VACUM",
+                "VACUUM",
+            ),
         ] {
             check(text, place, message, mean(keyword).as_deref());
         }

@@ -53,3 +53,41 @@ impl StoredTables {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{Session, SessionOptions};
+
+    #[tokio::test]
+    async fn a_rehearsal_goes_on_with_the_new_columns() {
+        let storage = tempfile::tempdir().unwrap();
+        let options = SessionOptions {
+            storage: Some(storage.path().to_string_lossy().into_owned()),
+            ..SessionOptions::default()
+        };
+        let session = Session::new(options).await.unwrap();
+        for sql in [
+            "CREATE TABLE n PARTITIONED BY (x) AS SELECT 1 AS x, 2 AS y",
+            "ALTER TABLE n ADD COLUMN z TEXT",
+            "ALTER TABLE n ADD COLUMN IF NOT EXISTS z TEXT",
+            "INSERT INTO n (z) VALUES ('a')",
+            "OPTIMIZE n WHERE x = 1",
+            "VACUUM n RETAIN 1 DAY DRY RUN",
+            "RESTORE n TO VERSION AS OF 0",
+            "DESCRIBE HISTORY n",
+            "SELECT z FROM n",
+        ] {
+            let rehearsed = session.rehearse(sql).await;
+            rehearsed.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        }
+        let error = session.rehearse("ALTER TABLE n ADD COLUMN z TEXT").await;
+        assert!(
+            error
+                .unwrap_err()
+                .to_string()
+                .contains("has a column z already")
+        );
+        let tables = storage.path().join("tables/n");
+        assert!(!tables.exists(), "a rehearsal writes nothing");
+    }
+}

@@ -6,8 +6,8 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     Assignment, AssignmentTarget, CreateTable, Delete, FromTable, Ident, Insert,
-    ObjectName, ObjectNamePart, SqliteOnConflict, Statement as SqlStatement, TableFactor,
-    TableObject, TableWithJoins, Update,
+    ObjectName, ObjectNamePart, Query, SetExpr, SqliteOnConflict,
+    Statement as SqlStatement, TableFactor, TableObject, TableWithJoins, Update,
 };
 
 use super::commands::TableCommand;
@@ -97,8 +97,22 @@ pub(super) fn check(statement: &mut Statement) -> Result<()> {
             "CREATE TABLE takes PARTITIONED BY and names of columns, got PARTITION BY {by}; \
              write PARTITIONED BY (column)"
         ),
+        Some(SqlStatement::Query(query)) => check_with(query),
         _ => Ok(()),
     }
+}
+
+/// `WITH .. INSERT`, which is a query to the parser and nothing to the planner.
+fn check_with(query: &Query) -> Result<()> {
+    let instead = match query.body.as_ref() {
+        SetExpr::Insert(_) => "INSERT INTO t WITH .. SELECT ..",
+        SetExpr::Merge(_) => "MERGE INTO t USING (WITH .. SELECT ..) AS source ON ..",
+        SetExpr::Update(_) | SetExpr::Delete(_) => "WHERE id IN (WITH .. SELECT ..)",
+        _ => return Ok(()),
+    };
+    plan_err!(
+        "WITH stands in the query of a statement that changes rows; write {instead}"
+    )
 }
 
 /// How rows are replaced one by one.
@@ -225,7 +239,7 @@ mod tests {
                 &format!("UPDATE t SET {set} WHERE id = 1"),
                 &[
                     "Dml: op=[Update] table=[t]",
-                    "Projection: t.id AS id, CAST(Utf8(\"b\") AS Utf8) AS name, t.day AS day",
+                    "Projection: t.id AS id, Utf8(\"b\") AS name, t.day AS day",
                     "Filter: t.id = Int64(1)",
                     "TableScan: t",
                 ],
@@ -233,7 +247,7 @@ mod tests {
         }
         check_error(
             "UPDATE t SET \"Name\" = 'b'",
-            "Valid fields are t.id, t.\"name\", t.day.",
+            "Valid fields are t.id, t.name, t.day.",
         );
     }
 
@@ -268,6 +282,23 @@ mod tests {
         check_error("INSERT OR REPLACE INTO t SELECT * FROM t", end);
         check_error("EXPLAIN REPLACE INTO t SELECT * FROM t", end);
         check_error("INSERT INTO t VALUES (1) ON CONFLICT DO NOTHING", end);
+    }
+
+    #[test]
+    fn with_stands_in_the_query() {
+        let with = "WITH x AS (SELECT * FROM s)";
+        check_error(
+            &format!("{with} INSERT INTO t SELECT id, name, NULL FROM x"),
+            "write INSERT INTO t WITH .. SELECT ..",
+        );
+        check_error(
+            &format!("{with} MERGE INTO t USING x ON true WHEN MATCHED THEN DELETE"),
+            "write MERGE INTO t USING (WITH .. SELECT ..) AS source ON ..",
+        );
+        check_error(
+            &format!("{with} DELETE FROM t WHERE id IN (SELECT id FROM x)"),
+            "write WHERE id IN (WITH .. SELECT ..)",
+        );
     }
 
     #[test]

@@ -156,8 +156,8 @@ impl VisitorMut for Ignored<'_> {
                 (!with_hints.is_empty(), "WITH after a table", WITHOUT),
                 (
                     version.is_some(),
-                    "a table as it was at another time",
-                    "only the current rows of a table can be read",
+                    "AT, BEFORE or CHANGES after a table",
+                    "write VERSION AS OF 3, or TIMESTAMP AS OF '2026-11-30 01:00:00'",
                 ),
                 (
                     *with_ordinality,

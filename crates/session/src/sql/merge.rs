@@ -257,6 +257,13 @@ mod tests {
     }
 
     #[test]
+    fn explained_and_renamed_targets_have_stars_too() {
+        let sql = "EXPLAIN MERGE INTO t AS x USING s ON x.id = s.id \
+                   WHEN NOT MATCHED THEN INSERT *";
+        assert!(matches!(run(plan(sql)).unwrap(), LogicalPlan::Explain(_)));
+    }
+
+    #[test]
     fn stars_without_columns_are_refused() {
         for (sql, expected) in [
             (

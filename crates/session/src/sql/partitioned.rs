@@ -205,7 +205,7 @@ impl UserDefinedLogicalNodeCore for PartitionedBy {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{check, check_error, plan, run};
+    use super::super::testing::{check, check_error, plan, run, session};
     use super::*;
 
     const ROWS: [&str; 2] = ["Projection: t.id, t.name, t.day", "TableScan: t"];
@@ -310,6 +310,30 @@ mod tests {
             "CREATE TABLE n (id BIGINT, day DATE) PARTITION BY (day)",
             "got PARTITION BY (day); write PARTITIONED BY (column)",
         );
+    }
+
+    /// Whatever the rows are computed with, they are planned as without the clause.
+    #[test]
+    fn rows_stay_as_they_are() {
+        let sql = "CREATE TABLE n PARTITIONED BY (day) AS \
+                   SELECT day, image_info(arrow_cast(name, 'Binary')) AS info FROM t";
+        run(async {
+            let (session, _storage) = session().await;
+            let plan = session.plan(sql).await.unwrap();
+            let LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(create)) = plan else {
+                panic!("{sql} creates a table");
+            };
+            let state = session.context().state();
+            let rows = state.create_physical_plan(&create.input).await.unwrap();
+            let schema = rows.schema();
+            let names: Vec<&str> = schema
+                .fields()
+                .iter()
+                .map(|field| field.name().as_str())
+                .collect();
+            assert_eq!(names, ["day", "info"]);
+            session.rehearse(sql).await.unwrap();
+        });
     }
 
     #[test]

@@ -313,7 +313,7 @@ mod tests {
             &[
                 "Projection: t.id",
                 "Filter: t.id = old.id",
-                "Cross Join: ",
+                "Cross Join:",
                 "TableScan: t",
                 "SubqueryAlias: old",
                 VERSION,

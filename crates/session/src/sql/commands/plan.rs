@@ -191,7 +191,7 @@ mod tests {
         );
         check_error(
             "OPTIMIZE t WHERE month = 1",
-            "Valid fields are t.id, t.\"name\", t.day.",
+            "Valid fields are t.id, t.name, t.day.",
         );
         for condition in [
             "id = (SELECT max(id) FROM s)",
