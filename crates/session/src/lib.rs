@@ -307,10 +307,7 @@ impl Session {
         mut origin: Origin,
     ) -> Result<SendableRecordBatchStream> {
         if let Some(command) = TableCommand::of(&plan) {
-            let tables = self.stored_tables()?;
-            let report = tables.command(&self.context, command, &origin).await?;
-            let (schema, rows) = (report.schema(), vec![report]);
-            return Ok(Box::pin(MemoryStream::try_new(rows, schema, None)?));
+            return self.command(command, &origin).await;
         }
         match plan {
             LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(create)) => {
@@ -361,6 +358,17 @@ impl Session {
                 frame.execute_stream().await
             }
         }
+    }
+
+    async fn command(
+        &self,
+        command: &TableCommand,
+        origin: &Origin,
+    ) -> Result<SendableRecordBatchStream> {
+        let tables = self.stored_tables()?;
+        let report = tables.command(&self.context, command, origin).await?;
+        let (schema, rows) = (report.schema(), vec![report]);
+        Ok(Box::pin(MemoryStream::try_new(rows, schema, None)?))
     }
 
     /// Shows a plan. DataFusion shows an error of the planner as a part of the plan; here

@@ -43,7 +43,7 @@ pub(super) fn parse(state: &SessionState, sql: &str) -> Result<Parsed> {
     versions::rewrite(&mut tokens)?;
     merge::mark(&mut tokens);
     let partitions = partitioned::take(&mut tokens)?;
-    let mut statements = DFParserBuilder::new(with_stars(&tokens.from_place(0)))
+    let mut statements = DFParserBuilder::new(with_stars(&tokens.rest(0)))
         .with_dialect(dialect)
         .with_recursion_limit(options.recursion_limit.get())
         .build()?

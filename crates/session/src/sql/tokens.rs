@@ -142,7 +142,7 @@ impl Tokens {
     }
 
     /// The tokens from a place on.
-    pub(super) fn from_place(&self, index: usize) -> Vec<TokenWithSpan> {
+    pub(super) fn rest(&self, index: usize) -> Vec<TokenWithSpan> {
         let start = self.shown.get(index).copied();
         self.all[start.unwrap_or(self.all.len())..].to_vec()
     }
@@ -198,9 +198,9 @@ mod tests {
         let text = |tokens: Vec<TokenWithSpan>| {
             tokens.iter().map(ToString::to_string).collect::<String>()
         };
-        assert_eq!(text(tokens.from_place(0)), "a /* x */ new d");
+        assert_eq!(text(tokens.rest(0)), "a /* x */ new d");
         tokens.replace(1..2, []);
-        assert_eq!(text(tokens.from_place(1)), "d");
+        assert_eq!(text(tokens.rest(1)), "d");
     }
 
     #[test]

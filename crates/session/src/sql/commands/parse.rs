@@ -25,7 +25,7 @@ pub(crate) struct Command {
 /// What is to be done, with names and types as they are written.
 pub(super) enum Verb {
     Optimize {
-        predicate: Option<Expr>,
+        predicate: Option<Box<Expr>>,
     },
     Vacuum {
         retain: Option<Duration>,
@@ -160,9 +160,9 @@ impl Reader<'_> {
         if !self.takes(&["WHERE"]) {
             return Ok(Verb::Optimize { predicate: None });
         }
-        let rest = self.tokens.from_place(self.place);
+        let rest = self.tokens.rest(self.place);
         let mut parser = Parser::new(dialect).with_tokens_with_locations(rest);
-        let predicate = Some(parser.parse_expr()?);
+        let predicate = Some(Box::new(parser.parse_expr()?));
         let found = parser.peek_token();
         if !matches!(found.token, Token::EOF | Token::SemiColon) {
             return Ok(parser.expected("end of statement", found)?);
@@ -194,10 +194,11 @@ impl Reader<'_> {
             .zip(hours)
             .and_then(|(number, hours)| number.checked_mul(hours * 3600));
         let Some(seconds) = seconds else {
-            let (number, unit) = (
-                self.tokens.text(self.place),
-                self.tokens.text(self.place + 1),
-            );
+            let number = self.tokens.text(self.place);
+            let unit = match self.tokens.token(self.place + 1) {
+                Some(unit) => unit.to_string(),
+                None => "without a unit".to_string(),
+            };
             return plan_err!(
                 "VACUUM .. RETAIN takes a whole number of HOURS or DAYS, such as RETAIN \
                  168 HOURS, got {number} {unit}"
@@ -347,7 +348,7 @@ mod tests {
             "takes a whole number of HOURS or DAYS, such as RETAIN 168 HOURS, got";
         for (sql, expected) in [
             ("VACUUM t RETAIN 1.5 HOURS", format!("{takes} 1.5 HOURS")),
-            ("VACUUM t RETAIN 7", format!("{takes} 7 nothing")),
+            ("VACUUM t RETAIN 7", format!("{takes} 7 without a unit")),
             ("VACUUM t RETAIN 7 WEEKS", format!("{takes} 7 WEEKS")),
             (
                 "VACUUM t RETAIN 18446744073709551615 DAYS",

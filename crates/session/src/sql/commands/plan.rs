@@ -34,7 +34,7 @@ impl Command {
             Verb::Optimize {
                 predicate: Some(predicate),
             } => {
-                let predicate = Some(condition(name, predicate, state).await?);
+                let predicate = Some(condition(name, *predicate, state).await?);
                 return Ok(
                     TableCommand::try_new(table, Action::Optimize { predicate })?
                         .into_plan(),
