@@ -33,6 +33,7 @@ mod select;
 mod testing;
 mod titles;
 mod tokens;
+mod version_clause;
 mod versions;
 
 use std::ops::ControlFlow;

@@ -1,5 +1,6 @@
 //! Statements about a table as a whole, which the planner does not know.
 
+mod alter;
 mod node;
 mod parse;
 mod plan;

@@ -1,20 +1,16 @@
-//! Reads the statements about tables, most of which the parser does not know.
+//! Reads the statements about tables that the parser does not know.
 
 use std::time::Duration;
 
 use datafusion::common::{Result, plan_err};
-use datafusion::sql::parser::Statement;
-use datafusion::sql::sqlparser::ast::{
-    AlterTable, AlterTableOperation, ColumnDef, ColumnOption, Expr, ObjectName,
-    Statement as SqlStatement,
-};
+use datafusion::sql::sqlparser::ast::{ColumnDef, Expr, ObjectName};
 use datafusion::sql::sqlparser::dialect::Dialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 use crate::sql::at::{At, split};
 use crate::sql::tokens::Tokens;
-use crate::sql::{changes, versions};
+use crate::sql::version_clause;
 
 /// A statement about a table, as it is read.
 pub(crate) struct Command {
@@ -78,22 +74,6 @@ impl Command {
         };
         reader.end()?;
         Ok(Some(Self { table, verb }))
-    }
-
-    /// ALTER TABLE, which the parser knows and the planner does not.
-    pub(crate) fn of(statement: &mut Statement) -> Result<Option<Self>> {
-        let is_direct = matches!(statement, Statement::Statement(sql)
-            if matches!(sql.as_ref(), SqlStatement::AlterTable(_)));
-        match changes::inner(statement) {
-            Some(SqlStatement::AlterTable(alter)) if is_direct => {
-                alter_table(alter).map(Some)
-            }
-            Some(SqlStatement::AlterTable(_)) => plan_err!(
-                "EXPLAIN and PREPARE take a query or a statement that changes rows, got \
-                 ALTER TABLE; run that by itself"
-            ),
-            _ => Ok(None),
-        }
     }
 }
 
@@ -212,7 +192,7 @@ impl Reader<'_> {
         if !self.takes(&["TO"]) {
             return Err(self.tokens.expected("TO VERSION AS OF", self.place));
         }
-        let (to, end) = versions::version(self.tokens, self.place)?;
+        let (to, end) = version_clause::version(self.tokens, self.place)?;
         self.place = end;
         Ok(Verb::Restore { to })
     }
@@ -227,47 +207,6 @@ impl Reader<'_> {
             Some(_) => Err(self.tokens.expected("end of statement", self.place)),
         }
     }
-}
-
-fn alter_table(alter: &AlterTable) -> Result<Command> {
-    let name = &alter.name;
-    if alter.if_exists
-        || alter.only
-        || alter.location.is_some()
-        || alter.on_cluster.is_some()
-    {
-        return plan_err!(
-            "ALTER TABLE takes the name of a table and ADD COLUMN, got {alter}; leave the \
-             rest out"
-        );
-    }
-    let mut columns: Vec<(ColumnDef, bool)> = Vec::new();
-    for operation in &alter.operations {
-        let AlterTableOperation::AddColumn {
-            column_keyword: _,
-            if_not_exists,
-            column_def,
-            column_position: None,
-        } = operation
-        else {
-            return plan_err!(
-                "ALTER TABLE takes ADD COLUMN name type, got {operation}; write CREATE OR \
-                 REPLACE TABLE {name} AS SELECT .. FROM {name} for other columns"
-            );
-        };
-        let is_plain = |option: &ColumnOption| matches!(option, ColumnOption::Null);
-        if let Some(option) = column_def.options.iter().find(|o| !is_plain(&o.option)) {
-            return plan_err!(
-                "ADD COLUMN {} takes a type only, since it is NULL in the rows that are \
-                 there, got {option}; leave that out",
-                column_def.name
-            );
-        }
-        columns.push((column_def.clone(), *if_not_exists));
-    }
-    let verb = Verb::AddColumns { columns };
-    let table = name.clone();
-    Ok(Command { table, verb })
 }
 
 #[cfg(test)]
@@ -393,31 +332,6 @@ mod tests {
             (
                 "EXPLAIN ALTER TABLE t ADD COLUMN a INT",
                 "got ALTER TABLE; run that by itself",
-            ),
-        ] {
-            check_error(sql, expected);
-        }
-    }
-
-    #[test]
-    fn alter_table_adds_columns_and_nothing_else() {
-        for (sql, expected) in [
-            (
-                "ALTER TABLE t DROP COLUMN id",
-                "got DROP COLUMN id; write CREATE OR REPLACE TABLE t AS SELECT .. FROM t for \
-                 other columns",
-            ),
-            (
-                "ALTER TABLE t ADD COLUMN a INT NOT NULL",
-                "since it is NULL in the rows that are there, got NOT NULL; leave that out",
-            ),
-            (
-                "ALTER TABLE t ADD COLUMN a INT DEFAULT 1",
-                "got DEFAULT 1; leave that out",
-            ),
-            (
-                "ALTER TABLE IF EXISTS t ADD COLUMN a INT",
-                "leave the rest out",
             ),
         ] {
             check_error(sql, expected);
