@@ -278,6 +278,11 @@ mod tests {
                  none; name the columns with AS",
             ),
             (
+                "MERGE INTO t USING (SELECT * FROM s AS a CROSS JOIN s AS b) ON true \
+                 WHEN NOT MATCHED THEN INSERT *",
+                "the source of MERGE has two columns id; name them with AS",
+            ),
+            (
                 "MERGE INTO t USING (SELECT id + 1 AS id FROM s) ON true \
                  WHEN NOT MATCHED THEN INSERT *",
                 "where * stands for its columns; write USING (..) AS source",
