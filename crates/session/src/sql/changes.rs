@@ -5,9 +5,9 @@ use datafusion::common::{Result, plan_err};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    Assignment, AssignmentTarget, CreateTable, Delete, FromTable, Ident, Insert,
-    ObjectName, ObjectNamePart, Query, SetExpr, SqliteOnConflict,
-    Statement as SqlStatement, TableFactor, TableObject, TableWithJoins, Update,
+    Assignment, AssignmentTarget, Delete, FromTable, Ident, Insert, ObjectName,
+    ObjectNamePart, Query, SetExpr, SqliteOnConflict, Statement as SqlStatement,
+    TableFactor, TableObject, TableWithJoins, Update,
 };
 
 use super::commands::TableCommand;
@@ -90,13 +90,6 @@ pub(super) fn check(statement: &mut Statement) -> Result<()> {
         Some(SqlStatement::Insert(insert)) => check_insert(insert),
         Some(SqlStatement::Update(update)) => check_update(update),
         Some(SqlStatement::Delete(delete)) => check_delete(delete),
-        Some(SqlStatement::CreateTable(CreateTable {
-            partition_by: Some(by),
-            ..
-        })) => plan_err!(
-            "CREATE TABLE takes PARTITIONED BY and names of columns, got PARTITION BY {by}; \
-             write PARTITIONED BY (column)"
-        ),
         Some(SqlStatement::Query(query)) => check_with(query),
         _ => Ok(()),
     }

@@ -58,6 +58,12 @@ fn of_table(create: &CreateTable) -> Result<()> {
     if let Some(comment) = &create.comment {
         return refused(&format!("the comment {comment} of table {name}"), WITHOUT);
     }
+    if let Some(by) = &create.partition_by {
+        return refused(
+            &format!("PARTITION BY {by} of table {name}"),
+            "write PARTITIONED BY and names of columns",
+        );
+    }
     if create.cluster_by.is_some()
         || create.clustered_by.is_some()
         || create.order_by.is_some()

@@ -86,9 +86,10 @@ async fn statement_to_plan(
     definitions::refuse(&statement)?;
     changes::check(&mut statement)?;
     ignored::refuse(&mut statement, &state)?;
+    // Plans the source as it is written, so this comes before it is rewritten.
+    merge::expand(&mut statement, &state).await?;
     elements::qualify(&mut statement)?;
     fields::rewrite(&mut statement)?;
-    merge::expand(&mut statement, &state).await?;
     let stars = expand::Stars::mark(&mut statement, &mut state)?;
     let mut titles = Titles::Short;
     loop {

@@ -35,14 +35,14 @@ impl PartitionedBy {
             }
             if columns[..index].contains(column) {
                 return plan_err!(
-                    "PARTITIONED BY names the column {column} twice; leave one out"
+                    "PARTITIONED BY names the column {column} twice; name it once"
                 );
             }
         }
         if columns.len() == fields.len() {
             return plan_err!(
-                "PARTITIONED BY names every column of the table, {}; files need a column \
-                 that is left",
+                "every column is in PARTITIONED BY, so that none is left for the files; \
+                 name fewer than {}",
                 columns.join(", ")
             );
         }
@@ -269,11 +269,10 @@ mod tests {
                 "(\"Day\")",
                 "which the table has not; its columns are id, name, day",
             ),
-            ("(day, DAY)", "names the column day twice; leave one out"),
+            ("(day, DAY)", "names the column day twice; name it once"),
             (
                 "(day, name, id)",
-                "names every column of the table, day, name, id; files need a column that \
-                 is left",
+                "so that none is left for the files; name fewer than day, name, id",
             ),
             (
                 "(day DATE)",
@@ -308,7 +307,7 @@ mod tests {
         );
         check_error(
             "CREATE TABLE n (id BIGINT, day DATE) PARTITION BY (day)",
-            "got PARTITION BY (day); write PARTITIONED BY (column)",
+            "PARTITION BY (day) of table n is not supported; write PARTITIONED BY and names of columns",
         );
     }
 
