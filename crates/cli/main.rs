@@ -38,6 +38,7 @@ const STACK_SIZE: usize = 8 << 20;
 
 fn main() -> ExitCode {
     opt_out_of_telemetry();
+    choose_cryptography();
     errors::install_panic_hook();
     let (cli, sources) = Cli::from_command_line();
     let (front, work) = match runtimes() {
@@ -53,6 +54,13 @@ fn main() -> ExitCode {
     work.shutdown_background();
     front.shutdown_background();
     exit_code(outcome)
+}
+
+/// Two implementations are linked, because one library cannot be built without the second
+/// one, and TLS asks for one by name. Ring is what it was.
+fn choose_cryptography() {
+    // Only a choice that was made before would be in the way.
+    let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 /// ONNX Runtime keeps a database and an identifier of the machine in the user's cache

@@ -10,7 +10,7 @@ use crate::command::{cargo_output, say};
 
 /// The crates from the top down. A crate may depend on those of later lines only, so
 /// no family of functions depends on another.
-const LAYERS: [&[&str]; 6] = [
+const LAYERS: [&[&str]; 7] = [
     &["atoll"],
     &["atoll-cluster", "atoll-serve"],
     &["atoll-session"],
@@ -23,6 +23,7 @@ const LAYERS: [&[&str]; 6] = [
         "atoll-udf-testing",
         "atoll-udf-train",
     ],
+    &["atoll-delta"],
     &["atoll-report", "atoll-udf-common"],
     &[
         "atoll-compute",

@@ -11,6 +11,7 @@ use datafusion::common::{Result, config_datafusion_err, config_err};
 const STORAGE: &str = "Folder or URL that keeps snapshots, trials, models and tables";
 const INFER_ROWS: &str =
     "How many rows of a CSV or JSON file decide the types of its columns";
+const WRITE_ID: &str = "Names what is written: a table takes the rows of the same statement once under one id";
 const EXECUTION_PROVIDER: &str = "What ONNX models run on: cpu, or cuda, tensorrt, coreml or directml if built with it";
 
 /// Options under the prefix `atoll`, set with `SET atoll.<name> = '...'`.
@@ -25,6 +26,8 @@ pub struct AtollOptions {
     pub execution_provider: Provider,
     /// How many rows of a CSV or JSON file decide the types of its columns.
     pub infer_rows: usize,
+    /// Under one id, a table takes the rows of a statement once; none if it is empty.
+    pub write_id: String,
 }
 
 impl Default for AtollOptions {
@@ -34,6 +37,7 @@ impl Default for AtollOptions {
             storage: "atoll-storage".to_string(),
             execution_provider: Provider::default(),
             infer_rows: 1000,
+            write_id: String::new(),
         }
     }
 }
@@ -90,9 +94,13 @@ impl ExtensionOptions for AtollOptions {
                     "atoll.infer_rows must be a number of rows from 1, got '{value}'"
                 ),
             },
+            "write_id" => {
+                self.write_id = value.to_string();
+                Ok(())
+            }
             _ => config_err!(
                 "unknown option atoll.{key}; valid: atoll.storage, \
-                 atoll.execution_provider, atoll.infer_rows"
+                 atoll.execution_provider, atoll.infer_rows, atoll.write_id"
             ),
         }
     }
@@ -111,6 +119,7 @@ impl ExtensionOptions for AtollOptions {
                 EXECUTION_PROVIDER,
             ),
             entry("infer_rows", &self.infer_rows.to_string(), INFER_ROWS),
+            entry("write_id", &self.write_id, WRITE_ID),
         ]
     }
 }
@@ -125,6 +134,7 @@ mod tests {
         options.set("storage", "s3://bucket/atoll").unwrap();
         options.set("execution_provider", "CPU").unwrap();
         options.set("infer_rows", "100000").unwrap();
+        options.set("write_id", "labels-2026-11-30").unwrap();
         let mut copy = AtollOptions::default();
         for entry in options.entries() {
             let key = entry.key.strip_prefix("atoll.").unwrap();

@@ -55,6 +55,7 @@ pub(super) async fn data_files(
                 .flatten();
             below.any(|name| is_marker(name.as_ref()))
         };
+        refuse_delta_log(named, object.location.as_ref())?;
         if (!markers && marked()) || !object.location.as_ref().ends_with(ending) {
             continue;
         }
@@ -72,6 +73,22 @@ pub(super) async fn data_files(
         warnings.add(format!("{name:?} is left out: {rule}"));
     }
     Ok(files)
+}
+
+/// Refuses files among which a Delta table lies: which of them have its rows, only its log
+/// can say, and old ones would be read with the new ones.
+fn refuse_delta_log(named: &Named, path: &str) -> Result<()> {
+    let Some((table, _)) = path.split_once("/_delta_log/") else {
+        return Ok(());
+    };
+    if matches!(named.kind, Kind::File(_)) {
+        return Ok(());
+    }
+    plan_err!(
+        "'{}' has a Delta table in it, which is not read file by file: name its folder, \
+         /{table}/, in FROM or in CREATE EXTERNAL TABLE .. STORED AS DELTA",
+        named.text
+    )
 }
 
 /// The format of a table is that of its first file.

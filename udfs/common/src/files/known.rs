@@ -48,8 +48,10 @@ impl Reader<'_> {
             None => Statistics::new_unknown(schema),
         };
         let partitions = self.state.config().target_partitions();
-        let groups = FileGroup::new(files).split_files(partitions).into_iter();
-        let groups = groups.map(|group| {
+        // `FileGroup::split_files` would sort the files by their names first.
+        let each = files.len().div_ceil(partitions.max(1)).max(1);
+        let groups = files.chunks(each).map(|files| {
+            let group = FileGroup::new(files.to_vec());
             Ok(match self.merged(group.files())? {
                 Some(known) => group.with_statistics(Arc::new(known)),
                 None => group,

@@ -8,6 +8,7 @@ mod list;
 mod name;
 mod parquet;
 pub mod partitions;
+mod scan;
 mod table;
 
 pub use data::partition_names;
@@ -16,4 +17,5 @@ pub use format::is_file_name;
 pub use list::{FileEntry, list};
 pub use name::{Kind, Named, Place};
 pub use parquet::{Parquet, ParquetFactory};
+pub use scan::{FileScan, is_about_partitions, of_partitions};
 pub use table::{Declared, FileTable};

@@ -50,7 +50,7 @@ fn decoded(text: &str) -> String {
 }
 
 /// The value of a column in this type.
-pub(super) fn value(text: Option<&str>, data_type: &DataType) -> Result<ScalarValue> {
+pub fn value(text: Option<&str>, data_type: &DataType) -> Result<ScalarValue> {
     match text {
         None => ScalarValue::try_new_null(data_type),
         Some(text) => ScalarValue::try_from_string(text.to_string(), data_type),
@@ -164,16 +164,22 @@ fn names(values: &ArrayRef) -> Result<StringArray> {
     };
     let texts = cast(values, &DataType::Utf8)?;
     let texts = texts.as_string::<i32>();
+    refuse_null(texts)?;
+    Ok(texts
+        .iter()
+        .map(|text| Some(text.unwrap_or(NULL)))
+        .collect())
+}
+
+/// Refuses a text that would be NULL once it is the name of a folder.
+pub fn refuse_null(texts: &StringArray) -> Result<()> {
     if texts.iter().any(|text| text == Some(NULL)) {
         return exec_err!(
             "in a partition column the text {NULL} cannot be told from NULL; replace \
              it, for example with nullif(column, '{NULL}')"
         );
     }
-    Ok(texts
-        .iter()
-        .map(|text| Some(text.unwrap_or(NULL)))
-        .collect())
+    Ok(())
 }
 
 #[cfg(test)]

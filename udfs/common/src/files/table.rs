@@ -10,30 +10,25 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use atoll_compute::warnings::Warnings;
-use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{Result, ScalarValue, plan_err, project_schema};
+use datafusion::common::{Result, plan_err};
 use datafusion::datasource::TableType;
 use datafusion::datasource::file_format::FileFormat;
 use datafusion::datasource::listing::{
     ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl, PartitionedFile,
 };
-use datafusion::datasource::physical_plan::FileScanConfigBuilder;
 use datafusion::datasource::sink::DataSinkExec;
 use datafusion::datasource::table_schema::{TableSchema, TableSchemaBuilder};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::dml::InsertOp;
-use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::empty::EmptyExec;
 
 use super::data::{data_files, format_of, partition_columns};
-use super::filter::{is_decided_by, keep_where};
-use super::known::{Known, Reader};
 use super::name::{Kind, Named};
 use super::partitions::{self, NamingSink};
+use super::scan::{FileScan, is_about_partitions, of_partitions};
 use crate::{CallContext, Location};
 
 /// The files behind a name, as one table.
@@ -229,40 +224,6 @@ impl FileTable {
         });
         with_values.collect()
     }
-
-    /// The files for whose folders every filter is true.
-    fn filtered(
-        &self,
-        state: &dyn Session,
-        files: Vec<PartitionedFile>,
-        filters: &[Expr],
-    ) -> Result<Vec<PartitionedFile>> {
-        let decided = filters
-            .iter()
-            .filter(|filter| self.is_about_folders(filter));
-        let Some(filter) = conjunction(decided.cloned()) else {
-            return Ok(files);
-        };
-        let columns = self.schema.table_partition_cols();
-        let schema = Arc::new(Schema::new(columns.clone()));
-        let values = (0..columns.len()).map(|at| {
-            let values = files.iter().map(|file| file.partition_values[at].clone());
-            ScalarValue::iter_to_array(values)
-        });
-        if files.is_empty() {
-            return Ok(files);
-        }
-        let values = values.collect::<Result<Vec<_>>>()?;
-        let rows = RecordBatch::try_new(schema, values)?;
-        keep_where(state, filter, &rows, files)
-    }
-
-    /// Whether the names of the folders alone decide a filter.
-    fn is_about_folders(&self, filter: &Expr) -> bool {
-        let columns = self.schema.table_partition_cols();
-        let known = |name: &str| columns.iter().any(|column| column.name() == name);
-        !filter.column_refs().is_empty() && is_decided_by(filter, known)
-    }
 }
 
 #[async_trait]
@@ -283,7 +244,7 @@ impl TableProvider for FileTable {
         &self,
         filters: &[&Expr],
     ) -> Result<Vec<TableProviderFilterPushDown>> {
-        let pushdown = |filter: &&Expr| match self.is_about_folders(filter) {
+        let pushdown = |filter: &&Expr| match is_about_partitions(&self.schema, filter) {
             true => TableProviderFilterPushDown::Exact,
             false => TableProviderFilterPushDown::Inexact,
         };
@@ -297,34 +258,15 @@ impl TableProvider for FileTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let files = self.filtered(state, self.files(state).await?, filters)?;
-        if files.is_empty() {
-            let schema = project_schema(&self.schema(), projection)?;
-            return Ok(Arc::new(EmptyExec::new(schema)));
-        }
-        // With these filters every row of every file counts.
-        let wanted = limit.filter(|_| filters.iter().all(|f| self.is_about_folders(f)));
-        let reader = Reader {
-            state,
+        let files = self.files(state).await?;
+        let files = of_partitions(state, &self.schema, files, filters)?;
+        let scan = FileScan {
+            base: &self.base,
             format: self.format.as_ref(),
-            store: &self.base.store,
-            schema: &self.schema,
+            schema: self.schema.clone(),
+            files,
         };
-        let Known {
-            groups,
-            statistics,
-            ordering,
-        } = reader.known(files, wanted).await?;
-        let source = self.format.file_source(self.schema.clone());
-        let url = ListingTableUrl::try_new(self.base.url.clone(), None)?;
-        let scan = FileScanConfigBuilder::new(url.object_store(), source)
-            .with_file_groups(groups)
-            .with_statistics(statistics)
-            .with_projection_indices(projection.cloned())?
-            .with_limit(limit)
-            .with_output_ordering(ordering)
-            .build();
-        self.format.create_physical_plan(state, scan).await
+        scan.plan(state, projection, filters, limit).await
     }
 
     async fn insert_into(

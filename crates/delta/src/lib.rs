@@ -1,0 +1,35 @@
+//! Tables on Delta Lake.
+//!
+//! A table is a folder: Parquet files, and a log that says which of them belong to it. A
+//! statement writes files that nobody sees, then makes them visible in one commit, which
+//! is a file of the log that a store makes only once. So many may write at a time, a
+//! statement that fails leaves the table as it was, and older versions can be read.
+//!
+//! The log is read and written by `deltalake-core`. The rows are read and written by
+//! DataFusion's own operators, as those of any Parquet file are, so that every function
+//! may stand in every statement: that library's own readers and writers know fewer types,
+//! trust bounds that are not exact, and plan by themselves.
+//!
+//! This crate knows nothing of names: a table is where its folder is.
+
+mod clock;
+mod commit;
+mod error;
+mod guard;
+mod maintain;
+mod merge;
+mod open;
+mod rewrite;
+mod table;
+mod types;
+mod write;
+
+pub use clock::Clock;
+pub use commit::{Definition, Replaced, Statement, add, create};
+pub use maintain::{Commit, Detail, Optimized, RETENTION_HOURS, Vacuumed, delete};
+pub use merge::{as_source, to_copy};
+pub use open::{At, Table};
+pub use rewrite::{Change, Changed, Rewrite, is_reserved};
+pub use table::{Source, location_of};
+pub use types::{check_partition_columns, kept};
+pub use write::{Provenance, Sink, Written};
