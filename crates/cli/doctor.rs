@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::num::NonZeroUsize;
 
 use atoll_onnx::{Availability, Provider};
-use atoll_session::{Location, Session, SessionOptions, TaskRunner};
+use atoll_session::{Location, Session, SessionOptions, TableState, TaskRunner};
 use datafusion::arrow::ARROW_VERSION;
 use datafusion::common::{DataFusionError, Result as DataFusionResult};
 use datafusion::object_store::{ObjectStoreExt, PutPayload};
@@ -16,6 +16,9 @@ use crate::terminal;
 
 /// Below this, image models and joins compete for the last pages.
 const LITTLE_MEMORY: u64 = 2 << 30;
+
+/// From so many small files on, OPTIMIZE is worth a word.
+const MANY_SMALL_FILES: u64 = 20;
 
 /// What one check found.
 enum State {
@@ -73,7 +76,7 @@ pub(crate) async fn run(args: &SessionArgs) -> Result<Ending, Failure> {
             }
         }
     };
-    checks.push(storage(options).await);
+    checks.extend(storage(options).await);
     let mut out = io::stdout().lock();
     out.write_all(render(&checks).as_bytes())?;
     let wrong = checks
@@ -268,7 +271,7 @@ async fn slots(cluster: &dyn TaskRunner) -> Check {
     }
 }
 
-async fn storage(options: SessionOptions) -> Check {
+async fn storage(options: SessionOptions) -> Vec<Check> {
     let name = "storage";
     let session = match Session::new(options).await {
         Ok(session) => session,
@@ -278,15 +281,15 @@ async fn storage(options: SessionOptions) -> Check {
                 "name a folder you can write to with --storage FOLDER".to_string()
             });
             let state = State::Wrong(remedy);
-            return Check {
+            return vec![Check {
                 name,
                 found: failure.message,
                 state,
-            };
+            }];
         }
     };
     let storage = session.storage();
-    match write_to(&storage).await {
+    let writable = match write_to(&storage).await {
         Ok(()) => Check::good(name, format!("{storage} is writable")),
         Err(error) => Check {
             name,
@@ -295,7 +298,61 @@ async fn storage(options: SessionOptions) -> Check {
                 "make it writable, or name another with --storage FOLDER".to_string(),
             ),
         },
+    };
+    vec![writable, tables(&session).await]
+}
+
+/// What the stored tables hold, and what OPTIMIZE and VACUUM would save.
+async fn tables(session: &Session) -> Check {
+    let name = "tables";
+    let states = match session.table_states().await {
+        Ok(states) => states,
+        Err(error) => {
+            let failure = Failure::from(error);
+            return Check {
+                name,
+                found: failure.message,
+                state: State::Wrong(
+                    failure
+                        .hint
+                        .unwrap_or("DROP TABLE what is damaged".to_string()),
+                ),
+            };
+        }
+    };
+    let sum = |of: fn(&TableState) -> u64| states.iter().map(of).sum::<u64>();
+    let found = format!(
+        "{} tables, {} files, {}",
+        states.len(),
+        sum(|table| table.files),
+        megabytes(sum(|table| table.bytes))
+    );
+    let mut remedies = vec![];
+    for table in &states {
+        let name = &table.name;
+        if table.small_files >= MANY_SMALL_FILES {
+            let files = table.small_files;
+            remedies.push(format!(
+                "OPTIMIZE {name}; puts {files} small files together, which are read faster"
+            ));
+        }
+        if table.unused_files > 0 {
+            let (files, bytes) = (table.unused_files, megabytes(table.unused_bytes));
+            remedies.push(format!(
+                "VACUUM {name}; deletes {files} files that no version of the last week \
+                 needs, {bytes}"
+            ));
+        }
     }
+    let state = match remedies.is_empty() {
+        true => State::Good,
+        false => State::Note(remedies.join("\n")),
+    };
+    Check { name, found, state }
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{:.1} MB", bytes as f64 / 1e6)
 }
 
 /// Writes a small file and takes it away again.

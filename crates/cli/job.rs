@@ -261,6 +261,9 @@ impl<'a> Job<'a> {
     async fn statements(&mut self, lock: &mut Lock) -> Outcome {
         for index in 0..self.prepared.statements.len() {
             self.record.statements[index].status = Status::Running;
+            let id = format!("{}/{index}", self.record.run_id);
+            let writes = self.runner.writes.take();
+            self.runner.writes = writes.map(|writes| writes.for_statement(id));
             let started = Instant::now();
             let outcome = tokio::select! {
                 outcome = self.statement(index) => outcome,

@@ -10,6 +10,7 @@
 //! A file's name tells its content: whoever has listed the old files and opens them after
 //! they were replaced finds one missing, and never reads a mix of old and new.
 
+mod delta;
 mod files;
 mod manifest;
 mod options;
@@ -36,6 +37,8 @@ use datafusion::prelude::SessionContext;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 
+pub(crate) use self::delta::DeltaFactory;
+pub(crate) use self::files::digest;
 use self::files::{CopyFile, below, list};
 use self::options::{CopyOptions, Mode};
 use self::staging::Staging;
@@ -50,6 +53,10 @@ pub(crate) async fn execute(
     mut copy: CopyTo,
     origin: &Origin,
 ) -> Result<SendableRecordBatchStream> {
+    if delta::is_delta(&copy) {
+        let counts = delta::execute(context, copy, origin).await?;
+        return context.read_table(Arc::new(counts))?.execute_stream().await;
+    }
     let options = take_options(context, &mut copy)?;
     options::add_provenance(&mut copy, origin);
     options::bound_row_groups(&mut copy);
@@ -76,6 +83,9 @@ pub(crate) async fn execute(
 
 /// Checks COPY as far as that touches nothing.
 pub(crate) async fn rehearse(context: &SessionContext, mut copy: CopyTo) -> Result<()> {
+    if delta::is_delta(&copy) {
+        return delta::rehearse(context, copy);
+    }
     let options = take_options(context, &mut copy)?;
     let target = Location::parse(copy.output_url.trim_end_matches('/'))?;
     if let Some(folder) = target.local_path().filter(|_| is_folder(&copy)) {
@@ -153,7 +163,7 @@ async fn to_file(
         Err(error) => return Err(refusal::explain(&target, error).await),
     };
     if let Some(log) = &origin.log {
-        let (bytes, sha256) = files::digest(&target, &target.path).await?;
+        let (bytes, sha256) = digest(&target, &target.path).await?;
         log.add([WrittenFile {
             path: target.to_string(),
             bytes,
@@ -161,18 +171,6 @@ async fn to_file(
         }]);
     }
     Ok(counts)
-}
-
-/// The files of a folder, for those who report what was written.
-pub(crate) async fn files_of(folder: &Location) -> Result<Vec<WrittenFile>> {
-    let mut written = vec![];
-    for at in list(folder).await? {
-        if let Some(name) = at.prefix_match(&folder.path) {
-            let file = CopyFile::of(folder, &name.collect()).await?;
-            written.push(file.published(folder));
-        }
-    }
-    Ok(written)
 }
 
 /// Whether a file of a target has rows, and is no marker.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use atoll_delta::Source;
 use atoll_udf_common::files::{Declared, FileTable, Kind, Named, partition_names};
 use atoll_udf_common::{AtollOptions, Location};
 use datafusion::catalog::{Session, TableProvider, TableProviderFactory};
@@ -10,11 +11,49 @@ use datafusion::common::{Result, internal_err, plan_err};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::CreateExternalTable;
 
+use crate::files::delta_table;
+
 /// Has the session make external tables in this way.
 pub(crate) fn register(state: &mut SessionState) {
-    for factory in state.table_factories_mut().values_mut() {
+    let factories = state.table_factories_mut();
+    for factory in factories.values_mut() {
         let inner = Arc::clone(factory);
         *factory = Arc::new(ExternalTables(inner));
+    }
+    factories.insert("DELTA".to_string(), Arc::new(DeltaTables));
+}
+
+/// `STORED AS DELTA`: the newest version of the table in a folder. The columns and
+/// partitions are the log's to say.
+#[derive(Debug)]
+struct DeltaTables;
+
+#[async_trait]
+impl TableProviderFactory for DeltaTables {
+    async fn create(
+        &self,
+        _: &dyn Session,
+        create: &CreateExternalTable,
+    ) -> Result<Arc<dyn TableProvider>> {
+        let [location] = &create.locations[..] else {
+            return plan_err!(
+                "a Delta table has one LOCATION, got {}",
+                create.locations.join(", ")
+            );
+        };
+        if !create.schema.fields().is_empty() || !create.table_partition_cols.is_empty() {
+            return plan_err!(
+                "the log of the Delta table in '{location}' says what its columns and \
+                 partitions are; leave them out"
+            );
+        }
+        match delta_table(location, None).await? {
+            Some(table) => Ok(Arc::new(Source::newest(table)?)),
+            None => plan_err!(
+                "there is no Delta table in '{location}'; COPY .. TO '{location}' STORED AS \
+                 DELTA makes one"
+            ),
+        }
     }
 }
 

@@ -46,6 +46,7 @@ fn families() -> Vec<(&'static str, Vec<ScalarUDF>, Vec<TableFunction>)> {
         ("search", atoll_udf_search::functions(), vec![]),
         ("check", atoll_udf_check::functions(), vec![]),
         ("job", vec![], vec![crate::runs::table_function()]),
+        ("table", vec![], vec![crate::tables::table_function()]),
         // Nothing, unless the environment asks for it.
         ("testing", atoll_udf_testing::functions(), vec![]),
     ]

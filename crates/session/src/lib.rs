@@ -20,7 +20,6 @@ mod parquet_files;
 mod runs;
 mod size;
 mod sql;
-mod table_commands;
 mod tables;
 
 use std::num::NonZeroUsize;
@@ -31,13 +30,13 @@ use std::time::SystemTime;
 
 use atoll_compute::pool;
 use atoll_compute::warnings::Warnings;
+use atoll_delta::Clock;
 use atoll_udf_common::files::ParquetFactory;
 use atoll_udf_common::{AtollOptions, CallContext, Stores};
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::{CatalogProvider, MemorySchemaProvider, SchemaProvider};
 use datafusion::common::{
-    Result, exec_datafusion_err, internal_datafusion_err, internal_err, not_impl_err,
-    plan_err,
+    Result, exec_datafusion_err, internal_datafusion_err, internal_err, plan_err,
 };
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
@@ -55,15 +54,16 @@ use datafusion::physical_plan::memory::MemoryStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::StreamExt;
+use sha2::{Digest, Sha256};
 
 use crate::checks::ExtractChecks;
 use crate::cluster::DealExpensiveCalls;
+use crate::copy::DeltaFactory;
 use crate::expensive::{AtollQueryPlanner, ExtractExpensiveCalls};
 use crate::nulls::{FieldsOfScans, NullsReachInside};
 use crate::origin::Origin;
 use crate::sql::{
-    FieldNames, PartitionedBy, PeersOfAnyType, Relations, TableCommand,
-    UnnestBesideTables,
+    FieldNames, PeersOfAnyType, Relations, TableCommand, UnnestBesideTables,
 };
 use crate::tables::StoredTables;
 
@@ -74,6 +74,7 @@ pub use origin::WriteLog;
 pub use runs::run_store;
 pub use size::parse_size;
 pub use sql::{changes_something, without_version};
+pub use tables::TableState;
 
 /// The version of Atoll.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -111,6 +112,8 @@ pub struct Session {
     catalog: Arc<dyn CatalogProvider>,
     tables: RwLock<Option<Arc<StoredTables>>>,
     warnings: Warnings,
+    /// When the last statement began.
+    clock: Arc<Clock>,
 }
 
 impl Session {
@@ -136,6 +139,8 @@ impl Session {
         let call_context = CallContext::default();
         let warnings = call_context.warnings.clone();
         state.config_mut().set_extension(Arc::new(call_context));
+        let clock = Arc::new(Clock::default());
+        state.config_mut().set_extension(Arc::clone(&clock));
         let context = SessionContext::new_with_state(state);
         for (name, function, _) in functions::table_functions() {
             context.register_udtf(&name, function);
@@ -150,6 +155,7 @@ impl Session {
             catalog,
             tables: RwLock::default(),
             warnings,
+            clock,
         };
         session.open_storage().await?;
         Ok(session)
@@ -163,6 +169,11 @@ impl Session {
     /// Where snapshots, trials, models and tables are kept.
     pub fn storage(&self) -> String {
         AtollOptions::get(self.context.state().config().options()).storage
+    }
+
+    /// What each stored table holds, and what cleaning it up would save.
+    pub async fn table_states(&self) -> Result<Vec<TableState>> {
+        self.stored_tables()?.states().await
     }
 
     /// What the statements since the last call noticed, for their user to read.
@@ -193,13 +204,25 @@ impl Session {
         sql: &str,
         log: Option<WriteLog>,
     ) -> Result<SendableRecordBatchStream> {
+        self.clock.start();
         let plan = self.plan(sql).await?;
+        let id = log.as_ref().and_then(WriteLog::id).map(str::to_string);
         let origin = Origin {
             statement: Some(sql.to_string()),
+            id: self.write_id(sql).or(id),
             log,
             ..Origin::default()
         };
         self.run(plan, origin).await
+    }
+
+    /// The id of a statement under `SET atoll.write_id`, which is the same whenever the
+    /// same text is run under the same one.
+    fn write_id(&self, sql: &str) -> Option<String> {
+        let state = self.context.state();
+        let id = AtollOptions::get(state.config().options()).write_id;
+        let text = hex::encode(&Sha256::digest(sql.trim())[..8]);
+        (!id.is_empty()).then(|| format!("{id}/{text}"))
     }
 
     /// Plans a statement to its end and touches nothing that outlives the session.
@@ -277,6 +300,7 @@ impl Session {
         &self,
         plan: LogicalPlan,
     ) -> Result<SendableRecordBatchStream> {
+        self.clock.start();
         self.run(plan, Origin::default()).await
     }
 
@@ -311,10 +335,6 @@ impl Session {
         }
         match plan {
             LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(create)) => {
-                if let Some(partitions) = PartitionedBy::of(&create.input) {
-                    let columns = partitions.columns().join(", ");
-                    return not_impl_err!("tables that are partitioned by {columns}");
-                }
                 origin.models = origin::models(&create.input)?;
                 let tables = self.stored_tables()?;
                 tables.create(&self.context, create, &origin).await?;
@@ -329,6 +349,18 @@ impl Session {
             LogicalPlan::Copy(copy) => {
                 origin.models = origin::models(&copy.input)?;
                 copy::execute(&self.context, copy, &origin).await
+            }
+            LogicalPlan::Dml(dml) => {
+                origin.models = origin::models(&dml.input)?;
+                let tables = self.stored_tables()?;
+                match tables.change(&self.context, &dml, &origin).await? {
+                    Some(count) => Ok(count),
+                    None => {
+                        let plan = LogicalPlan::Dml(dml);
+                        let frame = self.context.execute_logical_plan(plan).await?;
+                        frame.execute_stream().await
+                    }
+                }
             }
             LogicalPlan::Statement(Statement::Execute(_)) => {
                 let plan = self.resolve(plan).await?;
@@ -376,11 +408,15 @@ impl Session {
     async fn explain(&self, explain: Explain) -> Result<SendableRecordBatchStream> {
         let state = self.context.state();
         let mut explain = explain;
-        // A table is not made by showing how its rows would be.
-        if let LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(create)) =
-            explain.plan.as_ref()
-        {
-            explain.plan = Arc::clone(&create.input);
+        // A table is not made or changed by showing how its rows would be.
+        match explain.plan.as_ref() {
+            LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(create)) => {
+                explain.plan = Arc::clone(&create.input);
+            }
+            LogicalPlan::Dml(dml) if tables::is_changed_here(dml)? => {
+                explain.plan = Arc::clone(&dml.input);
+            }
+            _ => {}
         }
         let inner = Arc::clone(&explain.plan);
         let optimized = state.optimize(&LogicalPlan::Explain(explain))?;
@@ -492,6 +528,7 @@ pub(crate) fn session_state(
     let mut state = builder.build();
     // Whatever reads Parquet takes its format from here.
     state.register_file_format(Arc::new(ParquetFactory::default()), true)?;
+    state.register_file_format(Arc::new(DeltaFactory), true)?;
     external::register(&mut state);
     for function in extremes::functions() {
         state.register_udaf(Arc::new(function))?;

@@ -17,6 +17,9 @@ pub(crate) struct Origin {
     pub(crate) statement: Option<String>,
     /// The models that the statement names, with the SHA-256 of their files.
     pub(crate) models: BTreeMap<String, String>,
+    /// Names the statement across the runs of its job: under one name the rows of an
+    /// INSERT are added once.
+    pub(crate) id: Option<String>,
     /// Who asked for the list of files.
     pub(crate) log: Option<WriteLog>,
 }
@@ -61,16 +64,32 @@ pub(crate) fn models(plan: &LogicalPlan) -> Result<BTreeMap<String, String>> {
 
 /// The files that statements wrote, for whoever reports them.
 #[derive(Debug, Clone, Default)]
-pub struct WriteLog(Arc<Mutex<Vec<WrittenFile>>>);
+pub struct WriteLog {
+    files: Arc<Mutex<Vec<WrittenFile>>>,
+    id: Option<String>,
+}
 
 impl WriteLog {
+    /// The same log for a statement with an id: if it is run again under that id, because
+    /// nobody heard that it had ended, a table takes its rows once.
+    pub fn for_statement(&self, id: String) -> Self {
+        Self {
+            files: Arc::clone(&self.files),
+            id: Some(id),
+        }
+    }
+
     /// The files since the last time, in the order in which they were published.
     pub fn take(&self) -> Vec<WrittenFile> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut self.files.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(crate) fn add(&self, files: impl IntoIterator<Item = WrittenFile>) {
-        let mut log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut log = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         log.extend(files);
+    }
+
+    pub(crate) fn id(&self) -> Option<&str> {
+        self.id.as_deref()
     }
 }

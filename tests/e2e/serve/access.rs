@@ -74,6 +74,8 @@ async fn connections_are_encrypted_with_a_certificate() {
     let service = Service::start(&arguments);
     assert!(service.server.said().contains("grpc+tls://127.0.0.1:"));
     let port = service.address.rsplit(':').next().unwrap();
+    // As the program does, of which the other end is not a part.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let trusted = Certificate::from_pem(made.cert.pem());
     let tls = ClientTlsConfig::new().ca_certificate(trusted);
     let endpoint = Endpoint::from_shared(format!("https://localhost:{port}")).unwrap();

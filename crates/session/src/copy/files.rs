@@ -75,7 +75,7 @@ pub(super) async fn written(staging: &Location) -> Result<Vec<CopyFile>> {
 }
 
 /// The length and the SHA-256 of a file.
-pub(super) async fn digest(folder: &Location, at: &Path) -> Result<(u64, String)> {
+pub(crate) async fn digest(folder: &Location, at: &Path) -> Result<(u64, String)> {
     let read = async {
         let mut pieces = folder.store.get(at).await?.into_stream();
         let (mut bytes, mut sha256) = (0, Sha256::new());

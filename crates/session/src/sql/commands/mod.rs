@@ -5,5 +5,5 @@ mod node;
 mod parse;
 mod plan;
 
-pub(crate) use node::{Action, TableCommand};
+pub(crate) use node::{Action, NewColumn, TableCommand};
 pub(crate) use parse::Command;

@@ -152,9 +152,7 @@ impl Action {
                 ),
                 text("operation"),
                 text("parameters"),
-                bigint("rows"),
-                bigint("files_added"),
-                bigint("files_removed"),
+                text("statement"),
                 text("engine"),
             ],
         };

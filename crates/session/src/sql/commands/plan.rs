@@ -241,8 +241,7 @@ mod tests {
             ),
             (
                 "DESCRIBE HISTORY t",
-                "version, timestamp, operation, parameters, rows, files_added, \
-                 files_removed, engine",
+                "version, timestamp, operation, parameters, statement, engine",
                 false,
             ),
         ] {
