@@ -1,6 +1,6 @@
 //! What keeps a table fast and small, and what it says of itself.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -16,6 +16,7 @@ use deltalake_core::kernel::{Action, LogicalFileView, MetadataExt, StructType};
 use deltalake_core::operations::vacuum::VacuumMode;
 use deltalake_core::protocol::DeltaOperation;
 use futures::TryStreamExt;
+use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use serde_json::Value;
 
@@ -234,11 +235,12 @@ impl Table {
         };
         let (_, found) = builder().with_dry_run(true).await.map_err(error)?;
         let mut vacuumed = Vacuumed::default();
+        let there = self.files_there().await?;
         for path in &found.files_deleted {
-            let file = self.location().join(path)?;
-            vacuumed.files += 1;
-            if let Ok(known) = file.store.head(&file.path).await {
-                vacuumed.bytes += known.size;
+            // The log names those too that were deleted before.
+            if let Some(bytes) = there.get(&self.location().join(path)?.path) {
+                vacuumed.files += 1;
+                vacuumed.bytes += bytes;
             }
         }
         if !dry_run && vacuumed.files > 0 {
@@ -248,6 +250,17 @@ impl Table {
         vacuumed.files += unfinished.files;
         vacuumed.bytes += unfinished.bytes;
         Ok(vacuumed)
+    }
+}
+
+impl Table {
+    /// The files that lie in the folder, of whatever version, with their sizes.
+    async fn files_there(&self) -> Result<HashMap<Path, u64>> {
+        let location = self.location();
+        let files = location.store.list(Some(&location.path));
+        let files = files.map_ok(|file| (file.location, file.size));
+        let files = files.try_collect().await;
+        files.map_err(|error| location.error(error))
     }
 }
 
