@@ -32,5 +32,6 @@ mod serve;
 #[path = "../support/cluster.rs"]
 mod server;
 mod support;
+mod tables;
 mod tour;
 mod warnings;

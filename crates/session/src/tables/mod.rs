@@ -157,7 +157,15 @@ impl StoredTables {
         );
         let written = sink.write(plan, context.task_ctx()).await?;
         let files = written.files();
-        atoll_delta::create(&location, &definition, written, &statement(origin)).await?;
+        let statement = statement(origin);
+        let created = atoll_delta::create(&location, &definition, written, &statement);
+        if let Err(error) = created.await {
+            // Another statement may have created it meanwhile, which is as well.
+            if create.if_not_exists && Table::open(&location).await?.is_some() {
+                return Ok(());
+            }
+            return Err(error);
+        }
         self.names_mut(|names| names.insert(name.to_string()));
         self.memory.deregister_table(name)?;
         if let Found::Old(pointer) = found {
