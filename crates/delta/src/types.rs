@@ -300,13 +300,13 @@ mod tests {
 
     /// Kept with `expected`, and read again as what it was.
     #[track_caller]
-    fn check(data_type: DataType, expected: DataType) {
+    fn check(data_type: &DataType, expected: &DataType) {
         let kept = kept_field(&field(data_type.clone())).unwrap();
-        assert_eq!(kept.data_type(), &expected);
+        assert_eq!(kept.data_type(), expected);
         assert!(kept.is_nullable());
         let again = read(&Schema::new(vec![kept]));
-        assert_eq!(again.field(0).data_type(), &data_type);
-        assert!(delta_fields(&kept_schema(&data_type)).is_ok());
+        assert_eq!(again.field(0).data_type(), data_type);
+        assert!(delta_fields(&kept_schema(data_type)).is_ok());
     }
 
     fn kept_schema(data_type: &DataType) -> SchemaRef {
@@ -315,31 +315,31 @@ mod tests {
 
     #[test]
     fn what_delta_does_not_know_comes_back_as_it_was() {
-        check(DataType::UInt8, DataType::Int16);
-        check(DataType::UInt16, DataType::Int32);
-        check(DataType::UInt32, DataType::Int64);
-        check(DataType::UInt64, DataType::Decimal128(20, 0));
-        check(DataType::Float16, DataType::Float32);
-        check(DataType::Time32(TimeUnit::Second), DataType::Int32);
-        check(DataType::Duration(TimeUnit::Nanosecond), DataType::Int64);
-        check(DataType::FixedSizeBinary(4), DataType::Binary);
+        check(&DataType::UInt8, &DataType::Int16);
+        check(&DataType::UInt16, &DataType::Int32);
+        check(&DataType::UInt32, &DataType::Int64);
+        check(&DataType::UInt64, &DataType::Decimal128(20, 0));
+        check(&DataType::Float16, &DataType::Float32);
+        check(&DataType::Time32(TimeUnit::Second), &DataType::Int32);
+        check(&DataType::Duration(TimeUnit::Nanosecond), &DataType::Int64);
+        check(&DataType::FixedSizeBinary(4), &DataType::Binary);
         let micros = |zone: Option<&str>| {
             DataType::Timestamp(TimeUnit::Microsecond, zone.map(Into::into))
         };
         check(
-            DataType::Timestamp(TimeUnit::Nanosecond, None),
-            micros(None),
+            &DataType::Timestamp(TimeUnit::Nanosecond, None),
+            &micros(None),
         );
         let paris = Some("Europe/Paris".into());
         check(
-            DataType::Timestamp(TimeUnit::Second, paris),
-            micros(Some(UTC)),
+            &DataType::Timestamp(TimeUnit::Second, paris),
+            &micros(Some(UTC)),
         );
         let text = DataType::Dictionary(Box::new(DataType::Int32), DataType::Utf8.into());
-        check(text, DataType::Utf8);
+        check(&text, &DataType::Utf8);
         let embedding = DataType::new_fixed_size_list(DataType::Float32, 3, true);
         let element = Field::new("element", DataType::Float32, true);
-        check(embedding, DataType::List(Arc::new(element)));
+        check(&embedding, &DataType::List(Arc::new(element)));
     }
 
     #[test]
