@@ -333,6 +333,7 @@ def part_python(home, report):
             python_writes(home, report, f"{name}, {place}", name, path, place, options)
     python_appends(home, report)
     foreign(home, report)
+    promises(home, report)
 
 
 def atoll_reads(home, report, what, path, stored=None):
@@ -540,8 +541,46 @@ def refused_change(home, report, what, path):
             said = "done"
         except RuntimeError as error:
             said = str(error).split("error: ")[-1].strip()
-        good = "another engine" in said or said == "done"
+        good = "another engine" in said
+        if said == "done":
+            # What is not refused has to be right.
+            added = f"SELECT count(*) AS n FROM '{path}/' WHERE id = 50"
+            good = sql.startswith("INSERT") and home.run(added) == [{"n": 1}]
         report.line(what=f"{what}: {sql[:6]}", said=said[:300], good=good)
+
+
+def promises(home, report):
+    """What a table may ask of whoever writes it: to be obeyed or left alone."""
+    field = deltalake.Field
+    schema = deltalake.Schema([
+        field("id", deltalake.schema.PrimitiveType("long"), nullable=False),
+        field("x", deltalake.schema.PrimitiveType("long")),
+    ])
+    row = pyarrow.table(
+        {"id": [1], "x": [1]},
+        pyarrow.schema([pyarrow.field("id", pyarrow.int64(), False), pyarrow.field("x", pyarrow.int64())]))
+    for what, properties, statements in [
+        ("NOT NULL", {}, ["INSERT INTO e VALUES (NULL, 2)", "UPDATE e SET id = NULL"]),
+        ("CHECK", {}, ["INSERT INTO e VALUES (2, -2)", "UPDATE e SET x = -1",
+                       "MERGE INTO e USING (VALUES (5, -5)) AS s(id, x) ON e.id = s.id "
+                       "WHEN NOT MATCHED THEN INSERT *"]),
+        ("appendOnly", {"delta.appendOnly": "true"}, ["DELETE FROM e WHERE id = 1", "UPDATE e SET x = 5",
+                                                      "TRUNCATE TABLE e"]),
+    ]:
+        path = str(home.folder / f"promise_{next(home.numbers)}")
+        table = DeltaTable.create(path, schema, configuration=properties)
+        write_deltalake(path, row, mode="append")
+        if what == "CHECK":
+            DeltaTable(path).alter.add_constraint({"positive": "x > 0"})
+        for sql in statements:
+            before = DeltaTable(path).version()
+            try:
+                home.run(f"CREATE EXTERNAL TABLE e STORED AS DELTA LOCATION '{path}/'", sql)
+                said = "done"
+            except RuntimeError as error:
+                said = str(error).split("error: ")[-1].strip()
+            good = DeltaTable(path).version() == before and said != "done"
+            report.line(what=f"{what}: {sql}", said=said[:300], good=good)
 
 
 def part_copy(home, report):
