@@ -252,17 +252,17 @@ fn a_bucket_has_stored_tables_too() {
         );
         in_bucket(&s3, &atoll, &sql)
     };
-    let running = [create(0), create(1)];
-    let ended: Vec<Output> = running.into_iter().map(Running::finish).collect();
+    // One after the other: this server looks whether a file is there and then writes it,
+    // so that both of two at once may be told that they made it.
+    let ended = [create(0).finish(), create(1).finish()];
     let who = winner(&ended);
     let sql = "SELECT who, count(*) AS n FROM race GROUP BY who";
     let found = in_bucket(&s3, &atoll, sql).finish().ok().stdout;
     assert_eq!(found, format!("who,n\n{who},9\n"));
     let insert =
         |n: usize| in_bucket(&s3, &atoll, &format!("INSERT INTO t VALUES ({n})"));
-    let running = [insert(10), insert(11), insert(12)];
-    for output in running.map(Running::finish) {
-        output.ok();
+    for n in [10, 11, 12] {
+        insert(n).finish().ok();
     }
     let sql = "SELECT n FROM t ORDER BY n";
     let found = in_bucket(&s3, &atoll, sql).finish().ok().stdout;

@@ -39,6 +39,10 @@ const FILE_BYTES: NonZeroU64 = NonZeroU64::new(128 << 20).unwrap();
 const ROW_GROUP_ROWS: usize = 128 << 10;
 const ROW_GROUP_BYTES: usize = 64 << 20;
 
+/// A dictionary larger than this is given up. The default of 1 MiB keeps one for a whole
+/// row group of unique numbers, which makes the file twice as large.
+const DICTIONARY_BYTES: usize = 128 << 10;
+
 /// The log keeps bounds of so many columns, as is the default everywhere.
 const COLUMNS_WITH_BOUNDS: usize = 32;
 
@@ -251,6 +255,7 @@ impl Sink {
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
             .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
             .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
+            .set_dictionary_page_size_limit(DICTIONARY_BYTES)
             .set_key_value_metadata(Some(pairs));
         let parquet = ArrowSchemaConverter::new().convert(kept);
         let parquet = parquet.map_err(|error| exec_datafusion_err!("{error}"))?;
