@@ -5,7 +5,7 @@
 //! table that is replaced is replaced as it is then, and a statement that changes rows
 //! starts anew, because it read rows that may be others now.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use atoll_udf_common::Location;
@@ -94,7 +94,7 @@ pub async fn create(
     definition: &Definition,
     written: Written,
     statement: &Statement,
-) -> Result<Table> {
+) -> Result<()> {
     let mode = match definition.replaces {
         true => SaveMode::Overwrite,
         false => SaveMode::ErrorIfExists,
@@ -116,14 +116,14 @@ pub async fn create(
             .with_commit_properties(statement.properties(0))
             .await;
         let Err(failed) = done else {
-            break;
+            return Ok(());
         };
         // The commit may have been made all the same, such as when what comes after it
         // failed.
         if let Some(table) = Table::open(location).await?
             && has(&table, &written.adds)?
         {
-            return Ok(table);
+            return Ok(());
         }
         tries += 1;
         if definition.replaces && may_try_again(&failed, tries) {
@@ -137,10 +137,6 @@ pub async fn create(
             );
         }
         return Err(error(failed));
-    }
-    match Table::open(location).await? {
-        Some(table) => Ok(table),
-        None => exec_err!("the table {location} was dropped as soon as it was created"),
     }
 }
 
@@ -198,8 +194,8 @@ pub async fn add(
             written.discard(table.location()).await;
             return Ok(false);
         }
-        let mut actions = removed(&table, &written.adds, replaced)?;
-        actions.extend(written.adds.iter().cloned().map(Action::Add));
+        let gone = replaced_files(&table, &written.adds, replaced)?;
+        let actions = exchange(gone, &written.adds, true);
         let (mode, retries) = match replaced {
             // Others that add rows are no conflict, which the log sees for itself.
             Replaced::None => (SaveMode::Append, 10),
@@ -238,27 +234,25 @@ pub async fn add(
 }
 
 /// The files that go when others come.
-fn removed(table: &Table, adds: &[Add], replaced: Replaced) -> Result<Vec<Action>> {
+fn replaced_files(
+    table: &Table,
+    adds: &[Add],
+    replaced: Replaced,
+) -> Result<Vec<LogicalFileView>> {
     if replaced == Replaced::None {
         return Ok(vec![]);
     }
-    let mut partitions = HashSet::new();
-    let key = |values: &HashMap<String, Option<String>>| {
-        let mut values: Vec<_> = values.clone().into_iter().collect();
-        values.sort();
-        values
+    let key = |values: &HashMap<String, Option<String>>| -> BTreeMap<_, _> {
+        values.clone().into_iter().collect()
     };
-    for add in adds {
-        partitions.insert(key(&add.partition_values));
-    }
+    let partitions: HashSet<_> =
+        adds.iter().map(|add| key(&add.partition_values)).collect();
     let views = table.snapshot()?.log_data().into_iter();
     let gone = views.filter(|view| {
         replaced == Replaced::All
             || partitions.contains(&key(&view.partition_values_map()))
     });
-    Ok(gone
-        .map(|view| Action::Remove(view.remove_action(true)))
-        .collect())
+    Ok(gone.collect())
 }
 
 /// A commit that was not made.

@@ -53,6 +53,8 @@ pub struct Source {
     /// Which of them a statement that rewrites files has chosen, with a column of their
     /// numbers.
     numbered: Option<Option<HashSet<usize>>>,
+    /// Whether our own scan can read it, see [`is_plain`].
+    is_plain: bool,
 }
 
 impl Source {
@@ -100,6 +102,7 @@ impl Source {
             .with_table_partition_cols(columns)
             .build();
         Ok(Self {
+            is_plain: is_plain(&table)?,
             table,
             opened: None,
             schema: Arc::new(Schema::new(fields)),
@@ -362,9 +365,8 @@ impl TableProvider for Source {
         &self,
         filters: &[&Expr],
     ) -> Result<Vec<TableProviderFilterPushDown>> {
-        let is_plain = is_plain(&self.table)?;
         let is_exact =
-            |filter: &Expr| is_plain && is_about_partitions(&self.scanned, filter);
+            |filter: &Expr| self.is_plain && is_about_partitions(&self.scanned, filter);
         let pushdown = |filter: &&Expr| match is_exact(filter) {
             true => TableProviderFilterPushDown::Exact,
             false => TableProviderFilterPushDown::Inexact,
@@ -381,7 +383,7 @@ impl TableProvider for Source {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let newer = self.newer(state).await?;
         let source = newer.as_ref().unwrap_or(self);
-        if !is_plain(&source.table)? {
+        if !source.is_plain {
             return source.scan_by_log(state, projection, filters, limit).await;
         }
         source.scan_files(state, projection, filters, limit).await
