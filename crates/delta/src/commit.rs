@@ -81,11 +81,27 @@ impl Statement {
 #[derive(Debug, Clone)]
 pub struct Definition {
     /// Its columns in the types that it keeps, from [`types::kept`].
-    pub kept: SchemaRef,
+    pub(crate) kept: SchemaRef,
     /// Those that it is partitioned by.
-    pub partition_by: Vec<String>,
+    pub(crate) partition_by: Vec<String>,
     /// Whether it takes the place of a table that is there.
-    pub replaces: bool,
+    pub(crate) replaces: bool,
+}
+
+impl Definition {
+    /// A table for rows of these columns, if one can keep them.
+    pub fn new(
+        schema: &Schema,
+        partition_by: Vec<String>,
+        replaces: bool,
+    ) -> Result<Self> {
+        types::check_partition_columns(schema, &partition_by)?;
+        Ok(Self {
+            kept: types::kept(schema)?,
+            partition_by,
+            replaces,
+        })
+    }
 }
 
 /// Creates or replaces the table of a folder with rows that are written.

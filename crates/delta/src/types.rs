@@ -28,7 +28,7 @@ const UTC: &str = "UTC";
 
 /// The schema that a table of these columns is kept with: types that Delta Lake knows, in
 /// columns that all may be NULL, because a query that had none says nothing of the next.
-pub fn kept(schema: &Schema) -> Result<SchemaRef> {
+pub(crate) fn kept(schema: &Schema) -> Result<SchemaRef> {
     let mut names = HashSet::new();
     let fields = schema.fields().iter().map(|field| {
         let name = field.name();
@@ -190,7 +190,7 @@ pub(crate) fn delta_fields(kept: &Schema) -> Result<Vec<StructField>> {
 }
 
 /// Checks the columns that a table is to be partitioned by.
-pub fn check_partition_columns(schema: &Schema, columns: &[String]) -> Result<()> {
+pub(crate) fn check_partition_columns(schema: &Schema, columns: &[String]) -> Result<()> {
     for name in columns {
         let Ok(field) = schema.field_with_name(name) else {
             return plan_err!("the table has no column {name} to be partitioned by");

@@ -24,6 +24,7 @@ use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
 use tokio::task::JoinSet;
 
+use crate::commit::Definition;
 use crate::error::explain;
 use crate::guard::refuse_to_add;
 use crate::open::{Table, log_of};
@@ -107,16 +108,18 @@ impl Sink {
     /// For a table that is not there yet.
     pub fn new(
         location: &Location,
-        kept: SchemaRef,
-        partition_by: &[String],
+        definition: &Definition,
         (provenance, warnings): (Provenance, Warnings),
     ) -> Self {
-        let names = columns_with_bounds(&kept, partition_by);
+        let Definition {
+            kept, partition_by, ..
+        } = definition.clone();
+        let names = columns_with_bounds(&kept, &partition_by);
         let bounds = WriterStatsConfig::new(Default::default(), Some(names));
         Self {
             location: location.clone(),
             kept,
-            partition_by: partition_by.to_vec(),
+            partition_by,
             bounds,
             provenance,
             warnings,

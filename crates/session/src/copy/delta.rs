@@ -80,9 +80,7 @@ fn take_mode(options: &mut HashMap<String, String>) -> Result<Replaced> {
 /// Checks the statement as far as that touches nothing.
 pub(super) fn rehearse(context: &SessionContext, mut copy: CopyTo) -> Result<()> {
     take_mode(&mut copy.options)?;
-    let schema = copy.input.schema().inner();
-    atoll_delta::kept(schema)?;
-    atoll_delta::check_partition_columns(schema, &copy.partition_by)?;
+    Definition::new(copy.input.schema().inner(), copy.partition_by, false)?;
     context.state().optimize(&copy.input).map(drop)
 }
 
@@ -113,19 +111,9 @@ pub(super) async fn execute(
         }
         there => {
             refuse_foreign_files(&location, there.is_some()).await?;
-            let schema = plan.schema();
-            atoll_delta::check_partition_columns(&schema, &copy.partition_by)?;
-            let definition = Definition {
-                kept: atoll_delta::kept(&schema)?,
-                partition_by: copy.partition_by.clone(),
-                replaces: there.is_some(),
-            };
-            let sink = Sink::new(
-                &location,
-                Arc::clone(&definition.kept),
-                &definition.partition_by,
-                notes(context, origin),
-            );
+            let definition =
+                Definition::new(&plan.schema(), copy.partition_by, there.is_some())?;
+            let sink = Sink::new(&location, &definition, notes(context, origin));
             let written = sink.write(plan, context.task_ctx()).await?;
             let done = (written.rows, written.files());
             atoll_delta::create(&location, &definition, written, &statement(origin))

@@ -140,21 +140,11 @@ impl StoredTables {
         };
         let frame = context.execute_logical_plan(rows).await?;
         let plan = frame.create_physical_plan().await?;
-        let schema = plan.schema();
-        atoll_delta::check_partition_columns(&schema, &partition_by)?;
-        let definition = Definition {
-            kept: atoll_delta::kept(&schema)?,
-            partition_by,
-            // Also if there is none: another statement may create it meanwhile.
-            replaces: create.or_replace,
-        };
+        // It replaces also if there is none: another statement may create it meanwhile.
+        let definition =
+            Definition::new(&plan.schema(), partition_by, create.or_replace)?;
         format::mark(&self.storage).await?;
-        let sink = Sink::new(
-            &location,
-            Arc::clone(&definition.kept),
-            &definition.partition_by,
-            notes(context, origin),
-        );
+        let sink = Sink::new(&location, &definition, notes(context, origin));
         let written = sink.write(plan, context.task_ctx()).await?;
         let files = written.files();
         let statement = statement(origin);
@@ -178,10 +168,9 @@ impl StoredTables {
     pub(crate) fn rehearse(&self, create: &CreateMemoryTable) -> Result<()> {
         let name = self.check(create)?;
         let schema = Arc::clone(create.input.schema().inner());
-        atoll_delta::kept(&schema)?;
-        if let Some(node) = PartitionedBy::of(&create.input) {
-            atoll_delta::check_partition_columns(&schema, node.columns())?;
-        }
+        let partition_by = PartitionedBy::of(&create.input);
+        let partition_by = partition_by.map(|node| node.columns().to_vec());
+        Definition::new(&schema, partition_by.unwrap_or_default(), create.or_replace)?;
         let empty = MemTable::try_new(schema, vec![vec![]])?;
         self.memory.deregister_table(name)?;
         self.memory
