@@ -15,17 +15,17 @@ const STUDY: &str = "SELECT hidden, seed, t.status, t.epochs, t.validation_accur
     FROM generate_series(1, 4) AS s(seed) CROSS JOIN (VALUES (48), (64), (96)) AS h(hidden)) \
     ORDER BY hidden, seed";
 
-fn with_test_functions(command: &mut std::process::Command) {
+pub(crate) fn with_test_functions(command: &mut std::process::Command) {
     command.env("ATOLL_TEST_FUNCTIONS", "1");
 }
 
-fn cluster(executors: usize) -> Server {
+pub(crate) fn cluster(executors: usize) -> Server {
     Server::cluster(executors, with_test_functions)
 }
 
 impl Atoll {
     /// Runs statements on a cluster.
-    fn on(&self, cluster: &Server, sql: &str) -> Output {
+    pub(crate) fn on(&self, cluster: &Server, sql: &str) -> Output {
         let mut command = self.command(&[
             "--format",
             "csv",
@@ -63,7 +63,7 @@ fn slots_busy(cluster: &Server) -> usize {
 }
 
 #[track_caller]
-fn within(limit: Duration, what: &str, done: impl Fn() -> bool) {
+pub(crate) fn within(limit: Duration, what: &str, done: impl Fn() -> bool) {
     let since = Instant::now();
     while !done() {
         assert!(since.elapsed() < limit, "not within {limit:?}: {what}");
@@ -84,7 +84,7 @@ fn processes(words: &[&str]) -> Vec<u32> {
     .collect()
 }
 
-fn kill(id: u32) {
+pub(crate) fn kill(id: u32) {
     let id = id.to_string();
     // It may have ended by itself.
     let _ = std::process::Command::new("kill")
@@ -93,7 +93,7 @@ fn kill(id: u32) {
 }
 
 /// The executors of a cluster: those that watch, and those that work.
-fn executors(cluster: &Server) -> (Vec<u32>, Vec<u32>) {
+pub(crate) fn executors(cluster: &Server) -> (Vec<u32>, Vec<u32>) {
     let address = cluster.address();
     let all = processes(&["executor", "--scheduler", &address]);
     let workers = processes(&["executor", "--scheduler", &address, "--worker"]);

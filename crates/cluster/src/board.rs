@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use atoll_compute::progress::Snapshot;
 
 use crate::protocol::{
-    Attempt, End, JobState, NewJob, Report, RowId, TaskId, Wanted, WireProgress,
+    Attempt, End, JobState, NewJob, Report, RowsId, TaskId, Wanted, WireProgress,
 };
 
 /// A client that says nothing for so long is gone, and its jobs with it.
@@ -47,8 +47,9 @@ struct TaskState {
     done: bool,
     /// Starts without an end.
     starts: u32,
-    /// The row that was started last, and how often.
-    row_starts: HashMap<u64, u32>,
+    /// How often rows were started that did not come to an end, by the first of them and
+    /// their number.
+    row_starts: HashMap<(u64, u64), u32>,
 }
 
 #[derive(Debug, Clone)]
@@ -188,13 +189,14 @@ impl Board {
 
     /// An executor starts a row. Rows of a task run one after the other, so the ones
     /// before it did no harm.
-    pub(crate) fn start_row(&self, id: &RowId) -> Option<Attempt> {
+    pub(crate) fn start_rows(&self, id: &RowsId) -> Option<Attempt> {
         let mut jobs = self.jobs();
         let job = jobs.get_mut(&id.task.job)?;
         job.executor_seen = Instant::now();
         let task = job.tasks.entry(id.task.task).or_default();
-        task.row_starts.retain(|row, _| *row >= id.row);
-        let starts = task.row_starts.entry(id.row).or_default();
+        task.row_starts
+            .retain(|(first, rows), _| first + rows > id.row);
+        let starts = task.row_starts.entry((id.row, id.rows)).or_default();
         *starts += 1;
         Some(Attempt { attempt: *starts })
     }
@@ -376,13 +378,14 @@ mod tests {
     #[test]
     fn a_row_that_was_passed_counts_no_more() {
         let board = board();
-        let row = |row| RowId {
+        let row = |row| RowsId {
             task: id(0, "a"),
             row,
+            rows: 1,
         };
         for attempt in 1..=2 {
-            assert_eq!(board.start_row(&row(0)).unwrap().attempt, 1);
-            assert_eq!(board.start_row(&row(1)).unwrap().attempt, attempt);
+            assert_eq!(board.start_rows(&row(0)).unwrap().attempt, 1);
+            assert_eq!(board.start_rows(&row(1)).unwrap().attempt, attempt);
         }
     }
 

@@ -13,8 +13,8 @@ pub(crate) const VERSION: &str = "/version";
 pub(crate) const JOBS: &str = "/jobs";
 /// An executor starts a task: [`TaskId`], answered by [`Attempt`].
 pub(crate) const START: &str = "/work/start";
-/// An executor starts a row of a task that failed before: [`RowId`], likewise.
-pub(crate) const START_ROW: &str = "/work/row";
+/// An executor starts a row of a task that failed before: [`RowsId`], likewise.
+pub(crate) const START_ROWS: &str = "/work/row";
 /// An executor says what its tasks do: [`Report`], answered by [`Wanted`].
 pub(crate) const REPORT: &str = "/work/report";
 /// An executor's supervisor says that it is gone: its name.
@@ -83,11 +83,14 @@ pub(crate) struct TaskId {
     pub(crate) executor: String,
 }
 
-/// A row of a task.
+/// Rows of a task that are evaluated together.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct RowId {
+pub(crate) struct RowsId {
     pub(crate) task: TaskId,
+    /// The first of them.
     pub(crate) row: u64,
+    /// How many there are.
+    pub(crate) rows: u64,
 }
 
 /// How often something was started without coming to an end, this time included.

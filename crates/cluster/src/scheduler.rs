@@ -23,8 +23,8 @@ use tokio::net::TcpListener;
 use crate::app::App;
 use crate::board::Board;
 use crate::protocol::{
-    Attempt, EXECUTORS, GONE, Hello, JOBS, JobState, NewJob, REPORT, Report, RowId,
-    SLOTS, STALLED, START, START_ROW, STATUS, STATUS_JSON, Slots, TaskId, VERSION,
+    Attempt, EXECUTORS, GONE, Hello, JOBS, JobState, NewJob, REPORT, Report, RowsId,
+    SLOTS, STALLED, START, START_ROWS, STATUS, STATUS_JSON, Slots, TaskId, VERSION,
     Wanted,
 };
 use crate::status::{Status, page};
@@ -197,7 +197,7 @@ fn routes(app: &Arc<App>) -> Router {
         .route(&format!("{JOBS}/{{key}}/done"), post(done))
         .route(STALLED, post(stalled))
         .route(START, post(start))
-        .route(START_ROW, post(start_row))
+        .route(START_ROWS, post(start_rows))
         .route(REPORT, post(report))
         .route(GONE, post(gone))
         .with_state(Arc::clone(app))
@@ -295,11 +295,11 @@ async fn start(State(app): State<Arc<App>>, Json(id): Json<TaskId>) -> Answer<At
     attempt.map(Json).ok_or(StatusCode::NOT_FOUND)
 }
 
-async fn start_row(
+async fn start_rows(
     State(app): State<Arc<App>>,
-    Json(id): Json<RowId>,
+    Json(id): Json<RowsId>,
 ) -> Answer<Attempt> {
-    let attempt = app.board.start_row(&id);
+    let attempt = app.board.start_rows(&id);
     attempt.map(Json).ok_or(StatusCode::NOT_FOUND)
 }
 

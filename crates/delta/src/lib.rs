@@ -31,4 +31,4 @@ pub use merge::{as_source, to_copy};
 pub use open::{At, Table};
 pub use rewrite::{Change, Changed, Rewrite, is_reserved};
 pub use table::{Source, location_of};
-pub use write::{Provenance, Sink, Written};
+pub use write::{DataFile, Provenance, Sink, Written};

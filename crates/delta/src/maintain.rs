@@ -338,7 +338,8 @@ impl Rewrite<'_> {
                 optimized.files_added += new.adds.len() as u64;
                 let bytes: i64 = old.iter().map(LogicalFileView::size).sum();
                 optimized.bytes_removed += u64::try_from(bytes).unwrap_or_default();
-                optimized.bytes_added += new.files().iter().map(|(_, b)| b).sum::<u64>();
+                optimized.bytes_added +=
+                    new.files().iter().map(|file| file.bytes).sum::<u64>();
                 actions.extend(exchange(old, &new.adds, false));
                 written.push(new);
             }

@@ -27,7 +27,7 @@ use crate::guard::refuse_to_change;
 use crate::merge;
 use crate::open::Table;
 use crate::table::{FILE, Source, numbered_files};
-use crate::write::{Provenance, Sink, Written};
+use crate::write::{DataFile, Provenance, Sink, Written};
 use atoll_compute::warnings::Warnings;
 use atoll_udf_common::Location;
 
@@ -117,7 +117,7 @@ pub struct Changed {
     /// How many rows it added, changed or deleted.
     pub rows: u64,
     /// The files that it wrote, with their sizes.
-    pub files: Vec<(String, u64)>,
+    pub files: Vec<DataFile>,
 }
 
 impl Rewrite<'_> {

@@ -1,5 +1,6 @@
 //! Rows into files of a table, which nobody sees before they are committed.
 
+use std::collections::HashMap;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
@@ -10,7 +11,11 @@ use datafusion::arrow::array::{AsArray, Int8Array, RecordBatch, Scalar};
 use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::compute::kernels::cmp::neq;
 use datafusion::arrow::datatypes::{Int8Type, Schema, SchemaRef};
-use datafusion::common::{DataFusionError, Result, exec_datafusion_err};
+use datafusion::arrow::ipc::reader::StreamReader;
+use datafusion::arrow::ipc::writer::StreamWriter;
+use datafusion::common::{
+    DataFusionError, Result, exec_datafusion_err, internal_datafusion_err,
+};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::parquet::arrow::ArrowSchemaConverter;
 use datafusion::parquet::basic::{Compression, LogicalType, Type, ZstdLevel};
@@ -22,6 +27,7 @@ use deltalake_core::kernel::Add;
 use deltalake_core::operations::write::WriterStatsConfig;
 use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
+use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
 use crate::commit::Definition;
@@ -48,10 +54,21 @@ const DICTIONARY_BYTES: usize = 128 << 10;
 const COLUMNS_WITH_BOUNDS: usize = 32;
 
 /// What files say of themselves: a key and a value of their metadata.
-pub type Provenance = (&'static str, String);
+pub type Provenance = (String, String);
+
+/// A file that a statement wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataFile {
+    /// Below the table's folder.
+    pub path: String,
+    /// Its size.
+    pub bytes: u64,
+    /// The SHA-256 of its content in hexadecimal, if whoever wrote it was asked for it.
+    pub sha256: Option<String>,
+}
 
 /// Files that a statement wrote and did not commit yet.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Written {
     /// What the log is to say of each of them.
     pub(crate) adds: Vec<Add>,
@@ -59,20 +76,42 @@ pub struct Written {
     pub rows: u64,
     /// How many rows a statement that rewrites files added, changed or deleted.
     pub(crate) changed: u64,
+    /// The SHA-256 of files by their paths.
+    digests: HashMap<String, String>,
 }
 
 impl Written {
-    /// The paths of the files below the table's folder, with their sizes in bytes.
-    pub fn files(&self) -> Vec<(String, u64)> {
-        let files = self.adds.iter();
-        files
-            .map(|add| {
-                (
-                    add.path.clone(),
-                    u64::try_from(add.size).unwrap_or_default(),
-                )
-            })
-            .collect()
+    /// Its files.
+    pub fn files(&self) -> Vec<DataFile> {
+        let files = self.adds.iter().map(|add| DataFile {
+            path: add.path.clone(),
+            bytes: u64::try_from(add.size).unwrap_or_default(),
+            sha256: self.digests.get(&add.path).cloned(),
+        });
+        files.collect()
+    }
+
+    /// Notes the SHA-256 of one of its files.
+    pub fn enter_digest(&mut self, path: String, sha256: String) {
+        self.digests.insert(path, sha256);
+    }
+
+    /// Adds what was written elsewhere.
+    pub fn merge(&mut self, other: Self) {
+        self.adds.extend(other.adds);
+        self.rows += other.rows;
+        self.changed += other.changed;
+        self.digests.extend(other.digests);
+    }
+
+    /// For another process.
+    pub fn encode(&self) -> Result<String> {
+        serde_json::to_string(self).map_err(|error| internal_datafusion_err!("{error}"))
+    }
+
+    /// From another process.
+    pub fn decode(text: &str) -> Result<Self> {
+        serde_json::from_str(text).map_err(|error| internal_datafusion_err!("{error}"))
     }
 
     /// Whether there were no rows.
@@ -82,7 +121,7 @@ impl Written {
 
     /// Deletes the files of a statement that failed. Those that stay are not seen, and
     /// VACUUM removes them.
-    pub(crate) async fn discard(&self, location: &Location) {
+    pub async fn discard(&self, location: &Location) {
         for add in &self.adds {
             if let Ok(file) = location.join(&add.path) {
                 let _ = file.store.delete(&file.path).await;
@@ -102,6 +141,18 @@ pub struct Sink {
     warnings: Warnings,
     /// Whether a last column says what becomes of a row.
     has_actions: bool,
+}
+
+/// The key of a sink's metadata.
+const SINK: &str = "atoll.sink";
+
+/// A [`Sink`] on its way, without its schema.
+#[derive(Serialize, Deserialize)]
+struct WireSink {
+    location: String,
+    partition_by: Vec<String>,
+    columns_with_bounds: Vec<String>,
+    provenance: Provenance,
 }
 
 impl Sink {
@@ -161,7 +212,15 @@ impl Sink {
         plan: Arc<dyn ExecutionPlan>,
         context: Arc<TaskContext>,
     ) -> Result<Written> {
-        let streams = execute_stream_partitioned(plan, context)?;
+        self.write_streams(execute_stream_partitioned(plan, context)?)
+            .await
+    }
+
+    /// The same of rows that come already, a file or more for each stream.
+    pub async fn write_streams(
+        &self,
+        streams: Vec<SendableRecordBatchStream>,
+    ) -> Result<Written> {
         let mut writers = JoinSet::new();
         for rows in streams {
             let sink = self.clone();
@@ -172,11 +231,7 @@ impl Sink {
         while let Some(part) = writers.join_next().await {
             let part = part.map_err(|error| DataFusionError::External(Box::new(error)));
             match part.flatten() {
-                Ok(part) => {
-                    written.adds.extend(part.adds);
-                    written.rows += part.rows;
-                    written.changed += part.changed;
-                }
+                Ok(part) => written.merge(part),
                 Err(error) => {
                     failed.get_or_insert(error);
                     writers.abort_all();
@@ -190,6 +245,53 @@ impl Sink {
             }
             None => Ok(written),
         }
+    }
+
+    /// The folder of the table.
+    pub fn location(&self) -> &Location {
+        &self.location
+    }
+
+    /// For another process: an Arrow IPC stream without rows, whose schema is that of the
+    /// rows and has the rest as metadata.
+    pub fn encode(&self) -> Result<Vec<u8>> {
+        let rest = WireSink {
+            location: self.location.to_string(),
+            partition_by: self.partition_by.clone(),
+            columns_with_bounds: match &self.bounds.stats_columns {
+                Some(columns) => columns.clone(),
+                // The table says how many columns are to have bounds and not which.
+                None => columns_with_bounds(&self.kept, &self.partition_by),
+            },
+            provenance: self.provenance.clone(),
+        };
+        let rest = serde_json::to_string(&rest)
+            .map_err(|error| internal_datafusion_err!("{error}"))?;
+        let mut metadata = self.kept.metadata().clone();
+        metadata.insert(SINK.to_string(), rest);
+        let schema = self.kept.as_ref().clone().with_metadata(metadata);
+        let mut bytes = vec![];
+        StreamWriter::try_new(&mut bytes, &schema)?.finish()?;
+        Ok(bytes)
+    }
+
+    /// From another process.
+    pub fn decode(bytes: &[u8], warnings: Warnings) -> Result<Self> {
+        let schema = StreamReader::try_new(bytes, None)?.schema();
+        let mut metadata = schema.metadata().clone();
+        let rest = metadata.remove(SINK).unwrap_or_default();
+        let rest: WireSink = serde_json::from_str(&rest)
+            .map_err(|error| internal_datafusion_err!("{error}"))?;
+        let columns = Some(rest.columns_with_bounds);
+        Ok(Self {
+            location: Location::parse(&rest.location)?,
+            kept: Arc::new(schema.as_ref().clone().with_metadata(metadata)),
+            partition_by: rest.partition_by,
+            bounds: WriterStatsConfig::new(Default::default(), columns),
+            provenance: rest.provenance,
+            warnings,
+            has_actions: false,
+        })
     }
 
     async fn write_part(&self, mut rows: SendableRecordBatchStream) -> Result<Written> {
@@ -239,6 +341,7 @@ impl Sink {
             adds,
             rows,
             changed,
+            ..Written::default()
         })
     }
 
@@ -253,7 +356,7 @@ impl Sink {
 
     fn properties(&self, kept: &Schema) -> Result<WriterProperties> {
         let (key, value) = self.provenance.clone();
-        let pairs = vec![KeyValue::new(key.to_string(), value)];
+        let pairs = vec![KeyValue::new(key, value)];
         let mut properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
             .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))

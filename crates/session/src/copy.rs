@@ -18,8 +18,9 @@ mod parts;
 mod refusal;
 mod schema;
 mod staging;
+mod target;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path as FilePath;
 use std::sync::Arc;
 
@@ -34,6 +35,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::logical_expr::dml::CopyTo;
 use datafusion::prelude::SessionContext;
+use futures::stream::{self, StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 
@@ -42,10 +44,14 @@ pub(crate) use self::files::digest;
 use self::files::{CopyFile, below, list};
 use self::options::{CopyOptions, Mode};
 use self::staging::Staging;
+pub(crate) use self::target::FolderTarget;
 use crate::{Origin, parquet_files};
 
 /// Marks a folder that COPY completed, as Hadoop and Spark mark theirs.
 const SUCCESS: &str = "_SUCCESS";
+
+/// How many objects are copied or deleted at once.
+const REQUESTS_AT_ONCE: usize = 64;
 
 /// Runs COPY to its end and returns the row that counts the rows written.
 pub(crate) async fn execute(
@@ -173,6 +179,15 @@ async fn to_file(
     Ok(counts)
 }
 
+/// Runs requests to a store, many at once.
+async fn at_once<F>(requests: Vec<F>) -> object_store::Result<()>
+where
+    F: Future<Output = object_store::Result<()>>,
+{
+    let requests = stream::iter(requests).buffer_unordered(REQUESTS_AT_ONCE);
+    requests.try_collect().await
+}
+
 /// Whether a file of a target has rows, and is no marker.
 fn is_data(name: &Path) -> bool {
     !name.filename().is_some_and(|name| name.starts_with('_'))
@@ -192,21 +207,19 @@ impl Copy<'_> {
         let old = self.before(&before).await?;
         let staging = Staging::beside(target)?;
         let folder = Location::parse(&staging.path())?;
-        let counts = self.write(&folder, &old).await?;
-        let mut files = vec![];
-        for mut file in files::written(&folder).await? {
+        let (counts, mut files) = self.write(&folder, &old).await?;
+        for file in &mut files {
             let to = below(&folder, &file.name);
             let renamed = folder.store.rename(&file.at, &to).await;
             renamed.map_err(|error| folder.error(error))?;
             file.at = to;
-            files.push(file);
         }
         staging.remove_folders_of_writers()?;
         let kept = self.kept(&files, &old);
         for name in &kept {
             staging.keep(name.as_ref())?;
         }
-        self.write_manifest(&folder, &files, &kept).await?;
+        self.write_manifest(&folder, &files, kept).await?;
         staging.publish()?;
         Ok((counts, files))
     }
@@ -223,18 +236,19 @@ impl Copy<'_> {
         let name = Path::parse(name).map_err(|error| target.error(error.into()))?;
         let staging = target.at(name);
         let done = async {
-            let counts = self.write(&staging, &old).await?;
-            let files = self.publish_objects(&staging, target, &old).await?;
+            let (counts, files) = self.write(&staging, &old).await?;
+            let files = self.publish_objects(files, target, &old).await?;
             Ok((counts, files))
         };
         let done = match done.await {
             Ok(done) => Ok(done),
             Err(error) => Err(refusal::explain(target, error).await),
         };
-        for path in list(&staging).await? {
-            let deleted = staging.store.delete(&path).await;
-            deleted.map_err(|error| staging.error(error))?;
-        }
+        let left = list(&staging).await?;
+        let deletions = left.iter().map(|path| staging.store.delete(path));
+        at_once(deletions.collect())
+            .await
+            .map_err(|error| staging.error(error))?;
         done
     }
 
@@ -265,13 +279,17 @@ impl Copy<'_> {
     }
 
     /// Writes the files to a staging folder or prefix.
-    async fn write(&self, staging: &Location, old: &[Path]) -> Result<MemTable> {
+    async fn write(
+        &self,
+        staging: &Location,
+        old: &[Path],
+    ) -> Result<(MemTable, Vec<CopyFile>)> {
         let copy = self.copy.clone();
         let schema = Arc::clone(copy.input.schema().inner());
         let is_parquet = copy.file_type.get_ext() == "parquet";
         let size = self.options.target_file_size;
-        let counts = parts::write(self.context, copy, staging, size).await?;
-        if is_parquet && self.is_without_columns(old) && list(staging).await?.is_empty() {
+        let (counts, mut files) = parts::write(self.context, copy, staging, size).await?;
+        if is_parquet && self.is_without_columns(old) && files.is_empty() {
             // Without rows no file was written, but readers want the columns.
             let partition_by = &self.copy.partition_by;
             let in_files = schema.fields().iter();
@@ -285,8 +303,9 @@ impl Copy<'_> {
             }
             let folder = staging.at(folder);
             parquet_files::write(nothing, &folder, &Origin::default()).await?;
+            files = files::written(staging, &folder).await?;
         }
-        Ok(counts)
+        Ok((counts, files))
     }
 
     /// Whether nothing that stays in the target tells its columns.
@@ -299,7 +318,7 @@ impl Copy<'_> {
         &self,
         folder: &Location,
         files: &[CopyFile],
-        kept: &[&Path],
+        kept: impl IntoIterator<Item = &Path>,
     ) -> Result<()> {
         if !self.options.manifest {
             return Ok(());
@@ -313,27 +332,34 @@ impl Copy<'_> {
 
     async fn publish_objects(
         &self,
-        staging: &Location,
+        mut files: Vec<CopyFile>,
         target: &Location,
         old: &[Path],
     ) -> Result<Vec<CopyFile>> {
         let store: &dyn ObjectStore = target.store.as_ref();
-        let mut files = vec![];
-        for mut file in files::written(staging).await? {
+        let copies = files.iter_mut().map(|file| async {
             let to = below(target, &file.name);
-            let copied = store.copy(&file.at, &to).await;
-            copied.map_err(|error| target.error(error))?;
+            store.copy(&file.at, &to).await?;
             file.at = to;
-            files.push(file);
-        }
+            Ok(())
+        });
+        at_once(copies.collect())
+            .await
+            .map_err(|error| target.error(error))?;
         let kept = self.kept(&files, old);
-        for name in old {
-            if !kept.contains(&name) && !files.iter().any(|file| file.name == *name) {
-                let deleted = store.delete(&below(target, name)).await;
-                deleted.map_err(|error| target.error(error))?;
-            }
-        }
-        self.write_manifest(target, &files, &kept).await?;
+        let new: HashSet<&Path> = files.iter().map(|file| &file.name).collect();
+        let kept: HashSet<&Path> = kept.into_iter().collect();
+        let gone = old
+            .iter()
+            .filter(|&name| !kept.contains(name) && !new.contains(name));
+        let deletions = gone.map(|name| {
+            let path = below(target, name);
+            async move { store.delete(&path).await }
+        });
+        at_once(deletions.collect())
+            .await
+            .map_err(|error| target.error(error))?;
+        self.write_manifest(target, &files, kept).await?;
         let success = target.path.clone().join(SUCCESS);
         let put = store.put(&success, PutPayload::new()).await;
         put.map_err(|error| target.error(error))?;

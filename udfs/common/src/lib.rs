@@ -22,6 +22,6 @@ pub use expensive::{
     Call, CallContext, EXECUTOR_DIED, ExpensiveFunction, Grain, PreparedCall, REPORT,
     RowError, as_expensive, expensive, map_rows, not_here, panicked, pool_error,
 };
-pub use options::AtollOptions;
+pub use options::{AtollOptions, Fallback};
 pub use store_error::{StoreError, explain_store_error};
 pub use stores::{Location, Stores, read_local_beside, storage_root};

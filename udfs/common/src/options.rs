@@ -12,6 +12,9 @@ const STORAGE: &str = "Folder or URL that keeps snapshots, trials, models and ta
 const INFER_ROWS: &str =
     "How many rows of a CSV or JSON file decide the types of its columns";
 const WRITE_ID: &str = "Names what is written: a table takes the rows of the same statement once under one id";
+const DISTRIBUTE_BYTES: &str =
+    "On a cluster, what reads or writes up to so many bytes is done by the client";
+const CLUSTER_FALLBACK: &str = "What becomes of a statement that a cluster cannot run: 'client' runs it, 'error' refuses it";
 const EXECUTION_PROVIDER: &str = "What ONNX models run on: cpu, or cuda, tensorrt, coreml or directml if built with it";
 
 /// Options under the prefix `atoll`, set with `SET atoll.<name> = '...'`.
@@ -28,6 +31,29 @@ pub struct AtollOptions {
     pub infer_rows: usize,
     /// Under one id, a table takes the rows of a statement once; none if it is empty.
     pub write_id: String,
+    /// On a cluster, what reads or writes up to so many bytes is done by the client.
+    pub distribute_bytes: u64,
+    /// What becomes of a statement that a cluster cannot run.
+    pub cluster_fallback: Fallback,
+}
+
+/// What becomes of a statement that reads much and that a cluster cannot run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Fallback {
+    /// The client runs it alone, with a warning.
+    #[default]
+    Client,
+    /// It fails.
+    Error,
+}
+
+impl Fallback {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Error => "error",
+        }
+    }
 }
 
 impl Default for AtollOptions {
@@ -38,6 +64,8 @@ impl Default for AtollOptions {
             execution_provider: Provider::default(),
             infer_rows: 1000,
             write_id: String::new(),
+            distribute_bytes: 256 << 20,
+            cluster_fallback: Fallback::default(),
         }
     }
 }
@@ -98,9 +126,31 @@ impl ExtensionOptions for AtollOptions {
                 self.write_id = value.to_string();
                 Ok(())
             }
+            "distribute_bytes" => match value.parse() {
+                Ok(bytes) => {
+                    self.distribute_bytes = bytes;
+                    Ok(())
+                }
+                Err(_) => config_err!(
+                    "atoll.distribute_bytes must be a number of bytes, got '{value}'"
+                ),
+            },
+            "cluster_fallback" => {
+                let all = [Fallback::Client, Fallback::Error];
+                match all.into_iter().find(|one| one.name() == value) {
+                    Some(fallback) => {
+                        self.cluster_fallback = fallback;
+                        Ok(())
+                    }
+                    None => config_err!(
+                        "atoll.cluster_fallback must be client or error, got '{value}'"
+                    ),
+                }
+            }
             _ => config_err!(
                 "unknown option atoll.{key}; valid: atoll.storage, \
-                 atoll.execution_provider, atoll.infer_rows, atoll.write_id"
+                 atoll.execution_provider, atoll.infer_rows, atoll.write_id, \
+                 atoll.distribute_bytes, atoll.cluster_fallback"
             ),
         }
     }
@@ -120,6 +170,16 @@ impl ExtensionOptions for AtollOptions {
             ),
             entry("infer_rows", &self.infer_rows.to_string(), INFER_ROWS),
             entry("write_id", &self.write_id, WRITE_ID),
+            entry(
+                "distribute_bytes",
+                &self.distribute_bytes.to_string(),
+                DISTRIBUTE_BYTES,
+            ),
+            entry(
+                "cluster_fallback",
+                self.cluster_fallback.name(),
+                CLUSTER_FALLBACK,
+            ),
         ]
     }
 }
@@ -135,6 +195,8 @@ mod tests {
         options.set("execution_provider", "CPU").unwrap();
         options.set("infer_rows", "100000").unwrap();
         options.set("write_id", "labels-2026-11-30").unwrap();
+        options.set("distribute_bytes", "0").unwrap();
+        options.set("cluster_fallback", "error").unwrap();
         let mut copy = AtollOptions::default();
         for entry in options.entries() {
             let key = entry.key.strip_prefix("atoll.").unwrap();

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::fmt::{self, Debug, Display, Formatter};
+use std::ops::Range;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use atoll_compute::CancellationToken;
@@ -43,7 +44,7 @@ use tokio::sync::mpsc::Sender;
 use super::{DRAIN, ExecutorOptions, WorkerId};
 use crate::http::Http;
 use crate::protocol::{
-    Attempt, BEAT, EXECUTORS, End, REPORT, Report, RowId, START, START_ROW, TaskId,
+    Attempt, BEAT, EXECUTORS, End, REPORT, Report, RowsId, START, START_ROWS, TaskId,
     TaskReport, Wanted,
 };
 use crate::scheduler::{MESSAGE_BYTES, session_config};
@@ -229,37 +230,73 @@ impl Worker {
         mut parts: Parts<'_>,
     ) -> Result<()> {
         let Attempt { attempt } = self.ask(START, &entry.id).await?;
+        let started = Instant::now();
         if attempt == 1 || task.rows <= 1 {
             let context = entry.context(attempt > ATTEMPTS);
             let rows = self.runtime.start(&task.plan, context).await?;
             let schema = parts.pass(rows).await?;
+            let noticed = entry.warnings.take();
             return parts
-                .finish(task.rows, schema, &entry.warnings.take())
+                .finish(task.rows, schema, noticed, started.elapsed())
                 .await;
         }
-        // Some row of these brought an executor down. One by one, so that it is known
-        // which, and the others come to an end.
+        // Some row of these brought an executor down, or the machine was lost. By groups,
+        // and row by row in the group that did it, so that it is known which row it is
+        // and the others come to an end.
         let mut schema = None;
-        for row in 0..task.rows {
-            let id = RowId {
-                task: entry.id.clone(),
-                row,
-            };
-            let Attempt { attempt } = self.ask(START_ROW, &id).await?;
-            // The first attempt was that of all rows together.
-            let context = entry.context(attempt >= ATTEMPTS);
-            let row = usize::try_from(row).unwrap_or(usize::MAX);
-            let rows = self.runtime.start_row(&task.plan, row, context).await?;
-            schema = Some(parts.pass(rows).await?);
+        let step = task.rows.isqrt().max(1);
+        for first in (0..task.rows).step_by(usize::try_from(step).unwrap_or(1)) {
+            let group = first..(first + step).min(task.rows);
+            let Attempt { attempt } = self.start(entry, &group).await?;
+            if attempt == 1 && step > 1 {
+                let context = entry.context(false);
+                schema = Some(self.pass(task, group, context, &mut parts).await?);
+                continue;
+            }
+            for row in group {
+                // A group of one row was asked for above.
+                let attempt = match step {
+                    1 => attempt,
+                    _ => self.start(entry, &(row..row + 1)).await?.attempt + 1,
+                };
+                // The first attempt was that of all rows together.
+                let context = entry.context(attempt >= ATTEMPTS);
+                schema = Some(self.pass(task, row..row + 1, context, &mut parts).await?);
+            }
         }
         match schema {
             Some(schema) => {
+                let noticed = entry.warnings.take();
                 parts
-                    .finish(task.rows, schema, &entry.warnings.take())
+                    .finish(task.rows, schema, noticed, started.elapsed())
                     .await
             }
             None => internal_err!("a task without rows"),
         }
+    }
+
+    /// Tells the scheduler that rows of a task are started, and asks how often they were.
+    async fn start(&self, entry: &Entry<'_>, rows: &Range<u64>) -> Result<Attempt> {
+        let id = RowsId {
+            task: entry.id.clone(),
+            row: rows.start,
+            rows: rows.end - rows.start,
+        };
+        self.ask(START_ROWS, &id).await
+    }
+
+    /// Evaluates rows of a task and passes what they give on.
+    async fn pass(
+        &self,
+        task: &SignedTask,
+        rows: Range<u64>,
+        context: CallContext,
+        parts: &mut Parts<'_>,
+    ) -> Result<SchemaRef> {
+        let index = |row: u64| usize::try_from(row).unwrap_or(usize::MAX);
+        let rows = index(rows.start)..index(rows.end);
+        let rows = self.runtime.start_rows(&task.plan, rows, context).await?;
+        parts.pass(rows).await
     }
 
     /// Asks the scheduler, which may be away for a moment.
@@ -458,16 +495,17 @@ impl Parts<'_> {
         Ok(rows.schema())
     }
 
-    /// Sends the last part, which also says what the task noticed.
+    /// Sends the last part, which also says what the task noticed and how long it took.
     async fn finish(
         mut self,
         rows_in: u64,
         schema: SchemaRef,
-        noticed: &Noticed,
+        noticed: Noticed,
+        took: Duration,
     ) -> Result<()> {
         let last = self.held.take();
         let last = last.unwrap_or_else(|| RecordBatch::new_empty(schema));
-        let last = TaskRuntime::annotate(last, noticed)?;
+        let last = TaskRuntime::annotate(last, noticed, took)?;
         self.send(&last, Some(rows_in)).await
     }
 

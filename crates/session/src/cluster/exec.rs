@@ -4,16 +4,15 @@ use std::collections::VecDeque;
 use std::fmt::{self, Formatter};
 use std::sync::Arc;
 
-use atoll_udf_common::{CallContext, Grain, storage_root};
-use datafusion::arrow::array::{Array, AsArray, RecordBatch};
-use datafusion::arrow::compute::concat_batches;
-use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use atoll_udf_common::files::parquet_scan;
+use atoll_udf_common::{CallContext, storage_root};
+use datafusion::arrow::array::RecordBatch;
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, Statistics, internal_err};
-use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::execution_plan::CardinalityEffect;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
@@ -27,29 +26,14 @@ use prost::Message;
 use tokio::sync::mpsc;
 
 use super::ledger::Ledger;
-use super::notes::noticed;
-use super::rule::{TaskInputExec, calls, is_scan_of_files};
+use super::notes::Notes;
+use super::output;
+use super::pace::Pace;
+use super::rule::{TaskInputExec, calls};
 use super::runtime::{WireTask, changed_options, encode_plan, identify_storage};
+use super::source::{self, Input};
 use super::wire::from_ipc;
 use super::{Job, Task, TaskOutput, TaskRunner};
-
-/// Most rows of a task. At the ten milliseconds of an image that is half a second, a
-/// hundred times what a task costs.
-const ROWS_PER_TASK: usize = 64;
-
-/// Tasks for each slot of the cluster, so that the slowest one ends with little to wait
-/// for.
-const TASKS_PER_SLOT: usize = 4;
-
-/// Most tasks of a job, however many slots there are: the scheduler looks at all of a
-/// job's tasks, and one message carries them.
-const TASKS_PER_JOB: usize = 1024;
-
-/// Most bytes of rows in a job: they pass through the scheduler.
-const BYTES_PER_JOB: usize = 16 << 20;
-
-/// Most bytes of files in a task.
-const FILE_BYTES_PER_TASK: u64 = 64 << 20;
 
 /// Jobs of one partition at once: while one ends the next has tasks for free slots.
 const JOBS_AHEAD: usize = 2;
@@ -78,6 +62,18 @@ impl ClusterExec {
             job,
             cluster,
         }
+    }
+}
+
+impl ClusterExec {
+    /// What the tasks run.
+    pub(super) fn chain(&self) -> &Arc<dyn ExecutionPlan> {
+        &self.chain
+    }
+
+    /// The same tasks with another chain over the same input.
+    pub(super) fn with_chain(&self, chain: Arc<dyn ExecutionPlan>) -> Self {
+        Self::new(chain, self.job, Arc::clone(&self.cluster))
     }
 }
 
@@ -172,14 +168,15 @@ async fn run(
     let Some(input) = task_input(&chain) else {
         return internal_err!("a chain without input");
     };
-    let mut source = Source::open(input, partition, &context)?;
+    let mut source = source::open(&input.input, partition, &context)?;
+    let mut pace = Pace::new(input.grain);
     let mut jobs = VecDeque::new();
     let mut ended = false;
     loop {
         while jobs.len() < JOBS_AHEAD && !ended {
             // Executors come and go while a statement runs.
             let slots = dealer.cluster.slots().await?.max(1);
-            match source.next_job(slots).await? {
+            match source.next_job(slots, &pace).await? {
                 Some(inputs) => jobs.push_back(dealer.start(&inputs)?),
                 None => ended = true,
             }
@@ -190,8 +187,12 @@ async fn run(
         while let Some(output) = outputs.recv().await {
             let output: TaskOutput = output?;
             let batch = from_ipc(&output.data)?;
-            ledger.enter(&output, batch.num_rows())?;
-            dealer.context.warnings.merge(noticed(&batch));
+            ledger.enter(&output, output::rows_of(&chain, &batch))?;
+            let notes = Notes::of(&batch);
+            if let (Some(rows), Some(seconds)) = (output.rows_in, notes.seconds) {
+                pace.enter(rows, seconds);
+            }
+            dealer.context.warnings.merge(notes.noticed);
             // Field names and metadata are the plan's own, whatever they went through.
             let batch = RecordBatch::try_new(chain.schema(), batch.columns().to_vec())?;
             if batch.num_rows() > 0 && rows.send(Ok(batch)).await.is_err() {
@@ -261,7 +262,9 @@ impl Dealer {
         let mut keeps_rows = true;
         let mut link = chain;
         loop {
-            keeps_rows &= !link.is::<FilterExec>();
+            keeps_rows &= !link.is::<FilterExec>()
+                && !link.is::<AggregateExec>()
+                && !leaves_rows_out(link);
             let calls = calls(link).into_iter().flat_map(|exec| exec.calls());
             functions.extend(calls.map(|call| call.function.clone()));
             match link.children().first() {
@@ -311,6 +314,15 @@ impl Dealer {
     }
 }
 
+/// Whether what is below a chain may read fewer rows than it is asked for.
+fn leaves_rows_out(link: &Arc<dyn ExecutionPlan>) -> bool {
+    let Some(input) = link.downcast_ref::<TaskInputExec>() else {
+        return false;
+    };
+    parquet_scan(input.input.as_ref())
+        .is_some_and(|(config, _)| config.file_source().filter().is_some())
+}
+
 /// Has every call of a chain put what it needs where executors find it.
 async fn ship(
     chain: &Arc<dyn ExecutionPlan>,
@@ -333,207 +345,4 @@ async fn ship(
         };
     }
     Ok(below)
-}
-
-/// What a task reads: how many rows, and the operator that gives them.
-type Input = (u64, Arc<dyn ExecutionPlan>);
-
-/// Where the rows of a partition come from.
-enum Source {
-    /// Rows that the client computes.
-    Rows {
-        stream: SendableRecordBatchStream,
-        /// What is left of the last record batch, and its bytes a row.
-        rest: Option<(RecordBatch, usize)>,
-        grain: Grain,
-    },
-    /// Files that executors read.
-    Files {
-        scan: Arc<dyn ExecutionPlan>,
-        partition: usize,
-        sizes: Vec<u64>,
-        next: usize,
-        grain: Grain,
-    },
-}
-
-impl Source {
-    fn open(
-        input: &TaskInputExec,
-        partition: usize,
-        context: &Arc<TaskContext>,
-    ) -> Result<Self> {
-        let (scan, grain) = (Arc::clone(&input.input), input.grain);
-        if is_scan_of_files(scan.as_ref())
-            && let Some(sizes) = atoll_udf_blob::file_sizes(scan.as_ref(), partition)
-        {
-            return Ok(Self::Files {
-                scan,
-                partition,
-                sizes,
-                next: 0,
-                grain,
-            });
-        }
-        Ok(Self::Rows {
-            stream: scan.execute(partition, Arc::clone(context))?,
-            rest: None,
-            grain,
-        })
-    }
-
-    /// The inputs of the next job's tasks; `None` at the end.
-    async fn next_job(&mut self, slots: usize) -> Result<Option<Vec<Input>>> {
-        match self {
-            Self::Rows {
-                stream,
-                rest,
-                grain,
-            } => {
-                let most = rows_per_job(*grain, slots);
-                let Some(rows) = next_rows(stream, rest, most).await? else {
-                    return Ok(None);
-                };
-                let step = rows_per_task(*grain, slots, rows.num_rows());
-                let starts = (0..rows.num_rows()).step_by(step);
-                let inputs = starts.map(|start| {
-                    let len = step.min(rows.num_rows() - start);
-                    let rows = compact(&rows.slice(start, len))?;
-                    let schema = rows.schema();
-                    let leaf =
-                        MemorySourceConfig::try_new_exec(&[vec![rows]], schema, None)?;
-                    Ok((len as u64, leaf as Arc<dyn ExecutionPlan>))
-                });
-                inputs.collect::<Result<_>>().map(Some)
-            }
-            Self::Files {
-                scan,
-                partition,
-                sizes,
-                next,
-                grain,
-            } => {
-                let end = (*next + rows_per_job(*grain, slots)).min(sizes.len());
-                let step = rows_per_task(*grain, slots, end - *next);
-                let mut inputs = Vec::new();
-                // Of large files a task takes fewer, and a job so too.
-                while *next < end && inputs.len() < TASKS_PER_JOB {
-                    let mut bytes = 0;
-                    let len = sizes[*next..end]
-                        .iter()
-                        .take(step)
-                        .take_while(|size| {
-                            bytes += **size;
-                            bytes <= FILE_BYTES_PER_TASK
-                        })
-                        .count()
-                        .max(1);
-                    let piece = *next..*next + len;
-                    *next += len;
-                    let scan =
-                        atoll_udf_blob::scan_piece(scan.as_ref(), *partition, piece);
-                    let Some(scan) = scan else {
-                        return internal_err!("a scan lost its files");
-                    };
-                    inputs.push((len as u64, scan));
-                }
-                Ok((!inputs.is_empty()).then_some(inputs))
-            }
-        }
-    }
-}
-
-fn rows_per_job(grain: Grain, slots: usize) -> usize {
-    match grain {
-        Grain::Rows => TASKS_PER_JOB,
-        Grain::Groups => tasks_per_job(slots) * ROWS_PER_TASK,
-    }
-}
-
-fn tasks_per_job(slots: usize) -> usize {
-    (slots * TASKS_PER_SLOT).min(TASKS_PER_JOB)
-}
-
-fn rows_per_task(grain: Grain, slots: usize, rows: usize) -> usize {
-    match grain {
-        Grain::Rows => 1,
-        Grain::Groups => rows.div_ceil(tasks_per_job(slots)).clamp(1, ROWS_PER_TASK),
-    }
-}
-
-/// The next rows of a stream, at most `most` of them and few enough bytes for a job.
-async fn next_rows(
-    stream: &mut SendableRecordBatchStream,
-    rest: &mut Option<(RecordBatch, usize)>,
-    most: usize,
-) -> Result<Option<RecordBatch>> {
-    let schema: SchemaRef = stream.schema();
-    let (mut taken, mut rows, mut bytes) = (Vec::new(), 0, 0);
-    while rows < most && bytes < BYTES_PER_JOB {
-        let (batch, row_bytes) = match rest.take() {
-            Some(rest) => rest,
-            None => match stream.next().await.transpose()? {
-                // Slices share their buffers, so a row counts for its share.
-                Some(batch) => {
-                    let bytes = batch.get_array_memory_size();
-                    let row_bytes = (bytes / batch.num_rows().max(1)).max(1);
-                    (batch, row_bytes)
-                }
-                None => break,
-            },
-        };
-        if batch.num_rows() == 0 {
-            continue;
-        }
-        let fit = ((BYTES_PER_JOB - bytes) / row_bytes).max(1);
-        let len = batch.num_rows().min(most - rows).min(fit);
-        if len < batch.num_rows() {
-            *rest = Some((batch.slice(len, batch.num_rows() - len), row_bytes));
-        }
-        taken.push(batch.slice(0, len));
-        rows += len;
-        bytes += len * row_bytes;
-    }
-    match taken.is_empty() {
-        true => Ok(None),
-        false => Ok(Some(concat_batches(&schema, &taken)?)),
-    }
-}
-
-/// Lets go of text and bytes that only other rows use: views are sent with all of their
-/// buffers.
-fn compact(batch: &RecordBatch) -> Result<RecordBatch> {
-    let columns = batch
-        .columns()
-        .iter()
-        .map(|column| match column.data_type() {
-            DataType::Utf8View => {
-                Arc::new(column.as_string_view().gc()) as Arc<dyn Array>
-            }
-            DataType::BinaryView => Arc::new(column.as_binary_view().gc()),
-            _ => Arc::clone(column),
-        });
-    let options = datafusion::arrow::array::RecordBatchOptions::new()
-        .with_row_count(Some(batch.num_rows()));
-    Ok(RecordBatch::try_new_with_options(
-        batch.schema(),
-        columns.collect(),
-        &options,
-    )?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_job_is_bounded_however_large_the_cluster_is() {
-        for slots in [1, 2, 100, 8000] {
-            let rows = rows_per_job(Grain::Groups, slots);
-            let step = rows_per_task(Grain::Groups, slots, rows);
-            assert!(rows.div_ceil(step) <= TASKS_PER_JOB, "{slots} slots");
-            assert!(step <= ROWS_PER_TASK, "{slots} slots");
-            assert_eq!(rows_per_job(Grain::Rows, slots), TASKS_PER_JOB);
-        }
-    }
 }

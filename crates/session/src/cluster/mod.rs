@@ -11,8 +11,12 @@
 mod exec;
 mod ledger;
 mod notes;
+mod output;
+mod pace;
+mod pieces;
 mod rule;
 mod runtime;
+mod source;
 mod wire;
 
 use std::fmt::Debug;
@@ -23,8 +27,10 @@ use datafusion::common::Result;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
+pub(crate) use output::{Files, Target, divert, is_dealt};
 pub(crate) use rule::DealExpensiveCalls;
 pub use runtime::TaskRuntime;
+pub(crate) use wire::WireTarget;
 
 /// Carries tasks to a cluster and their results back.
 pub trait TaskRunner: Debug + Send + Sync {

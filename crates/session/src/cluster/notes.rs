@@ -11,44 +11,55 @@ use datafusion::common::Result;
 use serde_json::{Value, json};
 
 /// The key in the metadata.
-const NOTICED: &str = "atoll.noticed";
+const NOTES: &str = "atoll.notes";
 
-/// Adds what was noticed, if anything was.
-pub(super) fn annotate(last: RecordBatch, noticed: &Noticed) -> Result<RecordBatch> {
-    if noticed.is_empty() {
-        return Ok(last);
-    }
-    let json = json!({
-        "sentences": noticed.sentences,
-        "left_out": noticed.left_out,
-        "trials": noticed.trials,
-        "succeeded": noticed.succeeded,
-        "first_failure": noticed.first_failure,
-    });
-    let mut schema = last.schema().as_ref().clone();
-    schema
-        .metadata
-        .insert(NOTICED.to_string(), json.to_string());
-    Ok(last.with_schema(Arc::new(schema))?)
+/// What a task says of itself.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Notes {
+    /// What whoever ran the statement should know.
+    pub(super) noticed: Noticed,
+    /// How long the task took, on its last part only.
+    pub(super) seconds: Option<f64>,
 }
 
-/// What comes with a part of a task.
-pub(super) fn noticed(part: &RecordBatch) -> Noticed {
-    let schema = part.schema_ref();
-    let json = schema.metadata().get(NOTICED);
-    let Some(json) = json.and_then(|json| serde_json::from_str::<Value>(json).ok())
-    else {
-        return Noticed::default();
-    };
-    let text = |value: &Value| value.as_str().map(ToString::to_string);
-    let count = |key: &str| json[key].as_u64().unwrap_or_default();
-    let sentences = json["sentences"].as_array();
-    Noticed {
-        sentences: sentences.into_iter().flatten().filter_map(text).collect(),
-        left_out: count("left_out"),
-        trials: count("trials"),
-        succeeded: count("succeeded"),
-        first_failure: text(&json["first_failure"]),
+impl Notes {
+    /// Adds the notes to the last part of a task.
+    pub(super) fn annotate(&self, last: RecordBatch) -> Result<RecordBatch> {
+        let noticed = &self.noticed;
+        let mut json = json!({"seconds": self.seconds});
+        if !noticed.is_empty() {
+            json["sentences"] = json!(noticed.sentences);
+            json["left_out"] = json!(noticed.left_out);
+            json["trials"] = json!(noticed.trials);
+            json["succeeded"] = json!(noticed.succeeded);
+            json["first_failure"] = json!(noticed.first_failure);
+        }
+        let mut schema = last.schema().as_ref().clone();
+        schema.metadata.insert(NOTES.to_string(), json.to_string());
+        Ok(last.with_schema(Arc::new(schema))?)
+    }
+
+    /// What comes with a part of a task.
+    pub(super) fn of(part: &RecordBatch) -> Self {
+        let schema = part.schema_ref();
+        let json = schema.metadata().get(NOTES);
+        let Some(json) = json.and_then(|json| serde_json::from_str::<Value>(json).ok())
+        else {
+            return Self::default();
+        };
+        let text = |value: &Value| value.as_str().map(ToString::to_string);
+        let count = |key: &str| json[key].as_u64().unwrap_or_default();
+        let sentences = json["sentences"].as_array();
+        Self {
+            noticed: Noticed {
+                sentences: sentences.into_iter().flatten().filter_map(text).collect(),
+                left_out: count("left_out"),
+                trials: count("trials"),
+                succeeded: count("succeeded"),
+                first_failure: text(&json["first_failure"]),
+            },
+            seconds: json["seconds"].as_f64(),
+        }
     }
 }
 
@@ -63,18 +74,20 @@ mod tests {
     fn what_is_noticed_travels_with_the_last_part() {
         let column: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
         let part = RecordBatch::try_from_iter([("n", column)]).unwrap();
-        assert!(
-            noticed(&annotate(part.clone(), &Noticed::default()).unwrap()).is_empty()
-        );
-        let written = Noticed {
-            sentences: vec!["odd \"one\"".to_string()],
-            trials: 3,
-            succeeded: 1,
-            first_failure: Some("FAILED: why".to_string()),
-            ..Noticed::default()
+        let silent = Notes::default();
+        assert_eq!(Notes::of(&silent.annotate(part.clone()).unwrap()), silent);
+        let written = Notes {
+            noticed: Noticed {
+                sentences: vec!["odd \"one\"".to_string()],
+                trials: 3,
+                succeeded: 1,
+                first_failure: Some("FAILED: why".to_string()),
+                ..Noticed::default()
+            },
+            seconds: Some(0.25),
         };
-        let sent = to_ipc(&annotate(part, &written).unwrap()).unwrap();
+        let sent = to_ipc(&written.annotate(part).unwrap()).unwrap();
         let came = from_ipc(&sent).unwrap();
-        assert_eq!((noticed(&came), came.num_rows()), (written, 2));
+        assert_eq!((Notes::of(&came), came.num_rows()), (written, 2));
     }
 }

@@ -4,26 +4,31 @@ use std::fmt::{self, Formatter};
 use std::sync::Arc;
 
 use atoll_udf_common::Grain;
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, Statistics, internal_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::execution_plan::CardinalityEffect;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
 use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
+    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
     replace_children_if_necessary,
 };
 
 use super::TaskRunner;
 use super::exec::ClusterExec;
 use super::runtime::encode_plan;
+use super::source::ReadBy;
 use crate::expensive::ExpensiveExec;
 
 /// Gives every chain of operators around expensive calls to the cluster.
@@ -99,21 +104,42 @@ fn chain(plan: &Arc<dyn ExecutionPlan>) -> Option<(Links, Arc<dyn ExecutionPlan>
     let mut links = Links::new();
     let mut lowest_calls = None;
     let mut below = plan;
-    while is_link(below) {
-        lowest_calls = calls(below).map(|_| links.len()).or(lowest_calls);
-        links.push(Arc::clone(below));
+    loop {
+        if is_link(below) {
+            lowest_calls = calls(below).map(|_| links.len()).or(lowest_calls);
+            links.push(Arc::clone(below));
+        } else if !spreads_a_scan(below) {
+            break;
+        }
         below = below.children().first().copied()?;
     }
     let lowest_calls = lowest_calls?;
     // Executors read files themselves. Of anything else only the rows that the calls
     // need are sent, and the cheap operators below the calls run here.
-    if !is_scan_of_files(below.as_ref()) {
+    if ReadBy::of(below.as_ref()) == ReadBy::Client {
         links.truncate(lowest_calls + 1);
         below = links.last()?.children().first().copied()?;
         let input = Arc::clone(below);
         return Some((links, input));
     }
     Some((links, Arc::clone(below)))
+}
+
+/// Whether an operator only gives the rows of one scan to more threads, which tasks do
+/// without.
+fn spreads_a_scan(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let spreads = plan.downcast_ref::<RepartitionExec>().is_some_and(|exec| {
+        matches!(exec.partitioning(), Partitioning::RoundRobinBatch(_))
+            && !exec.preserve_order()
+    });
+    let mut below = plan;
+    while spreads && (is_link(below) || below.is::<RepartitionExec>()) {
+        let Some(child) = below.children().first().copied() else {
+            return false;
+        };
+        below = child;
+    }
+    spreads && ReadBy::of(below.as_ref()) == ReadBy::ExecutorParquet
 }
 
 /// The calls of an operator that makes some.
@@ -126,12 +152,39 @@ fn is_link(plan: &Arc<dyn ExecutionPlan>) -> bool {
     if calls(plan).is_some() {
         return true;
     }
+    if plan.downcast_ref::<AggregateExec>().is_some_and(is_exact) {
+        return is_sendable(plan);
+    }
     let by_row = plan.is::<ProjectionExec>()
         || plan.is::<CooperativeExec>()
         || plan
             .downcast_ref::<FilterExec>()
             .is_some_and(|filter| filter.fetch().is_none());
     by_row && is_sendable(plan)
+}
+
+/// Whether an aggregate can be begun by each task and gives the same in the end, however
+/// the rows are dealt. A sum of floats would not: its last bits depend on who adds what.
+fn is_exact(aggregate: &AggregateExec) -> bool {
+    let is_exact = |call: &Arc<AggregateFunctionExpr>| {
+        let types = call.expressions().into_iter().map(|argument| {
+            let input = aggregate.input().schema();
+            argument.data_type(&input).unwrap_or(DataType::Float64)
+        });
+        let mut types = types.collect::<Vec<_>>().into_iter();
+        let plain = !call.is_distinct() && call.order_bys().is_empty();
+        plain
+            && match call.fun().name() {
+                "count" => true,
+                "min" | "max" => types.all(|t| !t.is_floating() && !t.is_nested()),
+                "sum" => types.all(|t| t.is_integer()),
+                "bool_and" | "bool_or" => true,
+                _ => false,
+            }
+    };
+    *aggregate.mode() == AggregateMode::Partial
+        && aggregate.limit_options().is_none()
+        && aggregate.aggr_expr().iter().all(is_exact)
 }
 
 /// Whether an operator survives being written; some expressions, such as a subquery's
@@ -145,13 +198,6 @@ fn is_sendable(plan: &Arc<dyn ExecutionPlan>) -> bool {
     alone.and_then(encode_plan).is_ok()
 }
 
-pub(super) fn is_scan_of_files(plan: &dyn ExecutionPlan) -> bool {
-    let partitions = plan.output_partitioning().partition_count();
-    partitions > 0
-        && (0..partitions)
-            .all(|partition| atoll_udf_blob::file_sizes(plan, partition).is_some())
-}
-
 /// Marks where the client's part of a plan ends: its rows become tasks.
 #[derive(Debug)]
 pub(super) struct TaskInputExec {
@@ -161,12 +207,21 @@ pub(super) struct TaskInputExec {
 
 impl DisplayAs for TaskInputExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut Formatter<'_>) -> fmt::Result {
-        let files = is_scan_of_files(self.input.as_ref());
-        let tasks = match (self.grain, files) {
-            (Grain::Rows, false) => "one row a task",
-            (Grain::Rows, true) => "one file a task, read by the executor",
-            (Grain::Groups, false) => "groups of rows",
-            (Grain::Groups, true) => "groups of files, read by the executor",
+        let tasks = match (self.grain, ReadBy::of(self.input.as_ref())) {
+            (Grain::Rows, ReadBy::Client) => "one row a task",
+            (Grain::Groups, ReadBy::Client) => "groups of rows",
+            (Grain::Rows, ReadBy::ExecutorFiles) => {
+                "one file a task, read by the executor"
+            }
+            (Grain::Groups, ReadBy::ExecutorFiles) => {
+                "groups of files, read by the executor"
+            }
+            (Grain::Rows, ReadBy::ExecutorParquet) => {
+                "one row of a Parquet file a task, read by the executor"
+            }
+            (Grain::Groups, ReadBy::ExecutorParquet) => {
+                "ranges of Parquet files, read by the executor"
+            }
         };
         write!(f, "TaskInputExec: tasks={tasks}")
     }

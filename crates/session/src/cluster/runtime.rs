@@ -1,6 +1,7 @@
 //! Tasks, as the process sees them that runs them.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -26,7 +27,9 @@ use object_store::{ObjectStoreExt, PutMode};
 use prost::Message;
 use sha2::{Digest, Sha256};
 
-use super::notes;
+use super::notes::Notes;
+use super::pieces::PieceExec;
+use super::source::compact;
 use super::wire::{PlanCodec, Received, to_ipc};
 use crate::SessionOptions;
 
@@ -139,28 +142,30 @@ impl TaskRuntime {
         plan.execute(0, context)
     }
 
-    /// Starts one row of a task.
-    pub async fn start_row(
+    /// Starts some rows of a task.
+    pub async fn start_rows(
         &self,
         task: &[u8],
-        row: usize,
+        rows: Range<usize>,
         context: CallContext,
     ) -> Result<SendableRecordBatchStream> {
         let (plan, context) = self.open(task, context).await?;
-        only_row(&plan, row)?.execute(0, context)
+        only_rows(&plan, rows)?.execute(0, context)
     }
 
     /// A record batch as it travels.
     pub fn encode(batch: &datafusion::arrow::array::RecordBatch) -> Result<Bytes> {
-        Ok(to_ipc(batch)?.into())
+        Ok(to_ipc(&compact(batch)?)?.into())
     }
 
-    /// The last record batch of a task, with what the task noticed.
+    /// The last record batch of a task, with what the task noticed and how long it took.
     pub fn annotate(
         last: datafusion::arrow::array::RecordBatch,
-        noticed: &Noticed,
+        noticed: Noticed,
+        took: Duration,
     ) -> Result<datafusion::arrow::array::RecordBatch> {
-        notes::annotate(last, noticed)
+        let seconds = Some(took.as_secs_f64());
+        Notes { noticed, seconds }.annotate(last)
     }
 
     async fn open(
@@ -238,30 +243,39 @@ impl TaskRuntime {
     }
 }
 
-/// The plan with one row of its input.
-fn only_row(plan: &Arc<dyn ExecutionPlan>, row: usize) -> Result<Arc<dyn ExecutionPlan>> {
+/// The plan with some rows of its input.
+fn only_rows(
+    plan: &Arc<dyn ExecutionPlan>,
+    rows: Range<usize>,
+) -> Result<Arc<dyn ExecutionPlan>> {
     if let [child] = plan.children()[..] {
-        let child = only_row(child, row)?;
+        let child = only_rows(child, rows)?;
         return replace_children_if_necessary(Arc::clone(plan), vec![child]);
     }
-    if let Some(piece) = atoll_udf_blob::scan_piece(plan.as_ref(), 0, row..row + 1) {
-        return Ok(piece);
+    if let Some(files) = atoll_udf_blob::scan_piece(plan.as_ref(), 0, rows.clone()) {
+        return Ok(files);
+    }
+    if let Some(piece) = plan.downcast_ref::<PieceExec>() {
+        return match piece.narrow(rows.clone()) {
+            Some(piece) => Ok(Arc::new(piece)),
+            None => internal_err!("a task has no rows {rows:?}"),
+        };
     }
     let memory = plan.downcast_ref::<DataSourceExec>().and_then(|exec| {
         let source: &dyn std::any::Any = exec.data_source().as_ref();
         source.downcast_ref::<MemorySourceConfig>()
     });
     let batch = memory.and_then(|memory| memory.partitions().first()?.first());
-    match batch.filter(|batch| row < batch.num_rows()) {
+    match batch.filter(|batch| rows.end <= batch.num_rows()) {
         Some(batch) => {
-            let rows = [vec![batch.slice(row, 1)]];
+            let rows = [vec![batch.slice(rows.start, rows.len())]];
             Ok(MemorySourceConfig::try_new_exec(
                 &rows,
                 batch.schema(),
                 None,
             )?)
         }
-        None => internal_err!("a task has no row {row}"),
+        None => internal_err!("a task has no rows {rows:?}"),
     }
 }
 
@@ -282,6 +296,11 @@ impl std::fmt::Debug for PreparedCalls {
 }
 
 impl PreparedCalls {
+    /// The session of this process.
+    pub(super) fn state(&self) -> &SessionState {
+        &self.state
+    }
+
     /// The call with this content, received before or now.
     pub(super) fn shared(
         &self,

@@ -26,15 +26,20 @@ use datafusion::logical_expr::{Expr, ScalarFunctionArgs, ScalarUDF};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{Column as PhysicalColumn, Literal};
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion_proto::bytes::physical_plan_from_bytes_with_extension_codec;
 use datafusion_proto::physical_plan::{
     PhysicalExtensionCodec, PhysicalProtoConverterExtension,
 };
 use prost::Message;
 use tokio::sync::OnceCell;
 
-use super::runtime::PreparedCalls;
+use super::output::{OutputExec, Target, TaskTerms, Terms};
+use super::pieces::PieceExec;
+use super::runtime::{PreparedCalls, encode_plan};
+use crate::copy::FolderTarget;
 use crate::expensive::{ExpensiveExec, PhysicalCall};
 use crate::nulls;
+use crate::tables::TableTarget;
 
 /// The name of the field that carries what a call returns.
 const RETURNED: &str = "returned";
@@ -42,7 +47,7 @@ const RETURNED: &str = "returned";
 /// An operator of Atoll.
 #[derive(Clone, PartialEq, Message)]
 struct WireNode {
-    #[prost(oneof = "WireOperator", tags = "1, 2")]
+    #[prost(oneof = "WireOperator", tags = "1, 2, 3, 4")]
     operator: Option<WireOperator>,
 }
 
@@ -52,6 +57,48 @@ enum WireOperator {
     Calls(WireCalls),
     #[prost(bytes, tag = "2")]
     Scan(Vec<u8>),
+    #[prost(message, tag = "3")]
+    Piece(WirePiece),
+    #[prost(message, tag = "4")]
+    Output(WireOutput),
+}
+
+/// Where the rows of a task go.
+#[derive(Clone, PartialEq, Message)]
+struct WireOutput {
+    #[prost(oneof = "WireTarget", tags = "1, 2")]
+    target: Option<WireTarget>,
+    /// See [`TaskTerms`].
+    #[prost(uint64, tag = "3")]
+    few: u64,
+    #[prost(string, tag = "4")]
+    name: String,
+}
+
+/// A target, as its own module writes it.
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub(crate) enum WireTarget {
+    #[prost(bytes, tag = "1")]
+    Table(Vec<u8>),
+    #[prost(bytes, tag = "2")]
+    Folder(Vec<u8>),
+}
+
+/// Rows of a Parquet file.
+#[derive(Clone, PartialEq, Message)]
+struct WirePiece {
+    /// The scan of the file.
+    #[prost(bytes = "vec", tag = "1")]
+    scan: Vec<u8>,
+    /// The first of its rows, the row after the last, and how many there are.
+    #[prost(uint64, tag = "2")]
+    start: u64,
+    #[prost(uint64, tag = "3")]
+    end: u64,
+    #[prost(uint64, tag = "4")]
+    total: u64,
+    #[prost(string, optional, tag = "5")]
+    e_tag: Option<String>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -105,6 +152,21 @@ impl PhysicalExtensionCodec for PlanCodec {
             })
         } else if let Some(scan) = atoll_udf_blob::encode_scan(node.as_ref()) {
             WireOperator::Scan(scan?)
+        } else if let Some(piece) = node.downcast_ref::<PieceExec>() {
+            WireOperator::Piece(WirePiece {
+                scan: encode_plan(Arc::clone(&piece.scan))?,
+                start: piece.rows.start,
+                end: piece.rows.end,
+                total: piece.total,
+                e_tag: piece.e_tag.clone(),
+            })
+        } else if let Some(output) = node.downcast_ref::<OutputExec>() {
+            let TaskTerms { name, few } = output.terms.next();
+            WireOperator::Output(WireOutput {
+                target: Some(output.target.encode()?),
+                few,
+                name,
+            })
         } else {
             return internal_err!("{} cannot be sent to an executor", node.name());
         };
@@ -140,6 +202,35 @@ impl PhysicalExtensionCodec for PlanCodec {
             (Some(WireOperator::Scan(scan)), []) => {
                 let context = CallContext::of(task.session_config());
                 atoll_udf_blob::decode_scan(&scan, &context)
+            }
+            (Some(WireOperator::Piece(piece)), []) => {
+                let rows = piece.start..piece.end;
+                let scan = &piece.scan;
+                let scan =
+                    physical_plan_from_bytes_with_extension_codec(scan, task, self)?;
+                Ok(Arc::new(PieceExec::new(
+                    scan,
+                    rows,
+                    piece.total,
+                    piece.e_tag,
+                )))
+            }
+            (Some(WireOperator::Output(output)), [input]) => {
+                let target: Arc<dyn Target> = match output.target {
+                    Some(WireTarget::Table(table)) => {
+                        Arc::new(TableTarget::decode(&table, task)?)
+                    }
+                    Some(WireTarget::Folder(folder)) => {
+                        let Some(prepared) = &self.calls else {
+                            return internal_err!("this process writes no files");
+                        };
+                        Arc::new(FolderTarget::decode(&folder, prepared.state())?)
+                    }
+                    None => return internal_err!("an output without a target"),
+                };
+                let (name, few) = (output.name, output.few);
+                let terms = Terms::Task(TaskTerms { name, few });
+                Ok(Arc::new(OutputExec::new(Arc::clone(input), target, terms)))
             }
             _ => internal_err!("not an operator of Atoll"),
         }

@@ -102,7 +102,8 @@ pub(super) async fn execute(
     let (rows, files) = match there {
         Some(table) if replaced != Replaced::All => {
             let sink = Sink::of(&table, notes(context, origin))?;
-            let written = sink.write(plan, context.task_ctx()).await?;
+            let written =
+                crate::tables::write(sink, plan, context.task_ctx(), origin).await?;
             let done = (written.rows, written.files());
             if !written.is_empty() {
                 atoll_delta::add(table, written, replaced, &statement(origin)).await?;
@@ -114,7 +115,8 @@ pub(super) async fn execute(
             let definition =
                 Definition::new(&plan.schema(), copy.partition_by, there.is_some())?;
             let sink = Sink::new(&location, &definition, notes(context, origin));
-            let written = sink.write(plan, context.task_ctx()).await?;
+            let written =
+                crate::tables::write(sink, plan, context.task_ctx(), origin).await?;
             let done = (written.rows, written.files());
             atoll_delta::create(&location, &definition, written, &statement(origin))
                 .await?;

@@ -51,10 +51,13 @@ pub(super) fn below(folder: &Location, name: &Path) -> Path {
     folder.path.parts().chain(name.parts()).collect()
 }
 
-/// The files that the writers left below a staging folder.
-pub(super) async fn written(staging: &Location) -> Result<Vec<CopyFile>> {
+/// The files in a folder of a writer, below a staging folder.
+pub(super) async fn written(
+    staging: &Location,
+    folder: &Location,
+) -> Result<Vec<CopyFile>> {
     let mut files = vec![];
-    for at in list(staging).await? {
+    for at in list(folder).await? {
         let below: Vec<PathPart<'_>> = at
             .prefix_match(&staging.path)
             .into_iter()

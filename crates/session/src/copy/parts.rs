@@ -16,7 +16,7 @@ use datafusion::datasource::{MemTable, provider_as_source};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::dml::CopyTo;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
-use datafusion::physical_plan::ExecutionPlanProperties;
+use datafusion::physical_plan::execute_stream_partitioned;
 use datafusion::physical_plan::stream::{
     RecordBatchReceiverStreamBuilder, RecordBatchStreamAdapter,
 };
@@ -26,57 +26,99 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::path::{Path, PathPart};
 use tokio::task::JoinSet;
 
+use super::files::{self, CopyFile};
+use super::target::FolderTarget;
+use crate::cluster::{Files, divert, is_dealt};
+
+/// What stands before the name of a process in the name of a folder.
+pub(super) const ATTEMPT: char = '~';
+
 /// Letters of its hash in the name of a file.
 const HASH: usize = 8;
 
-/// Writes the rows of `copy` below `staging`; the row that counts them.
+/// Writes the rows of `copy` below `staging`; the row that counts them, and the files.
 ///
-/// [`published`] says what each of the files is to be called. With a `size` a writer
-/// starts another file at about this many bytes.
+/// With a `size` a writer starts another file at about this many bytes.
 pub(super) async fn write(
     context: &SessionContext,
     copy: CopyTo,
     staging: &Location,
     size: Option<u64>,
-) -> Result<MemTable> {
+) -> Result<(MemTable, Vec<CopyFile>)> {
     let counts = Arc::clone(copy.output_schema.inner());
     let rows = context.execute_logical_plan(copy.input.as_ref().clone());
     let plan = rows.await?.create_physical_plan().await?;
+    let task_context = context.task_ctx();
+    let target = FolderTarget::new(&copy, staging, size);
+    if is_dealt(&plan) {
+        FolderTarget::mark(staging).await?;
+    }
+    let diverted = divert(&plan, Arc::new(target), &task_context)?;
+    let (streams, by_tasks) = match diverted {
+        Some(diverted) => (diverted.rows, Some(diverted.files)),
+        None => (execute_stream_partitioned(plan, task_context)?, None),
+    };
     let mut writers = JoinSet::new();
-    for part in 0..plan.output_partitioning().partition_count() {
+    for (part, rows) in streams.into_iter().enumerate() {
         let writer = Writer {
             context: context.clone(),
             copy: copy.clone(),
             staging: staging.clone(),
-            part,
+            part: format!("part-{part:05}"),
+            attempt: String::new(),
         };
-        let rows = plan.execute(part, context.task_ctx())?;
-        let rows = partitions::with_names(rows, &copy.partition_by)?;
-        writers.spawn(async move {
-            match size {
-                Some(size) => writer.write_pieces(rows, size).await,
-                None => writer.write(0, rows).await,
-            }
-        });
+        writers.spawn(async move { writer.write_all(rows, size).await });
     }
     let mut total = 0;
-    while let Some(count) = writers.join_next().await {
-        total += count.map_err(|error| DataFusionError::External(Box::new(error)))??;
+    let mut files = vec![];
+    while let Some(written) = writers.join_next().await {
+        let written =
+            written.map_err(|error| DataFusionError::External(Box::new(error)))?;
+        let (count, of_part) = written?;
+        total += count;
+        files.extend(of_part);
+    }
+    for by_task in by_tasks.iter().flat_map(Files::take) {
+        let (count, of_task) = FolderTarget::read(&by_task)?;
+        total += count;
+        files.extend(of_task);
     }
     let total = UInt64Array::from(vec![total]);
     let total = RecordBatch::try_new(Arc::clone(&counts), vec![Arc::new(total)])?;
-    MemTable::try_new(counts, vec![vec![total]])
+    Ok((MemTable::try_new(counts, vec![vec![total]])?, files))
 }
 
 /// Writes one partition of the rows.
-struct Writer {
-    context: SessionContext,
-    copy: CopyTo,
-    staging: Location,
-    part: usize,
+pub(super) struct Writer {
+    pub(super) context: SessionContext,
+    pub(super) copy: CopyTo,
+    pub(super) staging: Location,
+    /// What the names of its files begin with.
+    pub(super) part: String,
+    /// Tells the folders of two processes apart that write the same part.
+    pub(super) attempt: String,
 }
 
 impl Writer {
+    /// Writes all rows; how many they were, and the files.
+    pub(super) async fn write_all(
+        &self,
+        rows: SendableRecordBatchStream,
+        size: Option<u64>,
+    ) -> Result<(u64, Vec<CopyFile>)> {
+        let rows = partitions::with_names(rows, &self.copy.partition_by)?;
+        let (count, pieces) = match size {
+            Some(size) => self.write_pieces(rows, size).await?,
+            None => (self.write(0, rows).await?, 1),
+        };
+        let mut found = vec![];
+        for piece in 0..pieces {
+            let folder = self.folder(piece)?;
+            found.extend(files::written(&self.staging, &folder).await?);
+        }
+        Ok((count, found))
+    }
+
     /// Writes rows as one piece of the partition.
     async fn write(&self, piece: usize, rows: SendableRecordBatchStream) -> Result<u64> {
         let schema = rows.schema();
@@ -95,24 +137,25 @@ impl Writer {
     }
 
     fn folder(&self, piece: usize) -> Result<Location> {
-        let part = format!("part-{:05}", self.part);
+        let (part, attempt) = (&self.part, &self.attempt);
         self.staging.join(&match piece {
-            0 => part,
-            piece => format!("{part}-c{piece:04}"),
+            0 => format!("{part}{attempt}"),
+            piece => format!("{part}-c{piece:04}{attempt}"),
         })
     }
 
     /// Writes pieces of about `size` bytes. How many bytes of a file the rows in memory
-    /// become, the piece before tells; the first one is taken for incompressible.
+    /// become, the piece before tells; the first one is taken for incompressible. Returns
+    /// the numbers of rows and of pieces.
     async fn write_pieces(
         &self,
         mut rows: SendableRecordBatchStream,
         size: u64,
-    ) -> Result<u64> {
+    ) -> Result<(u64, usize)> {
         let (mut total, mut ratio) = (0, 1.0);
         let mut next = rows.try_next().await?;
-        for piece in 0.. {
-            let Some(first) = next.take() else { break };
+        let mut piece = 0;
+        while let Some(first) = next.take() {
             let builder = RecordBatchReceiverStreamBuilder::new(rows.schema(), 1);
             let sender = builder.tx();
             let room = (size as f64 / ratio) as usize;
@@ -140,8 +183,9 @@ impl Writer {
             if next.is_some() {
                 ratio = self.bytes(piece).await? / taken.max(1) as f64;
             }
+            piece += 1;
         }
-        Ok(total)
+        Ok((total, piece))
     }
 
     /// The bytes of the files of a piece, at least one.
@@ -186,7 +230,8 @@ pub(super) fn published(below_staging: &[PathPart<'_>], sha256: &str) -> Option<
         Some((_, number)) if number != "0" => format!("-{number}"),
         _ => String::new(),
     };
-    let name = format!("{}{number}-{hash}.{extension}", part.as_ref());
+    let part = part.as_ref().split(ATTEMPT).next().unwrap_or_default();
+    let name = format!("{part}{number}-{hash}.{extension}");
     let folders = folders.iter().cloned();
     Some(folders.chain([PathPart::from(name)]).collect())
 }
@@ -235,6 +280,10 @@ mod tests {
     fn names_say_the_partition_and_the_content_and_nothing_random() {
         check("part-00003/aB3_0.parquet", "part-00003-01234567.parquet");
         check("part-00003/aB3_2.csv.gz", "part-00003-2-01234567.csv.gz");
+        check(
+            "part-00003-t00001~x7/a_0.parquet",
+            "part-00003-t00001-01234567.parquet",
+        );
         check(
             "part-00000/day=1/k=a%2Fb/xY9.parquet",
             "day=1/k=a%2Fb/part-00000-01234567.parquet",

@@ -118,7 +118,7 @@ impl StoredTables {
         let rows = context.execute_logical_plan(dml.input.as_ref().clone());
         let plan = rows.await?.create_physical_plan().await?;
         let sink = Sink::of(&table, notes(context, origin))?;
-        let written = sink.write(plan, context.task_ctx()).await?;
+        let written = super::write::write(sink, plan, context.task_ctx(), origin).await?;
         let (rows, files) = (written.rows, written.files());
         let location = table.location().clone();
         if written.is_empty() && replaced != Replaced::All {

@@ -12,6 +12,7 @@ mod format;
 mod history;
 mod old;
 mod state;
+mod write;
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Debug, Formatter};
@@ -19,7 +20,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use atoll_compute::warnings::Warnings;
-use atoll_delta::{Definition, Provenance, Sink, Source, Statement, Table};
+use atoll_delta::{DataFile, Definition, Provenance, Sink, Source, Statement, Table};
 use atoll_jobs::WrittenFile;
 use atoll_udf_common::{CallContext, Location, StoreError};
 use chrono::DateTime;
@@ -37,6 +38,7 @@ pub(crate) use self::change::is_changed_here;
 pub(crate) use self::history::table_function;
 use self::old::Pointer;
 pub use self::state::TableState;
+pub(crate) use self::write::{TableTarget, write};
 use crate::Origin;
 use crate::copy::digest;
 use crate::sql::{At, PartitionedBy, milliseconds, split};
@@ -145,7 +147,7 @@ impl StoredTables {
             Definition::new(&plan.schema(), partition_by, create.or_replace)?;
         format::mark(&self.storage).await?;
         let sink = Sink::new(&location, &definition, notes(context, origin));
-        let written = sink.write(plan, context.task_ctx()).await?;
+        let written = write(sink, plan, context.task_ctx(), origin).await?;
         let files = written.files();
         let statement = statement(origin);
         let created = atoll_delta::create(&location, &definition, written, &statement);
@@ -281,25 +283,28 @@ pub(crate) fn statement(origin: &Origin) -> Statement {
 /// What the files of a statement say, and who hears of what their rows lost.
 pub(crate) fn notes(context: &SessionContext, origin: &Origin) -> (Provenance, Warnings) {
     let warnings = CallContext::of(&context.copied_config()).warnings;
-    (origin.provenance(), warnings)
+    let (key, value) = origin.provenance();
+    ((key.to_string(), value), warnings)
 }
 
 /// Tells whoever asked which files a statement wrote.
 pub(crate) async fn log(
     origin: &Origin,
     location: &Location,
-    files: &[(String, u64)],
+    files: &[DataFile],
 ) -> Result<()> {
     let Some(log) = &origin.log else {
         return Ok(());
     };
-    for (name, _) in files {
-        let file = location.join(name)?;
-        let (bytes, sha256) = digest(&file, &file.path).await?;
-        let path = file.to_string();
+    for written in files {
+        let file = location.join(&written.path)?;
+        let sha256 = match &written.sha256 {
+            Some(sha256) => sha256.clone(),
+            None => digest(&file, &file.path).await?.1,
+        };
         log.add([WrittenFile {
-            path,
-            bytes,
+            path: file.to_string(),
+            bytes: written.bytes,
             sha256,
         }]);
     }

@@ -16,6 +16,6 @@ pub use filter::{is_decided_by, keep_where};
 pub use format::is_file_name;
 pub use list::{FileEntry, list};
 pub use name::{Kind, Named, Place};
-pub use parquet::{Parquet, ParquetFactory};
+pub use parquet::{Parquet, ParquetFactory, footer, parquet_scan, without_bounds};
 pub use scan::{FileScan, is_about_partitions, of_partitions};
 pub use table::{Declared, FileTable};

@@ -38,12 +38,14 @@ use datafusion::datasource::table_schema::TableSchema;
 use datafusion::execution::cache::cache_manager::{
     CachedFileMetadataEntry, FileMetadataCache,
 };
+use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::parquet::arrow::arrow_reader::ArrowReaderOptions;
 use datafusion::parquet::arrow::async_reader::AsyncFileReader;
 use datafusion::parquet::basic::{LogicalType, Type};
 use datafusion::parquet::errors::Result as ParquetResult;
 use datafusion::parquet::file::metadata::{
-    ColumnChunkMetaData, ParquetMetaData, ParquetMetaDataBuilder, RowGroupMetaData,
+    ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData, ParquetMetaDataBuilder,
+    RowGroupMetaData,
 };
 use datafusion::parquet::file::page_index::column_index::ColumnIndexMetaData;
 use datafusion::parquet::file::statistics::Statistics as Bounds;
@@ -180,23 +182,8 @@ impl FileFormat for Parquet {
         state: &dyn Session,
         conf: FileScanConfig,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let runtime = state.runtime_env();
-        let store = runtime.object_store(conf.object_store_url.clone())?;
-        let cache = runtime.cache_manager.get_file_metadata_cache();
         let plan = self.0.create_physical_plan(state, conf).await?;
-        let made = plan
-            .downcast_ref::<DataSourceExec>()
-            .and_then(|scan| scan.downcast_to_file_source::<ParquetSource>());
-        let Some((conf, source)) = made else {
-            return Err(internal_datafusion_err!("a scan of Parquet is {plan:?}"));
-        };
-        let inner = CachedParquetFileReaderFactory::new(store, Arc::clone(&cache));
-        let readers = Arc::new(Readers { inner, cache });
-        let source = source.clone().with_parquet_file_reader_factory(readers);
-        let conf = FileScanConfigBuilder::from(conf.clone())
-            .with_source(Arc::new(source))
-            .build();
-        Ok(DataSourceExec::from_data_source(conf))
+        without_bounds(&plan, state.runtime_env())
     }
 
     async fn create_writer_physical_plan(
@@ -214,6 +201,55 @@ impl FileFormat for Parquet {
     fn file_source(&self, table_schema: TableSchema) -> Arc<dyn FileSource> {
         self.0.file_source(table_schema)
     }
+}
+
+/// A scan of Parquet that knows no bounds of floats. One that was sent to another process
+/// has lost that on its way.
+pub fn without_bounds(
+    plan: &Arc<dyn ExecutionPlan>,
+    runtime: &RuntimeEnv,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let Some((conf, source)) = parquet_scan(plan.as_ref()) else {
+        return Err(internal_datafusion_err!("a scan of Parquet is {plan:?}"));
+    };
+    let store = runtime.object_store(&conf.object_store_url)?;
+    let cache = runtime.cache_manager.get_file_metadata_cache();
+    let inner = CachedParquetFileReaderFactory::new(store, Arc::clone(&cache));
+    let readers = Arc::new(Readers { inner, cache });
+    let source = source.clone().with_parquet_file_reader_factory(readers);
+    let conf = FileScanConfigBuilder::from(conf.clone())
+        .with_source(Arc::new(source))
+        .build();
+    Ok(DataSourceExec::from_data_source(conf))
+}
+
+/// What an operator scans, if it scans Parquet.
+pub fn parquet_scan(
+    plan: &dyn ExecutionPlan,
+) -> Option<(&FileScanConfig, &ParquetSource)> {
+    let scan = plan.downcast_ref::<DataSourceExec>()?;
+    scan.downcast_to_file_source::<ParquetSource>()
+}
+
+/// The footer of a file, from the cache if it was read before. With `pages` it says where
+/// each page begins, so that a scan of a few rows reads their pages alone.
+pub async fn footer(
+    runtime: &RuntimeEnv,
+    store: &Arc<dyn ObjectStore>,
+    object: &ObjectMeta,
+    pages: bool,
+) -> Result<Arc<ParquetMetaData>> {
+    let policy = match pages {
+        true => PageIndexPolicy::Optional,
+        false => PageIndexPolicy::Skip,
+    };
+    let cache = runtime.cache_manager.get_file_metadata_cache();
+    let metadata = DFParquetMetadata::new(store.as_ref(), object)
+        .with_file_metadata_cache(Some(Arc::clone(&cache)))
+        .with_page_index_policy(Some(policy))
+        .fetch_metadata()
+        .await?;
+    Ok(cached_without_bounds(&cache, object, metadata)?)
 }
 
 /// The order as far as it does not depend on where NaN is sorted, on which writers of

@@ -1,0 +1,346 @@
+//! Results that stay where a task computed them: in files of a table or a folder.
+//!
+//! A task writes its rows as files that nobody sees before the client publishes them, and
+//! gives the client their names and what has to be known of them. A task that runs twice
+//! leaves files that no result names; the client publishes what the one result names that
+//! came for each task, so no row is there twice. Few rows come to the client as they are,
+//! which writes them together: a file for each small task would make a table of many
+//! small files.
+
+use std::fmt::{self, Debug, Formatter};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use atoll_udf_common::AtollOptions;
+use datafusion::arrow::array::{
+    ArrayRef, AsArray, BinaryArray, RecordBatch, StringArray, UInt64Array,
+};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt64Type};
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{Result, internal_err};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
+};
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+
+use super::exec::ClusterExec;
+use super::source::compact;
+use super::wire::{WireTarget, from_ipc, to_ipc};
+
+/// Up to so many bytes of rows a task gives to the client.
+const FEW_BYTES: u64 = 16 << 20;
+
+/// The same once all tasks of a statement have given as many as the client takes.
+const FEWER_BYTES: u64 = 1 << 20;
+
+/// What [`OutputExec`] gives: rows or files, and how many rows these are.
+static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
+    Arc::new(Schema::new(vec![
+        Field::new("count", DataType::UInt64, false),
+        Field::new("rows", DataType::Binary, true),
+        Field::new("files", DataType::Utf8, true),
+    ]))
+});
+
+/// Where tasks write.
+#[async_trait]
+pub(crate) trait Target: Debug + Send + Sync {
+    /// For executors.
+    fn encode(&self) -> Result<WireTarget>;
+
+    /// Whether this process writes where the client reads; asked of executors.
+    async fn is_here(&self) -> bool;
+
+    /// Writes the rows of a task; how many they were, and what the client has to know of
+    /// the files.
+    async fn write(
+        &self,
+        rows: SendableRecordBatchStream,
+        task: &str,
+        context: &Arc<TaskContext>,
+    ) -> Result<(u64, String)>;
+}
+
+/// The rows that tasks gave to the client, and the files of the others.
+pub(crate) struct Diverted {
+    /// A stream for each partition of the plan. The files are complete when all streams
+    /// have ended.
+    pub(crate) rows: Vec<SendableRecordBatchStream>,
+    pub(crate) files: Files,
+}
+
+/// What tasks said of the files that they wrote. Clones share one list.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Files(Arc<Mutex<Vec<String>>>);
+
+impl Files {
+    /// All so far.
+    pub(crate) fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes files out of a task's output, and gives the rows.
+    fn enter(
+        &self,
+        output: &RecordBatch,
+    ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+        let [_, rows, files] = output.columns() else {
+            return internal_err!("a task's output has other columns");
+        };
+        let (Some(rows), Some(files)) =
+            (rows.as_binary_opt::<i32>(), files.as_string_opt::<i32>())
+        else {
+            return internal_err!("a task's output is of other types");
+        };
+        let files = files.iter().flatten().map(ToString::to_string);
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.extend(files);
+        let rows = rows.iter().flatten().map(from_ipc).collect::<Vec<_>>();
+        Ok(futures::stream::iter(rows).boxed())
+    }
+}
+
+/// Whether the rows of a plan are those of tasks.
+pub(crate) fn is_dealt(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    plan.is::<ClusterExec>()
+}
+
+/// Has the tasks of a plan write to a target; `None` if its rows are not those of tasks.
+pub(crate) fn divert(
+    plan: &Arc<dyn ExecutionPlan>,
+    target: Arc<dyn Target>,
+    context: &Arc<TaskContext>,
+) -> Result<Option<Diverted>> {
+    let Some(exec) = plan.downcast_ref::<ClusterExec>() else {
+        return Ok(None);
+    };
+    let options = AtollOptions::get(context.session_config().options());
+    let passed = Arc::new(AtomicU64::new(0));
+    let files = Files::default();
+    let schema = plan.schema();
+    let rows = (0..plan.output_partitioning().partition_count()).map(|partition| {
+        let terms = Terms::Dealt {
+            partition,
+            tasks: AtomicU64::new(0).into(),
+            passed: Arc::clone(&passed),
+            most: options.distribute_bytes,
+        };
+        let output =
+            OutputExec::new(Arc::clone(exec.chain()), Arc::clone(&target), terms);
+        let tasks = exec.with_chain(Arc::new(output));
+        let outputs = tasks.execute(partition, Arc::clone(context))?;
+        let (files, passed) = (files.clone(), Arc::clone(&passed));
+        let rows = outputs.map(move |batch| {
+            let batch = batch?;
+            passed.fetch_add(batch.get_array_memory_size() as u64, Ordering::Relaxed);
+            files.enter(&batch)
+        });
+        let rows = RecordBatchStreamAdapter::new(Arc::clone(&schema), rows.try_flatten());
+        Ok(Box::pin(rows) as SendableRecordBatchStream)
+    });
+    Ok(Some(Diverted {
+        rows: rows.collect::<Result<_>>()?,
+        files,
+    }))
+}
+
+/// How many rows a part of a task's output stands for.
+pub(super) fn rows_of(chain: &Arc<dyn ExecutionPlan>, part: &RecordBatch) -> usize {
+    if !chain.is::<OutputExec>() {
+        return part.num_rows();
+    }
+    let counts = part.column(0).as_primitive_opt::<UInt64Type>();
+    let rows = counts.map_or(0, |counts| counts.values().iter().sum::<u64>());
+    usize::try_from(rows).unwrap_or(usize::MAX)
+}
+
+/// What a task has to heed of the statement's other tasks.
+#[derive(Debug, Clone)]
+pub(super) enum Terms {
+    /// Where tasks are made.
+    Dealt {
+        partition: usize,
+        /// How many there are so far.
+        tasks: Arc<AtomicU64>,
+        /// How many bytes of rows the client was given so far by all of them.
+        passed: Arc<AtomicU64>,
+        /// How many it takes.
+        most: u64,
+    },
+    /// Where one runs.
+    Task(TaskTerms),
+}
+
+/// The same for one task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TaskTerms {
+    /// What the names of its files begin with: they sort as the rows did.
+    pub(super) name: String,
+    /// Up to so many bytes are given to the client.
+    pub(super) few: u64,
+}
+
+impl Terms {
+    /// The terms of the next task.
+    pub(super) fn next(&self) -> TaskTerms {
+        match self {
+            Self::Task(terms) => terms.clone(),
+            Self::Dealt {
+                partition,
+                tasks,
+                passed,
+                most,
+            } => {
+                let task = tasks.fetch_add(1, Ordering::Relaxed);
+                let passed = passed.load(Ordering::Relaxed);
+                TaskTerms {
+                    name: format!("part-{partition:05}-t{task:06}"),
+                    few: match passed < *most {
+                        true => FEW_BYTES.min(*most),
+                        false => FEWER_BYTES.min(*most),
+                    },
+                }
+            }
+        }
+    }
+}
+
+/// Writes its input to a target, unless it is small.
+#[derive(Debug)]
+pub(super) struct OutputExec {
+    input: Arc<dyn ExecutionPlan>,
+    pub(super) target: Arc<dyn Target>,
+    pub(super) terms: Terms,
+    properties: Arc<PlanProperties>,
+}
+
+impl OutputExec {
+    pub(super) fn new(
+        input: Arc<dyn ExecutionPlan>,
+        target: Arc<dyn Target>,
+        terms: Terms,
+    ) -> Self {
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(Arc::clone(&SCHEMA)),
+            input.output_partitioning().clone(),
+            input.pipeline_behavior(),
+            input.boundedness(),
+        );
+        Self {
+            input,
+            target,
+            terms,
+            properties: Arc::new(properties),
+        }
+    }
+}
+
+/// One row of [`SCHEMA`].
+fn output(
+    count: u64,
+    rows: Option<Vec<u8>>,
+    files: Option<String>,
+) -> Result<RecordBatch> {
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(UInt64Array::from(vec![count])),
+        Arc::new(BinaryArray::from(vec![rows.as_deref()])),
+        Arc::new(StringArray::from(vec![files])),
+    ];
+    Ok(RecordBatch::try_new(Arc::clone(&SCHEMA), columns)?)
+}
+
+/// Gives few rows as they are, and writes many.
+async fn pass_or_write(
+    mut rows: SendableRecordBatchStream,
+    target: Arc<dyn Target>,
+    terms: TaskTerms,
+    context: Arc<TaskContext>,
+) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+    let (mut held, mut bytes) = (vec![], 0);
+    while bytes <= terms.few {
+        let Some(batch) = rows.try_next().await? else {
+            return Ok(futures::stream::iter(held)
+                .map(|batch| pass(&batch))
+                .boxed());
+        };
+        let batch = compact(&batch)?;
+        bytes += batch.get_array_memory_size() as u64;
+        held.push(batch);
+    }
+    let schema = rows.schema();
+    let first = futures::stream::iter(held);
+    if !target.is_here().await {
+        let rest = rows.map(|batch| pass(&batch?));
+        return Ok(first.map(|batch| pass(&batch)).chain(rest).boxed());
+    }
+    let rows = first.map(Ok).chain(rows);
+    let rows = Box::pin(RecordBatchStreamAdapter::new(schema, rows));
+    let (count, files) = target.write(rows, &terms.name, &context).await?;
+    let written = output(count, None, Some(files));
+    Ok(futures::stream::iter([written]).boxed())
+}
+
+fn pass(batch: &RecordBatch) -> Result<RecordBatch> {
+    let batch = &compact(batch)?;
+    output(batch.num_rows() as u64, Some(to_ipc(batch)?), None)
+}
+
+impl DisplayAs for OutputExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "OutputExec: target={:?}", self.target)
+    }
+}
+
+impl ExecutionPlan for OutputExec {
+    fn name(&self) -> &'static str {
+        "OutputExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
+        vec![false]
+    }
+
+    fn apply_expressions(
+        &self,
+        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        mut children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let (1, Some(input)) = (children.len(), children.pop()) else {
+            return internal_err!("OutputExec takes one child");
+        };
+        let target = Arc::clone(&self.target);
+        Ok(Arc::new(Self::new(input, target, self.terms.clone())))
+    }
+
+    fn execute(
+        &self,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        let rows = self.input.execute(partition, Arc::clone(&context))?;
+        let target = Arc::clone(&self.target);
+        let outputs = pass_or_write(rows, target, self.terms.next(), context);
+        let outputs = futures::stream::once(outputs).try_flatten();
+        let schema = Arc::clone(&SCHEMA);
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, outputs)))
+    }
+}

@@ -1,0 +1,120 @@
+//! Writes the rows of a statement as files of a table, on a cluster by its tasks.
+
+use std::fmt::{self, Debug, Formatter};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use atoll_delta::{Sink, Written};
+use atoll_udf_common::{CallContext, storage_root};
+use datafusion::common::Result;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_plan::ExecutionPlan;
+
+use crate::Origin;
+use crate::cluster::{Target, WireTarget, divert};
+use crate::copy::digest;
+
+/// Runs a plan whose columns are the table's, and writes its rows. What a statement that
+/// failed wrote is deleted.
+pub(crate) async fn write(
+    sink: Sink,
+    plan: Arc<dyn ExecutionPlan>,
+    context: Arc<TaskContext>,
+    origin: &Origin,
+) -> Result<Written> {
+    let target = TableTarget {
+        sink: sink.clone(),
+        with_digests: origin.log.is_some(),
+    };
+    let diverted = match is_everywhere(&sink, &context)? {
+        true => divert(&plan, Arc::new(target), &context)?,
+        false => None,
+    };
+    let Some(diverted) = diverted else {
+        return sink.write(plan, context).await;
+    };
+    let own = sink.write_streams(diverted.rows).await;
+    let mut written = Written::default();
+    for files in diverted.files.take() {
+        written.merge(Written::decode(&files)?);
+    }
+    match own {
+        Ok(own) => {
+            written.merge(own);
+            Ok(written)
+        }
+        Err(error) => {
+            written.discard(sink.location()).await;
+            Err(error)
+        }
+    }
+}
+
+/// Whether executors write where the client reads: all nodes have one storage, and what
+/// has a URL is the same for all. Any other folder may be the client's own.
+fn is_everywhere(sink: &Sink, context: &TaskContext) -> Result<bool> {
+    let table = sink.location();
+    let storage = storage_root(context.session_config().options())?;
+    let is_stored = table
+        .url
+        .as_str()
+        .starts_with(storage.folder_url().as_str());
+    Ok(is_stored || table.local_path().is_none())
+}
+
+/// A table that the tasks of a cluster write to.
+pub(crate) struct TableTarget {
+    sink: Sink,
+    /// Whether the hashes of the files are wanted.
+    with_digests: bool,
+}
+
+impl TableTarget {
+    /// From the client.
+    pub(crate) fn decode(bytes: &[u8], context: &TaskContext) -> Result<Self> {
+        let (with_digests, sink) = match bytes.split_first() {
+            Some((first, sink)) => (*first == 1, sink),
+            None => (false, bytes),
+        };
+        let warnings = CallContext::of(context.session_config()).warnings;
+        let sink = Sink::decode(sink, warnings)?;
+        Ok(Self { sink, with_digests })
+    }
+}
+
+impl Debug for TableTarget {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.sink.location())
+    }
+}
+
+#[async_trait]
+impl Target for TableTarget {
+    fn encode(&self) -> Result<WireTarget> {
+        let mut bytes = vec![u8::from(self.with_digests)];
+        bytes.extend(self.sink.encode()?);
+        Ok(WireTarget::Table(bytes))
+    }
+
+    async fn is_here(&self) -> bool {
+        // Whoever runs tasks has reached the storage.
+        true
+    }
+
+    async fn write(
+        &self,
+        rows: SendableRecordBatchStream,
+        _task: &str,
+        _context: &Arc<TaskContext>,
+    ) -> Result<(u64, String)> {
+        let mut written = self.sink.write_streams(vec![rows]).await?;
+        if self.with_digests {
+            for file in written.files() {
+                let at = self.sink.location().join(&file.path)?;
+                let (_, sha256) = digest(&at, &at.path).await?;
+                written.enter_digest(file.path, sha256);
+            }
+        }
+        Ok((written.rows, written.encode()?))
+    }
+}

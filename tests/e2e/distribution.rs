@@ -1,0 +1,146 @@
+//! What the tasks of a cluster read and write by themselves.
+
+use std::time::Duration;
+
+use crate::cluster::{cluster, executors, kill, within};
+use crate::support::Atoll;
+
+/// Makes files of 2.5 MB that do not compress, with columns of several kinds.
+const FILES: &str = "COPY (SELECT value AS id, sha512(CAST(value AS VARCHAR)) AS bytes, \
+    CASE WHEN value % 7 = 0 THEN CAST('NaN' AS DOUBLE) WHEN value % 5 = 0 THEN NULL \
+    ELSE value / 3.0 END AS score, CAST(value % 4 AS VARCHAR) AS part \
+    FROM generate_series(1, 40000)) TO '${folder}' STORED AS PARQUET";
+
+/// What `path` holds of [`FILES`], by calls that are cheap.
+fn query(path: &str, condition: &str) -> String {
+    format!(
+        "SELECT id, octet_length(bytes) AS n, score, test_abort_in_group(id < 0) AS status \
+         FROM '{path}' WHERE {condition} ORDER BY id"
+    )
+}
+
+#[track_caller]
+fn make(atoll: &Atoll, sql: &str, folder: &str) -> String {
+    let path = atoll.path(folder).display().to_string();
+    let sql = sql.replace("${folder}", &path);
+    atoll.run(&["-c", &sql]).ok();
+    path
+}
+
+#[test]
+fn executors_read_ranges_of_parquet() {
+    let cluster = cluster(2);
+    let atoll = Atoll::new();
+    let plain = make(&atoll, FILES, "plain");
+    let by_part = format!("{FILES} PARTITIONED BY (part)");
+    let parts = make(&atoll, &by_part, "[odd] parts#1 %25");
+    let conditions = [
+        "true",
+        "id < 9",
+        "id BETWEEN 11990 AND 12020",
+        "score > 13000",
+        "score IS NULL AND id < 100",
+        "id IN (1, 2, 40000, 50000)",
+        "false",
+    ];
+    for path in [&plain, &parts] {
+        for condition in conditions {
+            let sql = query(path, condition);
+            let mut here = atoll.command(&["--format", "csv", "-c", &sql]);
+            here.env("ATOLL_TEST_FUNCTIONS", "1");
+            let here = crate::support::Running::new(here.spawn().unwrap()).finish();
+            let there = atoll.on(&cluster, &sql).ok();
+            assert_eq!(here.ok().stdout, there.stdout, "{path}: {condition}");
+        }
+        let plan = format!("EXPLAIN {}", query(path, "true"));
+        let plan = atoll.on(&cluster, &plan).ok().stdout;
+        let read = "ranges of Parquet files, read by the executor";
+        assert!(plan.contains(read), "{plan}");
+    }
+    // A column of the folders, and one row that no executor survives.
+    let sql = format!(
+        "SELECT part, status, count(*) AS n, min(id) AS first FROM (SELECT part, id, \
+         test_abort_in_group(id = 20001) AS status FROM '{parts}' WHERE id > 19900 \
+         AND id < 20300) GROUP BY part, status ORDER BY part, status"
+    );
+    assert_eq!(
+        atoll.on(&cluster, &sql).ok().stdout,
+        "part,status,n,first\n0,SUCCEEDED,99,19904\n1,FAILED,1,20001\n\
+         1,SUCCEEDED,99,19901\n2,SUCCEEDED,100,19902\n3,SUCCEEDED,100,19903\n"
+    );
+}
+
+/// Rows of 64 bytes that tasks make, about 5 MB of them.
+const ROWS: &str =
+    "SELECT id, bytes, part, test_abort_in_group(id < 0) AS status FROM '${folder}'";
+
+#[test]
+fn tasks_write_what_they_made() {
+    let cluster = cluster(2);
+    let atoll = Atoll::new();
+    let sql = FILES.replace("40000", "400000");
+    let path = make(&atoll, &sql, "rows");
+    let rows = ROWS.replace("${folder}", &path);
+    let out = |name: &str| atoll.path(name).display().to_string();
+    let (files, parts) = (out("files"), out("parts"));
+    let script = format!(
+        "SET atoll.distribute_bytes = 1000000; CREATE TABLE made AS {rows}; INSERT INTO made {rows} WHERE id <= 300000; \
+         CREATE TABLE by_part PARTITIONED BY (part) AS {rows}; \
+         COPY ({rows}) TO '{files}' STORED AS PARQUET OPTIONS (manifest true); \
+         COPY ({rows}) TO '{parts}' STORED AS PARQUET PARTITIONED BY (part)"
+    );
+    atoll.on(&cluster, &script).ok();
+    let sums = "SELECT count(*) AS n, count(DISTINCT id) AS ids, sum(id) AS s, \
+        count(DISTINCT bytes) AS b, min(part) AS p, max(status) AS m FROM ";
+    let once = "400000,400000,80000200000,400000,0,SUCCEEDED\n";
+    for (from, expected) in [
+        ("made", "700000,400000,125000350000,400000,0,SUCCEEDED\n"),
+        ("by_part", once),
+        (&format!("'{files}'"), once),
+        (&format!("'{parts}'"), once),
+    ] {
+        let found = atoll.run(&["--format", "csv", "-c", &format!("{sums}{from}")]);
+        let found = found.ok().stdout;
+        assert!(found.ends_with(expected), "{from}: {found}");
+    }
+    let names = std::fs::read_dir(&files).unwrap().flatten();
+    let names: Vec<String> = names
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    let by_tasks = names.iter().filter(|name| name.contains("-t")).count();
+    assert!(by_tasks >= 2, "{names:?}");
+    assert!(names.iter().all(|name| !name.contains('~')), "{names:?}");
+}
+
+#[test]
+fn executors_die_while_they_write_and_every_row_is_there_once() {
+    let atoll = Atoll::new();
+    let path = make(&atoll, &FILES.replace("40000", "400000"), "rows");
+    let rows = ROWS.replace("${folder}", &path);
+    for seed in 0..2 {
+        let cluster = cluster(3);
+        let (_, workers) = executors(&cluster);
+        let folder = atoll.path(&format!("copy-{seed}")).display().to_string();
+        let table = format!("made{seed}");
+        let script = format!(
+            "CREATE TABLE {table} AS {rows}; COPY ({rows}) TO '{folder}' STORED AS PARQUET"
+        );
+        let address = cluster.address();
+        let mut running = atoll.command(&["--cluster", &address, "-c", &script]);
+        running.env("ATOLL_TEST_FUNCTIONS", "1");
+        let running = crate::support::Running::new(running.spawn().unwrap());
+        let data = atoll.path(&format!("storage/tables/{table}"));
+        within(Duration::from_secs(60), "a file", || data.exists());
+        std::thread::sleep(Duration::from_millis(150 * seed as u64));
+        kill(workers[seed % workers.len()]);
+        running.finish().ok();
+        for from in [table, format!("'{folder}'")] {
+            let sql = format!("SELECT count(*), count(DISTINCT id), sum(id) FROM {from}");
+            let found = atoll.run(&["--format", "csv", "-c", &sql]).ok().stdout;
+            assert!(
+                found.ends_with("\n400000,400000,80000200000\n"),
+                "{from} {found}"
+            );
+        }
+    }
+}
