@@ -28,11 +28,17 @@ use cluster::Server;
 #[derive(Debug, Clone, Copy)]
 enum Engine {
     Embedded,
+    /// A cluster that leaves small statements to the client.
     Cluster,
+    /// The same, which leaves nothing to the client that it can run in stages.
+    Stages,
 }
 
-const ENGINES: [(Engine, &str); 2] =
-    [(Engine::Embedded, "embedded"), (Engine::Cluster, "cluster")];
+const ENGINES: [(Engine, &str); 3] = [
+    (Engine::Embedded, "embedded"),
+    (Engine::Cluster, "cluster"),
+    (Engine::Stages, "stages"),
+];
 
 /// Started by the first test that needs it.
 static CLUSTER: LazyLock<(Mutex<Option<Server>>, String)> = LazyLock::new(|| {
@@ -135,11 +141,15 @@ fn with_session(
         ..SessionOptions::default()
     };
     runtime.block_on(async {
-        if let Engine::Cluster = engine {
+        if let Engine::Cluster | Engine::Stages = engine {
             let client = Client::connect(CLUSTER.1.parse()?, Token::default());
             options.cluster = Some(Arc::new(client.await?));
         }
         let session = Arc::new(Session::new(options).await?);
+        if let Engine::Stages = engine {
+            let all = session.execute("SET atoll.distribute_bytes = 0").await?;
+            all.try_collect::<Vec<_>>().await?;
+        }
         test(session).await
     })
 }

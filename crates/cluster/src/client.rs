@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use atoll_session::{Job, TaskOutput, TaskRunner};
+use atoll_session::{Exchange, Job, TaskOutput, TaskRunner};
 use ballista_core::client::BallistaClient;
 use ballista_core::extension::BallistaConfigGrpcEndpoint;
 use ballista_core::serde::protobuf::scheduler_grpc_client::SchedulerGrpcClient;
@@ -27,6 +27,7 @@ use tonic::transport::{Channel, Endpoint};
 use crate::http::Http;
 use crate::protocol::{BEAT, JOBS, JobState, NewJob, SLOTS, STALLED, Slots};
 use crate::scheduler::MESSAGE_BYTES;
+use crate::stages::Stages;
 use crate::task::{TaskCodec, job_plan, outputs};
 use crate::{Address, Error, Token};
 
@@ -381,6 +382,10 @@ impl Client {
 impl TaskRunner for Client {
     fn address(&self) -> &str {
         &self.shown
+    }
+
+    fn exchange(&self) -> Arc<dyn Exchange> {
+        Arc::new(Stages)
     }
 
     fn slots(&self) -> BoxFuture<'_, Result<usize>> {

@@ -17,6 +17,8 @@ pub mod executor;
 mod http;
 mod protocol;
 pub mod scheduler;
+mod sorted_joins;
+mod stages;
 mod status;
 mod task;
 mod token;

@@ -46,7 +46,7 @@ use datafusion::execution::{
 use datafusion::logical_expr::{
     DdlStatement, Explain, LogicalPlan, PlanType, Statement, StringifiedPlan,
 };
-use datafusion::optimizer::{Analyzer, AnalyzerRule};
+use datafusion::optimizer::{Analyzer, AnalyzerRule, Optimizer};
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::execute_stream;
 use datafusion::physical_plan::explain::ExplainExec;
@@ -57,7 +57,7 @@ use futures::StreamExt;
 use sha2::{Digest, Sha256};
 
 use crate::checks::ExtractChecks;
-use crate::cluster::DealExpensiveCalls;
+use crate::cluster::{Cluster, DealExpensiveCalls};
 use crate::copy::DeltaFactory;
 use crate::expensive::{AtollQueryPlanner, ExtractExpensiveCalls};
 use crate::nulls::{FieldsOfScans, NullsReachInside};
@@ -68,7 +68,10 @@ use crate::sql::{
 use crate::tables::StoredTables;
 
 pub use atoll_udf_common::{Erased, Location, StoreError, explain_store_error};
-pub use cluster::{Job, Task, TaskOutput, TaskRunner, TaskRuntime};
+pub use cluster::{
+    Exchange, Job, Left, LocalRange, Output, PartsExec, Range, Stage, Task, TaskOutput,
+    TaskPlan, TaskRunner, TaskRuntime, is_expensive,
+};
 pub use functions::{FunctionDoc, FunctionKind, function_docs};
 pub use origin::WriteLog;
 pub use runs::run_store;
@@ -508,8 +511,18 @@ pub(crate) fn session_state(
     if let Some(threads) = options.threads {
         pool::configure(threads);
     }
+    let mut config = config(storage);
+    if let Some(cluster) = &options.cluster {
+        config = config
+            .with_extension(Arc::new(Cluster(Arc::clone(cluster))))
+            // The result of a subquery would be a value of this process.
+            .set_bool(
+                "datafusion.optimizer.enable_physical_uncorrelated_scalar_subquery",
+                false,
+            );
+    }
     let mut builder = SessionStateBuilder::new()
-        .with_config(config(storage))
+        .with_config(config)
         .with_runtime_env(runtime)
         // Before DataFusion's own, which come with the features.
         .with_expr_planners(vec![Arc::new(FieldNames)])
@@ -521,8 +534,10 @@ pub(crate) fn session_state(
             PhysicalOptimizer::new().rules,
         ));
     if let Some(cluster) = &options.cluster {
+        let rules = cluster.exchange().optimizer_rules(&Optimizer::new().rules);
         let cluster = Arc::clone(cluster);
         builder = builder
+            .with_optimizer_rules(rules)
             .with_physical_optimizer_rule(Arc::new(DealExpensiveCalls { cluster }));
     }
     let mut state = builder.build();

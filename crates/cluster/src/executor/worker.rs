@@ -48,6 +48,7 @@ use crate::protocol::{
     TaskReport, Wanted,
 };
 use crate::scheduler::{MESSAGE_BYTES, session_config};
+use crate::stages::Stages;
 use crate::task::{SignedTask, TaskCodec, TaskExec, output_batch, signed};
 use crate::{Error, Token};
 
@@ -109,8 +110,8 @@ pub async fn work(
         memory_limit: options.memory_limit,
         ..SessionOptions::default()
     };
-    let runtime =
-        TaskRuntime::new(&session).map_err(|error| Error::Start(error.to_string()))?;
+    let runtime = TaskRuntime::new(&session, Arc::new(Stages))
+        .map_err(|error| Error::Start(error.to_string()))?;
     let state = Arc::new(Worker {
         id: worker.id.clone(),
         http: Http::new(options.scheduler.clone(), &options.token)?,
@@ -231,6 +232,13 @@ impl Worker {
     ) -> Result<()> {
         let Attempt { attempt } = self.ask(START, &entry.id).await?;
         let started = Instant::now();
+        if task.rows == 0 && attempt > ATTEMPTS {
+            return exec_err!(
+                "an executor died each of the {ATTEMPTS} times that it ran a part of this \
+                 statement; it needs more memory than there is (see --memory-limit of atoll \
+                 executor), or crashes a library"
+            );
+        }
         if attempt == 1 || task.rows <= 1 {
             let context = entry.context(attempt > ATTEMPTS);
             let rows = self.runtime.start(&task.plan, context).await?;

@@ -10,6 +10,7 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, Statistics, internal_err};
+use datafusion::execution::config::SessionConfig;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::aggregates::AggregateExec;
@@ -238,6 +239,19 @@ struct Dealer {
     envelope: WireTask,
 }
 
+/// A task without its plan.
+pub(super) async fn envelope(config: &SessionConfig) -> Result<WireTask> {
+    let storage = storage_root(config.options())?;
+    let directory = std::env::current_dir()?;
+    Ok(WireTask {
+        storage: storage.url.to_string(),
+        storage_id: identify_storage(&storage).await?,
+        directory: directory.to_string_lossy().into_owned(),
+        options: changed_options(config.options()),
+        plan: vec![],
+    })
+}
+
 /// A job under way: what must come of it, what came, and the task that fetches it.
 type Started = (Ledger, mpsc::Receiver<Result<TaskOutput>>, SpawnedTask<()>);
 
@@ -249,15 +263,7 @@ impl Dealer {
     ) -> Result<Self> {
         let config = context.session_config();
         let call_context = CallContext::of(config);
-        let storage = storage_root(config.options())?;
-        let directory = std::env::current_dir()?;
-        let envelope = WireTask {
-            storage: storage.url.to_string(),
-            storage_id: identify_storage(&storage).await?,
-            directory: directory.to_string_lossy().into_owned(),
-            options: changed_options(config.options()),
-            plan: vec![],
-        };
+        let envelope = envelope(config).await?;
         let mut functions = Vec::new();
         let mut keeps_rows = true;
         let mut link = chain;

@@ -17,20 +17,34 @@ mod pieces;
 mod rule;
 mod runtime;
 mod source;
+mod stages;
 mod wire;
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use atoll_compute::progress::Progress;
 use bytes::Bytes;
 use datafusion::common::Result;
+use datafusion::physical_plan::ExecutionPlan;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
 pub(crate) use output::{Files, Target, divert, is_dealt};
 pub(crate) use rule::DealExpensiveCalls;
 pub use runtime::TaskRuntime;
+pub use stages::{Exchange, Left, LocalRange, Output, PartsExec, Range, Stage, TaskPlan};
+pub(crate) use stages::{distribute, explain};
 pub(crate) use wire::WireTarget;
+
+/// The cluster of a session, among the extensions of its settings.
+#[derive(Debug)]
+pub(crate) struct Cluster(pub(crate) Arc<dyn TaskRunner>);
+
+/// Whether an operator makes expensive calls.
+pub fn is_expensive(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    rule::calls(plan).is_some()
+}
 
 /// Carries tasks to a cluster and their results back.
 pub trait TaskRunner: Debug + Send + Sync {
@@ -43,6 +57,9 @@ pub trait TaskRunner: Debug + Send + Sync {
     /// Runs a job; its results come in the order of tasks, each task's in its own
     /// order. Dropping the stream cancels the job.
     fn run(&self, job: Job) -> BoxStream<'static, Result<TaskOutput>>;
+
+    /// What cuts plans into stages.
+    fn exchange(&self) -> Arc<dyn Exchange>;
 
     /// Waits until the cluster knows of the jobs that were cancelled.
     fn settle(&self) -> BoxFuture<'_, ()>;

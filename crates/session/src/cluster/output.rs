@@ -30,6 +30,7 @@ use futures::{StreamExt, TryStreamExt};
 
 use super::exec::ClusterExec;
 use super::source::compact;
+use super::stages::StagesExec;
 use super::wire::{WireTarget, from_ipc, to_ipc};
 
 /// Up to so many bytes of rows a task gives to the client.
@@ -107,7 +108,7 @@ impl Files {
 
 /// Whether the rows of a plan are those of tasks.
 pub(crate) fn is_dealt(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    plan.is::<ClusterExec>()
+    plan.is::<ClusterExec>() || plan.is::<StagesExec>()
 }
 
 /// Has the tasks of a plan write to a target; `None` if its rows are not those of tasks.
@@ -116,9 +117,9 @@ pub(crate) fn divert(
     target: Arc<dyn Target>,
     context: &Arc<TaskContext>,
 ) -> Result<Option<Diverted>> {
-    let Some(exec) = plan.downcast_ref::<ClusterExec>() else {
+    if !is_dealt(plan) {
         return Ok(None);
-    };
+    }
     let options = AtollOptions::get(context.session_config().options());
     let passed = Arc::new(AtomicU64::new(0));
     let files = Files::default();
@@ -130,9 +131,7 @@ pub(crate) fn divert(
             passed: Arc::clone(&passed),
             most: options.distribute_bytes,
         };
-        let output =
-            OutputExec::new(Arc::clone(exec.chain()), Arc::clone(&target), terms);
-        let tasks = exec.with_chain(Arc::new(output));
+        let tasks = writing(plan, Arc::clone(&target), terms)?;
         let outputs = tasks.execute(partition, Arc::clone(context))?;
         let (files, passed) = (files.clone(), Arc::clone(&passed));
         let rows = outputs.map(move |batch| {
@@ -147,6 +146,22 @@ pub(crate) fn divert(
         rows: rows.collect::<Result<_>>()?,
         files,
     }))
+}
+
+/// The tasks of a plan, writing to a target.
+fn writing(
+    plan: &Arc<dyn ExecutionPlan>,
+    target: Arc<dyn Target>,
+    terms: Terms,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    if let Some(exec) = plan.downcast_ref::<StagesExec>() {
+        return Ok(Arc::new(exec.with_output(target, terms)));
+    }
+    let Some(exec) = plan.downcast_ref::<ClusterExec>() else {
+        return internal_err!("{} has no tasks", plan.name());
+    };
+    let output = OutputExec::new(Arc::clone(exec.chain()), target, terms);
+    Ok(Arc::new(exec.with_chain(Arc::new(output))))
 }
 
 /// How many rows a part of a task's output stands for.
@@ -220,6 +235,11 @@ pub(super) struct OutputExec {
 }
 
 impl OutputExec {
+    /// What it gives.
+    pub(super) fn columns() -> SchemaRef {
+        Arc::clone(&SCHEMA)
+    }
+
     pub(super) fn new(
         input: Arc<dyn ExecutionPlan>,
         target: Arc<dyn Target>,

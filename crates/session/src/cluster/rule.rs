@@ -31,6 +31,9 @@ use super::runtime::encode_plan;
 use super::source::ReadBy;
 use crate::expensive::ExpensiveExec;
 
+/// The name of [`DealExpensiveCalls`].
+pub(super) const NAME: &str = "deal_expensive_calls";
+
 /// Gives every chain of operators around expensive calls to the cluster.
 ///
 /// The last rule of all: what runs on the client was planned as for one machine, and
@@ -50,7 +53,7 @@ impl PhysicalOptimizerRule for DealExpensiveCalls {
     }
 
     fn name(&self) -> &'static str {
-        "deal_expensive_calls"
+        NAME
     }
 
     fn schema_check(&self) -> bool {

@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 
 use atoll_compute::CancellationToken;
 use atoll_compute::warnings::Noticed;
+use atoll_udf_common::files::{parquet_scan, without_bounds};
 use atoll_udf_common::{
     AtollOptions, CallContext, Location, PreparedCall, StoreError, explain_store_error,
 };
 use bytes::Bytes;
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Result, exec_err, internal_datafusion_err, internal_err};
 use datafusion::config::ConfigOptions;
 use datafusion::datasource::memory::MemorySourceConfig;
@@ -30,6 +32,7 @@ use sha2::{Digest, Sha256};
 use super::notes::Notes;
 use super::pieces::PieceExec;
 use super::source::compact;
+use super::stages::Exchange;
 use super::wire::{PlanCodec, Received, to_ipc};
 use crate::SessionOptions;
 
@@ -118,11 +121,12 @@ pub struct TaskRuntime {
 
 impl TaskRuntime {
     /// What a worker of a cluster needs. The storage comes with each task.
-    pub fn new(options: &SessionOptions) -> Result<Self> {
+    pub fn new(options: &SessionOptions, exchange: Arc<dyn Exchange>) -> Result<Self> {
         let state =
             crate::session_state(options, String::new(), crate::runtime(options)?)?;
         let calls = Arc::new(PreparedCalls {
             state: state.clone(),
+            exchange,
             kept: Mutex::default(),
         });
         Ok(Self {
@@ -195,7 +199,14 @@ impl TaskRuntime {
         };
         let plan =
             physical_plan_from_bytes_with_extension_codec(&task.plan, &context, &codec)?;
-        Ok((plan, context))
+        let runtime = context.runtime_env();
+        let plan = plan.transform_up(|node| {
+            Ok(match parquet_scan(node.as_ref()).is_some() {
+                true => Transformed::yes(without_bounds(&node, &runtime)?),
+                false => Transformed::no(node),
+            })
+        })?;
+        Ok((plan.data, context))
     }
 
     /// Says so when this machine sees another storage than the client, which would
@@ -286,6 +297,7 @@ type Kept = HashMap<[u8; 32], (Arc<Received>, Instant)>;
 /// loaded once, however many rows need it.
 pub(super) struct PreparedCalls {
     state: SessionState,
+    exchange: Arc<dyn Exchange>,
     kept: Mutex<Kept>,
 }
 
@@ -299,6 +311,11 @@ impl PreparedCalls {
     /// The session of this process.
     pub(super) fn state(&self) -> &SessionState {
         &self.state
+    }
+
+    /// What sorts the rows of tasks that others read.
+    pub(super) fn exchange(&self) -> Arc<dyn Exchange> {
+        Arc::clone(&self.exchange)
     }
 
     /// The call with this content, received before or now.

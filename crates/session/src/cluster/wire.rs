@@ -25,21 +25,28 @@ use datafusion::execution::{SessionState, TaskContext};
 use datafusion::logical_expr::{Expr, ScalarFunctionArgs, ScalarUDF};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{Column as PhysicalColumn, Literal};
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::{ExecutionPlan, Partitioning};
 use datafusion_proto::bytes::physical_plan_from_bytes_with_extension_codec;
+use datafusion_proto::physical_plan::from_proto::parse_protobuf_partitioning;
+use datafusion_proto::physical_plan::to_proto::serialize_partitioning;
 use datafusion_proto::physical_plan::{
-    PhysicalExtensionCodec, PhysicalProtoConverterExtension,
+    PhysicalExtensionCodec, PhysicalPlanDecodeContext, PhysicalProtoConverterExtension,
 };
+use datafusion_proto::protobuf;
 use prost::Message;
 use tokio::sync::OnceCell;
 
 use super::output::{OutputExec, Target, TaskTerms, Terms};
 use super::pieces::PieceExec;
 use super::runtime::{PreparedCalls, encode_plan};
+use super::stages::{ExchangeExec, Output, PartsExec, Range, ScansExec};
 use crate::copy::FolderTarget;
 use crate::expensive::{ExpensiveExec, PhysicalCall};
 use crate::nulls;
 use crate::tables::TableTarget;
+
+/// What the names of functions begin with that no statement can call.
+const OWN: &str = "__";
 
 /// The name of the field that carries what a call returns.
 const RETURNED: &str = "returned";
@@ -47,7 +54,7 @@ const RETURNED: &str = "returned";
 /// An operator of Atoll.
 #[derive(Clone, PartialEq, Message)]
 struct WireNode {
-    #[prost(oneof = "WireOperator", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "WireOperator", tags = "1, 2, 3, 4, 5, 6, 7")]
     operator: Option<WireOperator>,
 }
 
@@ -61,6 +68,60 @@ enum WireOperator {
     Piece(WirePiece),
     #[prost(message, tag = "4")]
     Output(WireOutput),
+    #[prost(message, tag = "5")]
+    Parts(WireParts),
+    /// The schema of scans, as an Arrow IPC stream without rows.
+    #[prost(bytes, tag = "6")]
+    Scans(Vec<u8>),
+    #[prost(message, tag = "7")]
+    Exchange(WireExchange),
+}
+
+/// Ranges of what earlier stages left.
+#[derive(Clone, PartialEq, Message)]
+struct WireParts {
+    #[prost(string, tag = "1")]
+    folder: String,
+    /// An Arrow IPC stream without rows.
+    #[prost(bytes = "vec", tag = "2")]
+    schema: Vec<u8>,
+    #[prost(message, repeated, tag = "3")]
+    partitions: Vec<WirePartition>,
+    #[prost(bool, tag = "4")]
+    is_broadcast: bool,
+    #[prost(message, optional, tag = "5")]
+    partitioning: Option<protobuf::Partitioning>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct WirePartition {
+    #[prost(message, repeated, tag = "1")]
+    ranges: Vec<WireRange>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct WireRange {
+    #[prost(string, tag = "1")]
+    object: String,
+    #[prost(uint64, tag = "2")]
+    start: u64,
+    #[prost(uint64, tag = "3")]
+    end: u64,
+    #[prost(uint64, tag = "4")]
+    rows: u64,
+}
+
+/// Where the rows of a task go that another stage reads.
+#[derive(Clone, PartialEq, Message)]
+struct WireExchange {
+    #[prost(message, optional, tag = "1")]
+    partitioning: Option<protobuf::Partitioning>,
+    #[prost(uint64, repeated, tag = "2")]
+    partitions: Vec<u64>,
+    #[prost(string, tag = "3")]
+    folder: String,
+    #[prost(string, tag = "4")]
+    name: String,
 }
 
 /// Where the rows of a task go.
@@ -142,7 +203,7 @@ impl PhysicalExtensionCodec for PlanCodec {
         &self,
         node: Arc<dyn ExecutionPlan>,
         bytes: &mut Vec<u8>,
-        _: &dyn PhysicalProtoConverterExtension,
+        converter: &dyn PhysicalProtoConverterExtension,
     ) -> Result<()> {
         let operator = if let Some(exec) = node.downcast_ref::<ExpensiveExec>() {
             let calls = exec.calls().iter().map(encode_call);
@@ -167,6 +228,24 @@ impl PhysicalExtensionCodec for PlanCodec {
                 few,
                 name,
             })
+        } else if let Some(parts) = node.downcast_ref::<PartsExec>() {
+            let partitioning = parts.properties().output_partitioning();
+            let partitioning = serialize_partitioning(partitioning, self, converter)?;
+            WireOperator::Parts(encode_parts(parts, partitioning)?)
+        } else if node.is::<ScansExec>() {
+            WireOperator::Scans(schema_to_ipc(&node.schema())?)
+        } else if let Some(exchange) = node.downcast_ref::<ExchangeExec>() {
+            let output = &exchange.output;
+            let partitioning = output.partitioning.as_ref();
+            let partitioning = partitioning.map(|partitioning| {
+                serialize_partitioning(partitioning, self, converter)
+            });
+            WireOperator::Exchange(WireExchange {
+                partitioning: partitioning.transpose()?,
+                partitions: output.partitions.iter().map(|p| *p as u64).collect(),
+                folder: exchange.folder.clone(),
+                name: exchange.name.clone(),
+            })
         } else {
             return internal_err!("{} cannot be sent to an executor", node.name());
         };
@@ -182,7 +261,7 @@ impl PhysicalExtensionCodec for PlanCodec {
         bytes: &[u8],
         inputs: &[Arc<dyn ExecutionPlan>],
         task: &TaskContext,
-        _: &dyn PhysicalProtoConverterExtension,
+        converter: &dyn PhysicalProtoConverterExtension,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let node = WireNode::decode(bytes)
             .map_err(|error| internal_datafusion_err!("not a plan of Atoll: {error}"))?;
@@ -232,7 +311,58 @@ impl PhysicalExtensionCodec for PlanCodec {
                 let terms = Terms::Task(TaskTerms { name, few });
                 Ok(Arc::new(OutputExec::new(Arc::clone(input), target, terms)))
             }
+            (Some(WireOperator::Parts(parts)), []) => {
+                let schema = schema_from_ipc(&parts.schema)?;
+                let decode = PhysicalPlanDecodeContext::new(task, self);
+                let partitioning = parse_protobuf_partitioning(
+                    parts.partitioning.as_ref(),
+                    &decode,
+                    &schema,
+                    converter,
+                )?;
+                let Some(partitioning) = partitioning else {
+                    return internal_err!("ranges without their partitioning");
+                };
+                Ok(Arc::new(decode_parts(parts, schema, partitioning)))
+            }
+            (Some(WireOperator::Scans(schema)), [input]) => {
+                let schema = schema_from_ipc(&schema)?;
+                Ok(Arc::new(ScansExec::new(Arc::clone(input), schema)))
+            }
+            (Some(WireOperator::Exchange(exchange)), [input]) => {
+                let Some(prepared) = &self.calls else {
+                    return internal_err!("this process exchanges no rows");
+                };
+                let decode = PhysicalPlanDecodeContext::new(task, self);
+                let partitioning = parse_protobuf_partitioning(
+                    exchange.partitioning.as_ref(),
+                    &decode,
+                    &input.schema(),
+                    converter,
+                )?;
+                let index = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+                let output = Output {
+                    partitioning,
+                    partitions: exchange.partitions.into_iter().map(index).collect(),
+                };
+                Ok(Arc::new(ExchangeExec::new(
+                    Arc::clone(input),
+                    output,
+                    (exchange.folder, exchange.name),
+                    Some(prepared.exchange()),
+                )))
+            }
             _ => internal_err!("not an operator of Atoll"),
+        }
+    }
+
+    /// Executors have the functions of every session and those of [`nulls`]; what else a
+    /// plan calls exists in this process only.
+    fn try_encode_udf(&self, node: &ScalarUDF, _bytes: &mut Vec<u8>) -> Result<()> {
+        let name = node.name();
+        match name.starts_with(OWN) && nulls::by_name(name).is_none() {
+            true => internal_err!("{name} runs on the client only"),
+            false => Ok(()),
         }
     }
 
@@ -241,6 +371,47 @@ impl PhysicalExtensionCodec for PlanCodec {
         nulls::by_name(name)
             .ok_or_else(|| internal_datafusion_err!("no function is called {name}"))
     }
+}
+
+fn encode_parts(
+    parts: &PartsExec,
+    partitioning: protobuf::Partitioning,
+) -> Result<WireParts> {
+    let range = |range: &Range| WireRange {
+        object: range.object.clone(),
+        start: range.start,
+        end: range.end,
+        rows: range.rows,
+    };
+    let partitions = parts.partitions.iter().map(|ranges| WirePartition {
+        ranges: ranges.iter().map(range).collect(),
+    });
+    Ok(WireParts {
+        folder: parts.folder.clone(),
+        schema: schema_to_ipc(&parts.schema())?,
+        partitions: partitions.collect(),
+        is_broadcast: parts.is_broadcast,
+        partitioning: Some(partitioning),
+    })
+}
+
+fn decode_parts(
+    parts: WireParts,
+    schema: SchemaRef,
+    partitioning: Partitioning,
+) -> PartsExec {
+    let range = |range: WireRange| Range {
+        object: range.object,
+        start: range.start,
+        end: range.end,
+        rows: range.rows,
+    };
+    let partitions = parts.partitions.into_iter();
+    let partitions =
+        partitions.map(|partition| partition.ranges.into_iter().map(range).collect());
+    let folder = &parts.folder;
+    let partitions = partitions.collect();
+    PartsExec::new(folder, schema, partitions, parts.is_broadcast, partitioning)
 }
 
 fn encode_call(call: &PhysicalCall) -> Result<WireCall> {
@@ -400,6 +571,17 @@ pub(super) fn to_ipc(batch: &RecordBatch) -> Result<Vec<u8>> {
     writer.finish()?;
     drop(writer);
     Ok(bytes)
+}
+
+/// A schema as an Arrow IPC stream without rows.
+fn schema_to_ipc(schema: &SchemaRef) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    StreamWriter::try_new(&mut bytes, schema)?.finish()?;
+    Ok(bytes)
+}
+
+fn schema_from_ipc(bytes: &[u8]) -> Result<SchemaRef> {
+    Ok(StreamReader::try_new(Cursor::new(bytes), None)?.schema())
 }
 
 /// The only record batch of an Arrow IPC stream.

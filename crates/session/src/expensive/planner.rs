@@ -20,6 +20,7 @@ use datafusion::physical_planner::{
 };
 
 use crate::checks::{CheckExec, CheckNode};
+use crate::cluster::{distribute, explain};
 use crate::sql::PartitionedBy;
 
 use super::exec::{ExpensiveExec, PhysicalCall};
@@ -36,9 +37,16 @@ impl QueryPlanner for AtollQueryPlanner {
         logical_plan: &LogicalPlan,
         session: &dyn Session,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(ExpensivePlanner)])
-            .create_physical_plan(logical_plan, session)
-            .await
+        let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(
+            ExpensivePlanner,
+        )]);
+        let plan = planner.create_physical_plan(logical_plan, session).await?;
+        match logical_plan {
+            LogicalPlan::Explain(_) => {
+                explain(plan, logical_plan, session, &planner).await
+            }
+            _ => distribute(plan, logical_plan, session, &planner).await,
+        }
     }
 }
 

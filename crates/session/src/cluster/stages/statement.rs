@@ -1,0 +1,456 @@
+//! Runs the stages of a statement, each as jobs of the cluster.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt::{self, Formatter};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use atoll_udf_common::{CallContext, Location, storage_root};
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{Result, internal_err};
+use datafusion::config::ConfigOptions;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
+use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties,
+    replace_children_if_necessary,
+};
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+use prost::Message;
+use tokio::sync::mpsc;
+
+use super::exchange::{ExchangeExec, enter};
+use super::scans::ScansExec;
+use super::{Exchange, Left, PartsExec, Stage, TaskPlan};
+use crate::cluster::exec::envelope;
+use crate::cluster::ledger::Ledger;
+use crate::cluster::notes::Notes;
+use crate::cluster::output::{OutputExec, Target, Terms};
+use crate::cluster::pace::TASKS_PER_JOB;
+use crate::cluster::rule::calls;
+use crate::cluster::runtime::{WireTask, encode_plan};
+use crate::cluster::wire::from_ipc;
+use crate::cluster::{Job, Task, TaskOutput, TaskRunner};
+
+/// The folder of the storage in which statements exchange rows.
+const WORK: &str = "work";
+
+/// Parts of results that wait for the operators above.
+const PARTS_AHEAD: usize = 4;
+
+/// The rows of a plan that is run in stages.
+#[derive(Debug)]
+pub(in crate::cluster) struct StagesExec {
+    /// The plan as it is cut.
+    plan: Arc<dyn ExecutionPlan>,
+    cluster: Arc<dyn TaskRunner>,
+    /// How many stages it has, for people.
+    stages: usize,
+    /// How many bytes of files it reads.
+    bytes: u64,
+    /// What the plan was made under.
+    options: Arc<ConfigOptions>,
+    /// Where the tasks of the last stage write, instead of giving their rows.
+    output: Option<(Arc<dyn Target>, Terms)>,
+    properties: Arc<PlanProperties>,
+}
+
+impl StagesExec {
+    pub(super) fn new(
+        plan: Arc<dyn ExecutionPlan>,
+        cluster: Arc<dyn TaskRunner>,
+        (stages, bytes): (usize, u64),
+        options: Arc<ConfigOptions>,
+    ) -> Self {
+        let of_plan = plan.properties();
+        // The rows of one task come after those of the other, so that what is sorted by
+        // one task stays so.
+        let equivalences = match of_plan.partitioning.partition_count() {
+            1 => of_plan.equivalence_properties().clone(),
+            _ => EquivalenceProperties::new(plan.schema()),
+        };
+        let properties = PlanProperties::new(
+            equivalences,
+            Partitioning::UnknownPartitioning(1),
+            of_plan.emission_type,
+            of_plan.boundedness,
+        );
+        Self {
+            plan,
+            cluster,
+            stages,
+            bytes,
+            options,
+            output: None,
+            properties: Arc::new(properties),
+        }
+    }
+
+    /// The same, with the tasks of the last stage writing to a target.
+    pub(in crate::cluster) fn with_output(
+        &self,
+        target: Arc<dyn Target>,
+        terms: Terms,
+    ) -> Self {
+        let (plan, cluster) = (Arc::clone(&self.plan), Arc::clone(&self.cluster));
+        let schema = OutputExec::columns();
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(schema),
+            Partitioning::UnknownPartitioning(1),
+            self.properties.emission_type,
+            self.properties.boundedness,
+        );
+        Self {
+            output: Some((target, terms)),
+            properties: Arc::new(properties),
+            ..Self::new(
+                plan,
+                cluster,
+                (self.stages, self.bytes),
+                Arc::clone(&self.options),
+            )
+        }
+    }
+}
+
+impl DisplayAs for StagesExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut Formatter<'_>) -> fmt::Result {
+        let (stages, bytes) = (self.stages, self.bytes);
+        let address = self.cluster.address();
+        write!(
+            f,
+            "StagesExec: stages={stages}, read={bytes} bytes, cluster={address}"
+        )
+    }
+}
+
+impl ExecutionPlan for StagesExec {
+    fn name(&self) -> &'static str {
+        "StagesExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.plan]
+    }
+
+    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
+        vec![false]
+    }
+
+    fn apply_expressions(
+        &self,
+        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        mut children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let (1, Some(plan)) = (children.len(), children.pop()) else {
+            return internal_err!("StagesExec takes one child");
+        };
+        let cluster = Arc::clone(&self.cluster);
+        let options = Arc::clone(&self.options);
+        let exec = Self::new(plan, cluster, (self.stages, self.bytes), options);
+        Ok(match &self.output {
+            Some((target, terms)) => {
+                Arc::new(exec.with_output(Arc::clone(target), terms.clone()))
+            }
+            None => Arc::new(exec),
+        })
+    }
+
+    fn execute(
+        &self,
+        _partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        let mut rows = RecordBatchReceiverStreamBuilder::new(self.schema(), PARTS_AHEAD);
+        let statement = Statement {
+            plan: Arc::clone(&self.plan),
+            schema: self.schema(),
+            cluster: Arc::clone(&self.cluster),
+            options: Arc::clone(&self.options),
+            output: self.output.clone(),
+            context,
+        };
+        let sender = rows.tx();
+        rows.spawn(async move { statement.run(sender).await });
+        Ok(rows.build())
+    }
+}
+
+/// A statement that runs.
+struct Statement {
+    plan: Arc<dyn ExecutionPlan>,
+    schema: SchemaRef,
+    cluster: Arc<dyn TaskRunner>,
+    options: Arc<ConfigOptions>,
+    output: Option<(Arc<dyn Target>, Terms)>,
+    context: Arc<TaskContext>,
+}
+
+/// What its stages share.
+struct Shared {
+    exchange: Arc<dyn Exchange>,
+    envelope: WireTask,
+    /// Where rows are exchanged.
+    folder: String,
+    label: String,
+    call_context: CallContext,
+}
+
+impl Statement {
+    async fn run(self, rows: mpsc::Sender<Result<RecordBatch>>) -> Result<()> {
+        let config = self.context.session_config();
+        let call_context = CallContext::of(config);
+        let storage = storage_root(config.options())?;
+        let folder = storage.join(&format!("{WORK}/{}", crate::unique_id()))?;
+        let plan = ship(&self.plan, &call_context).await?;
+        let plan = ScansExec::in_place(plan)?;
+        let exchange = self.cluster.exchange();
+        let stages = exchange.cut(plan, &self.options)?;
+        let shared = Shared {
+            exchange,
+            envelope: envelope(config).await?,
+            folder: folder.to_string(),
+            label: label(&self.plan),
+            call_context,
+        };
+        let done = self.run_stages(&shared, stages, rows).await;
+        // Also what tasks left that were given up.
+        sweep(&folder).await;
+        done
+    }
+
+    /// Runs stages as soon as those are done that they read.
+    async fn run_stages(
+        &self,
+        shared: &Shared,
+        mut stages: Vec<Stage>,
+        rows: mpsc::Sender<Result<RecordBatch>>,
+    ) -> Result<()> {
+        let Some(last) = stages.pop() else {
+            return internal_err!("a statement without stages");
+        };
+        let mut left: HashMap<usize, Left> = HashMap::new();
+        while !stages.is_empty() {
+            let is_ready =
+                |stage: &Stage| stage.inputs.iter().all(|id| left.contains_key(id));
+            let (ready, waiting): (Vec<_>, Vec<_>) =
+                stages.into_iter().partition(is_ready);
+            if ready.is_empty() {
+                return internal_err!("stages that wait for each other");
+            }
+            let running = ready
+                .iter()
+                .map(|stage| self.run_stage(shared, stage, &left));
+            let done = futures::future::try_join_all(running).await?;
+            left.extend(ready.iter().map(|stage| stage.id).zip(done));
+            stages = waiting;
+        }
+        let plans = shared.plans(&last, &left)?;
+        let tasks = plans.into_iter().map(|TaskPlan { plan, .. }| {
+            shared.task(match &self.output {
+                Some((target, terms)) => {
+                    Arc::new(OutputExec::new(plan, Arc::clone(target), terms.clone()))
+                }
+                None => plan,
+            })
+        });
+        let mut outputs = self.outputs(shared, tasks.collect::<Result<_>>()?);
+        while let Some((_, batch)) = outputs.try_next().await? {
+            let columns = batch.columns().to_vec();
+            let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
+            if batch.num_rows() > 0 && rows.send(Ok(batch)).await.is_err() {
+                // Nobody wants the rest.
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs a stage; what it left.
+    async fn run_stage(
+        &self,
+        shared: &Shared,
+        stage: &Stage,
+        left: &HashMap<usize, Left>,
+    ) -> Result<Left> {
+        let plans = shared.plans(stage, left)?.into_iter().enumerate();
+        let tasks = plans.map(|(task, plan)| {
+            let place = (shared.folder.clone(), format!("{}-{task:06}", stage.id));
+            let exec = ExchangeExec::new(plan.plan, plan.output, place, None);
+            shared.task(Arc::new(exec))
+        });
+        let mut outputs = self.outputs(shared, tasks.collect::<Result<_>>()?);
+        let mut done = Left::default();
+        while let Some((task, ranges)) = outputs.try_next().await? {
+            enter(&mut done, task, &ranges)?;
+        }
+        Ok(done)
+    }
+
+    /// Runs tasks, in jobs of a bounded number; what each gave, in their order.
+    fn outputs<'a>(
+        &'a self,
+        shared: &'a Shared,
+        tasks: Vec<Task>,
+    ) -> impl futures::Stream<Item = Result<(usize, RecordBatch)>> + Unpin + 'a {
+        let jobs: Vec<Vec<Task>> =
+            tasks.chunks(TASKS_PER_JOB).map(<[Task]>::to_vec).collect();
+        let outputs =
+            stream::iter(jobs.into_iter().enumerate()).map(move |(job, tasks)| {
+                let first = job * TASKS_PER_JOB;
+                let ledger = Mutex::new(Ledger::new(vec![0; tasks.len()], false));
+                let outputs = self.cluster.run(Job {
+                    label: shared.label.clone(),
+                    tasks,
+                    progress: shared.call_context.progress.clone(),
+                });
+                let check = Arc::new(ledger);
+                let at_end = Arc::clone(&check);
+                let rows = outputs.map(move |output| {
+                    let output: TaskOutput = output?;
+                    let batch = from_ipc(&output.data)?;
+                    let mut ledger = check.lock().unwrap_or_else(PoisonError::into_inner);
+                    ledger.enter(&output, batch.num_rows())?;
+                    shared
+                        .call_context
+                        .warnings
+                        .merge(Notes::of(&batch).noticed);
+                    Ok((first + output.task as usize, batch))
+                });
+                let finish = stream::once(async move {
+                    let ledger = at_end.lock().unwrap_or_else(PoisonError::into_inner);
+                    ledger.finish()
+                });
+                rows.map(|row| row.map(Some))
+                    .chain(finish.map(|done| done.map(|()| None)))
+                    .try_filter_map(|row| async move { Ok(row) })
+            });
+        Box::pin(outputs.flatten())
+    }
+}
+
+impl Shared {
+    /// What the tasks of a stage run.
+    fn plans(&self, stage: &Stage, left: &HashMap<usize, Left>) -> Result<Vec<TaskPlan>> {
+        let plans = (0..stage.tasks).map(|task| {
+            let exchange = self.exchange.as_ref();
+            exchange.task(stage, task, left, &self.folder)
+        });
+        let plans = plans.collect::<Result<Vec<_>>>()?;
+        let inputs = stage.inputs.iter().filter_map(|id| left.get(id));
+        check_dealing(&plans, inputs)?;
+        Ok(plans)
+    }
+
+    fn task(&self, plan: Arc<dyn ExecutionPlan>) -> Result<Task> {
+        let task = WireTask {
+            plan: encode_plan(plan)?,
+            ..self.envelope.clone()
+        };
+        // Nobody knows how many rows it reads, and it is never evaluated in parts.
+        Ok(Task {
+            rows: 0,
+            plan: task.encode_to_vec().into(),
+        })
+    }
+}
+
+/// Checks that the tasks of a stage read each range that was left for them once, or each
+/// of them every range: rows that are missing or twice show here before anything runs.
+fn check_dealing<'a>(
+    plans: &[TaskPlan],
+    inputs: impl Iterator<Item = &'a Left>,
+) -> Result<()> {
+    let mut dealt: HashMap<(String, u64), usize> = HashMap::new();
+    for TaskPlan { plan, .. } in plans {
+        plan.apply(|node| {
+            let parts = node.downcast_ref::<PartsExec>();
+            for range in parts.into_iter().flat_map(PartsExec::ranges) {
+                let range = (range.object.clone(), range.start);
+                *dealt.entry(range).or_default() += 1;
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+    }
+    for left in inputs {
+        let ranges = left.ranges.values().flat_map(BTreeMap::values);
+        let times: BTreeSet<usize> = ranges
+            .map(|range| (range.object.clone(), range.start))
+            .map(|range| dealt.get(&range).copied().unwrap_or_default())
+            .collect();
+        let is_right = |times: &usize| *times == 1 || *times == plans.len();
+        if times.len() > 1 || !times.iter().all(is_right) {
+            return internal_err!(
+                "{} tasks would read rows {times:?} times; report this statement",
+                plans.len()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Deletes what was exchanged. What stays because the client died is only wasted space.
+async fn sweep(folder: &Location) {
+    let objects = folder.store.list(Some(&folder.path));
+    let paths = objects.map_ok(|object| object.location).boxed();
+    let deleted = folder.store.delete_stream(paths);
+    let _ = deleted.try_collect::<Vec<_>>().await;
+    if let Some(folder) = folder.local_path() {
+        let _ = std::fs::remove_dir_all(folder);
+    }
+}
+
+/// The expensive functions of a plan, for people.
+fn label(plan: &Arc<dyn ExecutionPlan>) -> String {
+    fn functions(plan: &Arc<dyn ExecutionPlan>, found: &mut Vec<String>) {
+        for child in plan.children() {
+            functions(child, found);
+        }
+        let made = calls(plan).into_iter().flat_map(|exec| exec.calls());
+        found.extend(made.map(|call| call.function.clone()));
+    }
+    let mut found = vec![];
+    functions(plan, &mut found);
+    match found.is_empty() {
+        true => "query".to_string(),
+        false => found.join(", "),
+    }
+}
+
+/// Has every call of a plan put what it needs where executors find it.
+fn ship<'a>(
+    plan: &'a Arc<dyn ExecutionPlan>,
+    context: &'a CallContext,
+) -> BoxFuture<'a, Result<Arc<dyn ExecutionPlan>>> {
+    async move {
+        let mut below = Vec::new();
+        for child in plan.children() {
+            below.push(ship(child, context).await?);
+        }
+        match (calls(plan), below.pop()) {
+            (Some(exec), Some(input)) => {
+                Ok(Arc::new(exec.shipped(input, context).await?)
+                    as Arc<dyn ExecutionPlan>)
+            }
+            (None, Some(last)) => {
+                below.push(last);
+                replace_children_if_necessary(Arc::clone(plan), below)
+            }
+            (_, None) => Ok(Arc::clone(plan)),
+        }
+    }
+    .boxed()
+}
