@@ -3,8 +3,8 @@
 //!
 //! Ballista would run the stages itself. It loses rows, or doubles them, when an executor
 //! is lost between two stages, so only its parts are used here. Its planner alone gives
-//! wrong rows for two shapes of plans, which [`sort_again`] and [`collect_for_loops`] close
-//! before it cuts them.
+//! wrong rows for three shapes of plans, which [`sort_again`], [`collect_for_loops`] and
+//! [`deal_joins`] close before it cuts them.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Display;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use atoll_session::{
-    Exchange, Left, LocalRange, Output, PartsExec, Range, Stage, TaskPlan, is_expensive,
+    Exchange, Left, LocalRange, Output, PartsExec, Range, Stage, TaskPlan,
 };
 use ballista_core::JobId;
 use ballista_core::execution_plans::sort_shuffle::{ShuffleIndex, get_index_path};
@@ -34,24 +34,20 @@ use datafusion::arrow::array::{AsArray, RecordBatch};
 use datafusion::arrow::datatypes::{UInt32Type, UInt64Type};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{
-    DataFusionError, JoinType, Result, exec_datafusion_err, internal_datafusion_err,
-    internal_err,
+    DataFusionError, Result, exec_datafusion_err, internal_datafusion_err, internal_err,
 };
 use datafusion::config::ConfigOptions;
 use datafusion::execution::TaskContext;
 use datafusion::optimizer::OptimizerRule;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
-use datafusion::physical_plan::joins::{CrossJoinExec, NestedLoopJoinExec};
 use datafusion::physical_plan::limit::GlobalLimitExec;
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
-use datafusion::physical_plan::{
-    ExecutionPlan, ExecutionPlanProperties, replace_children_if_necessary,
-};
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::prelude::SessionConfig;
 use futures::TryStreamExt;
 
-use crate::sorted_joins::sort_big_joins;
+use crate::joins::{collect_for_loops, deal_joins, sort_big_joins};
 
 /// Ballista's names of jobs are of no use here, where a job is one stage.
 const JOB: &str = "statement";
@@ -99,7 +95,7 @@ impl Exchange for Stages {
         plan: Arc<dyn ExecutionPlan>,
         options: &ConfigOptions,
     ) -> Result<Vec<Stage>> {
-        let plan = sort_big_joins(plan, HASHED_BYTES)?;
+        let plan = sort_big_joins(deal_joins(plan, options)?, HASHED_BYTES)?;
         let plan = sort_again(collect_for_loops(plan)?)?;
         let mut planner = DefaultDistributedPlanner::new();
         let stages = planner.plan_query_stages(&JobId::from(JOB), plan, options);
@@ -254,42 +250,6 @@ fn ranges(batch: &RecordBatch, is_sorted: bool) -> Result<Vec<LocalRange>> {
         })
     };
     (0..batch.num_rows()).map(range).collect()
-}
-
-/// What a nested loop or cross join collects is read by each of its tasks, so an expensive
-/// call there must be a stage of its own. One that gives rows of the collected side must
-/// see all of the other side in one task, or each task gives what has no match among its
-/// own rows.
-fn collect_for_loops(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
-    let plan = plan.transform_up(|node| {
-        let loops = node.downcast_ref::<NestedLoopJoinExec>();
-        let ([left, right], true) = (
-            &node.children()[..],
-            loops.is_some() || node.is::<CrossJoinExec>(),
-        ) else {
-            return Ok(Transformed::no(node));
-        };
-        let gives_left = loops.is_some_and(|join| {
-            matches!(
-                join.join_type(),
-                JoinType::Left
-                    | JoinType::Full
-                    | JoinType::LeftSemi
-                    | JoinType::LeftAnti
-                    | JoinType::LeftMark
-            )
-        });
-        let (mut left, mut right) = (Arc::clone(left), Arc::clone(right));
-        if !left.is::<CoalescePartitionsExec>() && left.exists(|n| Ok(is_expensive(n)))? {
-            left = Arc::new(CoalescePartitionsExec::new(left));
-        }
-        if gives_left && right.output_partitioning().partition_count() > 1 {
-            right = Arc::new(CoalescePartitionsExec::new(right));
-        }
-        let node = replace_children_if_necessary(node, vec![left, right])?;
-        Ok(Transformed::yes(node))
-    })?;
-    Ok(plan.data)
 }
 
 /// An exchange forgets the order that a repartition keeps, so whoever needs it sorts.
