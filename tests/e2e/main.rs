@@ -35,3 +35,4 @@ mod support;
 mod tables;
 mod tour;
 mod warnings;
+mod writers;
