@@ -36,3 +36,4 @@ mod support;
 mod tables;
 mod tour;
 mod warnings;
+mod writers;

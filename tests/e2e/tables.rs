@@ -2,9 +2,9 @@
 //! folders and buckets.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
-use crate::bucket::S3;
 use crate::support::{Atoll, Output, Running, files};
 
 /// The rows of a query as CSV.
@@ -24,7 +24,7 @@ fn at_once(atoll: &Atoll, statements: &[String]) -> Vec<Output> {
 
 /// Asserts that one statement won and that the others say why they did not.
 #[track_caller]
-fn winner(ended: &[Output]) -> usize {
+pub(crate) fn winner(ended: &[Output]) -> usize {
     let won: Vec<usize> = (0..ended.len())
         .filter(|who| ended[*who].status.success())
         .collect();
@@ -191,7 +191,7 @@ fn a_delta_table_is_not_read_file_by_file() {
     ] {
         atoll
             .run(&["-c", &sql])
-            .fails_naming(&["has a Delta table in it", "deep/"]);
+            .fails_naming(&["has files of the Delta table", "deep/"]);
     }
     let sql = format!("COPY (SELECT 2 AS n) TO '{root}/deep/' STORED AS PARQUET");
     atoll
@@ -199,6 +199,197 @@ fn a_delta_table_is_not_read_file_by_file() {
         .fails_naming(&["holds files that COPY did not write"]);
     let sql = format!("SELECT n FROM '{root}/deep/'");
     assert_eq!(rows(&atoll, &sql), "n\n1\n");
+}
+
+#[test]
+fn a_pattern_that_finds_files_of_a_delta_table_is_refused() {
+    let atoll = Atoll::new();
+    let root = atoll.path("root").display().to_string();
+    let copy = |n: usize| {
+        format!(
+            "COPY (SELECT {n} AS n, 'a' AS label, {n} AS day) TO '{root}/deep/' \
+             STORED AS DELTA PARTITIONED BY (day);"
+        )
+    };
+    let files = format!("COPY (SELECT 7 AS n) TO '{root}/files/' STORED AS PARQUET;");
+    rows(&atoll, &[copy(1), copy(2), files].concat());
+    for name in [
+        "deep/**/*.parquet",
+        "deep/day=*/*.parquet",
+        "deep/day=2/*.parquet",
+        "deep/day=2/",
+        "*/*/*",
+        "**/*.parquet",
+        "dee?/**/part-*",
+    ] {
+        for sql in [
+            format!("SELECT n FROM '{root}/{name}'"),
+            format!("COPY (SELECT n FROM '{root}/{name}') TO '{root}/copy.parquet'"),
+            format!("SELECT train('{root}/{name}', {{epochs: 1}})"),
+            format!("CREATE EXTERNAL TABLE e STORED AS PARQUET LOCATION '{root}/{name}'"),
+            format!(
+                "CREATE EXTERNAL TABLE e (n BIGINT) STORED AS PARQUET LOCATION \
+                 '{root}/{name}'; SELECT n FROM e"
+            ),
+        ] {
+            atoll.run(&["-c", &sql]).fails_naming(&[
+                "has files of the Delta table",
+                &format!("Name its folder, FROM '{root}/deep/'"),
+            ]);
+        }
+    }
+    // One file by its whole name, names as blobs, and what lies beside the table.
+    let part = fs::read_dir(atoll.path("root/deep/day=1")).unwrap().next();
+    let part = part.unwrap().unwrap().path().display().to_string();
+    assert_eq!(rows(&atoll, &format!("SELECT n FROM '{part}'")), "n\n1\n");
+    let sql = format!("SELECT count(*) AS n FROM read_blob('{root}/**/*.parquet')");
+    assert_eq!(rows(&atoll, &sql), "n\n3\n");
+    let sql = format!("SELECT n FROM '{root}/f*/*.parquet'");
+    assert_eq!(rows(&atoll, &sql), "n\n7\n");
+    let sql = format!("SELECT n FROM '{root}/deep/' WHERE day = 2");
+    assert_eq!(rows(&atoll, &sql), "n\n2\n");
+}
+
+#[test]
+fn under_one_write_id_a_script_adds_its_rows_once_and_equal_statements_twice() {
+    let atoll = Atoll::new();
+    let out = atoll.path("out").display().to_string();
+    let sql = format!(
+        "SET atoll.write_id = 'day 1'; CREATE OR REPLACE TABLE t AS SELECT 0 AS n; \
+         CREATE TABLE once AS SELECT 5 AS n; \
+         INSERT INTO t VALUES (1); INSERT INTO t VALUES (1); \
+         UPDATE t SET n = n + 1; UPDATE t SET n = n + 1; \
+         COPY (SELECT 3 AS n) TO '{out}/' STORED AS DELTA; \
+         COPY (SELECT 4 AS n) TO '{out}/' STORED AS DELTA OPTIONS (mode append); \
+         COPY (SELECT 4 AS n) TO '{out}/' STORED AS DELTA OPTIONS (mode append); \
+         RESTORE once TO VERSION AS OF 0; INSERT INTO once VALUES (6)"
+    )
+    .replace("RESTORE once", "INSERT INTO once VALUES (9); RESTORE once");
+    let found = |atoll: &Atoll| {
+        let sql = format!(
+            "SELECT n FROM t ORDER BY n; SELECT n FROM '{out}/' ORDER BY n; \
+             SELECT n FROM once ORDER BY n"
+        );
+        rows(atoll, &sql)
+    };
+    let expected = "n\n2\n3\n3\nn\n3\n4\n4\nn\n5\n6\n";
+    for run in 0..3 {
+        let output = atoll.run(&["-c", &sql]).ok();
+        let is_said = output.stderr.contains("t took this statement before");
+        assert_eq!(is_said, run > 0, "{}", output.stderr);
+        assert_eq!(found(&atoll), expected);
+    }
+    // A run is what follows SET, also in one session.
+    atoll.run(&["-c", &format!("{sql}; {sql}")]).ok();
+    assert_eq!(found(&atoll), expected);
+}
+
+#[test]
+fn a_table_says_what_it_consists_of_below_its_columns() {
+    let atoll = Atoll::new();
+    rows(
+        &atoll,
+        "CREATE TABLE t PARTITIONED BY (day) AS SELECT 1 AS n, 2 AS day",
+    );
+    let found = rows(&atoll, "DESCRIBE EXTENDED t");
+    let columns = "column_name,data_type,is_nullable\nn,Int64,YES\nday,Int64,YES\n";
+    assert!(found.starts_with(columns), "{found}");
+    for row in [
+        "format,delta,",
+        "version,0,",
+        "rows,1,",
+        "partition_columns,day,",
+    ] {
+        assert!(
+            found.contains(&format!("\n{row}\"\"\n")),
+            "{row} in {found}"
+        );
+    }
+}
+
+/// Adds a commit to a table's log that another engine may have made: features of its
+/// protocol, properties, and notes of its column `n`.
+fn commit_of_another(log: &Path, features: &str, properties: &str, notes: &str) {
+    let first = fs::read_to_string(log.join("00000000000000000000.json")).unwrap();
+    let line = first
+        .lines()
+        .find(|line| line.starts_with("{\"metaData\""))
+        .unwrap();
+    let mut metadata: serde_json::Value = serde_json::from_str(line).unwrap();
+    let metadata_of = &mut metadata["metaData"];
+    metadata_of["configuration"] = serde_json::from_str(properties).unwrap();
+    let schema = metadata_of["schemaString"].as_str().unwrap().to_string();
+    let mut schema: serde_json::Value = serde_json::from_str(&schema).unwrap();
+    schema["fields"][0]["metadata"] = serde_json::from_str(notes).unwrap();
+    metadata_of["schemaString"] = schema.to_string().into();
+    let features = features.split(' ').collect::<Vec<_>>();
+    let protocol = serde_json::json!({"protocol": {
+        "minReaderVersion": 1, "minWriterVersion": 7, "writerFeatures": features,
+    }});
+    let change = serde_json::json!({"cdc": {
+        "path": "_change_data/cdc-0.parquet", "partitionValues": {}, "size": 10,
+        "dataChange": false,
+    }});
+    let text = format!("{protocol}\n{metadata}\n{change}\n");
+    fs::write(log.join("00000000000000000001.json"), text).unwrap();
+}
+
+#[test]
+fn what_other_engines_promise_of_a_table_is_read_and_not_broken() {
+    let feed = r#"{"delta.enableChangeDataFeed": "true"}"#;
+    let generated = r#"{"delta.generationExpression": "m + 1"}"#;
+    let identity = r#"{"delta.identity.start": 1, "delta.identity.step": 1,
+        "delta.identity.allowExplicitInsert": false}"#;
+    for (features, properties, notes, insert, update) in [
+        ("changeDataFeed", feed, "{}", "", "a feed of changes"),
+        (
+            "generatedColumns",
+            "{}",
+            generated,
+            "generated columns",
+            "generated columns",
+        ),
+        (
+            "identityColumns",
+            "{}",
+            identity,
+            "identity columns",
+            "identity columns",
+        ),
+        (
+            "identityColumns",
+            "{}",
+            "{}",
+            "identityColumns",
+            "identityColumns",
+        ),
+    ] {
+        let atoll = Atoll::new();
+        rows(&atoll, "CREATE TABLE t AS SELECT 1 AS n, 0 AS m");
+        let log = atoll.path("storage/tables/t/_delta_log");
+        commit_of_another(&log, features, properties, notes);
+        for version in ["", "VERSION AS OF 0", "VERSION AS OF 1"] {
+            let sql = format!("SELECT n FROM t {version}");
+            assert_eq!(rows(&atoll, &sql), "n\n1\n", "{notes} {version}");
+        }
+        let sql = "SELECT n FROM t TIMESTAMP AS OF '2100-01-01'; \
+            SELECT version FROM history('t') ORDER BY version";
+        assert_eq!(rows(&atoll, sql), "n\n1\nversion\n0\n1\n");
+        let added = atoll.run(&["-c", "INSERT INTO t VALUES (2, 1)"]);
+        match insert {
+            "" => drop(added.ok()),
+            what => added.fails_naming(&[what, "does not change it"]),
+        }
+        for sql in [
+            "UPDATE t SET n = 3",
+            "DELETE FROM t WHERE n = 1",
+            "OPTIMIZE t",
+        ] {
+            atoll
+                .run(&["-c", sql])
+                .fails_naming(&[update, "does not change it"]);
+        }
+    }
 }
 
 #[test]
@@ -227,44 +418,4 @@ fn vacuum_removes_what_no_version_needs() {
     }
     assert_eq!(rows(&atoll, "VACUUM t RETAIN 0 HOURS"), nothing);
     assert_eq!(rows(&atoll, "SELECT n FROM t ORDER BY n"), "n\n1\n2\n");
-}
-
-/// Starts statements with a bucket as storage.
-fn in_bucket(s3: &S3, atoll: &Atoll, sql: &str) -> Running {
-    let arguments = ["--format", "csv", "-c", sql];
-    let mut command = atoll.command_in("s3://bucket/atoll", &arguments);
-    s3.open_to(&mut command);
-    Running::new(command.spawn().unwrap())
-}
-
-#[test]
-fn a_bucket_has_stored_tables_too() {
-    let s3 = S3::start(0);
-    let atoll = Atoll::new();
-    let sql = "CREATE TABLE t AS SELECT 1 AS n; INSERT INTO t VALUES (2), (3); \
-        DELETE FROM t WHERE n = 1; SELECT n FROM t ORDER BY n; \
-        SELECT count(*) AS n FROM t VERSION AS OF 1";
-    let found = in_bucket(&s3, &atoll, sql).finish().ok().stdout;
-    assert_eq!(found, "count\n2\ncount\n1\nn\n2\n3\nn\n3\n");
-    let create = |who: usize| {
-        let sql = format!(
-            "CREATE TABLE race AS SELECT {who} AS who FROM generate_series(1, 9)"
-        );
-        in_bucket(&s3, &atoll, &sql)
-    };
-    // One after the other: this server looks whether a file is there and then writes it,
-    // so that both of two at once may be told that they made it.
-    let ended = [create(0).finish(), create(1).finish()];
-    let who = winner(&ended);
-    let sql = "SELECT who, count(*) AS n FROM race GROUP BY who";
-    let found = in_bucket(&s3, &atoll, sql).finish().ok().stdout;
-    assert_eq!(found, format!("who,n\n{who},9\n"));
-    let insert =
-        |n: usize| in_bucket(&s3, &atoll, &format!("INSERT INTO t VALUES ({n})"));
-    for n in [10, 11, 12] {
-        insert(n).finish().ok();
-    }
-    let sql = "SELECT n FROM t ORDER BY n";
-    let found = in_bucket(&s3, &atoll, sql).finish().ok().stdout;
-    assert_eq!(found, "n\n2\n3\n10\n11\n12\n");
 }

@@ -10,12 +10,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
+use axum::http::header::IF_NONE_MATCH;
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+use tokio::sync::Mutex;
 
 pub(crate) const BUCKET: &str = "bucket";
 const KEY: &str = "a key of the tests";
@@ -39,16 +41,23 @@ impl S3 {
         let mut service = S3ServiceBuilder::new(files);
         service.set_auth(SimpleAuth::from_single(KEY, SECRET));
         let service = service.build();
+        // `s3s-fs` looks whether a file is there and then writes it; S3 does both at once.
+        let one_by_one = Arc::new(Mutex::new(()));
         let requests = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&requests);
         let serve = move |request: Request| {
             let service = service.clone();
+            let one_by_one = Arc::clone(&one_by_one);
             let number = counted.fetch_add(1, Ordering::Relaxed) + 1;
             async move {
                 if failing > 0 && number.is_multiple_of(failing) {
                     return (axum::http::StatusCode::SERVICE_UNAVAILABLE, "SlowDown")
                         .into_response();
                 }
+                let _turn = match request.headers().contains_key(IF_NONE_MATCH) {
+                    true => Some(one_by_one.lock().await),
+                    false => None,
+                };
                 let bucket = request.uri().path().split('/').nth(1);
                 match bucket {
                     Some(BUCKET) => answer(&service, request).await,

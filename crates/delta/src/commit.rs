@@ -8,30 +8,24 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
-use atoll_udf_common::Location;
-use datafusion::arrow::datatypes::{Schema, SchemaRef};
-use datafusion::common::{Result, exec_err};
+use datafusion::common::{DataFusionError, Result, exec_datafusion_err, exec_err};
 use deltalake_core::DeltaTableError;
 use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties};
 use deltalake_core::kernel::{Action, Add, LogicalFileView, Transaction};
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
 use serde_json::Value;
 
-use crate::error::{explain, is_conflict};
-use crate::open::{Table, log_of};
+use crate::error::is_conflict;
+use crate::open::Table;
+use crate::standing::{Standing, are_there, forget};
 use crate::table::numbered_files;
-use crate::types;
-use crate::write::{Written, columns_with_bounds};
+use crate::write::Written;
 
 /// How often a commit is tried again after it lost against another one.
 const TRIES: u32 = 60;
 
 /// The wait before another try, at most.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
-
-/// A checkpoint of the log is written after so many commits; opening a table reads the
-/// last one and what came after it.
-const CHECKPOINT_INTERVAL: &str = "10";
 
 /// The names under which a commit says which program and which statement made it.
 pub(crate) const ENGINE: &str = "atoll";
@@ -63,7 +57,7 @@ impl Statement {
     }
 
     /// Whether the statement has committed to the table before.
-    pub(crate) async fn is_done(&self, table: &Table) -> Result<bool> {
+    pub async fn is_done(&self, table: &Table) -> Result<bool> {
         let Some(id) = &self.id else {
             return Ok(false);
         };
@@ -77,105 +71,8 @@ impl Statement {
     }
 }
 
-/// What a new table is to be.
-#[derive(Debug, Clone)]
-pub struct Definition {
-    /// Its columns in the types that it keeps, from [`types::kept`].
-    pub(crate) kept: SchemaRef,
-    /// Those that it is partitioned by.
-    pub(crate) partition_by: Vec<String>,
-    /// Whether it takes the place of a table that is there.
-    pub(crate) replaces: bool,
-}
-
-impl Definition {
-    /// A table for rows of these columns, if one can keep them.
-    pub fn new(
-        schema: &Schema,
-        partition_by: Vec<String>,
-        replaces: bool,
-    ) -> Result<Self> {
-        types::check_partition_columns(schema, &partition_by)?;
-        Ok(Self {
-            kept: types::kept(schema)?,
-            partition_by,
-            replaces,
-        })
-    }
-}
-
-/// Creates or replaces the table of a folder with rows that are written.
-pub async fn create(
-    location: &Location,
-    definition: &Definition,
-    written: Written,
-    statement: &Statement,
-) -> Result<()> {
-    let mode = match definition.replaces {
-        true => SaveMode::Overwrite,
-        false => SaveMode::ErrorIfExists,
-    };
-    let fields = types::delta_fields(&definition.kept)?;
-    let error = |error| explain(location, "create", error);
-    let mut tries = 0;
-    loop {
-        let adds = written.adds.iter().cloned().map(Action::Add);
-        let done = log_of(location)?
-            .create()
-            .with_columns(fields.clone())
-            .with_partition_columns(definition.partition_by.clone())
-            .with_configuration(properties(&definition.kept, &definition.partition_by))
-            .with_actions(adds)
-            .with_save_mode(mode)
-            // Two that create a table at once must not both succeed, which is what the
-            // log's own tries would let them.
-            .with_commit_properties(statement.properties(0))
-            .await;
-        let Err(failed) = done else {
-            return Ok(());
-        };
-        // The commit may have been made all the same, such as when what comes after it
-        // failed.
-        if let Some(table) = Table::open(location).await?
-            && has(&table, &written.adds)?
-        {
-            return Ok(());
-        }
-        tries += 1;
-        if definition.replaces && may_try_again(&failed, tries) {
-            pause(tries).await;
-            continue;
-        }
-        written.discard(location).await;
-        if !definition.replaces && (is_conflict(&failed) || is_taken(&failed)) {
-            return exec_err!(
-                "the table {location} exists already: another statement created it meanwhile"
-            );
-        }
-        return Err(error(failed));
-    }
-}
-
-fn is_taken(error: &DeltaTableError) -> bool {
-    error.to_string().contains("already exists")
-}
-
-/// The properties that a table is created with.
-fn properties(kept: &Schema, partition_by: &[String]) -> HashMap<String, Option<String>> {
-    let names = columns_with_bounds(kept, partition_by);
-    let bounds = match names.is_empty() {
-        true => ("delta.dataSkippingNumIndexedCols", "0".to_string()),
-        false => ("delta.dataSkippingStatsColumns", names.join(",")),
-    };
-    let interval = ("delta.checkpointInterval", CHECKPOINT_INTERVAL.to_string());
-    let properties = [bounds, interval].into_iter();
-    properties
-        .map(|(name, value)| (name.to_string(), Some(value)))
-        .collect()
-}
-
 /// Whether a version has the files.
-fn has(table: &Table, adds: &[Add]) -> Result<bool> {
+pub(crate) fn has(table: &Table, adds: &[Add]) -> Result<bool> {
     let Some(first) = adds.first() else {
         return Ok(false);
     };
@@ -222,19 +119,37 @@ pub async fn add(
             partition_by: (!partition_by.is_empty()).then(|| partition_by.clone()),
             predicate: None,
         };
-        let committed = commit(&table, actions, retries, operation, statement).await;
-        let Some(lost) = lost(&table, &written.adds, committed).await? else {
+        let tried = attempt(
+            &table,
+            (actions, &written.adds),
+            retries,
+            operation,
+            statement,
+        );
+        let Some(lost) = tried.await? else {
             return Ok(true);
         };
         tries += 1;
         let location = table.location().clone();
-        let Some(newest) = lost.newest else {
+        let may_try_again = lost.may_try_again(tries);
+        let (newest, error) = match lost {
+            Lost::Dropped => (None, None),
+            Lost::Failed { newest, error } => (newest, Some(error)),
+        };
+        // A table of the same name may have been made since, without the files.
+        let is_replaced = match &newest {
+            Some(newest) if newest.id()? != table.id()? => {
+                !are_there(&location, &written.adds).await?
+            }
+            newest => newest.is_none(),
+        };
+        let (Some(newest), Some(error), false) = (newest, error, is_replaced) else {
             written.discard(&location).await;
             return exec_err!("the table {location} was dropped meanwhile");
         };
-        if !may_try_again(&lost.error, tries) {
+        if !may_try_again {
             written.discard(&location).await;
-            return Err(table.error("write to", lost.error));
+            return Err(table.error("write to", error));
         }
         if newest.kept_schema()? != columns || newest.partition_columns()? != partition_by
         {
@@ -244,7 +159,7 @@ pub async fn add(
                  run the statement again"
             );
         }
-        table = newest;
+        table = *newest;
         pause(tries).await;
     }
 }
@@ -272,45 +187,90 @@ fn replaced_files(
 }
 
 /// A commit that was not made.
-pub(crate) struct Lost {
-    /// Why.
-    pub(crate) error: DeltaTableError,
-    /// The table as it is now.
-    pub(crate) newest: Option<Table>,
+pub(crate) enum Lost {
+    /// The log did not take it.
+    Failed {
+        error: DeltaTableError,
+        /// The table as it is now.
+        newest: Option<Box<Table>>,
+    },
+    /// The table that was read is not there any more.
+    Dropped,
 }
 
-/// Looks whether a commit was made though it seems to have failed: a store may not have
-/// got to say so, or what comes after a commit failed. Only when the table says that it was
-/// not made, its files may be deleted.
-pub(crate) async fn lost(
-    table: &Table,
-    adds: &[Add],
-    committed: Result<(), DeltaTableError>,
-) -> Result<Option<Lost>> {
-    let Err(error) = committed else {
-        return Ok(None);
-    };
-    let newest = Table::open(table.location()).await?;
-    match &newest {
-        Some(newest) if has(newest, adds)? => Ok(None),
-        _ => Ok(Some(Lost { error, newest })),
+impl Lost {
+    /// Whether the statement may try again, with a fresh look at the table.
+    pub(crate) fn may_try_again(&self, tries: u32) -> bool {
+        match self {
+            Self::Failed { error, .. } => may_try_again(error, tries),
+            Self::Dropped => tries < TRIES,
+        }
+    }
+
+    pub(crate) fn explain(self, table: &Table, doing: &str) -> DataFusionError {
+        match self {
+            Self::Failed { error, .. } => table.error(doing, error),
+            Self::Dropped => {
+                exec_datafusion_err!(
+                    "the table {} was dropped meanwhile",
+                    table.location()
+                )
+            }
+        }
     }
 }
 
-/// One try of a commit, based on the version that was read.
-pub(crate) async fn commit(
+/// One try of a commit, based on the version that was read; `adds` are those among the
+/// actions, without which a failure cannot be told from a success nobody heard of.
+///
+/// A store may not have got to say that it made the commit, or what comes after a commit
+/// failed. Only when the table says that it was not made, its files may be deleted. A log
+/// takes a commit also when DROP TABLE has deleted what came before, and then the rows
+/// would be in no table: so the version that was read is looked for before and after.
+pub(crate) async fn attempt(
     table: &Table,
-    actions: Vec<Action>,
+    (actions, adds): (Vec<Action>, &[Add]),
     retries: usize,
     operation: DeltaOperation,
     statement: &Statement,
-) -> Result<(), DeltaTableError> {
-    let snapshot = table.delta().snapshot()?.snapshot();
-    CommitBuilder::from(statement.properties(retries))
+) -> Result<Option<Lost>> {
+    let standing = Standing::of(table)?;
+    let location = table.location();
+    if !standing.is_met(location).await? {
+        return Ok(Some(Lost::Dropped));
+    }
+    let snapshot = table.delta().snapshot();
+    let snapshot = snapshot.map_err(|error| table.error("read", error))?;
+    let committed = CommitBuilder::from(statement.properties(retries))
         .with_actions(actions)
-        .build(Some(snapshot), table.delta().log_store(), operation)
-        .await
-        .map(drop)
+        .build(
+            Some(snapshot.snapshot()),
+            table.delta().log_store(),
+            operation,
+        )
+        .await;
+    match committed {
+        Ok(made) if standing.is_met(location).await? => {
+            drop(made);
+            Ok(None)
+        }
+        Ok(made) => {
+            forget(location, made.version(), adds).await;
+            Ok(Some(Lost::Dropped))
+        }
+        // Whatever the error is, nothing else can come of it.
+        Err(_) if !standing.is_met(location).await? => Ok(Some(Lost::Dropped)),
+        Err(error) => {
+            let newest = Table::open(location).await?;
+            match &newest {
+                Some(newest) if has(newest, adds)? => Ok(None),
+                _ => Ok(Some(Lost::Failed {
+                    error,
+                    newest: newest.map(Box::new),
+                })),
+            }
+        }
+    }
 }
 
 /// The actions that put written files in the place of others.

@@ -17,8 +17,22 @@ pub(crate) fn explain(
         | DeltaTableError::Transaction {
             source: TransactionError::ObjectStore { source },
         } => StoreError::new(&what, location, source).into(),
+        DeltaTableError::Transaction {
+            source: TransactionError::UnsupportedTableFeatures(features),
+        } => exec_datafusion_err!(
+            "{what}: another engine gave it {}, which Atoll reads and does not keep; change \
+             it with that engine, or copy it with CREATE TABLE .. AS",
+            listed(&features)
+        ),
         error => exec_datafusion_err!("{what}: {error}"),
     }
+}
+
+/// The names of features, as the log has them.
+pub(crate) fn listed(features: &[impl ToString]) -> String {
+    let mut names: Vec<_> = features.iter().map(ToString::to_string).collect();
+    names.sort();
+    names.join(", ")
 }
 
 /// Whether a commit lost against another one, and may win with a fresh look at the table.

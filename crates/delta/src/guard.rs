@@ -4,9 +4,11 @@
 //! word, so they are refused.
 
 use datafusion::common::{Result, plan_err};
+use deltalake_core::kernel::transaction::{PROTOCOL, TransactionError};
 
+use crate::error::listed;
 use crate::open::Table;
-use crate::table::is_plain;
+use crate::table::{has_renamed_columns, is_plain};
 
 /// Properties of a table that ask something of every writer when they are `true`.
 const PROPERTIES: [(&str, &str); 4] = [
@@ -39,10 +41,7 @@ pub(crate) fn refuse_to_add(table: &Table) -> Result<()> {
     {
         demands = Some("constraints");
     }
-    if properties
-        .get("delta.columnMapping.mode")
-        .is_some_and(|mode| mode != "none")
-    {
+    if has_renamed_columns(table)? {
         demands = Some("renamed columns");
     }
     for field in table.kept_schema()?.fields() {
@@ -51,7 +50,13 @@ pub(crate) fn refuse_to_add(table: &Table) -> Result<()> {
             .find(|(key, _)| field.metadata().contains_key(*key));
         demands = found.map(|(_, what)| *what).or(demands);
     }
-    refuse(table, demands)
+    // A protocol can name what no column has; the log takes no commit of ours then.
+    let features = match PROTOCOL.can_write_to(snapshot) {
+        Err(TransactionError::UnsupportedTableFeatures(features)) => listed(&features),
+        _ => String::new(),
+    };
+    let unknown = (!features.is_empty()).then_some(features.as_str());
+    refuse(table, demands.or(unknown))
 }
 
 /// The same for a statement that changes rows.

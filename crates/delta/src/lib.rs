@@ -12,23 +12,35 @@
 //!
 //! This crate knows nothing of names: a table is where its folder is.
 
+mod bounds;
 mod clock;
 mod commit;
+mod create;
+mod delete;
+mod detail;
 mod error;
 mod guard;
 mod maintain;
 mod merge;
 mod open;
+mod optimize;
+mod restore;
 mod rewrite;
+mod row_number;
+mod standing;
 mod table;
 mod types;
 mod write;
 
 pub use clock::Clock;
-pub use commit::{Definition, Replaced, Statement, add, create};
-pub use maintain::{Commit, Detail, Optimized, RETENTION_HOURS, Vacuumed, delete};
+pub use commit::{Replaced, Statement, add};
+pub use create::{Definition, create};
+pub use delete::delete;
+pub use detail::{Commit, Detail};
+pub use maintain::{RETENTION_HOURS, Vacuumed};
 pub use merge::{as_source, to_copy};
 pub use open::{At, Table};
+pub use optimize::Optimized;
 pub use rewrite::{Change, Changed, Rewrite, is_reserved};
 pub use table::{Source, location_of};
 pub use write::{DataFile, Provenance, Sink, Written};

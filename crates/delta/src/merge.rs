@@ -6,12 +6,9 @@
 //! nothing says which of them is to win.
 
 use std::collections::HashSet;
-use std::hash::{Hash, Hasher};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use datafusion::arrow::array::{ArrayRef, AsArray, UInt64Array};
-use datafusion::arrow::datatypes::{DataType, Int64Type};
+use datafusion::arrow::array::AsArray;
+use datafusion::arrow::datatypes::Int64Type;
 use datafusion::common::{
     Column, JoinType, Result, ScalarValue, TableReference, exec_err,
 };
@@ -20,14 +17,14 @@ use datafusion::logical_expr::dml::{
     MergeIntoAction, MergeIntoClause, MergeIntoClauseKind, MergeIntoOp,
 };
 use datafusion::logical_expr::{
-    Case, ColumnarValue, Expr, LogicalPlan, LogicalPlanBuilder, ScalarFunctionArgs,
-    ScalarUDF, ScalarUDFImpl, Signature, Volatility, cast, lit,
+    Case, Expr, LogicalPlan, LogicalPlanBuilder, ScalarUDF, cast, lit,
 };
 use datafusion::prelude::SessionContext;
 use deltalake_core::protocol::{DeltaOperation, MergePredicate};
 
 use crate::open::Table;
 use crate::rewrite::{ACTION, Action, Plan, columns_of, numbers, scan};
+use crate::row_number::RowNumber;
 use crate::table::{FILE, numbered_files};
 
 /// Columns that the queries have beside those of table and source.
@@ -350,57 +347,6 @@ fn case(values: impl Iterator<Item = (Expr, Expr)>, otherwise: Expr) -> Expr {
         when_then_expr: values,
         else_expr: Some(Box::new(otherwise)),
     })
-}
-
-/// Another number for each row, in no order.
-#[derive(Debug)]
-struct RowNumber {
-    next: Arc<AtomicU64>,
-    signature: Signature,
-}
-
-impl Default for RowNumber {
-    fn default() -> Self {
-        Self {
-            next: Arc::default(),
-            signature: Signature::nullary(Volatility::Volatile),
-        }
-    }
-}
-
-impl PartialEq for RowNumber {
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.next, &other.next)
-    }
-}
-
-impl Eq for RowNumber {}
-
-impl Hash for RowNumber {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        Arc::as_ptr(&self.next).hash(state);
-    }
-}
-
-impl ScalarUDFImpl for RowNumber {
-    fn name(&self) -> &str {
-        ROW
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        Ok(DataType::UInt64)
-    }
-
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let rows = args.number_rows as u64;
-        let first = self.next.fetch_add(rows, Ordering::Relaxed);
-        let numbers = UInt64Array::from_iter_values(first..first + rows);
-        Ok(ColumnarValue::Array(Arc::new(numbers) as ArrayRef))
-    }
 }
 
 /// The columns of a source by their place, for a copy of its rows.

@@ -17,6 +17,7 @@ use deltalake_core::{DeltaResult, DeltaTable, DeltaTableBuilder, DeltaTableError
 use url::Url;
 
 use crate::error::explain;
+use crate::standing::has_start;
 use crate::types;
 
 /// The schemes of stores that commit by a conditional put, beside `file`.
@@ -49,13 +50,25 @@ impl Debug for Table {
 impl Table {
     /// Opens the newest version of the table in a folder; `None` if there is no table.
     pub async fn open(location: &Location) -> Result<Option<Self>> {
-        let mut inner = log_of(location)?;
-        let error = |error| explain(location, "read", error);
-        let has_log = inner.log_store().is_delta_table_location().await;
-        if !has_log.map_err(error)? {
+        // Asked first, because reading a log begins with opening the folder.
+        if location
+            .local_path()
+            .is_some_and(|folder| !folder.join("_delta_log").is_dir())
+        {
             return Ok(None);
         }
-        inner.load().await.map_err(error)?;
+        let mut inner = log_of(location)?;
+        match inner.load().await {
+            Ok(()) => {}
+            Err(DeltaTableError::NotATable(_)) => return Ok(None),
+            Err(_) if !has_start(location).await? => {
+                return plan_err!(
+                    "the table {location} was dropped meanwhile, or its log has lost its \
+                     beginning; DROP TABLE removes what is left"
+                );
+            }
+            Err(error) => return Err(explain(location, "read", error)),
+        }
         let location = location.clone();
         Ok(Some(Self { location, inner }))
     }

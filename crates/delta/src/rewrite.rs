@@ -22,7 +22,7 @@ use datafusion::prelude::SessionContext;
 use deltalake_core::kernel::LogicalFileView;
 use deltalake_core::protocol::DeltaOperation;
 
-use crate::commit::{Statement, commit, exchange, files_of, lost, may_try_again, pause};
+use crate::commit::{Statement, attempt, exchange, files_of, pause};
 use crate::guard::refuse_to_change;
 use crate::merge;
 use crate::open::Table;
@@ -118,6 +118,8 @@ pub struct Changed {
     pub rows: u64,
     /// The files that it wrote, with their sizes.
     pub files: Vec<DataFile>,
+    /// The same statement had committed before, and nothing was done.
+    pub was_done: bool,
 }
 
 impl Rewrite<'_> {
@@ -131,7 +133,10 @@ impl Rewrite<'_> {
             };
             refuse_to_change(&table)?;
             if self.statement.is_done(&table).await? {
-                return Ok(Changed::default());
+                return Ok(Changed {
+                    was_done: true,
+                    ..Changed::default()
+                });
             }
             let plan = self.plan(&table, change).await?;
             let (written, rows) = self.write(&table, &plan).await?;
@@ -141,14 +146,18 @@ impl Rewrite<'_> {
                 return Ok(Changed::default());
             }
             let (retries, operation) = (plan.retries, plan.operation);
-            let done = commit(&table, actions, retries, operation, self.statement).await;
-            let Some(lost) = lost(&table, &written.adds, done).await? else {
-                let files = written.files();
-                return Ok(Changed { rows, files });
+            let actions = (actions, &written.adds[..]);
+            let tried = attempt(&table, actions, retries, operation, self.statement);
+            let Some(lost) = tried.await? else {
+                return Ok(Changed {
+                    rows,
+                    files: written.files(),
+                    was_done: false,
+                });
             };
             written.discard(self.location).await;
-            if !may_try_again(&lost.error, tries) {
-                return Err(table.error("change", lost.error));
+            if !lost.may_try_again(tries) {
+                return Err(lost.explain(&table, "change"));
             }
             tries += 1;
             pause(tries).await;

@@ -15,25 +15,23 @@ use atoll_udf_common::files::{
     FileScan, Parquet, is_about_partitions, of_partitions, partitions,
 };
 use chrono::DateTime;
-use datafusion::arrow::array::{ArrayRef, BooleanArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{
-    Column, DFSchema, Result, ScalarValue, internal_datafusion_err, plan_err,
+    DFSchema, Result, ScalarValue, internal_datafusion_err, plan_err,
 };
 use datafusion::datasource::TableType;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::table_schema::{TableSchema, TableSchemaBuilder};
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
-use datafusion::physical_optimizer::pruning::{
-    PruningPredicateBuilder, PruningStatistics,
-};
+use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use deltalake_core::delta_datafusion::{DeltaScanConfig, DeltaScanNext};
 use deltalake_core::kernel::LogicalFileView;
 use object_store::ObjectMeta;
 
+use crate::bounds::Bounds;
 use crate::clock::{Clock, opened_since};
 use crate::open::Table;
 
@@ -268,69 +266,6 @@ pub(crate) fn numbered_files(table: &Table) -> Result<Vec<(usize, LogicalFileVie
     Ok(files)
 }
 
-/// The bounds that the log has of the columns whose bounds can be trusted.
-///
-/// NaN is in no bound, decimals went through a 64-bit float, times were cut to
-/// milliseconds, so only whole numbers, texts, dates and booleans leave out a file.
-struct Bounds<'a, L> {
-    log: L,
-    schema: &'a Schema,
-}
-
-impl<L: PruningStatistics> Bounds<'_, L> {
-    fn is_trusted(&self, column: &Column) -> bool {
-        let field = self.schema.field_with_name(&column.name);
-        field.is_ok_and(|field| has_exact_bounds(field.data_type()))
-    }
-}
-
-/// Whether the log keeps a minimum and a maximum of a column that say what they seem to.
-pub(crate) fn has_exact_bounds(data_type: &DataType) -> bool {
-    matches!(
-        data_type,
-        DataType::Int8
-            | DataType::Int16
-            | DataType::Int32
-            | DataType::Int64
-            | DataType::UInt8
-            | DataType::UInt16
-            | DataType::UInt32
-            | DataType::Utf8
-            | DataType::LargeUtf8
-            | DataType::Utf8View
-            | DataType::Date32
-            | DataType::Boolean
-    )
-}
-
-impl<L: PruningStatistics> PruningStatistics for Bounds<'_, L> {
-    fn min_values(&self, column: &Column) -> Option<ArrayRef> {
-        self.is_trusted(column)
-            .then(|| self.log.min_values(column))?
-    }
-
-    fn max_values(&self, column: &Column) -> Option<ArrayRef> {
-        self.is_trusted(column)
-            .then(|| self.log.max_values(column))?
-    }
-
-    fn num_containers(&self) -> usize {
-        self.log.num_containers()
-    }
-
-    fn null_counts(&self, _: &Column) -> Option<ArrayRef> {
-        None
-    }
-
-    fn row_counts(&self) -> Option<ArrayRef> {
-        None
-    }
-
-    fn contained(&self, _: &Column, _: &HashSet<ScalarValue>) -> Option<BooleanArray> {
-        None
-    }
-}
-
 /// Whether the files of a table are read as they lie there.
 pub(crate) fn is_plain(table: &Table) -> Result<bool> {
     let snapshot = table.snapshot()?;
@@ -338,12 +273,15 @@ pub(crate) fn is_plain(table: &Table) -> Result<bool> {
         .log_data()
         .iter()
         .any(|view| view.deletion_vector_descriptor().is_some());
-    let mapping = snapshot
-        .metadata()
-        .configuration()
-        .get("delta.columnMapping.mode")
-        .is_some_and(|mode| mode != "none");
-    Ok(!has_vectors && !mapping)
+    Ok(!has_vectors && !has_renamed_columns(table)?)
+}
+
+/// Whether columns have other names in the files.
+pub(crate) fn has_renamed_columns(table: &Table) -> Result<bool> {
+    let snapshot = table.snapshot()?;
+    let properties = snapshot.metadata().configuration();
+    let mode = properties.get("delta.columnMapping.mode");
+    Ok(mode.is_some_and(|mode| mode != "none"))
 }
 
 /// The folder of a table, if that is what is read.

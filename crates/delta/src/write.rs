@@ -30,12 +30,12 @@ use object_store::ObjectStoreExt;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
-use crate::commit::Definition;
+use crate::bounds::has_exact_bounds;
+use crate::create::Definition;
 use crate::error::explain;
 use crate::guard::refuse_to_add;
 use crate::open::{Table, log_of};
 use crate::rewrite::Action;
-use crate::table::has_exact_bounds;
 use crate::types::Keeper;
 
 /// A file is closed at about this size.

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use atoll_delta::Source;
-use atoll_udf_common::files::{Declared, FileTable, Kind, Named, partition_names};
+use atoll_udf_common::files::{
+    Declared, FileTable, Kind, Named, partition_names, refuse_delta_table,
+};
 use atoll_udf_common::{AtollOptions, Location};
 use datafusion::catalog::{Session, TableProvider, TableProviderFactory};
 use datafusion::common::{Result, internal_err, plan_err};
@@ -71,7 +73,7 @@ impl TableProviderFactory for ExternalTables {
     ) -> Result<Arc<dyn TableProvider>> {
         let mut create = create.clone();
         take_infer_rows(state, &mut create);
-        let (mut has_pattern, mut folder) = (false, None);
+        let (mut has_pattern, mut folders) = (false, vec![]);
         for location in &mut create.locations {
             let named = Named::of(None, location).await?;
             match named.kind {
@@ -79,7 +81,7 @@ impl TableProviderFactory for ExternalTables {
                 Kind::File(_) => *location = named.location()?.url.to_string(),
                 Kind::Folder => {
                     *location = named.location()?.folder_url().to_string();
-                    folder = Some(named);
+                    folders.push(named);
                 }
                 // INSERT may write it.
                 Kind::Missing if location.ends_with('/') => {
@@ -88,13 +90,18 @@ impl TableProviderFactory for ExternalTables {
                 Kind::Missing => *location = Location::parse(location)?.url.to_string(),
             }
         }
-        if let (Some(folder), [_]) = (folder, &create.locations[..])
+        if let ([folder], [_]) = (&folders[..], &create.locations[..])
             && create.table_partition_cols.is_empty()
             && create.schema.fields().is_empty()
         {
-            create.table_partition_cols = partition_names(&folder).await?;
+            create.table_partition_cols = partition_names(folder).await?;
         }
         if create.table_partition_cols.is_empty() && !has_pattern {
+            if create.file_type.eq_ignore_ascii_case("parquet") {
+                for folder in &folders {
+                    refuse_delta_table(folder).await?;
+                }
+            }
             return self.0.create(state, &create).await;
         }
         let [location] = &create.locations[..] else {

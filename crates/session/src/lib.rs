@@ -54,14 +54,13 @@ use datafusion::physical_plan::memory::MemoryStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::StreamExt;
-use sha2::{Digest, Sha256};
 
 use crate::checks::ExtractChecks;
 use crate::cluster::{Cluster, DealExpensiveCalls};
 use crate::copy::DeltaFactory;
 use crate::expensive::{AtollQueryPlanner, ExtractExpensiveCalls};
 use crate::nulls::{FieldsOfScans, NullsReachInside};
-use crate::origin::Origin;
+use crate::origin::{Origin, WriteIds};
 use crate::sql::{
     FieldNames, PeersOfAnyType, Relations, TableCommand, UnnestBesideTables,
 };
@@ -117,6 +116,7 @@ pub struct Session {
     warnings: Warnings,
     /// When the last statement began.
     clock: Arc<Clock>,
+    write_ids: WriteIds,
 }
 
 impl Session {
@@ -159,6 +159,7 @@ impl Session {
             tables: RwLock::default(),
             warnings,
             clock,
+            write_ids: WriteIds::default(),
         };
         session.open_storage().await?;
         Ok(session)
@@ -210,22 +211,21 @@ impl Session {
         self.clock.start();
         let plan = self.plan(sql).await?;
         let id = log.as_ref().and_then(WriteLog::id).map(str::to_string);
+        let write_id =
+            AtollOptions::get(self.context.state().config().options()).write_id;
+        let own = (!write_id.is_empty()).then(|| self.write_ids.next(&write_id, sql));
+        let is_counted = own.is_some() && changes_something(&plan);
         let origin = Origin {
             statement: Some(sql.to_string()),
-            id: self.write_id(sql).or(id),
+            id: own.or(id),
             log,
             ..Origin::default()
         };
-        self.run(plan, origin).await
-    }
-
-    /// The id of a statement under `SET atoll.write_id`, which is the same whenever the
-    /// same text is run under the same one.
-    fn write_id(&self, sql: &str) -> Option<String> {
-        let state = self.context.state();
-        let id = AtollOptions::get(state.config().options()).write_id;
-        let text = hex::encode(&Sha256::digest(sql.trim())[..8]);
-        (!id.is_empty()).then(|| format!("{id}/{text}"))
+        let rows = self.run(plan, origin).await?;
+        if is_counted {
+            self.write_ids.succeeded(sql);
+        }
+        Ok(rows)
     }
 
     /// Plans a statement to its end and touches nothing that outlives the session.
@@ -385,10 +385,12 @@ impl Session {
                 )
             }
             plan => {
-                let sets_storage = changes_storage(&plan);
+                let set = option_set(&plan).map(str::to_string);
                 let frame = self.context.execute_logical_plan(plan).await?;
-                if sets_storage {
-                    self.open_storage().await?;
+                match set.as_deref() {
+                    Some("atoll.storage") => self.open_storage().await?,
+                    Some("atoll.write_id") => self.write_ids.restart(),
+                    _ => {}
                 }
                 frame.execute_stream().await
             }
@@ -569,13 +571,13 @@ fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     rules
 }
 
-fn changes_storage(plan: &LogicalPlan) -> bool {
-    let variable = match plan {
-        LogicalPlan::Statement(Statement::SetVariable(set)) => &set.variable,
-        LogicalPlan::Statement(Statement::ResetVariable(reset)) => &reset.variable,
-        _ => return false,
-    };
-    variable == "atoll.storage"
+/// The option that a statement sets.
+fn option_set(plan: &LogicalPlan) -> Option<&str> {
+    match plan {
+        LogicalPlan::Statement(Statement::SetVariable(set)) => Some(&set.variable),
+        LogicalPlan::Statement(Statement::ResetVariable(reset)) => Some(&reset.variable),
+        _ => None,
+    }
 }
 
 fn config(storage: String) -> SessionConfig {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use atoll_delta::{Definition, Replaced, Sink, Table};
 use atoll_udf_common::Location;
-use datafusion::arrow::array::{ArrayRef, RecordBatch, UInt64Array};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::catalog::Session;
 use datafusion::common::{GetExt, Result, exec_err, plan_err};
@@ -17,7 +16,7 @@ use datafusion::prelude::SessionContext;
 
 use super::files;
 use crate::Origin;
-use crate::tables::{log, notes, statement};
+use crate::tables::{counted, log, notes, statement, warn_of_done};
 
 /// What the format is called.
 const DELTA: &str = "delta";
@@ -93,6 +92,12 @@ pub(super) async fn execute(
     let replaced = take_mode(&mut copy.options)?;
     let location = Location::parse(&copy.output_url)?;
     let there = Table::open(&location).await?;
+    if let Some(table) = &there
+        && statement(origin).is_done(table).await?
+    {
+        warn_of_done(context, origin, &location);
+        return counted(copy.output_schema.inner(), 0);
+    }
     let rows = match &there {
         Some(table) if replaced != Replaced::All => fitted(&copy, table)?,
         _ => copy.input.as_ref().clone(),
@@ -105,10 +110,14 @@ pub(super) async fn execute(
             let written =
                 crate::tables::write(sink, plan, context.task_ctx(), origin).await?;
             let done = (written.rows, written.files());
-            if !written.is_empty() {
-                atoll_delta::add(table, written, replaced, &statement(origin)).await?;
+            if written.is_empty()
+                || atoll_delta::add(table, written, replaced, &statement(origin)).await?
+            {
+                done
+            } else {
+                warn_of_done(context, origin, &location);
+                (0, vec![])
             }
-            done
         }
         there => {
             refuse_foreign_files(&location, there.is_some()).await?;
@@ -124,10 +133,7 @@ pub(super) async fn execute(
         }
     };
     log(origin, &location, &files).await?;
-    let schema = Arc::clone(copy.output_schema.inner());
-    let count = Arc::new(UInt64Array::from(vec![rows])) as ArrayRef;
-    let count = RecordBatch::try_new(Arc::clone(&schema), vec![count])?;
-    MemTable::try_new(schema, vec![vec![count]])
+    counted(copy.output_schema.inner(), rows)
 }
 
 /// The rows with the columns of a table, by their names and in its order.

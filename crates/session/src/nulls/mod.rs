@@ -14,6 +14,7 @@
 mod emptied;
 mod field;
 mod kernels;
+mod map;
 mod narrow;
 
 use std::sync::Arc;
@@ -34,8 +35,8 @@ pub(crate) use emptied::by_name;
 pub(crate) use narrow::FieldsOfScans;
 
 /// The functions that take the place of DataFusion's.
-pub(crate) fn functions() -> [Arc<ScalarUDF>; 1] {
-    [field::get_field()]
+pub(crate) fn functions() -> [Arc<ScalarUDF>; 2] {
+    [field::get_field(), map::map_extract()]
 }
 
 /// Puts [`Field`](field::Field) and [`Emptied`](emptied::Emptied) where they are needed.

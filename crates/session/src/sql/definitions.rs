@@ -20,7 +20,10 @@ pub(super) fn refuse(statement: &Statement) -> Result<()> {
             SqlStatement::ExplainTable {
                 hive_format: Some(format),
                 ..
-            } => refused(&format!("DESCRIBE {format}"), "write DESCRIBE"),
+            } => refused(
+                &format!("DESCRIBE {format}"),
+                "write DESCRIBE EXTENDED and the name of a stored table",
+            ),
             _ => Ok(()),
         },
         Statement::CreateExternalTable(create) => of_external_table(create),
@@ -136,6 +139,15 @@ fn of_copy(copy: &CopyToStatement) -> Result<()> {
         return plan_err!("PARTITIONED BY names {twice} twice; name it once");
     }
     check_keys(&copy.options)?;
+    let name = copy.target.rsplit('/').next().unwrap_or_default();
+    if copy.stored_as.is_none() && !name.contains('.') {
+        return plan_err!(
+            "COPY .. TO '{}' does not say in which format; add STORED AS PARQUET (or CSV, \
+             JSON, ARROW, DELTA), or end the name of a file with .parquet",
+            copy.target
+        );
+    }
+    check_level(&copy.options)?;
     let ending = copy.target.rsplit_once('.').map(|(_, ending)| ending);
     let format = copy.stored_as.as_deref().or(ending).unwrap_or_default();
     without_options(format, &copy.options)?;
@@ -166,6 +178,24 @@ fn check_keys(options: &[(String, Value)]) -> Result<()> {
         Some((key, _)) => plan_err!("the option {key} is given twice; give it once"),
         None => Ok(()),
     }
+}
+
+/// Refuses a level that no compression has.
+fn check_level(options: &[(String, Value)]) -> Result<()> {
+    let of = |wanted: &str| options.iter().find(|(key, _)| bare(key) == wanted);
+    let Some((_, level)) = of("compression_level") else {
+        return Ok(());
+    };
+    let compression = of("compression").map(|(_, value)| value.to_string());
+    let is_none =
+        |name: &String| name.trim_matches('\'').eq_ignore_ascii_case("uncompressed");
+    if compression.as_ref().is_none_or(is_none) {
+        return plan_err!(
+            "the option compression_level has no effect without compression; add \
+             compression 'gzip' or 'zstd', or leave it out, got {level}"
+        );
+    }
+    Ok(())
 }
 
 /// Refuses options of a format that has none.

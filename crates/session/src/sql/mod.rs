@@ -7,13 +7,14 @@
 //! `unnest(p.ls) AS ls` ([`elements`]). What the planner would leave out without a word is
 //! refused ([`ignored`], [`definitions`]). What the parser does not know either is taken out
 //! of the tokens before: versions of tables ([`versions`]), partitions of new ones
-//! ([`partitioned`]), the stars of MERGE ([`merge`]), and statements about a table as a
+//! ([`partitioned`]), their columns called `key` ([`columns`]), the stars of MERGE ([`merge`]), and statements about a table as a
 //! whole ([`commands`]). [`relations`] and [`lateral`] plan TABLESAMPLE and `unnest` in FROM,
 //! [`peers`] windows in an order that the planner does not know, and [`names`] lists the
 //! fields of a struct when one is misspelt.
 
 pub(crate) mod at;
 mod changes;
+mod columns;
 mod commands;
 mod definitions;
 mod elements;

@@ -14,7 +14,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
 use super::commands::Command;
 use super::tokens::Tokens;
-use super::{merge, normalized, partitioned, versions};
+use super::{columns, merge, normalized, partitioned, versions};
 
 /// The name that stands for a star; the fields that it leaves out follow it.
 const STAR: &str = ".*";
@@ -42,6 +42,7 @@ pub(super) fn parse(state: &SessionState, sql: &str) -> Result<Parsed> {
     }
     versions::rewrite(&mut tokens)?;
     merge::mark(&mut tokens);
+    columns::quote(&mut tokens);
     let partitions = partitioned::take(&mut tokens)?;
     let mut statements = DFParserBuilder::new(with_stars(&tokens.rest(0)))
         .with_dialect(dialect)

@@ -6,6 +6,7 @@ use atoll_delta::{Change, Replaced, Rewrite, Sink, Source, Table};
 use atoll_udf_common::files::Parquet;
 use atoll_udf_common::{Location, as_expensive};
 use datafusion::arrow::array::{ArrayRef, RecordBatch, UInt64Array};
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, TableReference, exec_datafusion_err, plan_err};
 use datafusion::datasource::listing::{
@@ -22,7 +23,7 @@ use datafusion::logical_expr::{
 use datafusion::prelude::SessionContext;
 use tempfile::TempDir;
 
-use super::{Found, StoredTables, log, notes, statement, stored_name};
+use super::{Found, StoredTables, log, notes, statement, stored_name, warn_of_done};
 use crate::sql::split;
 use crate::{Origin, parquet_files};
 
@@ -62,14 +63,14 @@ impl StoredTables {
                 };
                 let changed = rewrite.run(&change).await?;
                 drop(copy);
+                if changed.was_done {
+                    warn_of_done(context, origin, &dml.table_name);
+                }
                 log(origin, &location, &changed.files).await?;
                 changed.rows
             }
         };
-        let count = Arc::new(UInt64Array::from(vec![rows])) as ArrayRef;
-        let schema = Arc::clone(dml.output_schema.inner());
-        let count = RecordBatch::try_new(Arc::clone(&schema), vec![count])?;
-        let count = MemTable::try_new(schema, vec![vec![count]])?;
+        let count = counted(dml.output_schema.inner(), rows)?;
         let count = context.read_table(Arc::new(count))?;
         Ok(Some(count.execute_stream().await?))
     }
@@ -85,7 +86,10 @@ impl StoredTables {
                 );
             }
             // Once more, because the statement may have been planned a while ago.
-            return Table::open(location).await;
+            return match Table::open(location).await? {
+                Some(table) => Ok(Some(table)),
+                None => plan_err!("the table {location} is not there any more"),
+            };
         }
         if let Ok(name) = stored_name(&dml.table_name)
             && !self.memory.table_exist(name)
@@ -126,16 +130,19 @@ impl StoredTables {
         }
         let statement = statement(origin);
         if !atoll_delta::add(table, written, replaced, &statement).await? {
-            let (_, warnings) = notes(context, origin);
-            warnings.add(format!(
-                "{} has the rows of this statement already, so none were added",
-                dml.table_name
-            ));
+            warn_of_done(context, origin, &dml.table_name);
             return Ok(0);
         }
         log(origin, &location, &files).await?;
         Ok(rows)
     }
+}
+
+/// The row that says how many rows a statement wrote.
+pub(crate) fn counted(schema: &SchemaRef, rows: u64) -> Result<MemTable> {
+    let count = Arc::new(UInt64Array::from(vec![rows])) as ArrayRef;
+    let count = RecordBatch::try_new(Arc::clone(schema), vec![count])?;
+    MemTable::try_new(Arc::clone(schema), vec![vec![count]])
 }
 
 /// The change that a plan asks for, and a folder that is to stay until it is made.

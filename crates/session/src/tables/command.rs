@@ -14,7 +14,9 @@ use datafusion::datasource::MemTable;
 use datafusion::logical_expr::utils::split_conjunction_owned;
 use datafusion::prelude::SessionContext;
 
-use super::{Found, StoredTables, history, notes, statement, stored_name, version};
+use super::{
+    Found, StoredTables, history, notes, statement, stored_name, version, warn_of_done,
+};
 use crate::Origin;
 use crate::files::delta_table;
 use crate::sql::{Action, NewColumn, TableCommand};
@@ -55,7 +57,14 @@ impl StoredTables {
                 vec![number(done.files), number(done.bytes)]
             }
             Action::Restore { to } => {
-                let version = table.restore(&version(to)?, &statement(origin)).await?;
+                let statement = statement(origin);
+                let version = match statement.is_done(&table).await? {
+                    true => {
+                        warn_of_done(context, origin, &command.table);
+                        table.version()
+                    }
+                    false => table.restore(&version(to)?, &statement).await?,
+                };
                 vec![number(version)]
             }
             Action::AddColumns { columns } => {
@@ -63,6 +72,7 @@ impl StoredTables {
                 vec![]
             }
             Action::Detail => detail(&command.table, &table)?,
+            Action::Extended => extended(&table)?,
             Action::History => return history::rows(&table).await,
         };
         let schema = Arc::new(command.action.schema());
@@ -166,6 +176,41 @@ fn detail(name: &TableReference, table: &Table) -> Result<Vec<ArrayRef>> {
         number(detail.bytes),
         Arc::new(partitions.finish()),
     ])
+}
+
+/// The columns as DESCRIBE lists them, and below a heading what the table consists of, as
+/// Spark shows it.
+fn extended(table: &Table) -> Result<Vec<ArrayRef>> {
+    let detail = table.detail()?;
+    let schema = table.schema()?;
+    let mut rows: Vec<[String; 3]> = schema
+        .fields()
+        .iter()
+        .map(|field| {
+            let is_nullable = if field.is_nullable() { "YES" } else { "NO" };
+            let data_type = field.data_type().to_string();
+            [field.name().clone(), data_type, is_nullable.to_string()]
+        })
+        .collect();
+    let count =
+        |count: Option<u64>| count.map_or("unknown".to_string(), |n| n.to_string());
+    let mut say = |what: &str, value: String| {
+        rows.push([what.to_string(), value, String::new()]);
+    };
+    say("", String::new());
+    say("# Table", String::new());
+    say("format", "delta".to_string());
+    say("location", detail.location.clone());
+    say("version", detail.version.to_string());
+    say("rows", count(detail.rows));
+    say("files", detail.files.to_string());
+    say("bytes", detail.bytes.to_string());
+    say("partition_columns", detail.partition_columns.join(", "));
+    let column = |at: usize| {
+        let texts = rows.iter().map(|row| Some(row[at].as_str()));
+        Arc::new(texts.collect::<StringArray>()) as ArrayRef
+    };
+    Ok(vec![column(0), column(1), column(2)])
 }
 
 #[cfg(test)]

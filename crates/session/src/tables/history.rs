@@ -121,7 +121,7 @@ pub(super) async fn rows(table: &Table) -> Result<RecordBatch> {
     let columns = vec![
         Arc::new(numbers.collect::<Int64Array>()) as ArrayRef,
         Arc::new(times.collect::<TimestampMillisecondArray>()),
-        texts(&|commit| Some(commit.operation.clone())),
+        texts(&|commit| commit.operation.clone()),
         texts(&|commit| Some(commit.parameters.clone())),
         texts(&|commit| commit.statement.clone()),
         texts(&|commit| commit.engine.clone()),

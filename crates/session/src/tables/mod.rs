@@ -10,12 +10,13 @@ mod change;
 mod command;
 mod format;
 mod history;
+mod names;
 mod old;
 mod state;
 mod write;
 
 use std::collections::BTreeSet;
-use std::fmt::{self, Debug, Formatter};
+use std::fmt::{self, Debug, Display, Formatter};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
@@ -25,17 +26,16 @@ use atoll_jobs::WrittenFile;
 use atoll_udf_common::{CallContext, Location, StoreError};
 use chrono::DateTime;
 use datafusion::catalog::{SchemaProvider, TableProvider};
-use datafusion::common::{
-    DFSchema, Result, TableReference, exec_err, plan_datafusion_err, plan_err,
-};
+use datafusion::common::{Result, exec_err, plan_datafusion_err, plan_err};
 use datafusion::datasource::MemTable;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{CreateMemoryTable, DdlStatement, DropTable, LogicalPlan};
 use datafusion::prelude::SessionContext;
 use futures::{StreamExt, TryStreamExt, stream};
 
-pub(crate) use self::change::is_changed_here;
+pub(crate) use self::change::{counted, is_changed_here};
 pub(crate) use self::history::table_function;
+use self::names::{check_name, stored_name, unique_columns};
 use self::old::Pointer;
 pub use self::state::TableState;
 pub(crate) use self::write::{TableTarget, write};
@@ -123,6 +123,12 @@ impl StoredTables {
     ) -> Result<()> {
         let name = self.check(&create)?;
         let found = self.find(name).await?;
+        if let Found::Delta(table) = &found
+            && statement(origin).is_done(table).await?
+        {
+            warn_of_done(context, origin, &name);
+            return Ok(());
+        }
         let is_stored = !matches!(found, Found::Nothing);
         if is_stored || self.memory.table_exist(name) {
             if create.if_not_exists {
@@ -287,6 +293,18 @@ pub(crate) fn notes(context: &SessionContext, origin: &Origin) -> (Provenance, W
     ((key.to_string(), value), warnings)
 }
 
+/// Says that a statement did nothing because it had been run before under the same id.
+pub(crate) fn warn_of_done(
+    context: &SessionContext,
+    origin: &Origin,
+    table: &dyn Display,
+) {
+    let (_, warnings) = notes(context, origin);
+    warnings.add(format!(
+        "{table} took this statement before, under the same id, so nothing was done"
+    ));
+}
+
 /// Tells whoever asked which files a statement wrote.
 pub(crate) async fn log(
     origin: &Origin,
@@ -307,45 +325,6 @@ pub(crate) async fn log(
             bytes: written.bytes,
             sha256,
         }]);
-    }
-    Ok(())
-}
-
-/// The name of a table in the storage.
-fn stored_name(table: &TableReference) -> Result<&str> {
-    if table.schema().is_some_and(|schema| schema != SCHEMA) {
-        return plan_err!("tables are kept in the schema {SCHEMA} only, got {table}");
-    }
-    check_name(table.table())?;
-    Ok(table.table())
-}
-
-/// A stored table's name is a folder's name too.
-fn check_name(name: &str) -> Result<()> {
-    let plain = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
-    if name.is_empty() || !name.chars().all(plain) {
-        return plan_err!(
-            "a table's name must consist of letters, digits, _ and -, got '{name}'"
-        );
-    }
-    Ok(())
-}
-
-fn unique_columns(table: &str, schema: &DFSchema) -> Result<()> {
-    let mut seen = BTreeSet::new();
-    for field in schema.fields() {
-        if !seen.insert(field.name()) {
-            return plan_err!(
-                "table {table} would have two columns {}; name them with AS",
-                field.name()
-            );
-        }
-        if atoll_delta::is_reserved(field.name()) {
-            return plan_err!(
-                "a table cannot have a column {}, which statements use; name it with AS",
-                field.name()
-            );
-        }
     }
     Ok(())
 }
@@ -402,7 +381,11 @@ impl SchemaProvider for StoredTables {
             Found::Old(pointer) => {
                 Some(pointer.open(&session, &self.root.join(name)?).await?)
             }
-            Found::Nothing => None,
+            Found::Nothing => {
+                // Another process dropped it, and nobody is to be told of it.
+                self.names_mut(|names| names.remove(name));
+                None
+            }
         })
     }
 

@@ -9,6 +9,7 @@ use datafusion::execution::SessionState;
 use object_store::{ObjectMeta, ObjectStoreExt};
 
 use super::format::Ending;
+use super::logs::refuse_below;
 use super::name::{Kind, Named};
 use super::partitions;
 use crate::Location;
@@ -37,7 +38,8 @@ pub(super) async fn data_files(
     };
     let mut files = vec![];
     let mut left_out = vec![];
-    for file in named.files().await? {
+    let listing = named.listing().await?;
+    for file in listing.files {
         let Some(object) = file.object() else {
             if file.filename.ends_with(ending) {
                 left_out.push(file.filename);
@@ -55,7 +57,6 @@ pub(super) async fn data_files(
                 .flatten();
             below.any(|name| is_marker(name.as_ref()))
         };
-        refuse_delta_log(named, object.location.as_ref())?;
         if (!markers && marked()) || !object.location.as_ref().ends_with(ending) {
             continue;
         }
@@ -65,6 +66,11 @@ pub(super) async fn data_files(
         };
         files.push(DataFile { object, columns });
     }
+    refuse_below(
+        named,
+        &listing.tables,
+        files.iter().map(|file| &file.object),
+    )?;
     let rule = "names of files must be valid Unicode without control characters";
     if let (Some(name), true) = (left_out.first(), files.is_empty()) {
         return plan_err!("{name:?} is no table: {rule}");
@@ -73,22 +79,6 @@ pub(super) async fn data_files(
         warnings.add(format!("{name:?} is left out: {rule}"));
     }
     Ok(files)
-}
-
-/// Refuses files among which a Delta table lies: which of them have its rows, only its log
-/// can say, and old ones would be read with the new ones.
-fn refuse_delta_log(named: &Named, path: &str) -> Result<()> {
-    let Some((table, _)) = path.split_once("/_delta_log/") else {
-        return Ok(());
-    };
-    if matches!(named.kind, Kind::File(_)) {
-        return Ok(());
-    }
-    plan_err!(
-        "'{}' has a Delta table in it, which is not read file by file: name its folder, \
-         /{table}/, in FROM or in CREATE EXTERNAL TABLE .. STORED AS DELTA",
-        named.text
-    )
 }
 
 /// The format of a table is that of its first file.

@@ -1,6 +1,6 @@
 //! The files that a name stands for.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -13,6 +13,7 @@ use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 
+use super::logs::{LOG, table_of_log};
 use super::name::{Kind, Named, Place, Wildcard};
 use crate::stores::{cut, local_path, without_dots};
 use crate::{CallContext, Location};
@@ -79,16 +80,13 @@ impl FileEntry {
     pub fn object(&self) -> Option<ObjectMeta> {
         match &self.source {
             Source::Stored(_, object) => Some(object.clone()),
-            Source::Local(path, modified) => {
-                let absolute = std::path::absolute(path).ok()?;
-                Some(ObjectMeta {
-                    location: Path::from_absolute_path(without_dots(&absolute)).ok()?,
-                    last_modified: (*modified).into(),
-                    size: self.size,
-                    e_tag: None,
-                    version: None,
-                })
-            }
+            Source::Local(path, modified) => Some(ObjectMeta {
+                location: object_path(path)?,
+                last_modified: (*modified).into(),
+                size: self.size,
+                e_tag: None,
+                version: None,
+            }),
         }
     }
 
@@ -157,10 +155,24 @@ fn start_of(path: &FilePath) -> String {
     }
 }
 
+/// What a name stands for, as it was when it was listed.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    /// The files, in the order of their names.
+    pub(super) files: Vec<FileEntry>,
+    /// The folders with the log of a Delta table that were met on the way: the one that a
+    /// pattern starts at, and those below it that files were looked for in.
+    pub(super) tables: BTreeSet<Path>,
+}
+
 impl Named {
     /// The files there are now, in the order of their names.
     pub async fn files(&self) -> Result<Vec<FileEntry>> {
-        let mut files = match &self.place {
+        Ok(self.listing().await?.files)
+    }
+
+    pub(super) async fn listing(&self) -> Result<Listing> {
+        let mut listing = match &self.place {
             Place::Local(path) => {
                 let (path, kind) = (path.clone(), self.kind.clone());
                 tokio::task::spawn_blocking(move || list_local(path, &kind))
@@ -169,13 +181,14 @@ impl Named {
             }
             Place::Stored(location) => self.list_stored(location).await?,
         };
+        let files = &mut listing.files;
         files.sort_by(|a, b| a.filename.cmp(&b.filename));
-        Ok(files)
+        Ok(listing)
     }
 
-    async fn list_stored(&self, location: &Location) -> Result<Vec<FileEntry>> {
+    async fn list_stored(&self, location: &Location) -> Result<Listing> {
         let wildcard = match &self.kind {
-            Kind::Missing => return Ok(vec![]),
+            Kind::Missing => return Ok(Listing::default()),
             Kind::File(found) => {
                 let name = match is_web(location) {
                     true => self.text.clone(),
@@ -183,7 +196,10 @@ impl Named {
                 };
                 let found = found.iter().cloned();
                 let entry = |found| stored_entry(&location.store, name.clone(), found);
-                return Ok(found.map(entry).collect());
+                return Ok(Listing {
+                    files: found.map(entry).collect(),
+                    tables: BTreeSet::new(),
+                });
             }
             Kind::Folder => None,
             Kind::Pattern(wildcard) => Some(wildcard),
@@ -209,13 +225,19 @@ impl Named {
             let name = url_of(&location.at(object.location.clone()), &self.text);
             stored_entry(&location.store, name, object)
         };
-        Ok(below.into_iter().filter(matches).map(entry).collect())
+        // Here the whole folder is listed, whatever the pattern.
+        let logs = below.iter().map(|object| &object.location);
+        let logs = logs.filter_map(table_of_log);
+        Ok(Listing {
+            tables: logs.collect(),
+            files: below.into_iter().filter(matches).map(entry).collect(),
+        })
     }
 }
 
 /// The URL of an object as a text in which nothing is escaped but what would be read as
 /// something else, in the same words as the name that found it.
-fn url_of(location: &Location, text: &str) -> String {
+pub(super) fn url_of(location: &Location, text: &str) -> String {
     let key = location.path.as_ref().replace('%', "%25");
     let key = key.replace('?', "%3F").replace('#', "%23");
     format!("{}/{key}", cut(text).0)
@@ -234,31 +256,36 @@ fn stored_entry(
     }
 }
 
-fn list_local(path: PathBuf, kind: &Kind) -> Result<Vec<FileEntry>> {
+fn list_local(path: PathBuf, kind: &Kind) -> Result<Listing> {
     let wildcard = match kind {
-        Kind::Missing => return Ok(vec![]),
-        Kind::File(_) => return Ok(vec![local_entry(path)?]),
-        Kind::Folder if !path.is_dir() => return Ok(vec![]),
+        Kind::Missing => return Ok(Listing::default()),
+        Kind::File(_) => {
+            return Ok(Listing {
+                files: vec![local_entry(path)?],
+                tables: BTreeSet::new(),
+            });
+        }
+        Kind::Folder if !path.is_dir() => return Ok(Listing::default()),
         Kind::Folder => None,
         Kind::Pattern(_) if !path.as_os_str().is_empty() && !path.is_dir() => {
-            return Ok(vec![]);
+            return Ok(Listing::default());
         }
         Kind::Pattern(wildcard) => Some(wildcard.as_ref()),
     };
     let mut walk = Walk {
         wildcard,
         seen: HashSet::new(),
-        files: vec![],
+        found: Listing::default(),
     };
     walk.below(&path, "")?;
-    Ok(walk.files)
+    Ok(walk.found)
 }
 
 /// Goes through a folder, through links, each folder once.
 struct Walk<'a> {
     wildcard: Option<&'a Wildcard>,
     seen: HashSet<PathBuf>,
-    files: Vec<FileEntry>,
+    found: Listing,
 }
 
 impl Walk<'_> {
@@ -285,15 +312,29 @@ impl Walk<'_> {
             // What is not valid Unicode in a name matches `?` and `*` all the same.
             let name = format!("{name}{}", file.to_string_lossy());
             if path.is_dir() {
+                if file == LOG {
+                    self.found.tables.extend(object_path(folder));
+                }
                 if self.wildcard.is_none_or(|wanted| wanted.goes_into(&name)) {
                     self.below(&path, &format!("{name}/"))?;
                 }
             } else if path.is_file() && self.wildcard.is_none_or(|w| w.matches(&name)) {
-                self.files.push(local_entry(path)?);
+                self.found.files.push(local_entry(path)?);
             }
         }
         Ok(())
     }
+}
+
+/// A path of this machine as its store of objects knows it; `None` if it cannot.
+fn object_path(path: &FilePath) -> Option<Path> {
+    // A pattern without a folder looks where relative paths start.
+    let path = match path.as_os_str().is_empty() {
+        true => FilePath::new("."),
+        false => path,
+    };
+    let absolute = std::path::absolute(path).ok()?;
+    Path::from_absolute_path(without_dots(&absolute)).ok()
 }
 
 fn local_entry(path: PathBuf) -> Result<FileEntry> {

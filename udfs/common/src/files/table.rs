@@ -26,6 +26,7 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::data::{data_files, format_of, partition_columns};
+use super::logs::{refuse_above, refuse_delta_table};
 use super::name::{Kind, Named};
 use super::partitions::{self, NamingSink};
 use super::scan::{FileScan, is_about_partitions, of_partitions};
@@ -103,6 +104,7 @@ impl FileTable {
             .into_iter()
             .filter(|file| file.object.location.as_ref().ends_with(&ending))
             .collect();
+        refuse_above(&named, files.iter().map(|file| &file.object)).await?;
         let columns = partition_columns(text, &files)?;
         let objects: Vec<_> = files
             .into_iter()
@@ -161,6 +163,9 @@ impl FileTable {
             named.kind = Kind::Folder;
         }
         let base = named.location()?;
+        if declared.format.get_ext() == "parquet" {
+            refuse_delta_table(&named).await?;
+        }
         let by = &declared.partition_by;
         let (schema, columns) = match &declared.schema {
             Some(all) => {

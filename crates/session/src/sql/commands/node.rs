@@ -49,8 +49,10 @@ pub(crate) enum Action {
         /// The columns in their order, each name once.
         columns: Vec<NewColumn>,
     },
-    /// Says what the table consists of.
+    /// Says what the table consists of, in a row.
     Detail,
+    /// Lists the columns and then, a row each, what the table consists of.
+    Extended,
     /// Lists the commits, the newest first.
     History,
 }
@@ -99,6 +101,7 @@ impl Action {
             Self::Restore { .. } => "RESTORE",
             Self::AddColumns { .. } => "ALTER TABLE",
             Self::Detail => "DESCRIBE DETAIL",
+            Self::Extended => "DESCRIBE EXTENDED",
             Self::History => "DESCRIBE HISTORY",
         }
     }
@@ -110,7 +113,10 @@ impl Action {
             | Self::Restore { .. }
             | Self::AddColumns { .. }
             | Self::Vacuum { dry_run: false, .. } => true,
-            Self::Detail | Self::History | Self::Vacuum { dry_run: true, .. } => false,
+            Self::Detail
+            | Self::Extended
+            | Self::History
+            | Self::Vacuum { dry_run: true, .. } => false,
         }
     }
 
@@ -142,6 +148,10 @@ impl Action {
                     true,
                 ),
             ],
+            // As DESCRIBE has them.
+            Self::Extended => {
+                vec![text("column_name"), text("data_type"), text("is_nullable")]
+            }
             // A commit's time is in milliseconds. What a commit does not say is NULL.
             Self::History => vec![
                 bigint("version"),
@@ -188,7 +198,7 @@ impl Display for TableCommand {
                 }
                 Ok(())
             }
-            Action::Detail | Action::History => Ok(()),
+            Action::Detail | Action::Extended | Action::History => Ok(()),
         }
     }
 }

@@ -34,6 +34,7 @@ pub(super) enum Verb {
         columns: Vec<(ColumnDef, bool)>,
     },
     Detail,
+    Extended,
     History,
 }
 
@@ -70,6 +71,7 @@ impl Command {
             "VACUUM" => reader.vacuum()?,
             "RESTORE" => reader.restore()?,
             "DESCRIBE DETAIL" => Verb::Detail,
+            "DESCRIBE EXTENDED" => Verb::Extended,
             _ => Verb::History,
         };
         reader.end()?;
@@ -89,6 +91,9 @@ fn verb(tokens: &Tokens, place: usize) -> Option<&'static str> {
         && tokens.part(place + 2).is_some();
     if describes && tokens.are(place + 1, &["DETAIL"]) {
         return Some("DESCRIBE DETAIL");
+    }
+    if describes && tokens.is_one_of(place + 1, &["EXTENDED", "FORMATTED"]) {
+        return Some("DESCRIBE EXTENDED");
     }
     (describes && tokens.are(place + 1, &["HISTORY"])).then_some("DESCRIBE HISTORY")
 }
@@ -239,6 +244,8 @@ mod tests {
             ),
             ("DESCRIBE DETAIL t", "DESCRIBE DETAIL t"),
             ("DESC HISTORY TABLE t", "DESCRIBE HISTORY t"),
+            ("DESCRIBE EXTENDED t", "DESCRIBE EXTENDED t"),
+            ("DESC FORMATTED t", "DESCRIBE EXTENDED t"),
             (
                 "ALTER TABLE t ADD COLUMN a INT, ADD COLUMN IF NOT EXISTS b DOUBLE NULL",
                 "ALTER TABLE t ADD COLUMN a Int32, ADD COLUMN b Float64",

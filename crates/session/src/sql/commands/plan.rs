@@ -44,6 +44,7 @@ impl Command {
             Verb::Vacuum { retain, dry_run } => Action::Vacuum { retain, dry_run },
             Verb::Restore { to } => Action::Restore { to },
             Verb::Detail => Action::Detail,
+            Verb::Extended => Action::Extended,
             Verb::History => Action::History,
             Verb::AddColumns { columns } => {
                 let columns = added(columns, state).await?;
@@ -237,6 +238,11 @@ mod tests {
             (
                 "DESCRIBE DETAIL t",
                 "format, name, location, version, rows, files, bytes, partition_columns",
+                false,
+            ),
+            (
+                "DESCRIBE EXTENDED t",
+                "column_name, data_type, is_nullable",
                 false,
             ),
             (

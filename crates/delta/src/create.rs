@@ -1,0 +1,145 @@
+//! CREATE TABLE and CREATE OR REPLACE TABLE: the first commit of a table, or one that puts
+//! another table in its place.
+
+use std::collections::HashMap;
+
+use atoll_udf_common::Location;
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::common::{Result, exec_err};
+use deltalake_core::DeltaTableError;
+use deltalake_core::kernel::Action;
+use deltalake_core::protocol::SaveMode;
+
+use crate::commit::{Statement, has, may_try_again, pause};
+use crate::error::{explain, is_conflict};
+use crate::open::{Table, log_of};
+use crate::standing::{Standing, are_there, forget};
+use crate::types;
+use crate::write::{Written, columns_with_bounds};
+
+/// A checkpoint of the log is written after so many commits; opening a table reads the
+/// last one and what came after it.
+const CHECKPOINT_INTERVAL: &str = "10";
+
+/// What a new table is to be.
+#[derive(Debug, Clone)]
+pub struct Definition {
+    /// Its columns in the types that it keeps, from [`types::kept`].
+    pub(crate) kept: SchemaRef,
+    /// Those that it is partitioned by.
+    pub(crate) partition_by: Vec<String>,
+    /// Whether it takes the place of a table that is there.
+    pub(crate) replaces: bool,
+}
+
+impl Definition {
+    /// A table for rows of these columns, if one can keep them.
+    pub fn new(
+        schema: &Schema,
+        partition_by: Vec<String>,
+        replaces: bool,
+    ) -> Result<Self> {
+        types::check_partition_columns(schema, &partition_by)?;
+        Ok(Self {
+            kept: types::kept(schema)?,
+            partition_by,
+            replaces,
+        })
+    }
+}
+
+/// Creates or replaces the table of a folder with rows that are written.
+pub async fn create(
+    location: &Location,
+    definition: &Definition,
+    written: Written,
+    statement: &Statement,
+) -> Result<()> {
+    let mode = match definition.replaces {
+        true => SaveMode::Overwrite,
+        false => SaveMode::ErrorIfExists,
+    };
+    let fields = types::delta_fields(&definition.kept)?;
+    let error = |error| explain(location, "create", error);
+    let mut tries = 0;
+    loop {
+        let adds = written.adds.iter().cloned().map(Action::Add);
+        let done = log_of(location)?
+            .create()
+            .with_columns(fields.clone())
+            .with_partition_columns(definition.partition_by.clone())
+            .with_configuration(properties(&definition.kept, &definition.partition_by))
+            .with_actions(adds)
+            .with_save_mode(mode)
+            // Two that create a table at once must not both succeed, which is what the
+            // log's own tries would let them.
+            .with_commit_properties(statement.properties(0))
+            .await;
+        let failed = match done {
+            Ok(table) => {
+                let made = table.version().unwrap_or_default();
+                if is_whole(location, made, &written).await? {
+                    return Ok(());
+                }
+                return dropped(location, made, &written).await;
+            }
+            Err(failed) => failed,
+        };
+        // The commit may have been made all the same, such as when what comes after it
+        // failed.
+        if let Some(table) = Table::open(location).await?
+            && has(&table, &written.adds)?
+        {
+            return Ok(());
+        }
+        tries += 1;
+        if definition.replaces && may_try_again(&failed, tries) {
+            pause(tries).await;
+            continue;
+        }
+        written.discard(location).await;
+        if !definition.replaces && (is_conflict(&failed) || is_taken(&failed)) {
+            return exec_err!(
+                "the table {location} exists already: another statement created it meanwhile"
+            );
+        }
+        return Err(error(failed));
+    }
+}
+
+/// Whether the commit stands on the one before it and has its files: DROP TABLE deletes
+/// what lies in the folder, also what is not committed yet.
+async fn is_whole(location: &Location, made: u64, written: &Written) -> Result<bool> {
+    let has_start = match made.checked_sub(1) {
+        Some(before) => Standing::on(before).is_met(location).await?,
+        None => true,
+    };
+    Ok(has_start && are_there(location, &written.adds).await?)
+}
+
+async fn dropped(location: &Location, made: u64, written: &Written) -> Result<()> {
+    forget(location, made, &written.adds).await;
+    written.discard(location).await;
+    exec_err!(
+        "DROP TABLE deleted {location}, and files of this statement with it; run the \
+         statement again"
+    )
+}
+
+fn is_taken(error: &DeltaTableError) -> bool {
+    error.to_string().contains("already exists")
+}
+
+/// The properties that a table is created with.
+fn properties(kept: &Schema, partition_by: &[String]) -> HashMap<String, Option<String>> {
+    let names = columns_with_bounds(kept, partition_by);
+    let bounds = match names.is_empty() {
+        true => ("delta.dataSkippingNumIndexedCols", "0".to_string()),
+        false => ("delta.dataSkippingStatsColumns", names.join(",")),
+    };
+    let interval = ("delta.checkpointInterval", CHECKPOINT_INTERVAL.to_string());
+    let properties = [bounds, interval].into_iter();
+    properties
+        .map(|(name, value)| (name.to_string(), Some(value)))
+        .collect()
+}
