@@ -144,3 +144,41 @@ fn executors_die_while_they_write_and_every_row_is_there_once() {
         }
     }
 }
+
+/// Joins and groups [`FILES`] with itself, by calls that are cheap.
+const JOINED: &str = "SELECT b.part, count(*) AS n, sum(a.id) AS s, min(a.status) AS m \
+    FROM (SELECT id, part, test_abort_in_group(id < 0) AS status FROM '${folder}') AS a \
+    JOIN '${folder}' AS b ON a.id = b.id * 2 GROUP BY b.part ORDER BY b.part";
+
+#[test]
+fn executors_die_between_stages_and_the_rows_are_right() {
+    let atoll = Atoll::new();
+    let path = make(&atoll, &FILES.replace("40000", "200000"), "rows");
+    let joined = JOINED.replace("${folder}", &path);
+    let mut here = atoll.command(&["--format", "csv", "-c", &joined]);
+    here.env("ATOLL_TEST_FUNCTIONS", "1");
+    let here = crate::support::Running::new(here.spawn().unwrap()).finish();
+    let expected = here.ok().stdout;
+    assert!(expected.contains("\n0,25000,"), "{expected}");
+    let everything =
+        "SET atoll.distribute_bytes = 0; SET atoll.cluster_fallback = 'error'";
+    for seed in 0..4 {
+        let cluster = cluster(3);
+        let (_, workers) = executors(&cluster);
+        let plan = format!("{everything}; EXPLAIN {joined}");
+        let plan = atoll.on(&cluster, &plan).ok().stdout;
+        assert!(plan.contains("StagesExec: stages="), "{plan}");
+        let script = format!("{everything}; {joined}");
+        let address = cluster.address();
+        let arguments = ["--format", "csv", "--cluster", &address, "-c", &script];
+        let mut running = atoll.command(&arguments);
+        running.env("ATOLL_TEST_FUNCTIONS", "1");
+        let running = crate::support::Running::new(running.spawn().unwrap());
+        std::thread::sleep(Duration::from_millis(300 + 500 * seed as u64));
+        kill(workers[seed % workers.len()]);
+        assert_eq!(running.finish().ok().stdout, expected, "seed {seed}");
+        // Nothing is left of what tasks gave each other.
+        let left = std::fs::read_dir(atoll.path("storage/work"));
+        assert_eq!(left.map_or(0, Iterator::count), 0, "seed {seed}");
+    }
+}

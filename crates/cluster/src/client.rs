@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use atoll_session::{Exchange, Job, TaskOutput, TaskRunner};
+use atoll_session::{Job, Shuffle, TaskOutput, TaskRunner};
 use ballista_core::client::BallistaClient;
 use ballista_core::extension::BallistaConfigGrpcEndpoint;
 use ballista_core::serde::protobuf::scheduler_grpc_client::SchedulerGrpcClient;
@@ -384,7 +384,7 @@ impl TaskRunner for Client {
         &self.shown
     }
 
-    fn exchange(&self) -> Arc<dyn Exchange> {
+    fn shuffle(&self) -> Arc<dyn Shuffle> {
         Arc::new(Stages)
     }
 

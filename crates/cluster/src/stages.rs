@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use atoll_session::{
-    Exchange, Left, LocalRange, Output, PartsExec, Range, Stage, TaskPlan,
+    Left, LocalRange, Output, PartsExec, Range, Shuffle, Stage, TaskPlan,
 };
 use ballista_core::JobId;
 use ballista_core::execution_plans::sort_shuffle::{ShuffleIndex, get_index_path};
@@ -62,12 +62,12 @@ const KEPT: [&str; 2] = [
     "datafusion.sql_parser.map_string_types_to_utf8view",
 ];
 
-/// Cuts plans and exchanges rows.
+/// Cuts plans and shuffles rows.
 #[derive(Debug)]
 pub(crate) struct Stages;
 
 #[async_trait]
-impl Exchange for Stages {
+impl Shuffle for Stages {
     fn settings(&self, config: SessionConfig) -> SessionConfig {
         let before = config.options().entries();
         let mut config = config.upgrade_for_ballista();
@@ -79,7 +79,7 @@ impl Exchange for Stages {
             // It had this value before.
             let _ = config.options_mut().set(&entry.key, &value);
         }
-        // Without it every table of a join is exchanged, however small.
+        // Without it every table of a join is shuffled, however small.
         config.set_bool("datafusion.optimizer.prefer_hash_join", true)
     }
 
@@ -252,7 +252,7 @@ fn ranges(batch: &RecordBatch, is_sorted: bool) -> Result<Vec<LocalRange>> {
     (0..batch.num_rows()).map(range).collect()
 }
 
-/// An exchange forgets the order that a repartition keeps, so whoever needs it sorts.
+/// A shuffle forgets the order that a repartition keeps, so whoever needs it sorts.
 fn sort_again(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     let plan = plan.transform_up(|node| {
         let repartition = node.downcast_ref::<RepartitionExec>();

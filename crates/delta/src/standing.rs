@@ -188,7 +188,7 @@ mod tests {
     }
 
     fn notes() -> (crate::Provenance, Warnings) {
-        (("key", String::new()), Warnings::default())
+        (("key".to_string(), String::new()), Warnings::default())
     }
 
     fn definition(replaces: bool) -> Definition {

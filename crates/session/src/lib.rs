@@ -68,7 +68,7 @@ use crate::tables::StoredTables;
 
 pub use atoll_udf_common::{Erased, Location, StoreError, explain_store_error};
 pub use cluster::{
-    Exchange, Job, Left, LocalRange, Output, PartsExec, Range, Stage, Task, TaskOutput,
+    Job, Left, LocalRange, Output, PartsExec, Range, Shuffle, Stage, Task, TaskOutput,
     TaskPlan, TaskRunner, TaskRuntime, is_expensive,
 };
 pub use functions::{FunctionDoc, FunctionKind, function_docs};
@@ -536,7 +536,7 @@ pub(crate) fn session_state(
             PhysicalOptimizer::new().rules,
         ));
     if let Some(cluster) = &options.cluster {
-        let rules = cluster.exchange().optimizer_rules(&Optimizer::new().rules);
+        let rules = cluster.shuffle().optimizer_rules(&Optimizer::new().rules);
         let cluster = Arc::clone(cluster);
         builder = builder
             .with_optimizer_rules(rules)

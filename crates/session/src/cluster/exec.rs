@@ -27,11 +27,12 @@ use prost::Message;
 use tokio::sync::mpsc;
 
 use super::ledger::Ledger;
+use super::messages::WireTask;
 use super::notes::Notes;
 use super::output;
 use super::pace::Pace;
 use super::rule::{TaskInputExec, calls};
-use super::runtime::{WireTask, changed_options, encode_plan, identify_storage};
+use super::runtime::{changed_options, encode_plan, identify_storage};
 use super::source::{self, Input};
 use super::wire::from_ipc;
 use super::{Job, Task, TaskOutput, TaskRunner};

@@ -10,6 +10,7 @@
 
 mod exec;
 mod ledger;
+mod messages;
 mod notes;
 mod output;
 mod pace;
@@ -30,12 +31,12 @@ use datafusion::physical_plan::ExecutionPlan;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
+pub(crate) use messages::WireTarget;
 pub(crate) use output::{Files, Target, divert, is_dealt};
 pub(crate) use rule::DealExpensiveCalls;
 pub use runtime::TaskRuntime;
-pub use stages::{Exchange, Left, LocalRange, Output, PartsExec, Range, Stage, TaskPlan};
+pub use stages::{Left, LocalRange, Output, PartsExec, Range, Shuffle, Stage, TaskPlan};
 pub(crate) use stages::{distribute, explain};
-pub(crate) use wire::WireTarget;
 
 /// The cluster of a session, among the extensions of its settings.
 #[derive(Debug)]
@@ -59,7 +60,7 @@ pub trait TaskRunner: Debug + Send + Sync {
     fn run(&self, job: Job) -> BoxStream<'static, Result<TaskOutput>>;
 
     /// What cuts plans into stages.
-    fn exchange(&self) -> Arc<dyn Exchange>;
+    fn shuffle(&self) -> Arc<dyn Shuffle>;
 
     /// Waits until the cluster knows of the jobs that were cancelled.
     fn settle(&self) -> BoxFuture<'_, ()>;

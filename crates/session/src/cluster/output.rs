@@ -29,9 +29,10 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 
 use super::exec::ClusterExec;
+use super::messages::WireTarget;
 use super::source::compact;
 use super::stages::StagesExec;
-use super::wire::{WireTarget, from_ipc, to_ipc};
+use super::wire::{from_ipc, to_ipc};
 
 /// Up to so many bytes of rows a task gives to the client.
 const FEW_BYTES: u64 = 16 << 20;
@@ -114,7 +115,7 @@ pub(crate) fn is_dealt(plan: &Arc<dyn ExecutionPlan>) -> bool {
 /// Has the tasks of a plan write to a target; `None` if its rows are not those of tasks.
 pub(crate) fn divert(
     plan: &Arc<dyn ExecutionPlan>,
-    target: Arc<dyn Target>,
+    target: &Arc<dyn Target>,
     context: &Arc<TaskContext>,
 ) -> Result<Option<Diverted>> {
     if !is_dealt(plan) {
@@ -131,7 +132,7 @@ pub(crate) fn divert(
             passed: Arc::clone(&passed),
             most: options.distribute_bytes,
         };
-        let tasks = writing(plan, Arc::clone(&target), terms)?;
+        let tasks = writing(plan, Arc::clone(target), terms)?;
         let outputs = tasks.execute(partition, Arc::clone(context))?;
         let (files, passed) = (files.clone(), Arc::clone(&passed));
         let rows = outputs.map(move |batch| {
@@ -261,14 +262,10 @@ impl OutputExec {
 }
 
 /// One row of [`SCHEMA`].
-fn output(
-    count: u64,
-    rows: Option<Vec<u8>>,
-    files: Option<String>,
-) -> Result<RecordBatch> {
+fn output(count: u64, rows: Option<&[u8]>, files: Option<String>) -> Result<RecordBatch> {
     let columns: Vec<ArrayRef> = vec![
         Arc::new(UInt64Array::from(vec![count])),
-        Arc::new(BinaryArray::from(vec![rows.as_deref()])),
+        Arc::new(BinaryArray::from(vec![rows])),
         Arc::new(StringArray::from(vec![files])),
     ];
     Ok(RecordBatch::try_new(Arc::clone(&SCHEMA), columns)?)
@@ -307,7 +304,7 @@ async fn pass_or_write(
 
 fn pass(batch: &RecordBatch) -> Result<RecordBatch> {
     let batch = &compact(batch)?;
-    output(batch.num_rows() as u64, Some(to_ipc(batch)?), None)
+    output(batch.num_rows() as u64, Some(&to_ipc(batch)?), None)
 }
 
 impl DisplayAs for OutputExec {

@@ -29,10 +29,11 @@ use object_store::{ObjectStoreExt, PutMode};
 use prost::Message;
 use sha2::{Digest, Sha256};
 
+use super::messages::WireTask;
 use super::notes::Notes;
 use super::pieces::PieceExec;
 use super::source::compact;
-use super::stages::Exchange;
+use super::stages::Shuffle;
 use super::wire::{PlanCodec, Received, to_ipc};
 use crate::SessionOptions;
 
@@ -50,22 +51,6 @@ const KEPT_CALLS: usize = 16;
 
 /// The prefixes of the session options that change what a plan does.
 const OPTIONS: [&str; 2] = ["datafusion.execution.", "atoll.execution_provider"];
-
-/// A task on its way.
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct WireTask {
-    #[prost(string, tag = "1")]
-    pub(super) storage: String,
-    #[prost(string, tag = "2")]
-    pub(super) storage_id: String,
-    /// Where the client's relative paths start.
-    #[prost(string, tag = "3")]
-    pub(super) directory: String,
-    #[prost(map = "string, string", tag = "4")]
-    pub(super) options: HashMap<String, String>,
-    #[prost(bytes = "vec", tag = "5")]
-    pub(super) plan: Vec<u8>,
-}
 
 /// Writes a physical plan.
 pub(super) fn encode_plan(plan: Arc<dyn ExecutionPlan>) -> Result<Vec<u8>> {
@@ -121,12 +106,12 @@ pub struct TaskRuntime {
 
 impl TaskRuntime {
     /// What a worker of a cluster needs. The storage comes with each task.
-    pub fn new(options: &SessionOptions, exchange: Arc<dyn Exchange>) -> Result<Self> {
+    pub fn new(options: &SessionOptions, shuffle: Arc<dyn Shuffle>) -> Result<Self> {
         let state =
             crate::session_state(options, String::new(), crate::runtime(options)?)?;
         let calls = Arc::new(PreparedCalls {
             state: state.clone(),
-            exchange,
+            shuffle,
             kept: Mutex::default(),
         });
         Ok(Self {
@@ -297,7 +282,7 @@ type Kept = HashMap<[u8; 32], (Arc<Received>, Instant)>;
 /// loaded once, however many rows need it.
 pub(super) struct PreparedCalls {
     state: SessionState,
-    exchange: Arc<dyn Exchange>,
+    shuffle: Arc<dyn Shuffle>,
     kept: Mutex<Kept>,
 }
 
@@ -314,8 +299,8 @@ impl PreparedCalls {
     }
 
     /// What sorts the rows of tasks that others read.
-    pub(super) fn exchange(&self) -> Arc<dyn Exchange> {
-        Arc::clone(&self.exchange)
+    pub(super) fn shuffle(&self) -> Arc<dyn Shuffle> {
+        Arc::clone(&self.shuffle)
     }
 
     /// The call with this content, received before or now.

@@ -25,21 +25,21 @@ use datafusion::execution::{SessionState, TaskContext};
 use datafusion::logical_expr::{Expr, ScalarFunctionArgs, ScalarUDF};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{Column as PhysicalColumn, Literal};
-use datafusion::physical_plan::{ExecutionPlan, Partitioning};
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion_proto::bytes::physical_plan_from_bytes_with_extension_codec;
-use datafusion_proto::physical_plan::from_proto::parse_protobuf_partitioning;
-use datafusion_proto::physical_plan::to_proto::serialize_partitioning;
 use datafusion_proto::physical_plan::{
-    PhysicalExtensionCodec, PhysicalPlanDecodeContext, PhysicalProtoConverterExtension,
+    PhysicalExtensionCodec, PhysicalProtoConverterExtension,
 };
-use datafusion_proto::protobuf;
 use prost::Message;
 use tokio::sync::OnceCell;
 
+use super::messages::{
+    WireCall, WireCalls, WireNode, WireOperator, WireOutput, WirePiece, WireTarget,
+};
 use super::output::{OutputExec, Target, TaskTerms, Terms};
 use super::pieces::PieceExec;
 use super::runtime::{PreparedCalls, encode_plan};
-use super::stages::{ExchangeExec, Output, PartsExec, Range, ScansExec};
+use super::stages::{self, PartsExec, ScansExec, ShuffleExec};
 use crate::copy::FolderTarget;
 use crate::expensive::{ExpensiveExec, PhysicalCall};
 use crate::nulls;
@@ -50,146 +50,6 @@ const OWN: &str = "__";
 
 /// The name of the field that carries what a call returns.
 const RETURNED: &str = "returned";
-
-/// An operator of Atoll.
-#[derive(Clone, PartialEq, Message)]
-struct WireNode {
-    #[prost(oneof = "WireOperator", tags = "1, 2, 3, 4, 5, 6, 7")]
-    operator: Option<WireOperator>,
-}
-
-#[derive(Clone, PartialEq, prost::Oneof)]
-enum WireOperator {
-    #[prost(message, tag = "1")]
-    Calls(WireCalls),
-    #[prost(bytes, tag = "2")]
-    Scan(Vec<u8>),
-    #[prost(message, tag = "3")]
-    Piece(WirePiece),
-    #[prost(message, tag = "4")]
-    Output(WireOutput),
-    #[prost(message, tag = "5")]
-    Parts(WireParts),
-    /// The schema of scans, as an Arrow IPC stream without rows.
-    #[prost(bytes, tag = "6")]
-    Scans(Vec<u8>),
-    #[prost(message, tag = "7")]
-    Exchange(WireExchange),
-}
-
-/// Ranges of what earlier stages left.
-#[derive(Clone, PartialEq, Message)]
-struct WireParts {
-    #[prost(string, tag = "1")]
-    folder: String,
-    /// An Arrow IPC stream without rows.
-    #[prost(bytes = "vec", tag = "2")]
-    schema: Vec<u8>,
-    #[prost(message, repeated, tag = "3")]
-    partitions: Vec<WirePartition>,
-    #[prost(bool, tag = "4")]
-    is_broadcast: bool,
-    #[prost(message, optional, tag = "5")]
-    partitioning: Option<protobuf::Partitioning>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct WirePartition {
-    #[prost(message, repeated, tag = "1")]
-    ranges: Vec<WireRange>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct WireRange {
-    #[prost(string, tag = "1")]
-    object: String,
-    #[prost(uint64, tag = "2")]
-    start: u64,
-    #[prost(uint64, tag = "3")]
-    end: u64,
-    #[prost(uint64, tag = "4")]
-    rows: u64,
-}
-
-/// Where the rows of a task go that another stage reads.
-#[derive(Clone, PartialEq, Message)]
-struct WireExchange {
-    #[prost(message, optional, tag = "1")]
-    partitioning: Option<protobuf::Partitioning>,
-    #[prost(uint64, repeated, tag = "2")]
-    partitions: Vec<u64>,
-    #[prost(string, tag = "3")]
-    folder: String,
-    #[prost(string, tag = "4")]
-    name: String,
-}
-
-/// Where the rows of a task go.
-#[derive(Clone, PartialEq, Message)]
-struct WireOutput {
-    #[prost(oneof = "WireTarget", tags = "1, 2")]
-    target: Option<WireTarget>,
-    /// See [`TaskTerms`].
-    #[prost(uint64, tag = "3")]
-    few: u64,
-    #[prost(string, tag = "4")]
-    name: String,
-}
-
-/// A target, as its own module writes it.
-#[derive(Clone, PartialEq, prost::Oneof)]
-pub(crate) enum WireTarget {
-    #[prost(bytes, tag = "1")]
-    Table(Vec<u8>),
-    #[prost(bytes, tag = "2")]
-    Folder(Vec<u8>),
-}
-
-/// Rows of a Parquet file.
-#[derive(Clone, PartialEq, Message)]
-struct WirePiece {
-    /// The scan of the file.
-    #[prost(bytes = "vec", tag = "1")]
-    scan: Vec<u8>,
-    /// The first of its rows, the row after the last, and how many there are.
-    #[prost(uint64, tag = "2")]
-    start: u64,
-    #[prost(uint64, tag = "3")]
-    end: u64,
-    #[prost(uint64, tag = "4")]
-    total: u64,
-    #[prost(string, optional, tag = "5")]
-    e_tag: Option<String>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct WireCalls {
-    #[prost(message, repeated, tag = "1")]
-    calls: Vec<WireCall>,
-    /// The column that names a row's file.
-    #[prost(uint32, optional, tag = "2")]
-    source: Option<u32>,
-}
-
-/// One call.
-#[derive(Clone, PartialEq, Eq, Hash, Message)]
-pub(super) struct WireCall {
-    #[prost(string, tag = "1")]
-    function: String,
-    /// The name of the column it makes.
-    #[prost(string, tag = "2")]
-    name: String,
-    /// An Arrow IPC stream of one row: the arguments, NULL where they are columns, and
-    /// last the type that the call returns.
-    #[prost(bytes = "vec", tag = "3")]
-    arguments: Vec<u8>,
-    /// For each argument the column it is, or -1 for a literal.
-    #[prost(sint32, repeated, tag = "4")]
-    columns: Vec<i32>,
-    /// What the function ships.
-    #[prost(bytes = "vec", tag = "5")]
-    shipped: Vec<u8>,
-}
 
 /// Writes and reads Atoll's operators.
 #[derive(Debug)]
@@ -229,23 +89,11 @@ impl PhysicalExtensionCodec for PlanCodec {
                 name,
             })
         } else if let Some(parts) = node.downcast_ref::<PartsExec>() {
-            let partitioning = parts.properties().output_partitioning();
-            let partitioning = serialize_partitioning(partitioning, self, converter)?;
-            WireOperator::Parts(encode_parts(parts, partitioning)?)
+            WireOperator::Parts(stages::encode_parts(parts, self, converter)?)
         } else if node.is::<ScansExec>() {
             WireOperator::Scans(schema_to_ipc(&node.schema())?)
-        } else if let Some(exchange) = node.downcast_ref::<ExchangeExec>() {
-            let output = &exchange.output;
-            let partitioning = output.partitioning.as_ref();
-            let partitioning = partitioning.map(|partitioning| {
-                serialize_partitioning(partitioning, self, converter)
-            });
-            WireOperator::Exchange(WireExchange {
-                partitioning: partitioning.transpose()?,
-                partitions: output.partitions.iter().map(|p| *p as u64).collect(),
-                folder: exchange.folder.clone(),
-                name: exchange.name.clone(),
-            })
+        } else if let Some(shuffle) = node.downcast_ref::<ShuffleExec>() {
+            WireOperator::Shuffle(stages::encode_shuffle(shuffle, self, converter)?)
         } else {
             return internal_err!("{} cannot be sent to an executor", node.name());
         };
@@ -295,62 +143,26 @@ impl PhysicalExtensionCodec for PlanCodec {
                 )))
             }
             (Some(WireOperator::Output(output)), [input]) => {
-                let target: Arc<dyn Target> = match output.target {
-                    Some(WireTarget::Table(table)) => {
-                        Arc::new(TableTarget::decode(&table, task)?)
-                    }
-                    Some(WireTarget::Folder(folder)) => {
-                        let Some(prepared) = &self.calls else {
-                            return internal_err!("this process writes no files");
-                        };
-                        Arc::new(FolderTarget::decode(&folder, prepared.state())?)
-                    }
-                    None => return internal_err!("an output without a target"),
-                };
-                let (name, few) = (output.name, output.few);
-                let terms = Terms::Task(TaskTerms { name, few });
-                Ok(Arc::new(OutputExec::new(Arc::clone(input), target, terms)))
+                let input = Arc::clone(input);
+                Ok(Arc::new(self.decode_output(output, input, task)?))
             }
             (Some(WireOperator::Parts(parts)), []) => {
-                let schema = schema_from_ipc(&parts.schema)?;
-                let decode = PhysicalPlanDecodeContext::new(task, self);
-                let partitioning = parse_protobuf_partitioning(
-                    parts.partitioning.as_ref(),
-                    &decode,
-                    &schema,
-                    converter,
-                )?;
-                let Some(partitioning) = partitioning else {
-                    return internal_err!("ranges without their partitioning");
-                };
-                Ok(Arc::new(decode_parts(parts, schema, partitioning)))
+                let parts = stages::decode_parts(parts, task, self, converter)?;
+                Ok(Arc::new(parts))
             }
             (Some(WireOperator::Scans(schema)), [input]) => {
                 let schema = schema_from_ipc(&schema)?;
                 Ok(Arc::new(ScansExec::new(Arc::clone(input), schema)))
             }
-            (Some(WireOperator::Exchange(exchange)), [input]) => {
+            (Some(WireOperator::Shuffle(shuffle)), [input]) => {
                 let Some(prepared) = &self.calls else {
-                    return internal_err!("this process exchanges no rows");
+                    return internal_err!("this process shuffles no rows");
                 };
-                let decode = PhysicalPlanDecodeContext::new(task, self);
-                let partitioning = parse_protobuf_partitioning(
-                    exchange.partitioning.as_ref(),
-                    &decode,
-                    &input.schema(),
-                    converter,
-                )?;
-                let index = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
-                let output = Output {
-                    partitioning,
-                    partitions: exchange.partitions.into_iter().map(index).collect(),
-                };
-                Ok(Arc::new(ExchangeExec::new(
-                    Arc::clone(input),
-                    output,
-                    (exchange.folder, exchange.name),
-                    Some(prepared.exchange()),
-                )))
+                let by = prepared.shuffle();
+                let input = Arc::clone(input);
+                let shuffle = (shuffle, input, by);
+                let exec = stages::decode_shuffle(shuffle, task, self, converter)?;
+                Ok(Arc::new(exec))
             }
             _ => internal_err!("not an operator of Atoll"),
         }
@@ -373,45 +185,29 @@ impl PhysicalExtensionCodec for PlanCodec {
     }
 }
 
-fn encode_parts(
-    parts: &PartsExec,
-    partitioning: protobuf::Partitioning,
-) -> Result<WireParts> {
-    let range = |range: &Range| WireRange {
-        object: range.object.clone(),
-        start: range.start,
-        end: range.end,
-        rows: range.rows,
-    };
-    let partitions = parts.partitions.iter().map(|ranges| WirePartition {
-        ranges: ranges.iter().map(range).collect(),
-    });
-    Ok(WireParts {
-        folder: parts.folder.clone(),
-        schema: schema_to_ipc(&parts.schema())?,
-        partitions: partitions.collect(),
-        is_broadcast: parts.is_broadcast,
-        partitioning: Some(partitioning),
-    })
-}
-
-fn decode_parts(
-    parts: WireParts,
-    schema: SchemaRef,
-    partitioning: Partitioning,
-) -> PartsExec {
-    let range = |range: WireRange| Range {
-        object: range.object,
-        start: range.start,
-        end: range.end,
-        rows: range.rows,
-    };
-    let partitions = parts.partitions.into_iter();
-    let partitions =
-        partitions.map(|partition| partition.ranges.into_iter().map(range).collect());
-    let folder = &parts.folder;
-    let partitions = partitions.collect();
-    PartsExec::new(folder, schema, partitions, parts.is_broadcast, partitioning)
+impl PlanCodec {
+    fn decode_output(
+        &self,
+        output: WireOutput,
+        input: Arc<dyn ExecutionPlan>,
+        task: &TaskContext,
+    ) -> Result<OutputExec> {
+        let Some(prepared) = &self.calls else {
+            return internal_err!("this process writes no files");
+        };
+        let target: Arc<dyn Target> = match output.target {
+            Some(WireTarget::Table(table)) => {
+                Arc::new(TableTarget::decode(&table, task)?)
+            }
+            Some(WireTarget::Folder(folder)) => {
+                Arc::new(FolderTarget::decode(&folder, prepared.state())?)
+            }
+            None => return internal_err!("an output without a target"),
+        };
+        let (name, few) = (output.name, output.few);
+        let terms = Terms::Task(TaskTerms { name, few });
+        Ok(OutputExec::new(input, target, terms))
+    }
 }
 
 fn encode_call(call: &PhysicalCall) -> Result<WireCall> {
@@ -574,13 +370,13 @@ pub(super) fn to_ipc(batch: &RecordBatch) -> Result<Vec<u8>> {
 }
 
 /// A schema as an Arrow IPC stream without rows.
-fn schema_to_ipc(schema: &SchemaRef) -> Result<Vec<u8>> {
+pub(super) fn schema_to_ipc(schema: &SchemaRef) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     StreamWriter::try_new(&mut bytes, schema)?.finish()?;
     Ok(bytes)
 }
 
-fn schema_from_ipc(bytes: &[u8]) -> Result<SchemaRef> {
+pub(super) fn schema_from_ipc(bytes: &[u8]) -> Result<SchemaRef> {
     Ok(StreamReader::try_new(Cursor::new(bytes), None)?.schema())
 }
 

@@ -28,7 +28,7 @@ use tokio::task::JoinSet;
 
 use super::files::{self, CopyFile};
 use super::target::FolderTarget;
-use crate::cluster::{Files, divert, is_dealt};
+use crate::cluster::{Files, Target, divert, is_dealt};
 
 /// What stands before the name of a process in the name of a folder.
 pub(super) const ATTEMPT: char = '~';
@@ -49,11 +49,11 @@ pub(super) async fn write(
     let rows = context.execute_logical_plan(copy.input.as_ref().clone());
     let plan = rows.await?.create_physical_plan().await?;
     let task_context = context.task_ctx();
-    let target = FolderTarget::new(&copy, staging, size);
+    let target: Arc<dyn Target> = Arc::new(FolderTarget::new(&copy, staging, size));
     if is_dealt(&plan) {
         FolderTarget::mark(staging).await?;
     }
-    let diverted = divert(&plan, Arc::new(target), &task_context)?;
+    let diverted = divert(&plan, &target, &task_context)?;
     let (streams, by_tasks) = match diverted {
         Some(diverted) => (diverted.rows, Some(diverted.files)),
         None => (execute_stream_partitioned(plan, task_context)?, None),

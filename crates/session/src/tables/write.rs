@@ -22,12 +22,12 @@ pub(crate) async fn write(
     context: Arc<TaskContext>,
     origin: &Origin,
 ) -> Result<Written> {
-    let target = TableTarget {
+    let target: Arc<dyn Target> = Arc::new(TableTarget {
         sink: sink.clone(),
         with_digests: origin.log.is_some(),
-    };
+    });
     let diverted = match is_everywhere(&sink, &context)? {
-        true => divert(&plan, Arc::new(target), &context)?,
+        true => divert(&plan, &target, &context)?,
         false => None,
     };
     let Some(diverted) = diverted else {

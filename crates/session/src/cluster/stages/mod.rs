@@ -7,12 +7,13 @@
 //! machine costs its tasks and nothing else. The client holds the plan and where the
 //! ranges are.
 //!
-//! Who cuts plans and sorts rows into ranges is behind [`Exchange`].
+//! Who cuts plans and sorts rows into ranges is behind [`Shuffle`].
 
-mod exchange;
+mod codec;
 mod parts;
 mod plan;
 mod scans;
+mod shuffle;
 mod statement;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -29,15 +30,16 @@ use datafusion::optimizer::OptimizerRule;
 use datafusion::physical_expr::Partitioning;
 use datafusion::physical_plan::ExecutionPlan;
 
-pub(super) use exchange::ExchangeExec;
+pub(super) use codec::{decode_parts, decode_shuffle, encode_parts, encode_shuffle};
 pub use parts::PartsExec;
 pub(crate) use plan::{distribute, explain};
 pub(super) use scans::ScansExec;
+pub(super) use shuffle::ShuffleExec;
 pub(super) use statement::StagesExec;
 
 /// Cuts plans, and sorts the rows of a task by who will read them.
 #[async_trait]
-pub trait Exchange: Debug + Send + Sync {
+pub trait Shuffle: Debug + Send + Sync {
     /// The settings under which a plan is made that can be cut.
     fn settings(&self, config: SessionConfig) -> SessionConfig;
 

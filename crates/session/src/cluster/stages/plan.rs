@@ -114,11 +114,11 @@ async fn in_stages(
     cluster: &Arc<dyn TaskRunner>,
     bytes: u64,
 ) -> Result<StagesExec> {
-    let exchange = cluster.exchange();
+    let shuffle = cluster.shuffle();
     let slots = cluster.slots().await?;
     let least = state.config().target_partitions();
     let tasks = (slots * TASKS_PER_SLOT).clamp(least, MOST_TASKS.max(least));
-    let config = exchange.settings(state.config().clone().with_target_partitions(tasks));
+    let config = shuffle.settings(state.config().clone().with_target_partitions(tasks));
     let rules = state.physical_optimizers().iter();
     let rules = rules.filter(|rule| rule.name() != crate::cluster::rule::NAME);
     let state = SessionStateBuilder::new_from_existing(state.clone())
@@ -129,7 +129,7 @@ async fn in_stages(
     // Whether every operator can be sent, which shows only when it is tried.
     let trial = ScansExec::in_place(Arc::clone(&plan))?;
     encode_plan(Arc::clone(&trial))?;
-    let stages = exchange.cut(trial, state.config_options())?;
+    let stages = shuffle.cut(trial, state.config_options())?;
     let (plan, cluster) = (plan, Arc::clone(cluster));
     let options = Arc::clone(state.config_options());
     Ok(StagesExec::new(

@@ -22,20 +22,21 @@ use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use prost::Message;
 use tokio::sync::mpsc;
 
-use super::exchange::{ExchangeExec, enter};
 use super::scans::ScansExec;
-use super::{Exchange, Left, PartsExec, Stage, TaskPlan};
+use super::shuffle::{ShuffleExec, enter};
+use super::{Left, PartsExec, Shuffle, Stage, TaskPlan};
 use crate::cluster::exec::envelope;
 use crate::cluster::ledger::Ledger;
+use crate::cluster::messages::WireTask;
 use crate::cluster::notes::Notes;
 use crate::cluster::output::{OutputExec, Target, Terms};
 use crate::cluster::pace::TASKS_PER_JOB;
 use crate::cluster::rule::calls;
-use crate::cluster::runtime::{WireTask, encode_plan};
+use crate::cluster::runtime::encode_plan;
 use crate::cluster::wire::from_ipc;
 use crate::cluster::{Job, Task, TaskOutput, TaskRunner};
 
-/// The folder of the storage in which statements exchange rows.
+/// The folder of the storage in which statements shuffle rows.
 const WORK: &str = "work";
 
 /// Parts of results that wait for the operators above.
@@ -201,9 +202,9 @@ struct Statement {
 
 /// What its stages share.
 struct Shared {
-    exchange: Arc<dyn Exchange>,
+    shuffle: Arc<dyn Shuffle>,
     envelope: WireTask,
-    /// Where rows are exchanged.
+    /// Where rows are shuffled.
     folder: String,
     label: String,
     call_context: CallContext,
@@ -217,10 +218,10 @@ impl Statement {
         let folder = storage.join(&format!("{WORK}/{}", crate::unique_id()))?;
         let plan = ship(&self.plan, &call_context).await?;
         let plan = ScansExec::in_place(plan)?;
-        let exchange = self.cluster.exchange();
-        let stages = exchange.cut(plan, &self.options)?;
+        let shuffle = self.cluster.shuffle();
+        let stages = shuffle.cut(plan, &self.options)?;
         let shared = Shared {
-            exchange,
+            shuffle,
             envelope: envelope(config).await?,
             folder: folder.to_string(),
             label: label(&self.plan),
@@ -267,7 +268,8 @@ impl Statement {
                 None => plan,
             })
         });
-        let mut outputs = self.outputs(shared, tasks.collect::<Result<_>>()?);
+        let tasks = tasks.collect::<Result<Vec<_>>>()?;
+        let mut outputs = self.outputs(shared, &tasks);
         while let Some((_, batch)) = outputs.try_next().await? {
             let columns = batch.columns().to_vec();
             let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
@@ -289,10 +291,11 @@ impl Statement {
         let plans = shared.plans(stage, left)?.into_iter().enumerate();
         let tasks = plans.map(|(task, plan)| {
             let place = (shared.folder.clone(), format!("{}-{task:06}", stage.id));
-            let exec = ExchangeExec::new(plan.plan, plan.output, place, None);
+            let exec = ShuffleExec::new(plan.plan, plan.output, place, None);
             shared.task(Arc::new(exec))
         });
-        let mut outputs = self.outputs(shared, tasks.collect::<Result<_>>()?);
+        let tasks = tasks.collect::<Result<Vec<_>>>()?;
+        let mut outputs = self.outputs(shared, &tasks);
         let mut done = Left::default();
         while let Some((task, ranges)) = outputs.try_next().await? {
             enter(&mut done, task, &ranges)?;
@@ -304,8 +307,8 @@ impl Statement {
     fn outputs<'a>(
         &'a self,
         shared: &'a Shared,
-        tasks: Vec<Task>,
-    ) -> impl futures::Stream<Item = Result<(usize, RecordBatch)>> + Unpin + 'a {
+        tasks: &[Task],
+    ) -> impl futures::Stream<Item = Result<(usize, RecordBatch)>> + Unpin + use<'a> {
         let jobs: Vec<Vec<Task>> =
             tasks.chunks(TASKS_PER_JOB).map(<[Task]>::to_vec).collect();
         let outputs =
@@ -346,8 +349,8 @@ impl Shared {
     /// What the tasks of a stage run.
     fn plans(&self, stage: &Stage, left: &HashMap<usize, Left>) -> Result<Vec<TaskPlan>> {
         let plans = (0..stage.tasks).map(|task| {
-            let exchange = self.exchange.as_ref();
-            exchange.task(stage, task, left, &self.folder)
+            let shuffle = self.shuffle.as_ref();
+            shuffle.task(stage, task, left, &self.folder)
         });
         let plans = plans.collect::<Result<Vec<_>>>()?;
         let inputs = stage.inputs.iter().filter_map(|id| left.get(id));
@@ -402,7 +405,7 @@ fn check_dealing<'a>(
     Ok(())
 }
 
-/// Deletes what was exchanged. What stays because the client died is only wasted space.
+/// Deletes what was shuffled. What stays because the client died is only wasted space.
 async fn sweep(folder: &Location) {
     let objects = folder.store.list(Some(&folder.path));
     let paths = objects.map_ok(|object| object.location).boxed();

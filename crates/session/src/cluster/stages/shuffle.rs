@@ -22,9 +22,9 @@ use futures::StreamExt;
 use object_store::buffered::BufWriter;
 use tokio::io::AsyncWriteExt;
 
-use super::{Exchange, Left, LocalRange, Output, Range};
+use super::{Left, LocalRange, Output, Range, Shuffle};
 
-/// What [`ExchangeExec`] gives: a row for each range.
+/// What [`ShuffleExec`] gives: a row for each range.
 static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     Arc::new(Schema::new(vec![
         Field::new("partition", DataType::UInt64, false),
@@ -36,7 +36,7 @@ static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
 });
 
 /// Writes its input into an object of the storage, sorted by who will read it.
-pub(in crate::cluster) struct ExchangeExec {
+pub(in crate::cluster) struct ShuffleExec {
     pub(in crate::cluster) input: Arc<dyn ExecutionPlan>,
     pub(in crate::cluster) output: Output,
     /// The folder of the statement.
@@ -44,16 +44,16 @@ pub(in crate::cluster) struct ExchangeExec {
     /// What the object's name begins with.
     pub(in crate::cluster) name: String,
     /// Who sorts rows in this process; nobody in a client.
-    exchange: Option<Arc<dyn Exchange>>,
+    shuffle: Option<Arc<dyn Shuffle>>,
     properties: Arc<PlanProperties>,
 }
 
-impl ExchangeExec {
+impl ShuffleExec {
     pub(in crate::cluster) fn new(
         input: Arc<dyn ExecutionPlan>,
         output: Output,
         (folder, name): (String, String),
-        exchange: Option<Arc<dyn Exchange>>,
+        shuffle: Option<Arc<dyn Shuffle>>,
     ) -> Self {
         let properties = PlanProperties::new(
             EquivalenceProperties::new(Arc::clone(&SCHEMA)),
@@ -66,7 +66,7 @@ impl ExchangeExec {
             output,
             folder,
             name,
-            exchange,
+            shuffle,
             properties: Arc::new(properties),
         }
     }
@@ -101,7 +101,7 @@ pub(super) fn enter(left: &mut Left, task: usize, ranges: &RecordBatch) -> Resul
 
 /// Runs a plan and leaves its rows.
 async fn leave(
-    exchange: Arc<dyn Exchange>,
+    shuffle: Arc<dyn Shuffle>,
     plan: Arc<dyn ExecutionPlan>,
     output: Output,
     (folder, name): (String, String),
@@ -114,7 +114,7 @@ async fn leave(
     })?;
     let token = CallContext::of(context.session_config()).token;
     let plan = Arc::new(StopExec { input: plan, token });
-    let ranges = exchange.write(plan, &output, here.path(), context).await?;
+    let ranges = shuffle.write(plan, &output, here.path(), context).await?;
     let folder = Location::parse(&folder)?;
     let mut objects: Vec<(&Path, String)> = vec![];
     for range in &ranges {
@@ -157,22 +157,22 @@ async fn upload(file: &Path, to: &Location) -> Result<()> {
         .map_err(|error| exec_datafusion_err!("cannot write {to}: {error}"))
 }
 
-impl Debug for ExchangeExec {
+impl Debug for ShuffleExec {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let mut exec = f.debug_struct("ExchangeExec");
+        let mut exec = f.debug_struct("ShuffleExec");
         exec.field("name", &self.name).finish_non_exhaustive()
     }
 }
 
-impl DisplayAs for ExchangeExec {
+impl DisplayAs for ShuffleExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "ExchangeExec: {}", self.name)
+        write!(f, "ShuffleExec: {}", self.name)
     }
 }
 
-impl ExecutionPlan for ExchangeExec {
+impl ExecutionPlan for ShuffleExec {
     fn name(&self) -> &'static str {
-        "ExchangeExec"
+        "ShuffleExec"
     }
 
     fn properties(&self) -> &Arc<PlanProperties> {
@@ -199,7 +199,7 @@ impl ExecutionPlan for ExchangeExec {
         mut children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let (1, Some(input)) = (children.len(), children.pop()) else {
-            return internal_err!("ExchangeExec takes one child");
+            return internal_err!("ShuffleExec takes one child");
         };
         let place = (self.folder.clone(), self.name.clone());
         let output = self.output.clone();
@@ -207,7 +207,7 @@ impl ExecutionPlan for ExchangeExec {
             input,
             output,
             place,
-            self.exchange.clone(),
+            self.shuffle.clone(),
         )))
     }
 
@@ -216,12 +216,12 @@ impl ExecutionPlan for ExchangeExec {
         _partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        let Some(exchange) = self.exchange.clone() else {
-            return internal_err!("this process exchanges no rows");
+        let Some(shuffle) = self.shuffle.clone() else {
+            return internal_err!("this process shuffles no rows");
         };
         let place = (self.folder.clone(), self.name.clone());
         let input = Arc::clone(&self.input);
-        let left = leave(exchange, input, self.output.clone(), place, context);
+        let left = leave(shuffle, input, self.output.clone(), place, context);
         let left = futures::stream::once(left);
         let schema = Arc::clone(&SCHEMA);
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, left)))
