@@ -79,7 +79,7 @@ pub(crate) struct SessionArgs {
     #[arg(long, value_name = "URL", global = true)]
     pub(crate) storage: Option<String>,
 
-    /// Run expensive functions on the cluster of this scheduler
+    /// Run expensive functions and large statements on the cluster of this scheduler
     #[arg(long, value_name = "df://HOST:PORT", global = true)]
     pub(crate) cluster: Option<Address>,
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use atoll_udf_common::{AtollOptions, CallContext, Fallback};
+use datafusion::arrow::datatypes::Field;
 use datafusion::catalog::Session;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, plan_err};
@@ -11,7 +12,9 @@ use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::logical_expr::logical_plan::{PlanType, StringifiedPlan};
+use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::explain::ExplainExec;
+use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, displayable};
 use datafusion::physical_planner::PhysicalPlanner;
 
@@ -23,6 +26,9 @@ use crate::cluster::{Cluster, TaskRunner};
 
 /// Tasks of a stage for each slot of the cluster.
 const TASKS_PER_SLOT: usize = 2;
+
+/// About how many bytes a text, a list or a struct has.
+const VALUE_BYTES: u64 = 64;
 
 /// Most tasks of a stage: each reads a range of what each task before it left.
 const MOST_TASKS: usize = 256;
@@ -39,10 +45,10 @@ pub(crate) async fn distribute(
         return Ok(plan);
     };
     let options = AtollOptions::get(session.config().options());
-    let bytes = bytes_read(&plan)?;
-    if bytes <= options.distribute_bytes || plan.is::<ClusterExec>() {
+    if plan.is::<ClusterExec>() || bytes_of_client(&plan) <= options.distribute_bytes {
         return Ok(plan);
     }
+    let bytes = bytes_read(&plan)?;
     let Some(state) = session.as_any().downcast_ref::<SessionState>() else {
         return Ok(plan);
     };
@@ -140,23 +146,54 @@ async fn in_stages(
     ))
 }
 
+/// About how many bytes the client would have to join, group and sort: the files that it
+/// reads itself, and the rows that tasks give it. Those of a task that groups them already
+/// are few.
+fn bytes_of_client(plan: &Arc<dyn ExecutionPlan>) -> u64 {
+    if let Some(exec) = plan.downcast_ref::<ClusterExec>() {
+        if exec.chain().is::<AggregateExec>() {
+            return 0;
+        }
+        let known = StatisticsContext::new().compute(exec, &StatisticsArgs::new());
+        let rows = known.ok().and_then(|known| known.num_rows.get_value().copied());
+        if let Some(rows) = rows {
+            let schema = plan.schema();
+            let width: u64 = schema.fields().iter().map(|field| width_of(field)).sum();
+            return (rows as u64).saturating_mul(width);
+        }
+    }
+    let below = plan.children().into_iter().map(bytes_of_client).sum::<u64>();
+    below + bytes_scanned(plan)
+}
+
+/// About how many bytes a value has.
+fn width_of(field: &Field) -> u64 {
+    let width = field.data_type().primitive_width();
+    width.map_or(VALUE_BYTES, |width| width as u64)
+}
+
 /// How many bytes of files a plan reads.
 fn bytes_read(plan: &Arc<dyn ExecutionPlan>) -> Result<u64> {
     let mut bytes = 0;
     plan.apply(|node| {
-        let files = node.downcast_ref::<DataSourceExec>().and_then(|scan| {
-            let source: &dyn std::any::Any = scan.data_source().as_ref();
-            source.downcast_ref::<FileScanConfig>()
-        });
-        if let Some(files) = files {
-            let files = files.file_groups.iter().flat_map(FileGroup::iter);
-            bytes += files.map(|file| file.effective_size()).sum::<u64>();
-        }
-        for partition in 0..node.output_partitioning().partition_count() {
-            let sizes = atoll_udf_blob::file_sizes(node.as_ref(), partition);
-            bytes += sizes.into_iter().flatten().sum::<u64>();
-        }
+        bytes += bytes_scanned(node);
         Ok(TreeNodeRecursion::Continue)
     })?;
     Ok(bytes)
+}
+
+/// How many bytes of files an operator reads.
+fn bytes_scanned(node: &Arc<dyn ExecutionPlan>) -> u64 {
+    let files = node.downcast_ref::<DataSourceExec>().and_then(|scan| {
+        let source: &dyn std::any::Any = scan.data_source().as_ref();
+        source.downcast_ref::<FileScanConfig>()
+    });
+    if let Some(files) = files {
+        let files = files.file_groups.iter().flat_map(FileGroup::iter);
+        return files.map(|file| file.effective_size()).sum();
+    }
+    let partitions = 0..node.output_partitioning().partition_count();
+    let sizes = partitions
+        .filter_map(|partition| atoll_udf_blob::file_sizes(node.as_ref(), partition));
+    sizes.flatten().sum()
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::{self, Formatter};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use atoll_udf_common::{CallContext, Location, storage_root};
 use datafusion::arrow::array::RecordBatch;
@@ -38,6 +39,9 @@ use crate::cluster::{Job, Task, TaskOutput, TaskRunner};
 
 /// The folder of the storage in which statements shuffle rows.
 const WORK: &str = "work";
+
+/// What a statement left whose client died is deleted by a later one after this time.
+const STALE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// Parts of results that wait for the operators above.
 const PARTS_AHEAD: usize = 4;
@@ -229,7 +233,8 @@ impl Statement {
         };
         let done = self.run_stages(&shared, stages, rows).await;
         // Also what tasks left that were given up.
-        sweep(&folder).await;
+        sweep(&folder, Duration::ZERO).await;
+        sweep(&storage.join(WORK)?, STALE).await;
         done
     }
 
@@ -405,13 +410,19 @@ fn check_dealing<'a>(
     Ok(())
 }
 
-/// Deletes what was shuffled. What stays because the client died is only wasted space.
-async fn sweep(folder: &Location) {
+/// Deletes what was shuffled and is so old. What stays is only wasted space.
+async fn sweep(folder: &Location, age: Duration) {
+    let now = SystemTime::now();
     let objects = folder.store.list(Some(&folder.path));
-    let paths = objects.map_ok(|object| object.location).boxed();
+    let old = objects.try_filter(move |object| {
+        let modified: SystemTime = object.last_modified.into();
+        let old = now.duration_since(modified).unwrap_or_default() >= age;
+        futures::future::ready(old)
+    });
+    let paths = old.map_ok(|object| object.location).boxed();
     let deleted = folder.store.delete_stream(paths);
     let _ = deleted.try_collect::<Vec<_>>().await;
-    if let Some(folder) = folder.local_path() {
+    if let (Some(folder), true) = (folder.local_path(), age.is_zero()) {
         let _ = std::fs::remove_dir_all(folder);
     }
 }

@@ -1,0 +1,232 @@
+"""What passes through client and scheduler of a cluster, and what it gains.
+
+    python3 benches/distribution/run.py ATOLL PHOTOS [--part bytes|memory|shuffle|labels]
+
+ATOLL is the binary, PHOTOS a folder of photos and nothing else, which are taken again and again. All
+processes run on this machine; bytes are those of the loopback (`/proc/net/dev`), memory is
+the peak of a process (`VmHWM`). Each line of the output is a JSON object.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ENV = dict(os.environ, ATOLL_TEST_FUNCTIONS="1")
+
+
+def say(**row):
+    print(json.dumps(row), flush=True)
+
+
+def loopback():
+    text = Path("/proc/net/dev").read_text()
+    return int(re.search(r"lo:\s*(\d+)", text).group(1))
+
+
+def peak(pid):
+    text = Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"VmHWM:\s*(\d+)", text).group(1)) // 1024
+
+
+class Cluster:
+    """A scheduler and executors of one slot each, with a storage."""
+
+    def __init__(self, atoll, executors):
+        self.atoll = atoll
+        self.storage = tempfile.mkdtemp(prefix="distribution-")
+        self.log = open(os.path.join(self.storage, "cluster.log"), "w+")
+        command = [atoll, "cluster", "--executors", str(executors), "--port", "0"]
+        self.process = subprocess.Popen(
+            command + ["--storage", self.storage],
+            stdout=self.log,
+            stderr=subprocess.STDOUT,
+            env=ENV,
+        )
+        for _ in range(600):
+            text = Path(self.log.name).read_text()
+            found = re.search(r"df://[0-9.:]+", text)
+            if found and text.count("executor:") >= executors:
+                self.address = found.group(0)
+                return
+            time.sleep(0.1)
+        raise SystemExit(f"the cluster did not start: {text}")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+        shutil.rmtree(self.storage, ignore_errors=True)
+
+    def scheduler(self):
+        """The process that holds the scheduler: the cluster's own."""
+        return peak(self.process.pid)
+
+    def run(self, sql, there=True):
+        """Runs statements; seconds, bytes on the loopback, the client's peak, output."""
+        command = [self.atoll, "--storage", self.storage, "--format", "csv", "-c", sql]
+        if there:
+            command += ["--cluster", self.address]
+        before, since, most = loopback(), time.monotonic(), 0
+        with tempfile.TemporaryFile("w+") as out:
+            client = subprocess.Popen(command, stdout=out, stderr=out, env=ENV)
+            while client.poll() is None:
+                try:
+                    most = max(most, peak(client.pid))
+                except (OSError, AttributeError):
+                    pass
+                time.sleep(0.02)
+            out.seek(0)
+            text = out.read()
+        if client.returncode:
+            raise SystemExit(f"{sql}: {text}")
+        took = time.monotonic() - since
+        return took, loopback() - before, most, text
+
+
+def photos_table(cluster, photos, rows):
+    """A stored table of `rows` photos, about 28 KB each, different in their last bytes."""
+    files = len(list(Path(photos).iterdir()))
+    times = -(-rows // files)
+    sql = (
+        f"CREATE OR REPLACE TABLE photos AS SELECT filename, n, content FROM "
+        f"(SELECT filename, content FROM read_blob('{photos}/*')) CROSS JOIN "
+        f"generate_series(1, {times}) AS s(n) LIMIT {rows}"
+    )
+    cluster.run(sql, there=False)
+    out = cluster.run("SELECT count(*), sum(octet_length(content)) FROM photos", False)
+    count, size = out[3].strip().splitlines()[-1].split(",")
+    return int(count), int(size)
+
+
+def part_bytes(atoll, photos):
+    with Cluster(atoll, 2) as cluster:
+        for rows in (1000, 5000, 20000):
+            count, size = photos_table(cluster, photos, rows)
+            sql = "SELECT count(i.width) FROM (SELECT image_info(content) AS i FROM photos)"
+            took, carried, most, _ = cluster.run(sql)
+            say(
+                part="bytes",
+                rows=count,
+                bytes_of_photos=size,
+                seconds=round(took, 2),
+                loopback=carried,
+                loopback_a_row=round(carried / count, 1),
+                client_mib=most,
+                scheduler_mib=cluster.scheduler(),
+            )
+
+
+def part_memory(atoll, photos):
+    del photos
+    with Cluster(atoll, 2) as cluster:
+        for rows in (10_000, 100_000, 1_000_000):
+            cluster.run(
+                "CREATE OR REPLACE TABLE wide AS SELECT value AS id, "
+                "concat(encode(sha512(CAST(value AS VARCHAR)), 'hex'), "
+                "encode(sha512(CAST(value + 7 AS VARCHAR)), 'hex')) AS text "
+                f"FROM generate_series(1, {rows})",
+                there=False,
+            )
+            call = "SELECT id, text, test_abort_in_group(id < 0) AS s FROM wide"
+            little = "SET atoll.distribute_bytes = 0; "
+            for name, sql in {
+                "select count": f"SELECT count(*), min(s) FROM ({call})",
+                "CREATE TABLE": f"{little}CREATE OR REPLACE TABLE made AS {call}",
+                "COPY": f"{little}COPY ({call}) TO '{cluster.storage}/copy' "
+                "STORED AS PARQUET",
+                "GROUP BY": f"{little}SELECT count(*) FROM (SELECT id % 100000 AS k, "
+                "min(text) FROM wide GROUP BY id % 100000)",
+            }.items():
+                took, carried, most, _ = cluster.run(sql)
+                say(
+                    part="memory",
+                    statement=name,
+                    rows=rows,
+                    seconds=round(took, 2),
+                    loopback_a_row=round(carried / rows, 1),
+                    client_mib=most,
+                    scheduler_mib=cluster.scheduler(),
+                )
+
+
+def part_shuffle(atoll, photos):
+    del photos
+    for executors in (1, 13):
+        with Cluster(atoll, executors) as cluster:
+            cluster.run(
+                "CREATE TABLE keys AS SELECT value AS id FROM generate_series(1, 260); "
+                "COPY (SELECT id FROM keys) TO "
+                f"'{cluster.storage}/k' STORED AS PARQUET OPTIONS (target_file_size 1)",
+                there=False,
+            )
+            little = "SET atoll.distribute_bytes = 0; SET atoll.cluster_fallback='error'; "
+            slow = "SELECT id % 26 AS k, test_sleep(0.1) AS s FROM keys"
+            for name, sql in {
+                "nothing": "SELECT count(*) FROM keys AS a JOIN keys AS b ON a.id = b.id",
+                "GROUP BY": f"SELECT k, count(*) FROM ({slow}) GROUP BY k",
+                "join": f"SELECT count(*) FROM ({slow}) AS a JOIN keys ON a.k = keys.id",
+            }.items():
+                took, _, _, _ = cluster.run(little + sql)
+                say(
+                    part="shuffle",
+                    statement=name,
+                    executors=executors,
+                    seconds=round(took, 2),
+                )
+
+
+def part_labels(atoll, photos):
+    model = Path("sql/data/efficientnet-lite0.onnx").resolve()
+    with Cluster(atoll, 2) as cluster:
+        for rows in (1000, 4000):
+            count, _ = photos_table(cluster, photos, rows)
+            for turn in range(3):
+                for there in (False, True):
+                    sql = (
+                        f"CREATE OR REPLACE TABLE labels AS SELECT filename, n, "
+                        f"classify('{model}', content, 1)[1].label AS label FROM photos"
+                    )
+                    took, carried, most, _ = cluster.run(sql, there)
+                    say(
+                        part="labels",
+                        rows=count,
+                        turn=turn,
+                        cluster=there,
+                        seconds=round(took, 2),
+                        loopback_a_row=round(carried / count, 1),
+                        client_mib=most,
+                    )
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("atoll")
+    parser.add_argument("photos")
+    parser.add_argument("--part")
+    options = parser.parse_args()
+    parts = {
+        "bytes": part_bytes,
+        "memory": part_memory,
+        "shuffle": part_shuffle,
+        "labels": part_labels,
+    }
+    for name, part in parts.items():
+        if options.part in (None, name):
+            part(options.atoll, options.photos)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
