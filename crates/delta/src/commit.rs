@@ -312,5 +312,7 @@ pub(crate) async fn pause(tries: u32) {
 
 /// Whether a failed commit may be tried again so often.
 pub(crate) fn may_try_again(error: &DeltaTableError, tries: u32) -> bool {
-    is_conflict(error) && tries < TRIES
+    // DROP TABLE deletes the newest versions first, also one that was just seen.
+    let is_gone = matches!(error, DeltaTableError::InvalidVersion(_));
+    (is_conflict(error) || is_gone) && tries < TRIES
 }

@@ -155,14 +155,20 @@ fn bytes_of_client(plan: &Arc<dyn ExecutionPlan>) -> u64 {
             return 0;
         }
         let known = StatisticsContext::new().compute(exec, &StatisticsArgs::new());
-        let rows = known.ok().and_then(|known| known.num_rows.get_value().copied());
+        let rows = known
+            .ok()
+            .and_then(|known| known.num_rows.get_value().copied());
         if let Some(rows) = rows {
             let schema = plan.schema();
             let width: u64 = schema.fields().iter().map(|field| width_of(field)).sum();
             return (rows as u64).saturating_mul(width);
         }
     }
-    let below = plan.children().into_iter().map(bytes_of_client).sum::<u64>();
+    let below = plan
+        .children()
+        .into_iter()
+        .map(bytes_of_client)
+        .sum::<u64>();
     below + bytes_scanned(plan)
 }
 
