@@ -6,12 +6,12 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::Schema;
+use datafusion::arrow::datatypes::{Field, Schema};
 use datafusion::catalog::Session;
-use datafusion::common::{Result, ScalarValue, project_schema};
+use datafusion::common::{Result, ScalarValue, Statistics, project_schema};
 use datafusion::datasource::file_format::FileFormat;
 use datafusion::datasource::listing::{ListingTableUrl, PartitionedFile};
-use datafusion::datasource::physical_plan::FileScanConfigBuilder;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder};
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::utils::conjunction;
@@ -21,6 +21,13 @@ use datafusion::physical_plan::empty::EmptyExec;
 use super::filter::{is_decided_by, keep_where};
 use super::known::{Known, Reader};
 use crate::Location;
+
+/// About how many bytes of files the rows have that are read at a time.
+const BATCH_BYTES: usize = 8 << 20;
+
+/// How many rows these are at least, and how many of small ones.
+const LEAST_ROWS: usize = 64;
+const USUAL_ROWS: usize = 8192;
 
 /// Whether the partition columns alone decide a filter.
 pub fn is_about_partitions(schema: &TableSchema, filter: &Expr) -> bool {
@@ -53,6 +60,26 @@ pub fn of_partitions(
     let values = values.collect::<Result<Vec<_>>>()?;
     let rows = RecordBatch::try_new(Arc::new(Schema::new(columns.clone())), values)?;
     keep_where(state, filter, &rows, files)
+}
+
+/// How many rows are read at a time, if they are so large that the usual number of them
+/// would not fit: 8,192 photos are a gigabyte.
+fn rows_in_memory(
+    columns: &Schema,
+    groups: &[FileGroup],
+    statistics: &Statistics,
+) -> Option<usize> {
+    let is_large = |field: &Arc<Field>| {
+        let data_type = field.data_type();
+        data_type.is_binary() || data_type.is_nested()
+    };
+    let rows = *statistics.num_rows.get_value()?;
+    let files = groups.iter().flat_map(FileGroup::iter);
+    let bytes: u64 = files.map(PartitionedFile::effective_size).sum();
+    let row_bytes = usize::try_from(bytes).ok()? / rows.max(1);
+    let fit = (BATCH_BYTES / row_bytes.max(1)).max(LEAST_ROWS);
+    let is_less = fit < USUAL_ROWS && columns.fields().iter().any(is_large);
+    is_less.then_some(fit)
 }
 
 /// The files that a statement reads of a table.
@@ -97,6 +124,8 @@ impl FileScan<'_> {
             statistics,
             ordering,
         } = reader.known(self.files, wanted).await?;
+        let columns = project_schema(&schema, projection)?;
+        let batch_size = rows_in_memory(&columns, &groups, &statistics);
         let source = self.format.file_source(self.schema.clone());
         let url = ListingTableUrl::try_new(self.base.url.clone(), None)?;
         let scan = FileScanConfigBuilder::new(url.object_store(), source)
@@ -104,8 +133,35 @@ impl FileScan<'_> {
             .with_statistics(statistics)
             .with_projection_indices(projection.cloned())?
             .with_limit(limit)
+            .with_batch_size(batch_size)
             .with_output_ordering(ordering)
             .build();
         self.format.create_physical_plan(state, scan).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::datatypes::DataType;
+    use datafusion::common::stats::Precision;
+
+    use super::*;
+
+    fn rows(data_type: DataType, rows: usize, bytes: u64) -> Option<usize> {
+        let columns = Schema::new(vec![Field::new("c", data_type, true)]);
+        let groups = [FileGroup::new(vec![PartitionedFile::new("a", bytes)])];
+        let mut statistics = Statistics::new_unknown(&columns);
+        statistics.num_rows = Precision::Exact(rows);
+        rows_in_memory(&columns, &groups, &statistics)
+    }
+
+    #[test]
+    fn few_photos_are_read_at_a_time_and_many_numbers() {
+        assert_eq!(rows(DataType::BinaryView, 1000, 100_000_000), Some(83));
+        assert_eq!(rows(DataType::Binary, 1000, 10_000_000_000), Some(64));
+        assert_eq!(rows(DataType::Binary, 1_000_000, 10_000_000), None);
+        // Only the numbers of such a table.
+        assert_eq!(rows(DataType::Int64, 1000, 100_000_000), None);
+        assert_eq!(rows(DataType::Binary, 0, 100), None);
     }
 }
