@@ -3,6 +3,7 @@
 -- Run:     atoll run sql/jobs/digits_search.sql --set output=out/digits
 -- Writes:  ${output}/trials.parquet, one row per trial with its curve and its model
 --          ${output}/best.parquet, the best network and its accuracy on the test split
+--          the table digits_study, the trials of all runs
 -- Parameter: data path = sql/data/digits.parquet -- a table or Parquet file with image, label and split
 -- Parameter: epochs integer = 15 -- passes over the training images
 -- Parameter: output path = out/digits -- the folder to write to
@@ -48,6 +49,23 @@ SELECT
     trial['error'] AS error,
     trial['trial_id'] AS trial_id
 FROM trials;
+
+-- The study keeps the trials of all nights, each once: one that was trained before, with the
+-- same hyperparameters on the same data, has the same identity.
+CREATE TABLE IF NOT EXISTS digits_study AS
+SELECT * FROM digits_trials WHERE false;
+
+MERGE INTO digits_study AS study
+USING (SELECT * FROM digits_trials WHERE trial_id IS NOT NULL) AS t
+ON study.trial_id = t.trial_id
+WHEN NOT MATCHED THEN INSERT (
+    learning_rate, hidden, status, validation_accuracy, validation_loss, best_epoch, started_at,
+    worker, seconds, model, history, error, trial_id
+)
+VALUES (
+    t.learning_rate, t.hidden, t.status, t.validation_accuracy, t.validation_loss, t.best_epoch,
+    t.started_at, t.worker, t.seconds, t.model, t.history, t.error, t.trial_id
+);
 
 COPY (SELECT * FROM digits_trials ORDER BY validation_accuracy DESC, validation_loss)
 TO '${output}/trials.parquet' STORED AS PARQUET;

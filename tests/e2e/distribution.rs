@@ -145,6 +145,29 @@ fn executors_die_while_they_write_and_every_row_is_there_once() {
     }
 }
 
+#[test]
+fn a_copy_to_one_file_is_written_by_the_client_over_stages() {
+    let cluster = cluster(2);
+    let atoll = Atoll::new();
+    let path = make(&atoll, FILES, "rows");
+    let copy = |name: &str| {
+        let to = atoll.path(name).display().to_string();
+        format!(
+            "COPY (SELECT a.id, b.part, a.score FROM '{path}' AS a JOIN '{path}' AS b \
+             ON a.id = b.id * 2 ORDER BY a.id DESC) TO '{to}' OPTIONS (format.delimiter \
+             ';')"
+        )
+    };
+    atoll.run(&["-c", &copy("here.csv")]).ok();
+    let everything =
+        "SET atoll.distribute_bytes = 0; SET atoll.cluster_fallback = 'error'";
+    let script = format!("{everything}; {}", copy("there.csv"));
+    atoll.on(&cluster, &script).ok();
+    let read = |name: &str| std::fs::read_to_string(atoll.path(name)).unwrap();
+    assert!(read("here.csv").starts_with("id;part;score\n40000;0;"));
+    assert_eq!(read("here.csv"), read("there.csv"));
+}
+
 /// Joins and groups [`FILES`] with itself, by calls that are cheap.
 const JOINED: &str = "SELECT b.part, count(*) AS n, sum(a.id) AS s, min(a.status) AS m \
     FROM (SELECT id, part, test_abort_in_group(id < 0) AS status FROM '${folder}') AS a \

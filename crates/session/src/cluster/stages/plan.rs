@@ -8,6 +8,7 @@ use datafusion::catalog::Session;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, plan_err};
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig};
+use datafusion::datasource::sink::DataSinkExec;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
@@ -15,7 +16,9 @@ use datafusion::logical_expr::logical_plan::{PlanType, StringifiedPlan};
 use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::explain::ExplainExec;
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
-use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, displayable};
+use datafusion::physical_plan::{
+    ExecutionPlan, ExecutionPlanProperties, displayable, replace_children_if_necessary,
+};
 use datafusion::physical_planner::PhysicalPlanner;
 
 use super::scans::ScansExec;
@@ -44,6 +47,9 @@ pub(crate) async fn distribute(
     let Some(cluster) = session.config().get_extension::<Cluster>() else {
         return Ok(plan);
     };
+    if plan.is::<DataSinkExec>() {
+        return under_sink(plan, logical, session, planner).await;
+    }
     let options = AtollOptions::get(session.config().options());
     if plan.is::<ClusterExec>() || bytes_of_client(&plan) <= options.distribute_bytes {
         return Ok(plan);
@@ -70,6 +76,29 @@ pub(crate) async fn distribute(
             ));
             Ok(plan)
         }
+    }
+}
+
+/// What writes files here stays here, over rows that come from stages.
+async fn under_sink(
+    sink: Arc<dyn ExecutionPlan>,
+    logical: &LogicalPlan,
+    session: &dyn Session,
+    planner: &dyn PhysicalPlanner,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let input = match logical {
+        LogicalPlan::Copy(copy) => &copy.input,
+        LogicalPlan::Dml(dml) => &dml.input,
+        _ => return Ok(sink),
+    };
+    let [rows] = sink.children()[..] else {
+        return Ok(sink);
+    };
+    let rows = Arc::clone(rows);
+    let rows = Box::pin(distribute(rows, input, session, planner)).await?;
+    match rows.is::<StagesExec>() {
+        true => replace_children_if_necessary(sink, vec![rows]),
+        false => Ok(sink),
     }
 }
 
