@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use crate::cluster::{cluster, executors, kill, within};
-use crate::support::Atoll;
+use crate::bucket::S3;
+use crate::cluster::{cluster, executors, kill, with_test_functions, within};
+use crate::server::Server;
+use crate::support::{Atoll, Running};
 
 /// Makes files of 2.5 MB that do not compress, with columns of several kinds.
 const FILES: &str = "COPY (SELECT value AS id, sha512(CAST(value AS VARCHAR)) AS bytes, \
@@ -48,7 +50,7 @@ fn executors_read_ranges_of_parquet() {
             let sql = query(path, condition);
             let mut here = atoll.command(&["--format", "csv", "-c", &sql]);
             here.env("ATOLL_TEST_FUNCTIONS", "1");
-            let here = crate::support::Running::new(here.spawn().unwrap()).finish();
+            let here = Running::new(here.spawn().unwrap()).finish();
             let there = atoll.on(&cluster, &sql).ok();
             assert_eq!(here.ok().stdout, there.stdout, "{path}: {condition}");
         }
@@ -128,7 +130,7 @@ fn executors_die_while_they_write_and_every_row_is_there_once() {
         let address = cluster.address();
         let mut running = atoll.command(&["--cluster", &address, "-c", &script]);
         running.env("ATOLL_TEST_FUNCTIONS", "1");
-        let running = crate::support::Running::new(running.spawn().unwrap());
+        let running = Running::new(running.spawn().unwrap());
         let data = atoll.path(&format!("storage/tables/{table}"));
         within(Duration::from_secs(60), "a file", || data.exists());
         std::thread::sleep(Duration::from_millis(150 * seed as u64));
@@ -180,7 +182,7 @@ fn executors_die_between_stages_and_the_rows_are_right() {
     let joined = JOINED.replace("${folder}", &path);
     let mut here = atoll.command(&["--format", "csv", "-c", &joined]);
     here.env("ATOLL_TEST_FUNCTIONS", "1");
-    let here = crate::support::Running::new(here.spawn().unwrap()).finish();
+    let here = Running::new(here.spawn().unwrap()).finish();
     let expected = here.ok().stdout;
     assert!(expected.contains("\n0,25000,"), "{expected}");
     let everything =
@@ -196,7 +198,7 @@ fn executors_die_between_stages_and_the_rows_are_right() {
         let arguments = ["--format", "csv", "--cluster", &address, "-c", &script];
         let mut running = atoll.command(&arguments);
         running.env("ATOLL_TEST_FUNCTIONS", "1");
-        let running = crate::support::Running::new(running.spawn().unwrap());
+        let running = Running::new(running.spawn().unwrap());
         std::thread::sleep(Duration::from_millis(300 + 500 * seed as u64));
         kill(workers[seed % workers.len()]);
         assert_eq!(running.finish().ok().stdout, expected, "seed {seed}");
@@ -204,4 +206,38 @@ fn executors_die_between_stages_and_the_rows_are_right() {
         let left = std::fs::read_dir(atoll.path("storage/work"));
         assert_eq!(left.map_or(0, Iterator::count), 0, "seed {seed}");
     }
+}
+
+#[test]
+fn a_bucket_holds_what_tasks_read_shuffle_and_write() {
+    // Some requests are refused.
+    let s3 = S3::start(29);
+    let cluster = Server::cluster(2, |command| {
+        s3.open_to(command);
+        with_test_functions(command);
+    });
+    let atoll = Atoll::new();
+    let rows = FILES.replace("40000", "100000");
+    let rows = rows.replace("${folder}", "s3://bucket/rows/");
+    let call = ROWS.replace("${folder}", "s3://bucket/rows/");
+    let joined = JOINED.replace("${folder}", "s3://bucket/rows/");
+    let script = format!(
+        "{rows}; SET atoll.distribute_bytes = 0; SET atoll.cluster_fallback = 'error'; \
+         CREATE TABLE made AS {call}; INSERT INTO made {call} WHERE id <= 10; \
+         COPY ({call}) TO 's3://bucket/copy/' STORED AS PARQUET PARTITIONED BY (part); \
+         SELECT count(*), count(DISTINCT id), sum(id) FROM made; \
+         SELECT count(*), count(DISTINCT id), sum(id), min(part), max(part) \
+         FROM 's3://bucket/copy/'; {joined}"
+    );
+    let mut command = atoll.command_in("s3://bucket/atoll", &["--format", "csv"]);
+    command.args(["--cluster", &cluster.address(), "-c", &script]);
+    s3.open_to(&mut command);
+    with_test_functions(&mut command);
+    let output = Running::new(command.spawn().unwrap()).finish().ok().stdout;
+    assert!(output.contains("\n100010,100000,5000050055\n"), "{output}");
+    assert!(
+        output.contains("\n100000,100000,5000050000,0,3\n"),
+        "{output}"
+    );
+    assert!(output.contains("\n0,12500,"), "{output}");
 }

@@ -7,9 +7,12 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-/// The root of the workspace.
+/// The root of the workspace, which cargo says when it runs this program: that of another
+/// clone may have built it, if both build into one folder.
 pub(crate) fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+    let built_in = || env!("CARGO_MANIFEST_DIR").into();
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(built_in);
+    Path::new(&here).join("../..")
 }
 
 /// Says what happens now.
