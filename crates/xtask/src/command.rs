@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 /// clone may have built it, if both build into one folder.
 pub(crate) fn workspace() -> PathBuf {
     let built_in = || env!("CARGO_MANIFEST_DIR").into();
-    let here = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(built_in);
+    let here = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(built_in);
     Path::new(&here).join("../..")
 }
 
