@@ -21,6 +21,13 @@ fn query(path: &str, condition: &str) -> String {
     )
 }
 
+/// Starts a run that knows the functions for tests.
+fn start(atoll: &Atoll, arguments: &[&str]) -> Running {
+    let mut command = atoll.command(arguments);
+    with_test_functions(&mut command);
+    Running::new(command.spawn().unwrap())
+}
+
 #[track_caller]
 fn make(atoll: &Atoll, sql: &str, folder: &str) -> String {
     let path = atoll.path(folder).display().to_string();
@@ -48,9 +55,7 @@ fn executors_read_ranges_of_parquet() {
     for path in [&plain, &parts] {
         for condition in conditions {
             let sql = query(path, condition);
-            let mut here = atoll.command(&["--format", "csv", "-c", &sql]);
-            here.env("ATOLL_TEST_FUNCTIONS", "1");
-            let here = Running::new(here.spawn().unwrap()).finish();
+            let here = start(&atoll, &["--format", "csv", "-c", &sql]).finish();
             let there = atoll.on(&cluster, &sql).ok();
             assert_eq!(here.ok().stdout, there.stdout, "{path}: {condition}");
         }
@@ -128,9 +133,7 @@ fn executors_die_while_they_write_and_every_row_is_there_once() {
             "CREATE TABLE {table} AS {rows}; COPY ({rows}) TO '{folder}' STORED AS PARQUET"
         );
         let address = cluster.address();
-        let mut running = atoll.command(&["--cluster", &address, "-c", &script]);
-        running.env("ATOLL_TEST_FUNCTIONS", "1");
-        let running = Running::new(running.spawn().unwrap());
+        let running = start(&atoll, &["--cluster", &address, "-c", &script]);
         let data = atoll.path(&format!("storage/tables/{table}"));
         within(Duration::from_secs(60), "a file", || data.exists());
         std::thread::sleep(Duration::from_millis(150 * seed as u64));
@@ -180,9 +183,7 @@ fn executors_die_between_stages_and_the_rows_are_right() {
     let atoll = Atoll::new();
     let path = make(&atoll, &FILES.replace("40000", "200000"), "rows");
     let joined = JOINED.replace("${folder}", &path);
-    let mut here = atoll.command(&["--format", "csv", "-c", &joined]);
-    here.env("ATOLL_TEST_FUNCTIONS", "1");
-    let here = Running::new(here.spawn().unwrap()).finish();
+    let here = start(&atoll, &["--format", "csv", "-c", &joined]).finish();
     let expected = here.ok().stdout;
     assert!(expected.contains("\n0,25000,"), "{expected}");
     let everything =
@@ -196,9 +197,7 @@ fn executors_die_between_stages_and_the_rows_are_right() {
         let script = format!("{everything}; {joined}");
         let address = cluster.address();
         let arguments = ["--format", "csv", "--cluster", &address, "-c", &script];
-        let mut running = atoll.command(&arguments);
-        running.env("ATOLL_TEST_FUNCTIONS", "1");
-        let running = Running::new(running.spawn().unwrap());
+        let running = start(&atoll, &arguments);
         std::thread::sleep(Duration::from_millis(300 + 500 * seed as u64));
         kill(workers[seed % workers.len()]);
         assert_eq!(running.finish().ok().stdout, expected, "seed {seed}");

@@ -109,48 +109,24 @@ impl Shuffle for Stages {
                 }
                 Ok(TreeNodeRecursion::Continue)
             })?;
-            Ok(Stage {
-                id,
-                tasks: tasks_of(&plan)?,
-                inputs,
-                plan,
-            })
+            Ok(Stage { id, inputs, plan })
         });
         stages.collect()
     }
 
-    fn task(
+    fn tasks(
         &self,
         stage: &Stage,
-        task: usize,
         left: &HashMap<usize, Left>,
         folder: &str,
-    ) -> Result<TaskPlan> {
+    ) -> Result<Vec<TaskPlan>> {
         let plan = Arc::clone(&stage.plan);
         let plan = remove_unresolved_shuffles(plan, &locations(stage, left));
         let plan = plan.map_err(failed)?;
-        let partitions = compute_global_output_partition_ids(&plan, &[task]);
-        let plan = restrict_plan_to_partitions(plan, &[task])?;
-        let partitioning = plan
-            .downcast_ref::<SortShuffleWriterExec>()
-            .map(|writer| writer.shuffle_output_partitioning().clone());
-        let [input] = plan.children()[..] else {
-            return internal_err!("a stage writes the rows of one operator");
-        };
-        // What is not restricted gives every row in every task.
-        if input.output_partitioning().partition_count() != 1 {
-            return internal_err!(
-                "a task of stage {} kept {} partitions",
-                stage.id,
-                input.output_partitioning().partition_count()
-            );
-        }
-        let plan = read_ranges(Arc::clone(input), left, folder)?;
-        let output = Output {
-            partitioning,
-            partitions,
-        };
-        Ok(TaskPlan { plan, output })
+        let tasks = 0..tasks_of(&stage.plan)?;
+        tasks
+            .map(|task| task_plan((stage.id, &plan), task, left, folder))
+            .collect()
     }
 
     async fn write(
@@ -201,6 +177,34 @@ impl Shuffle for Stages {
             .flatten()
             .collect())
     }
+}
+
+/// What one task of a stage runs, whose plan reads what the stages before left.
+fn task_plan(
+    (stage, plan): (usize, &Arc<dyn ExecutionPlan>),
+    task: usize,
+    left: &HashMap<usize, Left>,
+    folder: &str,
+) -> Result<TaskPlan> {
+    let partitions = compute_global_output_partition_ids(plan, &[task]);
+    let plan = restrict_plan_to_partitions(Arc::clone(plan), &[task])?;
+    let partitioning = plan
+        .downcast_ref::<SortShuffleWriterExec>()
+        .map(|writer| writer.shuffle_output_partitioning().clone());
+    let [input] = plan.children()[..] else {
+        return internal_err!("a stage writes the rows of one operator");
+    };
+    // What is not restricted gives every row in every task.
+    let kept = input.output_partitioning().partition_count();
+    if kept != 1 {
+        return internal_err!("a task of stage {stage} kept {kept} partitions");
+    }
+    let plan = read_ranges(Arc::clone(input), left, folder)?;
+    let output = Output {
+        partitioning,
+        partitions,
+    };
+    Ok(TaskPlan { plan, output })
 }
 
 fn failed(error: impl Display) -> DataFusionError {

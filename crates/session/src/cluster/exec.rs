@@ -22,7 +22,8 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties,
     replace_children_if_necessary,
 };
-use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
 use prost::Message;
 use tokio::sync::mpsc;
 
@@ -36,6 +37,7 @@ use super::runtime::{changed_options, encode_plan, identify_storage};
 use super::source::{self, Input};
 use super::wire::from_ipc;
 use super::{Job, Task, TaskOutput, TaskRunner};
+use crate::expensive::ExpensiveExec;
 
 /// Jobs of one partition at once: while one ends the next has tasks for free slots.
 const JOBS_AHEAD: usize = 2;
@@ -65,9 +67,7 @@ impl ClusterExec {
             cluster,
         }
     }
-}
 
-impl ClusterExec {
     /// What the tasks run.
     pub(super) fn chain(&self) -> &Arc<dyn ExecutionPlan> {
         &self.chain
@@ -253,6 +253,20 @@ pub(super) async fn envelope(config: &SessionConfig) -> Result<WireTask> {
     })
 }
 
+/// A task that runs a plan over so many rows.
+pub(super) fn task(
+    envelope: &WireTask,
+    rows: u64,
+    plan: Arc<dyn ExecutionPlan>,
+) -> Result<Task> {
+    let task = WireTask {
+        plan: encode_plan(plan)?,
+        ..envelope.clone()
+    };
+    let plan = task.encode_to_vec().into();
+    Ok(Task { rows, plan })
+}
+
 /// A job under way: what must come of it, what came, and the task that fetches it.
 type Started = (Ledger, mpsc::Receiver<Result<TaskOutput>>, SpawnedTask<()>);
 
@@ -265,26 +279,22 @@ impl Dealer {
         let config = context.session_config();
         let call_context = CallContext::of(config);
         let envelope = envelope(config).await?;
-        let mut functions = Vec::new();
         let mut keeps_rows = true;
         let mut link = chain;
         loop {
             keeps_rows &= !link.is::<FilterExec>()
                 && !link.is::<AggregateExec>()
                 && !leaves_rows_out(link);
-            let calls = calls(link).into_iter().flat_map(|exec| exec.calls());
-            functions.extend(calls.map(|call| call.function.clone()));
             match link.children().first() {
                 Some(child) if !link.is::<TaskInputExec>() => link = child,
                 _ => break,
             }
         }
-        functions.reverse();
         Ok(Self {
             chain: ship(chain, &call_context).await?,
             cluster,
             context: call_context,
-            label: functions.join(", "),
+            label: label(chain),
             keeps_rows,
             envelope,
         })
@@ -293,16 +303,9 @@ impl Dealer {
     /// Submits a job; its results wait in the channel.
     fn start(&self, inputs: &[Input]) -> Result<Started> {
         let sent = inputs.iter().map(|(rows, _)| *rows).collect();
-        let tasks = inputs.iter().map(|(rows, leaf)| {
-            let task = WireTask {
-                plan: encode_plan(over(&self.chain, leaf)?)?,
-                ..self.envelope.clone()
-            };
-            Ok(Task {
-                rows: *rows,
-                plan: task.encode_to_vec().into(),
-            })
-        });
+        let tasks = inputs
+            .iter()
+            .map(|(rows, leaf)| task(&self.envelope, *rows, over(&self.chain, leaf)?));
         let mut outputs = self.cluster.run(Job {
             label: self.label.clone(),
             tasks: tasks.collect::<Result<_>>()?,
@@ -330,26 +333,49 @@ fn leaves_rows_out(link: &Arc<dyn ExecutionPlan>) -> bool {
         .is_some_and(|(config, _)| config.file_source().filter().is_some())
 }
 
-/// Has every call of a chain put what it needs where executors find it.
-async fn ship(
-    chain: &Arc<dyn ExecutionPlan>,
-    context: &CallContext,
-) -> Result<Arc<dyn ExecutionPlan>> {
-    let mut links = Vec::new();
-    let mut link = chain;
-    while !link.is::<TaskInputExec>() {
-        links.push(Arc::clone(link));
-        let Some(child) = link.children().first().copied() else {
-            return internal_err!("a chain without input");
-        };
-        link = child;
+/// The expensive functions that tasks call, for people.
+pub(super) fn label(plan: &Arc<dyn ExecutionPlan>) -> String {
+    fn functions(plan: &Arc<dyn ExecutionPlan>, found: &mut Vec<String>) {
+        if plan.is::<TaskInputExec>() {
+            return;
+        }
+        for child in plan.children() {
+            functions(child, found);
+        }
+        let made = calls(plan).into_iter().flat_map(ExpensiveExec::calls);
+        found.extend(made.map(|call| call.function.clone()));
     }
-    let mut below = Arc::clone(link);
-    for link in links.into_iter().rev() {
-        below = match calls(&link) {
-            Some(exec) => Arc::new(exec.shipped(below, context).await?),
-            None => replace_children_if_necessary(link, vec![below])?,
-        };
+    let mut found = vec![];
+    functions(plan, &mut found);
+    match found.is_empty() {
+        true => "query".to_string(),
+        false => found.join(", "),
     }
-    Ok(below)
+}
+
+/// Has every call that tasks make put what it needs where executors find it.
+pub(super) fn ship<'a>(
+    plan: &'a Arc<dyn ExecutionPlan>,
+    context: &'a CallContext,
+) -> BoxFuture<'a, Result<Arc<dyn ExecutionPlan>>> {
+    async move {
+        if plan.is::<TaskInputExec>() {
+            return Ok(Arc::clone(plan));
+        }
+        let mut below = Vec::new();
+        for child in plan.children() {
+            below.push(ship(child, context).await?);
+        }
+        match (calls(plan), below.pop()) {
+            (Some(exec), Some(input)) => {
+                Ok(Arc::new(exec.shipped(input, context).await?) as _)
+            }
+            (None, Some(last)) => {
+                below.push(last);
+                replace_children_if_necessary(Arc::clone(plan), below)
+            }
+            (_, None) => Ok(Arc::clone(plan)),
+        }
+    }
+    .boxed()
 }

@@ -292,7 +292,7 @@ async fn pass_or_write(
     let schema = rows.schema();
     let first = futures::stream::iter(held);
     if !target.is_here().await {
-        let rest = rows.map(|batch| pass(&batch?));
+        let rest = rows.map(|batch| pass(&compact(&batch?)?));
         return Ok(first.map(|batch| pass(&batch)).chain(rest).boxed());
     }
     let rows = first.map(Ok).chain(rows);
@@ -302,8 +302,8 @@ async fn pass_or_write(
     Ok(futures::stream::iter([written]).boxed())
 }
 
+/// Rows for the client, which share no buffers with others.
 fn pass(batch: &RecordBatch) -> Result<RecordBatch> {
-    let batch = &compact(batch)?;
     output(batch.num_rows() as u64, Some(&to_ipc(batch)?), None)
 }
 

@@ -48,7 +48,7 @@ pub(super) fn can_be_cut(plan: &dyn ExecutionPlan) -> bool {
         return false;
     };
     let files = || config.file_groups.iter().flat_map(FileGroup::iter);
-    let bytes: u64 = files().map(bytes_of).sum();
+    let bytes: u64 = files().map(PartitionedFile::effective_size).sum();
     let Some(file) = files().next() else {
         return false;
     };
@@ -56,15 +56,16 @@ pub(super) fn can_be_cut(plan: &dyn ExecutionPlan) -> bool {
         && config.output_ordering.is_empty()
         && config.limit.is_none()
         && files().all(|file| file.extensions.is_empty())
-        && encode_plan(scan_of(config, file.clone())).is_ok()
+        && encode_plan(scan_of(&without_files(config), file.clone())).is_ok()
 }
 
-/// How many bytes of a file a scan reads.
-fn bytes_of(file: &PartitionedFile) -> u64 {
-    let range = file.range.as_ref();
-    range.map_or(file.object_meta.size, |range| {
-        u64::try_from(range.end - range.start).unwrap_or_default()
-    })
+/// What a scan has for any of its files. They may be many, and each piece is made of this.
+fn without_files(config: &FileScanConfig) -> FileScanConfig {
+    let schema = config.file_source().table_schema().table_schema();
+    FileScanConfigBuilder::from(config.clone())
+        .with_file_groups(vec![])
+        .with_statistics(Statistics::new_unknown(schema))
+        .build()
 }
 
 /// The scan of one file, whole.
@@ -75,22 +76,22 @@ fn scan_of(config: &FileScanConfig, file: PartitionedFile) -> Arc<dyn ExecutionP
         ordering: None,
         ..file
     };
-    let unknown =
-        Statistics::new_unknown(config.file_source().table_schema().table_schema());
     let config = FileScanConfigBuilder::from(config.clone())
         .with_file_groups(vec![FileGroup::new(vec![file])])
-        .with_statistics(unknown)
         .build();
     DataSourceExec::from_data_source(config)
 }
 
 /// The rows of a scan's partition, piece by piece.
 pub(super) struct ParquetPieces {
+    /// The scan, without its files.
     config: FileScanConfig,
     runtime: Arc<RuntimeEnv>,
     store: Arc<dyn ObjectStore>,
     /// Files that were not opened yet.
     files: VecDeque<PartitionedFile>,
+    /// How many bytes a scan reads of them.
+    bytes: u64,
     /// What is left of those that were, in order.
     open: VecDeque<Rows>,
 }
@@ -118,10 +119,12 @@ impl ParquetPieces {
         };
         let runtime = context.runtime_env();
         let files = config.file_groups.get(partition);
+        let files = || files.into_iter().flat_map(FileGroup::iter);
         Ok(Self {
             store: runtime.object_store(&config.object_store_url)?,
-            files: files.into_iter().flat_map(|g| g.iter()).cloned().collect(),
-            config: config.clone(),
+            bytes: files().map(PartitionedFile::effective_size).sum(),
+            files: files().cloned().collect(),
+            config: without_files(config),
             runtime,
             open: VecDeque::new(),
         })
@@ -133,6 +136,7 @@ impl ParquetPieces {
             let Some(file) = self.files.pop_front() else {
                 return Ok(false);
             };
+            self.bytes -= file.effective_size();
             let metadata =
                 footer(&self.runtime, &self.store, &file.object_meta, false).await?;
             let total: u64 = rows(metadata.row_groups());
@@ -156,8 +160,7 @@ impl ParquetPieces {
             .map(|rows| rows.left.end - rows.left.start)
             .sum();
         let row_bytes = self.open.front().map_or(1, |rows| rows.row_bytes);
-        let bytes: u64 = self.files.iter().map(bytes_of).sum();
-        usize::try_from(opened + bytes / row_bytes).unwrap_or(usize::MAX)
+        usize::try_from(opened + self.bytes / row_bytes).unwrap_or(usize::MAX)
     }
 }
 

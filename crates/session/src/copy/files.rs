@@ -6,16 +6,19 @@ use datafusion::common::{Result, internal_err};
 use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
 use object_store::path::{Path, PathPart};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::parts;
 
 /// A complete file.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct CopyFile {
     /// Where it is now.
+    #[serde(with = "path_as_text")]
     pub(super) at: Path,
     /// What it is called below the target.
+    #[serde(with = "path_as_text")]
     pub(super) name: Path,
     pub(super) bytes: u64,
     /// In hexadecimal.
@@ -43,6 +46,26 @@ impl CopyFile {
             bytes: self.bytes,
             sha256: self.sha256,
         }
+    }
+}
+
+/// Paths on their way from an executor.
+mod path_as_text {
+    use object_store::path::Path;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        path: &Path,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        to.serialize_str(path.as_ref())
+    }
+
+    pub(super) fn deserialize<'a, D: Deserializer<'a>>(
+        from: D,
+    ) -> Result<Path, D::Error> {
+        Path::parse(String::deserialize(from)?).map_err(Error::custom)
     }
 }
 

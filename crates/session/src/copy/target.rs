@@ -12,7 +12,6 @@ use datafusion::execution::{SendableRecordBatchStream, SessionState, TaskContext
 use datafusion::logical_expr::LogicalPlanBuilder;
 use datafusion::logical_expr::dml::CopyTo;
 use datafusion::prelude::SessionContext;
-use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutPayload};
 use serde::{Deserialize, Serialize};
 
@@ -45,15 +44,7 @@ struct Wire {
 #[derive(Serialize, Deserialize)]
 struct WrittenByTask {
     rows: u64,
-    files: Vec<WrittenFile>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct WrittenFile {
-    at: String,
-    name: String,
-    bytes: u64,
-    sha256: String,
+    files: Vec<CopyFile>,
 }
 
 impl FolderTarget {
@@ -87,18 +78,7 @@ impl FolderTarget {
     pub(super) fn read(text: &str) -> Result<(u64, Vec<CopyFile>)> {
         let written: WrittenByTask = serde_json::from_str(text)
             .map_err(|error| internal_datafusion_err!("{error}"))?;
-        let path = |text: &str| {
-            Path::parse(text).map_err(|error| internal_datafusion_err!("{error}"))
-        };
-        let files = written.files.iter().map(|file| {
-            Ok(CopyFile {
-                at: path(&file.at)?,
-                name: path(&file.name)?,
-                bytes: file.bytes,
-                sha256: file.sha256.clone(),
-            })
-        });
-        Ok((written.rows, files.collect::<Result<_>>()?))
+        Ok((written.rows, written.files))
     }
 }
 
@@ -155,13 +135,6 @@ impl Target for FolderTarget {
             attempt: format!("{ATTEMPT}{}", crate::unique_id()),
         };
         let (rows, files) = writer.write_all(rows, self.wire.size).await?;
-        let files = files.into_iter().map(|file| WrittenFile {
-            at: file.at.to_string(),
-            name: file.name.to_string(),
-            bytes: file.bytes,
-            sha256: file.sha256,
-        });
-        let files = files.collect();
         let written = serde_json::to_string(&WrittenByTask { rows, files });
         let written = written.map_err(|error| internal_datafusion_err!("{error}"))?;
         Ok((rows, written))

@@ -57,14 +57,13 @@ pub trait Shuffle: Debug + Send + Sync {
         options: &ConfigOptions,
     ) -> Result<Vec<Stage>>;
 
-    /// What a task of a stage runs, given what the stages before left.
-    fn task(
+    /// What the tasks of a stage run, given what the stages before left.
+    fn tasks(
         &self,
         stage: &Stage,
-        task: usize,
         left: &HashMap<usize, Left>,
         folder: &str,
-    ) -> Result<TaskPlan>;
+    ) -> Result<Vec<TaskPlan>>;
 
     /// Runs the first partition of a plan and writes its rows into a folder of this
     /// machine.
@@ -84,8 +83,6 @@ pub struct Stage {
     pub id: usize,
     /// The operators, in the form of whoever cut them.
     pub plan: Arc<dyn ExecutionPlan>,
-    /// How many tasks it has.
-    pub tasks: usize,
     /// The stages that it reads.
     pub inputs: BTreeSet<usize>,
 }

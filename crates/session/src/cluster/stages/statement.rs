@@ -1,8 +1,8 @@
 //! Runs the stages of a statement, each as jobs of the cluster.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt::{self, Formatter};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use atoll_udf_common::{CallContext, Location, storage_root};
@@ -16,24 +16,20 @@ use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExp
 use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties,
-    replace_children_if_necessary,
 };
-use futures::future::BoxFuture;
-use futures::{FutureExt, StreamExt, TryStreamExt, stream};
-use prost::Message;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
 
 use super::scans::ScansExec;
 use super::shuffle::{ShuffleExec, enter};
 use super::{Left, PartsExec, Shuffle, Stage, TaskPlan};
-use crate::cluster::exec::envelope;
+use crate::cluster::exec::{envelope, label, ship, task};
 use crate::cluster::ledger::Ledger;
 use crate::cluster::messages::WireTask;
 use crate::cluster::notes::Notes;
 use crate::cluster::output::{OutputExec, Target, Terms};
 use crate::cluster::pace::TASKS_PER_JOB;
-use crate::cluster::rule::calls;
-use crate::cluster::runtime::encode_plan;
 use crate::cluster::wire::from_ipc;
 use crate::cluster::{Job, Task, TaskOutput, TaskRunner};
 
@@ -275,7 +271,7 @@ impl Statement {
         });
         let tasks = tasks.collect::<Result<Vec<_>>>()?;
         let mut outputs = self.outputs(shared, &tasks);
-        while let Some((_, batch)) = outputs.try_next().await? {
+        while let Some((_, batch)) = outputs.next().await? {
             let columns = batch.columns().to_vec();
             let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
             if batch.num_rows() > 0 && rows.send(Ok(batch)).await.is_err() {
@@ -302,77 +298,83 @@ impl Statement {
         let tasks = tasks.collect::<Result<Vec<_>>>()?;
         let mut outputs = self.outputs(shared, &tasks);
         let mut done = Left::default();
-        while let Some((task, ranges)) = outputs.try_next().await? {
+        while let Some((task, ranges)) = outputs.next().await? {
             enter(&mut done, task, &ranges)?;
         }
         Ok(done)
     }
 
-    /// Runs tasks, in jobs of a bounded number; what each gave, in their order.
-    fn outputs<'a>(
-        &'a self,
-        shared: &'a Shared,
-        tasks: &[Task],
-    ) -> impl futures::Stream<Item = Result<(usize, RecordBatch)>> + Unpin + use<'a> {
-        let jobs: Vec<Vec<Task>> =
-            tasks.chunks(TASKS_PER_JOB).map(<[Task]>::to_vec).collect();
-        let outputs =
-            stream::iter(jobs.into_iter().enumerate()).map(move |(job, tasks)| {
-                let first = job * TASKS_PER_JOB;
-                let ledger = Mutex::new(Ledger::new(vec![0; tasks.len()], false));
+    /// Runs tasks, in jobs of a bounded number.
+    fn outputs<'a>(&'a self, shared: &'a Shared, tasks: &[Task]) -> Outputs<'a> {
+        let jobs = tasks.chunks(TASKS_PER_JOB).map(<[Task]>::to_vec);
+        Outputs {
+            cluster: self.cluster.as_ref(),
+            shared,
+            jobs: jobs.collect(),
+            running: None,
+            started: 0,
+        }
+    }
+}
+
+/// What tasks give, in their order.
+struct Outputs<'a> {
+    cluster: &'a dyn TaskRunner,
+    shared: &'a Shared,
+    /// Jobs that were not started yet.
+    jobs: VecDeque<Vec<Task>>,
+    /// The one under way: the number of its first task, what comes of it, and what must.
+    running: Option<(usize, BoxStream<'static, Result<TaskOutput>>, Ledger)>,
+    /// How many tasks were in the jobs so far.
+    started: usize,
+}
+
+impl Outputs<'_> {
+    /// The next rows, and the number of the task that gave them.
+    async fn next(&mut self) -> Result<Option<(usize, RecordBatch)>> {
+        let shared = self.shared;
+        loop {
+            let Some((first, outputs, ledger)) = &mut self.running else {
+                let Some(tasks) = self.jobs.pop_front() else {
+                    return Ok(None);
+                };
+                let ledger = Ledger::new(vec![0; tasks.len()], false);
+                let first = self.started;
+                self.started += tasks.len();
                 let outputs = self.cluster.run(Job {
                     label: shared.label.clone(),
                     tasks,
                     progress: shared.call_context.progress.clone(),
                 });
-                let check = Arc::new(ledger);
-                let at_end = Arc::clone(&check);
-                let rows = outputs.map(move |output| {
-                    let output: TaskOutput = output?;
-                    let batch = from_ipc(&output.data)?;
-                    let mut ledger = check.lock().unwrap_or_else(PoisonError::into_inner);
-                    ledger.enter(&output, batch.num_rows())?;
-                    shared
-                        .call_context
-                        .warnings
-                        .merge(Notes::of(&batch).noticed);
-                    Ok((first + output.task as usize, batch))
-                });
-                let finish = stream::once(async move {
-                    let ledger = at_end.lock().unwrap_or_else(PoisonError::into_inner);
-                    ledger.finish()
-                });
-                rows.map(|row| row.map(Some))
-                    .chain(finish.map(|done| done.map(|()| None)))
-                    .try_filter_map(|row| async move { Ok(row) })
-            });
-        Box::pin(outputs.flatten())
+                self.running = Some((first, outputs, ledger));
+                continue;
+            };
+            let Some(output) = outputs.try_next().await? else {
+                ledger.finish()?;
+                self.running = None;
+                continue;
+            };
+            let batch = from_ipc(&output.data)?;
+            ledger.enter(&output, batch.num_rows())?;
+            let warnings = &shared.call_context.warnings;
+            warnings.merge(Notes::of(&batch).noticed);
+            return Ok(Some((*first + output.task as usize, batch)));
+        }
     }
 }
 
 impl Shared {
     /// What the tasks of a stage run.
     fn plans(&self, stage: &Stage, left: &HashMap<usize, Left>) -> Result<Vec<TaskPlan>> {
-        let plans = (0..stage.tasks).map(|task| {
-            let shuffle = self.shuffle.as_ref();
-            shuffle.task(stage, task, left, &self.folder)
-        });
-        let plans = plans.collect::<Result<Vec<_>>>()?;
+        let plans = self.shuffle.tasks(stage, left, &self.folder)?;
         let inputs = stage.inputs.iter().filter_map(|id| left.get(id));
         check_dealing(&plans, inputs)?;
         Ok(plans)
     }
 
+    /// Nobody knows how many rows it reads, and it is never evaluated in parts.
     fn task(&self, plan: Arc<dyn ExecutionPlan>) -> Result<Task> {
-        let task = WireTask {
-            plan: encode_plan(plan)?,
-            ..self.envelope.clone()
-        };
-        // Nobody knows how many rows it reads, and it is never evaluated in parts.
-        Ok(Task {
-            rows: 0,
-            plan: task.encode_to_vec().into(),
-        })
+        task(&self.envelope, 0, plan)
     }
 }
 
@@ -425,46 +427,4 @@ async fn sweep(folder: &Location, age: Duration) {
     if let (Some(folder), true) = (folder.local_path(), age.is_zero()) {
         let _ = std::fs::remove_dir_all(folder);
     }
-}
-
-/// The expensive functions of a plan, for people.
-fn label(plan: &Arc<dyn ExecutionPlan>) -> String {
-    fn functions(plan: &Arc<dyn ExecutionPlan>, found: &mut Vec<String>) {
-        for child in plan.children() {
-            functions(child, found);
-        }
-        let made = calls(plan).into_iter().flat_map(|exec| exec.calls());
-        found.extend(made.map(|call| call.function.clone()));
-    }
-    let mut found = vec![];
-    functions(plan, &mut found);
-    match found.is_empty() {
-        true => "query".to_string(),
-        false => found.join(", "),
-    }
-}
-
-/// Has every call of a plan put what it needs where executors find it.
-fn ship<'a>(
-    plan: &'a Arc<dyn ExecutionPlan>,
-    context: &'a CallContext,
-) -> BoxFuture<'a, Result<Arc<dyn ExecutionPlan>>> {
-    async move {
-        let mut below = Vec::new();
-        for child in plan.children() {
-            below.push(ship(child, context).await?);
-        }
-        match (calls(plan), below.pop()) {
-            (Some(exec), Some(input)) => {
-                Ok(Arc::new(exec.shipped(input, context).await?)
-                    as Arc<dyn ExecutionPlan>)
-            }
-            (None, Some(last)) => {
-                below.push(last);
-                replace_children_if_necessary(Arc::clone(plan), below)
-            }
-            (_, None) => Ok(Arc::clone(plan)),
-        }
-    }
-    .boxed()
 }
