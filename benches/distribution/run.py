@@ -1,6 +1,6 @@
 """What passes through client and scheduler of a cluster, and what it gains.
 
-    python3 benches/distribution/run.py ATOLL PHOTOS [--part bytes|memory|shuffle|labels]
+    python3 benches/distribution/run.py ATOLL PHOTOS [--part bytes|memory|shuffle|labels|slow|fair]
 
 ATOLL is the binary, PHOTOS a folder of photos and nothing else, which are taken again and again. All
 processes run on this machine; bytes are those of the loopback (`/proc/net/dev`), memory is
@@ -213,6 +213,62 @@ def part_labels(atoll, photos):
                     )
 
 
+def part_slow(atoll, photos):
+    """13 slots, of which one is ten times slower, against 13 equal ones."""
+    del photos
+    rows = "SELECT sum(test_sleep(1.0)) AS s FROM generate_series(1, 208)"
+    for slow, speculation in ((False, True), (True, True), (True, False)):
+        with Cluster(atoll, 12) as cluster:
+            env = dict(ENV, ATOLL_TEST_SLOWNESS="10" if slow else "1")
+            command = [atoll, "executor", "--scheduler", cluster.address, "--slots", "1"]
+            extra = subprocess.Popen(
+                command, stdout=cluster.log, stderr=cluster.log, env=env
+            )
+            while Path(cluster.log.name).read_text().count("executor:") < 13:
+                time.sleep(0.1)
+            for turn in range(3):
+                sql = f"SET atoll.speculation = {str(speculation).lower()}; {rows}"
+                took, _, _, _ = cluster.run(sql)
+                say(
+                    part="slow",
+                    one_is_slow=slow,
+                    speculation=speculation,
+                    turn=turn,
+                    seconds=round(took, 2),
+                )
+            extra.send_signal(signal.SIGTERM)
+            extra.wait(30)
+
+
+def part_fair(atoll, photos):
+    """A client with one job beside one with 32, on eight slots."""
+    del photos
+    one = "SELECT sum(test_sleep(0.25)) FROM generate_series(1, 160)"
+    # Each part of the union is a partition of the statement, with jobs of its own.
+    part = "SELECT test_sleep(0.25) AS s FROM generate_series(1, 100)"
+    many = f"SELECT sum(s) FROM ({' UNION ALL '.join([part] * 32)})"
+    with Cluster(atoll, 8) as cluster:
+        cluster.run(one)
+        alone, _, _, _ = cluster.run(one)
+        command = [atoll, "--storage", cluster.storage, "-c", many]
+        other = subprocess.Popen(
+            command + ["--cluster", cluster.address],
+            stdout=cluster.log,
+            stderr=cluster.log,
+            env=ENV,
+        )
+        time.sleep(10)
+        beside, _, _, _ = cluster.run(one)
+        other.kill()
+        other.wait()
+        say(
+            part="fair",
+            alone=round(alone, 2),
+            beside_32_jobs=round(beside, 2),
+            share=round(160 * 0.25 / 8 / beside, 3),
+        )
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("atoll")
@@ -224,6 +280,8 @@ def main():
         "memory": part_memory,
         "shuffle": part_shuffle,
         "labels": part_labels,
+        "slow": part_slow,
+        "fair": part_fair,
     }
     for name, part in parts.items():
         if options.part in (None, name):

@@ -40,7 +40,7 @@ impl Atoll {
 }
 
 /// Asks a scheduler for its status; empty when it does not answer.
-fn status(cluster: &Server) -> String {
+pub(crate) fn status(cluster: &Server) -> String {
     let address = cluster.address();
     let address = address.trim_start_matches("df://");
     let ask = || {
@@ -53,7 +53,7 @@ fn status(cluster: &Server) -> String {
     ask().unwrap_or_default()
 }
 
-fn slots_busy(cluster: &Server) -> usize {
+pub(crate) fn slots_busy(cluster: &Server) -> usize {
     let status = status(cluster);
     let (_, body) = status.split_once("\r\n\r\n").unwrap();
     let status: serde_json::Value = serde_json::from_str(body).unwrap();

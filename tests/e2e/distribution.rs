@@ -119,6 +119,56 @@ fn tasks_write_what_they_made() {
     assert!(names.iter().all(|name| !name.contains('~')), "{names:?}");
 }
 
+/// How many rows the jobs have that a cluster's scheduler knows.
+fn rows_of_jobs(cluster: &Server) -> u64 {
+    let status = crate::cluster::status(cluster);
+    let (_, body) = status.split_once("\r\n\r\n").unwrap();
+    let status: serde_json::Value = serde_json::from_str(body).unwrap();
+    let jobs = status["jobs"].as_array().unwrap().iter();
+    jobs.map(|job| job["rows"].as_u64().unwrap()).sum()
+}
+
+#[test]
+fn a_statement_goes_on_where_its_killed_client_stopped() {
+    let cluster = cluster(2);
+    let atoll = Atoll::new();
+    let path = make(&atoll, &FILES.replace("40000", "4000"), "rows");
+    let sql = format!(
+        "CREATE TABLE slept AS SELECT id, bytes, test_sleep_in_group(0.005) AS s FROM '{path}'"
+    );
+    let address = cluster.address();
+    let mut first = start(&atoll, &["--cluster", &address, "-c", &sql]);
+    let work = atoll.path("storage/work");
+    let notes = || crate::support::files_below(&work, "note-");
+    within(Duration::from_secs(60), "two notes", || notes() >= 2);
+    first.child.kill().unwrap();
+    first.child.wait().unwrap();
+    let before = rows_of_jobs(&cluster);
+    assert_eq!(
+        atoll
+            .run(&["-c", "SHOW TABLES"])
+            .ok()
+            .stdout
+            .matches("slept")
+            .count(),
+        0
+    );
+    atoll.on(&cluster, &sql).ok();
+    let again = rows_of_jobs(&cluster) - before;
+    assert!(again > 0 && again < 4000, "{again} of 4000 rows again");
+    let sums = "SELECT count(*) AS n, count(DISTINCT id) AS ids, sum(id) AS s, \
+        count(DISTINCT bytes) AS b, count(s) AS slept FROM slept";
+    let found = atoll.run(&["--format", "csv", "-c", sums]).ok().stdout;
+    assert_eq!(found, "n,ids,s,b,slept\n4000,4000,8002000,4000,4000\n");
+    assert_eq!(notes(), 0);
+    // What ran to its end is not taken for one that did not.
+    let before = rows_of_jobs(&cluster);
+    atoll
+        .on(&cluster, &sql.replace("CREATE", "CREATE OR REPLACE"))
+        .ok();
+    assert_eq!(rows_of_jobs(&cluster) - before, 4000);
+}
+
 #[test]
 fn executors_die_while_they_write_and_every_row_is_there_once() {
     let atoll = Atoll::new();

@@ -32,6 +32,7 @@ mod scripts;
 mod serve;
 #[path = "../support/cluster.rs"]
 mod server;
+mod slots;
 mod support;
 mod tables;
 mod tour;

@@ -210,6 +210,16 @@ pub(crate) fn cache() -> PathBuf {
         .unwrap_or_default()
 }
 
+/// How many files there are anywhere below a folder whose names begin so.
+pub(crate) fn files_below(folder: &Path, name: &str) -> usize {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let found = entries.map(|entry| match entry.path().is_dir() {
+        true => files_below(&entry.path(), name),
+        false => usize::from(entry.file_name().to_string_lossy().starts_with(name)),
+    });
+    found.sum()
+}
+
 /// How many files with this extension a folder holds.
 pub(crate) fn files(folder: &Path, extension: &str) -> usize {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();

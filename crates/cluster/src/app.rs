@@ -15,7 +15,7 @@ use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
 
 use crate::Token;
 use crate::board::Board;
-use crate::protocol::Slots;
+use crate::protocol::{JobName, Slots};
 use crate::scheduler::{EXECUTOR_SILENCE_SECONDS, ROUND};
 use crate::status::{Executor, Status};
 
@@ -26,7 +26,7 @@ pub(crate) struct App {
     pub(crate) server: Server,
     /// Where Ballista keeps jobs that ended.
     pub(crate) jobs: Arc<dyn JobState>,
-    pub(crate) board: Board,
+    pub(crate) board: Arc<Board>,
     pub(crate) token: Token,
     pub(crate) since: SystemTime,
 }
@@ -103,15 +103,19 @@ impl App {
             && executors.get_executor_metadata(executor).await.is_ok()
     }
 
-    /// Ends a job here and in Ballista, where it goes by another name.
+    /// Ends a job here and in Ballista, where it goes by another name, and where second
+    /// attempts that nobody needs any more may still run.
     pub(crate) async fn cancel(&self, key: &str, how: &'static str) {
         if !self.board.end(key, how) {
             return;
         }
         let jobs = self.server.state.task_manager.get_running_job_cache();
         for (id, job) in jobs.iter() {
-            let named = job.execution_graph.read().await.job_name() == key;
-            if named && let Err(error) = self.server.cancel_job(id.clone()).await {
+            let runs = {
+                let graph = job.execution_graph.read().await;
+                JobName::parse(graph.job_name()).key == key && !graph.is_successful()
+            };
+            if runs && let Err(error) = self.server.cancel_job(id.clone()).await {
                 tracing::warn!("cannot cancel a job: {error}");
             }
         }
@@ -126,7 +130,11 @@ impl App {
         // A client that left early has not told its job's name.
         for id in self.jobs.get_jobs().await.unwrap_or_default() {
             let status = self.jobs.get_job_status(&id).await;
-            if status.is_ok_and(|job| job.is_some_and(|job| job.job_name == key)) {
+            let name = status
+                .ok()
+                .flatten()
+                .map(|job| JobName::parse(&job.job_name));
+            if name.is_some_and(|name| name.key == key) {
                 ids.insert(id);
             }
         }

@@ -8,11 +8,18 @@ use std::time::{Duration, Instant, SystemTime};
 use atoll_compute::progress::Snapshot;
 
 use crate::protocol::{
-    Attempt, End, JobState, NewJob, Report, RowsId, TaskId, Wanted, WireProgress,
+    Attempt, End, JobState, NewJob, Report, RowsId, TaskId, TaskReport, Wanted,
+    WireProgress,
 };
 
 /// A client that says nothing for so long is gone, and its jobs with it.
 const CLIENT_SILENCE: Duration = Duration::from_secs(15);
+
+/// A task is slow once this part of its job's tasks has ended, and it has taken so many
+/// times the seconds of their median and so many seconds more.
+const SLOW_QUANTILE: f64 = 0.75;
+const SLOW_TIMES: f64 = 2.0;
+const SLOW_SECONDS: f64 = 1.0;
 
 /// Jobs that ended and are still shown.
 const ENDED_SHOWN: usize = 100;
@@ -21,6 +28,8 @@ const ENDED_SHOWN: usize = 100;
 #[derive(Debug, Default)]
 pub(crate) struct Board {
     jobs: Mutex<BTreeMap<String, Job>>,
+    /// Executors whose last attempt at a task another one overtook.
+    slow: Mutex<BTreeSet<String>>,
 }
 
 /// A job.
@@ -42,14 +51,27 @@ pub(crate) struct Job {
 /// A task that was started at least once.
 #[derive(Debug, Default)]
 struct TaskState {
-    /// Where it runs, if it does.
-    running: Option<Running>,
-    done: bool,
+    /// Where it runs: nowhere, on one executor, or on a second one too, because the first
+    /// is slow.
+    running: Vec<Running>,
+    /// The executors that completed it.
+    done: Vec<String>,
+    /// How long the first of them took.
+    seconds: f64,
+    /// Whether its client was told that it is slow.
+    is_slow: bool,
     /// Starts without an end.
     starts: u32,
     /// How often rows were started that did not come to an end, by the first of them and
     /// their number.
     row_starts: HashMap<(u64, u64), u32>,
+}
+
+impl TaskState {
+    /// Whether the task ran on two executors and another one than this was first.
+    fn is_superseded(&self, executor: &str) -> bool {
+        self.is_slow && self.done.first().is_some_and(|first| first != executor)
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -86,8 +108,9 @@ impl Board {
             job.client_seen = now;
             job.executor_seen = now;
             for task in job.tasks.values_mut() {
-                task.running = None;
-                task.done = false;
+                task.running.clear();
+                task.done.clear();
+                task.is_slow = false;
             }
             return;
         }
@@ -121,7 +144,29 @@ impl Board {
         let job = jobs.get_mut(key)?;
         job.client_seen = Instant::now();
         job.submissions.insert(submission);
+        job.find_slow();
         Some(job.state())
+    }
+
+    /// The executors that were overtaken when they last ran a task.
+    pub(crate) fn slow_executors(&self) -> BTreeSet<String> {
+        let slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
+        slow.clone()
+    }
+
+    /// The session of a job's client; the job itself where the board does not know it.
+    pub(crate) fn client_of(&self, key: &str) -> String {
+        let jobs = self.jobs();
+        let job = jobs.get(key);
+        job.map_or(key, |job| &job.new.session).to_string()
+    }
+
+    /// The executors that run a task now.
+    pub(crate) fn executors_of(&self, key: &str, task: u32) -> Vec<String> {
+        let jobs = self.jobs();
+        let task = jobs.get(key).and_then(|job| job.tasks.get(&task));
+        let running = task.into_iter().flat_map(|task| &task.running);
+        running.map(|running| running.executor.clone()).collect()
     }
 
     /// What Ballista calls the submissions of a job, once.
@@ -136,7 +181,7 @@ impl Board {
     pub(crate) fn busy(&self) -> HashMap<String, usize> {
         let mut busy = HashMap::new();
         for job in self.jobs().values() {
-            for running in job.tasks.values().filter_map(|task| task.running.as_ref()) {
+            for running in job.tasks.values().flat_map(|task| &task.running) {
                 match busy.get_mut(&running.executor) {
                     Some(count) => *count += 1,
                     None => {
@@ -175,15 +220,26 @@ impl Board {
         let job = jobs.get_mut(&id.job)?;
         job.executor_seen = Instant::now();
         let task = job.tasks.entry(id.task).or_default();
+        if task.is_superseded(&id.executor) {
+            return Some(Attempt {
+                attempt: 1,
+                superseded: true,
+            });
+        }
+        // Without a second attempt the task is started again because its result is lost.
+        task.done.clear();
+        task.running
+            .retain(|running| task.is_slow && running.executor != id.executor);
         task.starts += 1;
-        task.done = false;
-        task.running = Some(Running {
+        let attempt = task.starts - task.running.len() as u32;
+        task.running.push(Running {
             executor: id.executor.clone(),
             since: Instant::now(),
             progress: WireProgress::default(),
         });
         Some(Attempt {
-            attempt: task.starts,
+            attempt,
+            superseded: false,
         })
     }
 
@@ -198,7 +254,10 @@ impl Board {
             .retain(|(first, rows), _| first + rows > id.row);
         let starts = task.row_starts.entry((id.row, id.rows)).or_default();
         *starts += 1;
-        Some(Attempt { attempt: *starts })
+        Some(Attempt {
+            attempt: *starts,
+            superseded: false,
+        })
     }
 
     /// An executor says what its tasks do.
@@ -214,37 +273,14 @@ impl Board {
                 wanted.over.push(said.id.job.clone());
             }
             job.executor_seen = Instant::now();
-            let task = job.tasks.entry(said.id.task).or_default();
-            let here = |running: &Running| running.executor == said.id.executor;
-            match said.end {
-                None => {
-                    if let Some(running) = &mut task.running
-                        && here(running)
-                    {
-                        running.progress = said.progress;
-                    }
-                }
-                Some(end) => {
-                    if task.running.as_ref().is_some_and(here) {
-                        task.running = None;
-                    }
-                    match end {
-                        End::Done if !task.done => {
-                            task.done = true;
-                            task.starts = 0;
-                            task.row_starts.clear();
-                            let sum = std::mem::take(&mut job.finished);
-                            job.finished = sum.plus(&said.progress.into());
-                        }
-                        // It did not bring its executor down.
-                        End::Done | End::Cancelled => task.starts = 0,
-                        End::Failed(error) => {
-                            task.starts = 0;
-                            job.error.get_or_insert(error);
-                        }
-                    }
-                }
+            if job.enter(said, &mut wanted) {
+                let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
+                slow.remove(&report.executor);
             }
+        }
+        if !wanted.superseded.is_empty() {
+            let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
+            slow.insert(report.executor);
         }
         wanted
     }
@@ -253,9 +289,10 @@ impl Board {
     pub(crate) fn lose(&self, executor: &str) {
         for job in self.jobs().values_mut() {
             for task in job.tasks.values_mut() {
-                let lost = |running: &Running| running.executor == executor;
-                if task.running.as_ref().is_some_and(lost) {
-                    task.running = None;
+                task.running.retain(|running| running.executor != executor);
+                // What it had completed lies on its disk.
+                if task.is_slow {
+                    task.done.retain(|done| done != executor);
                 }
             }
         }
@@ -276,12 +313,14 @@ impl Job {
         let count = |of: fn(&TaskState) -> bool| {
             self.tasks.values().filter(|task| of(task)).count() as u64
         };
-        let running = count(|task| task.running.is_some());
-        let done = count(|task| task.done && task.running.is_none());
+        let running = count(|task| task.done.is_empty() && !task.running.is_empty());
+        let done = count(|task| !task.done.is_empty());
+        let slow = self.tasks.iter().filter(|(_, task)| task.is_slow);
         let progress = self
             .tasks
             .values()
-            .filter_map(|task| task.running.as_ref())
+            .filter(|task| task.done.is_empty())
+            .filter_map(|task| task.running.first())
             .fold(self.finished.clone(), |sum, running| {
                 sum.plus(&running.progress.clone().into())
             });
@@ -294,6 +333,68 @@ impl Job {
             silent_seconds: self.executor_seen.elapsed().as_secs(),
             slots: 0,
             free: 0,
+            slow: slow.map(|(number, _)| *number).collect(),
+        }
+    }
+
+    /// Enters what an executor said of a task; whether it is the first to complete it.
+    fn enter(&mut self, said: TaskReport, wanted: &mut Wanted) -> bool {
+        let executor = said.id.executor;
+        let task = self.tasks.entry(said.id.task).or_default();
+        let place = task
+            .running
+            .iter()
+            .position(|running| running.executor == executor);
+        let Some(end) = said.end else {
+            if task.is_superseded(&executor) {
+                wanted.superseded.push((said.id.job, said.id.task));
+            } else if let Some(place) = place {
+                task.running[place].progress = said.progress;
+            }
+            return false;
+        };
+        let ran = place.map(|place| task.running.remove(place));
+        match end {
+            End::Done if task.done.is_empty() => {
+                task.done.push(executor);
+                task.seconds = ran.map_or(0.0, |ran| ran.since.elapsed().as_secs_f64());
+                task.starts = 0;
+                task.row_starts.clear();
+                let sum = std::mem::take(&mut self.finished);
+                self.finished = sum.plus(&said.progress.into());
+                return true;
+            }
+            End::Done => task.done.push(executor),
+            // It did not bring its executor down.
+            End::Cancelled => task.starts = task.running.len() as u32,
+            End::Failed(error) => {
+                task.starts = task.running.len() as u32;
+                self.error.get_or_insert(error);
+            }
+        }
+        false
+    }
+
+    /// Marks the tasks that take far longer than the others of the job did, once all
+    /// tasks of the job were started and most have ended: Spark's rule for speculative
+    /// execution (`spark.speculation.quantile` and `.multiplier`).
+    fn find_slow(&mut self) {
+        let done = self.tasks.values().filter(|task| !task.done.is_empty());
+        let mut seconds: Vec<f64> = done.map(|task| task.seconds).collect();
+        let enough = (self.new.tasks as f64 * SLOW_QUANTILE).ceil() as usize;
+        if !self.new.speculates
+            || seconds.len() < enough.max(1)
+            || (self.tasks.len() as u64) < self.new.tasks
+        {
+            return;
+        }
+        let middle = seconds.len() / 2;
+        let (_, median, _) = seconds.select_nth_unstable_by(middle, f64::total_cmp);
+        let limit = *median * SLOW_TIMES + SLOW_SECONDS;
+        for task in self.tasks.values_mut() {
+            let slow = |ran: &Running| ran.since.elapsed().as_secs_f64() > limit;
+            task.is_slow |=
+                task.done.is_empty() && matches!(&task.running[..], [ran] if slow(ran));
         }
     }
 
@@ -302,9 +403,8 @@ impl Job {
         let mut running: Vec<_> = self
             .tasks
             .iter()
-            .filter_map(|(number, task)| {
-                let running = task.running.as_ref()?;
-                Some(RunningTask {
+            .flat_map(|(number, task)| {
+                task.running.iter().map(|running| RunningTask {
                     task: *number,
                     executor: running.executor.clone(),
                     seconds: running.since.elapsed().as_secs_f64(),
@@ -321,7 +421,6 @@ impl Job {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::TaskReport;
 
     fn board() -> Board {
         let board = Board::default();
@@ -331,6 +430,8 @@ mod tests {
             tasks: 3,
             rows: 3,
             client: "test".to_string(),
+            session: "session".to_string(),
+            speculates: true,
         });
         board
     }
@@ -398,6 +499,76 @@ mod tests {
         let names: Vec<_> = board.take_submissions("job").into_iter().collect();
         assert_eq!(names, ["a", "b"]);
         assert!(board.take_submissions("job").is_empty());
+    }
+
+    /// A board on which task 2 of the job takes far longer than the two others.
+    fn board_with_a_slow_task() -> Board {
+        let board = board();
+        for task in 0..3 {
+            board.start(&id(task, "a"));
+        }
+        for task in 0..2 {
+            end(&board, task, "a", End::Done);
+        }
+        let mut jobs = board.jobs();
+        let task = jobs.get_mut("job").unwrap().tasks.get_mut(&2).unwrap();
+        task.running[0].since -= Duration::from_secs(60);
+        drop(jobs);
+        // Two of three are not three quarters.
+        board.jobs().get_mut("job").unwrap().new.tasks = 2;
+        assert_eq!(board.ask("job", "a".to_string()).unwrap().slow, [2]);
+        board
+    }
+
+    #[test]
+    fn the_attempt_that_ends_first_counts() {
+        let board = board_with_a_slow_task();
+        let second = board.start(&id(2, "b")).unwrap();
+        assert_eq!((second.attempt, second.superseded), (1, false));
+        assert_eq!(board.executors_of("job", 2), ["a", "b"]);
+        end(&board, 2, "b", End::Done);
+        let report = |executor: &str| {
+            board.report(Report {
+                executor: executor.to_string(),
+                tasks: vec![TaskReport {
+                    id: id(2, executor),
+                    progress: WireProgress::default(),
+                    end: None,
+                }],
+            })
+        };
+        assert_eq!(report("a").superseded, [("job".to_string(), 2)]);
+        assert_eq!(
+            board.slow_executors().into_iter().collect::<Vec<_>>(),
+            ["a"]
+        );
+        // Ballista starts it again where it lost the executor.
+        assert!(board.start(&id(2, "c")).unwrap().superseded);
+        let state = board.ask("job", "a".to_string()).unwrap();
+        assert_eq!((state.done, state.running), (3, 0));
+    }
+
+    #[test]
+    fn a_result_that_is_lost_supersedes_nothing() {
+        let board = board_with_a_slow_task();
+        board.start(&id(2, "b"));
+        end(&board, 2, "b", End::Done);
+        board.lose("b");
+        board.lose("a");
+        let again = board.start(&id(2, "c")).unwrap();
+        assert!(!again.superseded);
+    }
+
+    #[test]
+    fn only_jobs_that_speculate_have_slow_tasks() {
+        let board = board_with_a_slow_task();
+        let mut jobs = board.jobs();
+        let job = jobs.get_mut("job").unwrap();
+        job.new.speculates = false;
+        job.tasks.get_mut(&2).unwrap().is_slow = false;
+        drop(jobs);
+        let state = board.ask("job", "a".to_string()).unwrap();
+        assert!(state.slow.is_empty());
     }
 
     #[test]

@@ -4,42 +4,37 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use atoll_session::{Job, Shuffle, TaskOutput, TaskRunner};
+use atoll_session::{Job, Shuffle, Task, TaskOutput, TaskRunner};
 use ballista_core::client::BallistaClient;
 use ballista_core::extension::BallistaConfigGrpcEndpoint;
 use ballista_core::serde::protobuf::scheduler_grpc_client::SchedulerGrpcClient;
 use ballista_core::serde::protobuf::{
     CancelJobParams, ExecuteQueryParams, GetJobStatusParams, KeyValuePair,
-    PartitionLocation, execute_query_params::Query, execute_query_result, job_status,
+    PartitionLocation, execute_query_params::Query, execute_query_result,
+    job_status::Status,
 };
 use ballista_core::version::insert_version_header;
 use datafusion::common::runtime::SpawnedTask;
-use datafusion::common::{DataFusionError, Result, exec_datafusion_err, exec_err};
+use datafusion::common::{Result, exec_datafusion_err, exec_err};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion_proto::bytes::physical_plan_to_bytes_with_extension_codec;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
-use futures::{FutureExt, StreamExt, TryStreamExt};
+use futures::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::http::Http;
-use crate::protocol::{BEAT, JOBS, JobState, NewJob, SLOTS, STALLED, Slots};
+use crate::protocol::{BEAT, JOBS, JobName, JobState, NewJob, SLOTS, STALLED, Slots};
 use crate::scheduler::MESSAGE_BYTES;
 use crate::stages::Stages;
-use crate::task::{TaskCodec, job_plan, outputs};
+use crate::submission::{Failure, Submission};
+use crate::task::{TaskCodec, job_plan};
 use crate::{Address, Error, Token};
 
 /// How long the scheduler may be away before a job is given up.
 const SCHEDULER_SILENCE: Duration = Duration::from_secs(20);
-
-/// How long a job waits for the first executor.
-const NO_EXECUTORS: Duration = Duration::from_secs(30);
-
-/// A job of which no executor says anything for so long, while slots are free, has lost
-/// a message of Ballista's.
-const JOB_SILENCE_SECONDS: u64 = 30;
 
 /// How often a job is submitted before its last failure is the user's.
 const SUBMISSIONS: u32 = 5;
@@ -47,15 +42,8 @@ const SUBMISSIONS: u32 = 5;
 /// The pause before the second submission; it doubles.
 const RESUBMIT_PAUSE: Duration = Duration::from_secs(1);
 
-/// How often Ballista is asked for the state of a job, at first and at last.
-const FIRST_POLL: Duration = Duration::from_millis(4);
-const SLOWEST_POLL: Duration = Duration::from_millis(100);
-
-/// How often a client that fetches results says that it is there.
-const STAY: Duration = Duration::from_secs(2);
-
 /// How long the scheduler may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often a connection for results is tried, and the milliseconds between.
 const FETCH_TRIES: u8 = 3;
@@ -74,28 +62,6 @@ pub struct Client {
     session: String,
     /// Jobs, and cancellations under way.
     farewells: TaskTracker,
-}
-
-/// Why a submission came to nothing.
-enum Failure {
-    /// The statement fails.
-    Final(DataFusionError),
-    /// The cluster lost something; finished trials are kept, so trying again is cheap.
-    Lost(String),
-    /// Slots are free, but nothing runs: Ballista may count them as taken.
-    Stalled(String),
-}
-
-impl From<DataFusionError> for Failure {
-    fn from(error: DataFusionError) -> Self {
-        Self::Final(error)
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::Final(error.into())
-    }
 }
 
 impl Client {
@@ -176,67 +142,8 @@ impl Client {
         results: &mpsc::Sender<Result<TaskOutput>>,
     ) -> Result<(), Failure> {
         self.announce(key, job).await?;
-        let id = self.execute(key, job).await?;
-        let waited = self.wait(key, &id, job).await;
-        if let Err(Failure::Lost(_) | Failure::Stalled(_)) = &waited {
-            // Another submission follows, and must not compete with this one.
-            let cancel = CancelJobParams { job_id: id.clone() };
-            let _ = self.grpc.clone().cancel_job(cancel).await;
-        }
-        tokio::select! {
-            delivered = self.deliver(waited?, next_task, results) => delivered,
-            () = self.stay(key, &id) => Ok(()),
-        }
-    }
-
-    /// Says for ever that this client is still there: who takes long to use the rows
-    /// must not lose the rest of them.
-    async fn stay(&self, key: &str, id: &str) {
-        loop {
-            tokio::time::sleep(STAY).await;
-            // A scheduler that is away cannot miss this client either.
-            let _ = self.ask(key, id).await;
-        }
-    }
-
-    async fn ask(&self, key: &str, id: &str) -> Result<JobState, Error> {
-        self.http.get(&format!("{JOBS}/{key}/{id}")).await
-    }
-
-    /// Fetches the results of a job and passes them on.
-    async fn deliver(
-        &self,
-        locations: Vec<PartitionLocation>,
-        next_task: &mut u32,
-        results: &mpsc::Sender<Result<TaskOutput>>,
-    ) -> Result<(), Failure> {
-        let lost = |error: DataFusionError| {
-            Failure::Lost(format!("results are gone: {}", error.strip_backtrace()))
-        };
-        for location in locations {
-            let mut batches = self.fetch(location).await.map_err(lost)?;
-            let mut parts = Vec::new();
-            while let Some(batch) = batches.try_next().await.map_err(lost)? {
-                for output in outputs(&batch)? {
-                    let (task, is_last) = (output.task, output.rows_in.is_some());
-                    // An earlier submission delivered it.
-                    if task < *next_task {
-                        continue;
-                    }
-                    parts.push(output);
-                    if !is_last {
-                        continue;
-                    }
-                    *next_task = task + 1;
-                    for part in parts.drain(..) {
-                        if results.send(Ok(part)).await.is_err() {
-                            return Err(exec_datafusion_err!("cancelled").into());
-                        }
-                    }
-                }
-            }
-        }
-        Ok(())
+        let submission = Submission::start(self, key, job).await?;
+        submission.run(next_task, results).await
     }
 
     async fn announce(&self, key: &str, job: &Job) -> Result<(), Failure> {
@@ -246,6 +153,8 @@ impl Client {
             tasks: job.tasks.len() as u64,
             rows: job.tasks.iter().map(|task| task.rows).sum(),
             client: who(),
+            session: self.session.clone(),
+            speculates: job.speculates,
         };
         let new = &new;
         patiently(move || self.http.post::<()>(JOBS, new)).await?;
@@ -253,18 +162,22 @@ impl Client {
     }
 
     /// Hands a job to Ballista, which names it anew.
-    async fn execute(&self, key: &str, job: &Job) -> Result<String, Failure> {
-        let plan = job_plan(key, &job.tasks, &self.token)?;
+    pub(crate) async fn execute<'a>(
+        &self,
+        name: &JobName,
+        tasks: impl IntoIterator<Item = (u32, &'a Task)>,
+    ) -> Result<String, Failure> {
+        let plan = job_plan(&name.key, tasks, &self.token)?;
         let codec = TaskCodec::default();
         let plan = physical_plan_to_bytes_with_extension_codec(plan, &codec)?;
         let mut request = tonic::Request::new(ExecuteQueryParams {
             query: Some(Query::PhysicalPlan(plan.to_vec())),
             settings: vec![KeyValuePair {
                 key: JOB_NAME.to_string(),
-                value: Some(key.to_string()),
+                value: Some(name.to_string()),
             }],
             session_id: self.session.clone(),
-            operation_id: key.to_string(),
+            operation_id: name.to_string(),
         });
         insert_version_header(request.metadata_mut());
         let answer = self.grpc.clone().execute_query(request).await;
@@ -278,62 +191,38 @@ impl Client {
         }
     }
 
-    /// Waits until a job's results are there.
-    async fn wait(
+    /// What Ballista says of one of its jobs; nothing if it does not know it.
+    pub(crate) async fn status_of(
         &self,
-        key: &str,
         id: &str,
-        job: &Job,
-    ) -> Result<Vec<PartitionLocation>, Failure> {
-        let mut watch = Watch::new();
-        let mut pause = FIRST_POLL;
-        loop {
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(SLOWEST_POLL);
-            let params = GetJobStatusParams {
-                job_id: id.to_string(),
-            };
-            let answer = self.grpc.clone().get_job_status(params).await;
-            let status = match answer {
-                Ok(answer) => answer.into_inner().status.and_then(|status| status.status),
-                Err(_) => {
-                    watch.check_scheduler(self.http.address())?;
-                    continue;
-                }
-            };
-            watch.scheduler_seen = Instant::now();
-            watch.check_status(status.is_some())?;
-            let ended = matches!(
-                status,
-                Some(job_status::Status::Successful(_) | job_status::Status::Failed(_))
-            );
-            if ended || watch.asked.elapsed() >= BEAT {
-                watch.asked = Instant::now();
-                match self.ask(key, id).await {
-                    Ok(state) => {
-                        job.progress.set_remote(key, state.snapshot());
-                        watch.check_job(&state, self.http.address())?;
-                    }
-                    Err(Error::Unknown(_)) => {
-                        let reason = "the scheduler was restarted".to_string();
-                        return Err(Failure::Lost(reason));
-                    }
-                    Err(_) => {}
-                }
-            }
-            match status {
-                Some(job_status::Status::Successful(job)) => {
-                    return Ok(job.partition_location);
-                }
-                Some(job_status::Status::Failed(failed)) => {
-                    return Err(Failure::Lost(failed.error));
-                }
-                _ => {}
-            }
-        }
+    ) -> Result<Option<Status>, tonic::Status> {
+        let params = GetJobStatusParams {
+            job_id: id.to_string(),
+        };
+        let answer = self.grpc.clone().get_job_status(params).await?;
+        Ok(answer.into_inner().status.and_then(|status| status.status))
     }
 
-    async fn fetch(
+    /// Has Ballista stop one of its jobs, as far as it can be reached.
+    pub(crate) async fn cancel(&self, id: &str) {
+        let job_id = id.to_string();
+        let _ = self
+            .grpc
+            .clone()
+            .cancel_job(CancelJobParams { job_id })
+            .await;
+    }
+
+    /// Asks the scheduler how far a job is, and says which job of Ballista's it is.
+    pub(crate) async fn ask(&self, key: &str, id: &str) -> Result<JobState, Error> {
+        self.http.get(&format!("{JOBS}/{key}/{id}")).await
+    }
+
+    pub(crate) fn address(&self) -> &Address {
+        self.http.address()
+    }
+
+    pub(crate) async fn fetch(
         &self,
         location: PartitionLocation,
     ) -> Result<SendableRecordBatchStream> {
@@ -450,66 +339,6 @@ impl Drop for Farewell<'_> {
             let _ = http.delete(&path).await;
         };
         self.client.farewells.spawn_on(goodbye, &runtime);
-    }
-}
-
-/// Notices what never says that it failed.
-struct Watch {
-    scheduler_seen: Instant,
-    /// When Ballista last knew the job.
-    job_known: Instant,
-    executors_seen: Instant,
-    asked: Instant,
-}
-
-impl Watch {
-    fn new() -> Self {
-        let now = Instant::now();
-        Self {
-            scheduler_seen: now,
-            job_known: now,
-            executors_seen: now,
-            asked: now,
-        }
-    }
-
-    fn check_scheduler(&self, address: &Address) -> Result<(), Error> {
-        if self.scheduler_seen.elapsed() < SCHEDULER_SILENCE {
-            return Ok(());
-        }
-        Err(Error::Silent {
-            address: address.clone(),
-            seconds: SCHEDULER_SILENCE.as_secs(),
-        })
-    }
-
-    /// Ballista does not know a job before it has queued it, and no more once it is
-    /// forgotten, as one whose client was silent for long.
-    fn check_status(&mut self, is_known: bool) -> Result<(), Failure> {
-        if is_known {
-            self.job_known = Instant::now();
-        } else if self.job_known.elapsed() > PATIENCE {
-            let reason = "the scheduler has forgotten it".to_string();
-            return Err(Failure::Lost(reason));
-        }
-        Ok(())
-    }
-
-    fn check_job(&mut self, state: &JobState, address: &Address) -> Result<(), Failure> {
-        if let Some(error) = &state.error {
-            return Err(exec_datafusion_err!("{error}").into());
-        }
-        if state.slots > 0 {
-            self.executors_seen = Instant::now();
-        } else if self.executors_seen.elapsed() > NO_EXECUTORS {
-            return Err(Error::NoExecutors(address.clone()).into());
-        }
-        if state.free > 0 && state.silent_seconds > JOB_SILENCE_SECONDS {
-            let seconds = state.silent_seconds;
-            let reason = format!("no executor has said anything of it for {seconds} s");
-            return Err(Failure::Stalled(reason));
-        }
-        Ok(())
     }
 }
 

@@ -16,10 +16,12 @@ mod error;
 pub mod executor;
 mod http;
 mod joins;
+mod policy;
 mod protocol;
 pub mod scheduler;
 mod stages;
 mod status;
+mod submission;
 mod task;
 mod token;
 

@@ -1,6 +1,7 @@
 //! What clients, executors and the scheduler tell each other beside Ballista: who runs
 //! which task, how far it is, and what went wrong. JSON over the scheduler's own port.
 
+use std::fmt::{self, Display, Formatter};
 use std::time::{Duration, Instant};
 
 use atoll_compute::progress::{Rows, RunningTrial, Snapshot, Tasks, Trials};
@@ -49,6 +50,42 @@ pub(crate) struct NewJob {
     pub(crate) rows: u64,
     /// What the client calls itself: user, host and process.
     pub(crate) client: String,
+    /// Tells the client from all others, with which it shares the slots.
+    pub(crate) session: String,
+    /// Whether slow tasks are to be found, so that they can be run a second time.
+    pub(crate) speculates: bool,
+}
+
+/// What Ballista is given as the name of a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct JobName {
+    /// The job's own name.
+    pub(crate) key: String,
+    /// The task, where Ballista's job is a second attempt at that one; nothing where it is
+    /// all tasks of the job.
+    pub(crate) task: Option<u32>,
+}
+
+impl JobName {
+    /// Reads what `Display` wrote.
+    pub(crate) fn parse(name: &str) -> Self {
+        let second = name.rsplit_once('/');
+        let second = second.and_then(|(key, task)| Some((key, task.parse().ok()?)));
+        let (key, task) = second.map_or((name, None), |(key, task)| (key, Some(task)));
+        Self {
+            key: key.to_string(),
+            task,
+        }
+    }
+}
+
+impl Display for JobName {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.task {
+            Some(task) => write!(f, "{}/{task}", self.key),
+            None => f.write_str(&self.key),
+        }
+    }
 }
 
 /// How far a job is.
@@ -66,6 +103,8 @@ pub(crate) struct JobState {
     pub(crate) slots: usize,
     /// Slots without a task.
     pub(crate) free: usize,
+    /// Tasks that take far longer than the others did.
+    pub(crate) slow: Vec<u32>,
 }
 
 /// Slots of the executors that are connected, and those without a task.
@@ -97,6 +136,8 @@ pub(crate) struct RowsId {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Attempt {
     pub(crate) attempt: u32,
+    /// Whether another executor has completed the task, whose result counts.
+    pub(crate) superseded: bool,
 }
 
 /// What an executor's tasks do.
@@ -123,10 +164,13 @@ pub(crate) enum End {
     Cancelled,
 }
 
-/// Jobs of a [`Report`] that nobody waits for any more.
+/// What an executor that reports should stop.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Wanted {
+    /// Jobs that nobody waits for any more.
     pub(crate) over: Vec<String>,
+    /// Tasks that another executor has completed, with their jobs.
+    pub(crate) superseded: Vec<(String, u32)>,
 }
 
 /// A [`Snapshot`] on its way.

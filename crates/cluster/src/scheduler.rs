@@ -22,6 +22,7 @@ use tokio::net::TcpListener;
 
 use crate::app::App;
 use crate::board::Board;
+use crate::policy::FairShares;
 use crate::protocol::{
     Attempt, EXECUTORS, GONE, Hello, JOBS, JobState, NewJob, REPORT, Report, RowsId,
     SLOTS, STALLED, START, START_ROWS, STATUS, STATUS_JSON, Slots, TaskId, VERSION,
@@ -113,7 +114,8 @@ impl Scheduler {
         self,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), Error> {
-        let config = Arc::new(config(&self.options, self.address));
+        let board = Arc::new(Board::default());
+        let config = Arc::new(config(&self.options, self.address, Arc::clone(&board)));
         let failed = |error: &dyn std::fmt::Display| {
             Error::Start(format!("the scheduler cannot start: {error}"))
         };
@@ -127,7 +129,7 @@ impl Scheduler {
         let app = Arc::new(App {
             server,
             jobs,
-            board: Board::default(),
+            board,
             token: self.options.token,
             since: SystemTime::now(),
         });
@@ -145,7 +147,11 @@ impl Scheduler {
     }
 }
 
-fn config(options: &SchedulerOptions, address: SocketAddr) -> SchedulerConfig {
+fn config(
+    options: &SchedulerOptions,
+    address: SocketAddr,
+    board: Arc<Board>,
+) -> SchedulerConfig {
     let agent = options.token.user_agent();
     let host = match &options.advertise {
         Some(name) => name.clone(),
@@ -156,7 +162,9 @@ fn config(options: &SchedulerOptions, address: SocketAddr) -> SchedulerConfig {
         bind_host: options.bind.to_string(),
         bind_port: address.port(),
         external_host: host,
-        task_distribution: TaskDistributionPolicy::RoundRobin,
+        task_distribution: TaskDistributionPolicy::Custom(Arc::new(FairShares::new(
+            board,
+        ))),
         // Results are removed when their client has them or goes away, see `App::forget`.
         finished_job_data_clean_up_interval_seconds: 0,
         // A job that ended holds its plan, and so all rows that came with it.
@@ -285,8 +293,7 @@ async fn give_up(State(app): State<Arc<App>>, Path(key): Path<String>) -> Json<(
 }
 
 async fn done(State(app): State<Arc<App>>, Path(key): Path<String>) -> Json<()> {
-    app.board.end(&key, "done");
-    app.forget(&key).await;
+    app.cancel(&key, "done").await;
     Json(())
 }
 

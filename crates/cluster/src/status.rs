@@ -302,6 +302,8 @@ mod tests {
             label: "<script>".to_string(),
             tasks: 2,
             rows: 2,
+            session: "session".to_string(),
+            speculates: true,
             client: "me & you".to_string(),
         });
         board.start(&TaskId {

@@ -71,12 +71,12 @@ pub(crate) struct SignedTask {
 }
 
 /// The plan of a job.
-pub(crate) fn job_plan(
+pub(crate) fn job_plan<'a>(
     key: &str,
-    tasks: &[Task],
+    tasks: impl IntoIterator<Item = (u32, &'a Task)>,
     token: &Token,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let rows = (0..).zip(tasks).map(|(number, task): (u32, &Task)| {
+    let rows = tasks.into_iter().map(|(number, task)| {
         let signature = token.sign(&signed(key, number, task.rows, &task.plan));
         let columns: Vec<ArrayRef> = vec![
             Arc::new(UInt32Array::from(vec![number])),

@@ -15,6 +15,8 @@ const WRITE_ID: &str = "Names what is written: a table takes the rows of the sam
 const DISTRIBUTE_BYTES: &str =
     "On a cluster, what reads or writes up to so many bytes is done by the client";
 const CLUSTER_FALLBACK: &str = "What becomes of a statement that a cluster cannot run: 'client' runs it, 'error' refuses it";
+const SPECULATION: &str = "On a cluster, start a task that takes far longer than the others of its job on a \
+    second executor too; the first to end counts.";
 const EXECUTION_PROVIDER: &str = "What ONNX models run on: cpu, or cuda, tensorrt, coreml or directml if built with it";
 
 /// Options under the prefix `atoll`, set with `SET atoll.<name> = '...'`.
@@ -35,6 +37,9 @@ pub struct AtollOptions {
     pub distribute_bytes: u64,
     /// What becomes of a statement that a cluster cannot run.
     pub cluster_fallback: Fallback,
+    /// On a cluster, whether a task that takes far longer than the others of its job is
+    /// started on a second executor too.
+    pub speculation: bool,
 }
 
 /// What becomes of a statement that reads much and that a cluster cannot run.
@@ -66,6 +71,7 @@ impl Default for AtollOptions {
             write_id: String::new(),
             distribute_bytes: 256 << 20,
             cluster_fallback: Fallback::default(),
+            speculation: true,
         }
     }
 }
@@ -147,10 +153,19 @@ impl ExtensionOptions for AtollOptions {
                     ),
                 }
             }
+            "speculation" => match value.parse() {
+                Ok(speculation) => {
+                    self.speculation = speculation;
+                    Ok(())
+                }
+                Err(_) => {
+                    config_err!("atoll.speculation must be true or false, got '{value}'")
+                }
+            },
             _ => config_err!(
                 "unknown option atoll.{key}; valid: atoll.storage, \
                  atoll.execution_provider, atoll.infer_rows, atoll.write_id, \
-                 atoll.distribute_bytes, atoll.cluster_fallback"
+                 atoll.distribute_bytes, atoll.cluster_fallback, atoll.speculation"
             ),
         }
     }
@@ -180,6 +195,7 @@ impl ExtensionOptions for AtollOptions {
                 self.cluster_fallback.name(),
                 CLUSTER_FALLBACK,
             ),
+            entry("speculation", &self.speculation.to_string(), SPECULATION),
         ]
     }
 }
@@ -197,6 +213,7 @@ mod tests {
         options.set("write_id", "labels-2026-11-30").unwrap();
         options.set("distribute_bytes", "0").unwrap();
         options.set("cluster_fallback", "error").unwrap();
+        options.set("speculation", "false").unwrap();
         let mut copy = AtollOptions::default();
         for entry in options.entries() {
             let key = entry.key.strip_prefix("atoll.").unwrap();

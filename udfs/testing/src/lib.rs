@@ -29,7 +29,8 @@ pub fn functions() -> Vec<ScalarUDF> {
         return vec![];
     }
     vec![
-        expensive(TestSleep::default()),
+        expensive(TestSleep::new("test_sleep", Grain::Rows)),
+        expensive(TestSleep::new("test_sleep_in_group", Grain::Groups)),
         expensive(TestPanic::new("test_panic", false)),
         expensive(TestPanic::new("test_panic_in_call", true)),
         expensive(TestAbort::new("test_abort", Grain::Rows)),

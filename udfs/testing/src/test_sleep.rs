@@ -31,15 +31,26 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     .build()
 });
 
-/// The SQL function `test_sleep(seconds)`.
+/// How many times as long a row of this process takes: a machine that is slow.
+static SLOWNESS: LazyLock<f64> = LazyLock::new(|| {
+    let times = std::env::var("ATOLL_TEST_SLOWNESS").ok();
+    times.and_then(|times| times.parse().ok()).unwrap_or(1.0)
+});
+
+/// The SQL functions `test_sleep(seconds)` and `test_sleep_in_group(seconds)`.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct TestSleep {
+    name: &'static str,
+    grouped: bool,
     signature: Signature,
 }
 
-impl Default for TestSleep {
-    fn default() -> Self {
+impl TestSleep {
+    /// A function whose rows are dealt in this way.
+    pub(crate) fn new(name: &'static str, grain: Grain) -> Self {
         Self {
+            name,
+            grouped: grain == Grain::Groups,
             signature: Signature::exact(vec![DataType::Float64], Volatility::Volatile),
         }
     }
@@ -47,7 +58,7 @@ impl Default for TestSleep {
 
 impl ScalarUDFImpl for TestSleep {
     fn name(&self) -> &str {
-        "test_sleep"
+        self.name
     }
 
     fn signature(&self) -> &Signature {
@@ -74,7 +85,10 @@ impl ExpensiveFunction for TestSleep {
     }
 
     fn grain(&self) -> Grain {
-        Grain::Rows
+        match self.grouped {
+            true => Grain::Groups,
+            false => Grain::Rows,
+        }
     }
 }
 
@@ -95,7 +109,8 @@ impl PreparedCall for Sleep {
             if seconds.is_null(row) {
                 return Ok(None);
             }
-            let wanted = seconds.value(row);
+            let slept = seconds.value(row);
+            let wanted = slept * *SLOWNESS;
             let since = Instant::now();
             while since.elapsed().as_secs_f64() < wanted {
                 if token.is_cancelled() {
@@ -105,7 +120,7 @@ impl PreparedCall for Sleep {
                 let left = Duration::try_from_secs_f64(left).unwrap_or_default();
                 std::thread::sleep(left.min(GLANCE));
             }
-            Ok(Some(wanted))
+            Ok(Some(slept))
         });
         Ok(Arc::new(Float64Array::from(slept.await?)))
     }

@@ -79,7 +79,10 @@ pub(crate) struct Worker {
 
 #[derive(Debug, Clone)]
 struct Running {
+    /// Cancelled when nobody waits for the job.
     token: CancellationToken,
+    /// Cancelled when another executor has completed the task.
+    superseded: CancellationToken,
     progress: Progress,
 }
 
@@ -202,7 +205,10 @@ impl Worker {
             // process has ended.
             std::future::pending::<()>().await;
         }
-        let entry = Entry::new(self, job, task.task, token);
+        // Not Ballista's own, because a task that is superseded has not failed.
+        let stop = token.child_token();
+        let entry = Entry::new(self, job, task.task, &stop);
+        let superseded = entry.superseded.clone();
         let parts = Parts {
             task: task.task,
             next: 0,
@@ -211,17 +217,22 @@ impl Worker {
         };
         let outcome = tokio::select! {
             biased;
-            () = token.cancelled() => None,
+            () = stop.cancelled() => None,
+            () = superseded.cancelled() => Some(Ok(Evaluated::Superseded)),
             outcome = self.evaluate(&entry, &task, parts) => Some(outcome),
         };
+        stop.cancel();
         let end = match &outcome {
-            None => End::Cancelled,
-            Some(Ok(())) => End::Done,
+            None | Some(Ok(Evaluated::Superseded)) => End::Cancelled,
+            Some(Ok(Evaluated::Done)) => End::Done,
             Some(Err(error)) => End::Failed(message_of(error)),
         };
         entry.end(end);
         self.report().await;
-        outcome.unwrap_or_else(|| exec_err!("cancelled"))
+        match outcome {
+            Some(outcome) => outcome.map(|_| ()),
+            None => exec_err!("cancelled"),
+        }
     }
 
     async fn evaluate(
@@ -229,8 +240,14 @@ impl Worker {
         entry: &Entry<'_>,
         task: &SignedTask,
         mut parts: Parts<'_>,
-    ) -> Result<()> {
-        let Attempt { attempt } = self.ask(START, &entry.id).await?;
+    ) -> Result<Evaluated> {
+        let Attempt {
+            attempt,
+            superseded,
+        } = self.ask(START, &entry.id).await?;
+        if superseded {
+            return Ok(Evaluated::Superseded);
+        }
         let started = Instant::now();
         if task.rows == 0 && attempt > ATTEMPTS {
             return exec_err!(
@@ -244,9 +261,10 @@ impl Worker {
             let rows = self.runtime.start(&task.plan, context).await?;
             let schema = parts.pass(rows).await?;
             let noticed = entry.warnings.take();
-            return parts
+            parts
                 .finish(task.rows, schema, noticed, started.elapsed())
-                .await;
+                .await?;
+            return Ok(Evaluated::Done);
         }
         // Some row of these brought an executor down, or the machine was lost. By groups,
         // and row by row in the group that did it, so that it is known which row it is
@@ -255,7 +273,7 @@ impl Worker {
         let step = task.rows.isqrt().max(1);
         for first in (0..task.rows).step_by(usize::try_from(step).unwrap_or(1)) {
             let group = first..(first + step).min(task.rows);
-            let Attempt { attempt } = self.start(entry, &group).await?;
+            let Attempt { attempt, .. } = self.start(entry, &group).await?;
             if attempt == 1 && step > 1 {
                 let context = entry.context(false);
                 schema = Some(self.pass(task, group, context, &mut parts).await?);
@@ -277,7 +295,8 @@ impl Worker {
                 let noticed = entry.warnings.take();
                 parts
                     .finish(task.rows, schema, noticed, started.elapsed())
-                    .await
+                    .await?;
+                Ok(Evaluated::Done)
             }
             None => internal_err!("a task without rows"),
         }
@@ -359,9 +378,12 @@ impl Worker {
         match self.http.post::<Wanted>(REPORT, &report).await {
             Ok(wanted) => {
                 let running = lock(&self.running);
-                for ((job, _), running) in running.iter() {
-                    if wanted.over.contains(job) {
+                for (id, running) in running.iter() {
+                    if wanted.over.contains(&id.0) {
                         running.token.cancel();
+                    }
+                    if wanted.superseded.contains(id) {
+                        running.superseded.cancel();
                     }
                 }
             }
@@ -409,11 +431,20 @@ impl Worker {
     }
 }
 
+/// How the evaluation of a task ended that did not fail.
+enum Evaluated {
+    /// All parts were sent.
+    Done,
+    /// Another executor was first; the parts that were sent, if any, are not all.
+    Superseded,
+}
+
 /// A task in the list of those that run.
 struct Entry<'a> {
     worker: &'a Worker,
     id: TaskId,
     token: &'a CancellationToken,
+    superseded: CancellationToken,
     progress: Progress,
     warnings: Warnings,
     ended: bool,
@@ -427,8 +458,10 @@ impl<'a> Entry<'a> {
         token: &'a CancellationToken,
     ) -> Self {
         let progress = Progress::default();
+        let superseded = CancellationToken::new();
         let running = Running {
             token: token.clone(),
+            superseded: superseded.clone(),
             progress: progress.clone(),
         };
         lock(&worker.running).insert((job.to_string(), task), running);
@@ -436,6 +469,7 @@ impl<'a> Entry<'a> {
             worker,
             id: worker.name(job, task),
             token,
+            superseded,
             progress,
             warnings: Warnings::default(),
             ended: false,

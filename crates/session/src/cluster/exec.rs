@@ -5,8 +5,9 @@ use std::fmt::{self, Formatter};
 use std::sync::Arc;
 
 use atoll_udf_common::files::parquet_scan;
-use atoll_udf_common::{CallContext, storage_root};
+use atoll_udf_common::{AtollOptions, CallContext, storage_root};
 use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, Statistics, internal_err};
@@ -27,14 +28,15 @@ use futures::{FutureExt, StreamExt};
 use prost::Message;
 use tokio::sync::mpsc;
 
+use super::journal::{self, Journal};
 use super::ledger::Ledger;
 use super::messages::WireTask;
 use super::notes::Notes;
-use super::output;
+use super::output::{self, OutputExec, Target, Terms};
 use super::pace::Pace;
 use super::rule::{TaskInputExec, calls};
 use super::runtime::{changed_options, encode_plan, identify_storage};
-use super::source::{self, Input};
+use super::source::{self, Input, Source};
 use super::wire::from_ipc;
 use super::{Job, Task, TaskOutput, TaskRunner};
 use crate::expensive::ExpensiveExec;
@@ -172,6 +174,14 @@ async fn run(
     };
     let mut source = source::open(&input.input, partition, &context)?;
     let mut pace = Pace::new(input.grain);
+    let mut noted = Noted::new(&dealer.chain, partition, &context)?;
+    let skipped = noted
+        .replay(source.as_mut(), &rows, &chain.schema())
+        .await?;
+    if !skipped {
+        // Nobody wants the rest.
+        return Ok(());
+    }
     let mut jobs = VecDeque::new();
     let mut ended = false;
     loop {
@@ -197,17 +207,95 @@ async fn run(
             dealer.context.warnings.merge(notes.noticed);
             // Field names and metadata are the plan's own, whatever they went through.
             let batch = RecordBatch::try_new(chain.schema(), batch.columns().to_vec())?;
+            noted.enter(&batch);
             if batch.num_rows() > 0 && rows.send(Ok(batch)).await.is_err() {
                 // Nobody wants the rest; dropping the jobs cancels them.
                 return Ok(());
             }
         }
         ledger.finish()?;
+        noted.job_ended(ledger.tasks(), ledger.rows()).await?;
+    }
+}
+
+/// What a partition of a statement that writes notes of its tasks, if it does.
+struct Noted {
+    journal: Option<(Arc<Journal>, Arc<dyn Target>, Terms, Vec<u8>)>,
+    partition: usize,
+    /// How many rows went into tasks that ended.
+    rows: u64,
+    /// What the tasks of the job gave that ends.
+    outputs: Vec<RecordBatch>,
+}
+
+impl Noted {
+    fn new(
+        shipped: &Arc<dyn ExecutionPlan>,
+        partition: usize,
+        context: &TaskContext,
+    ) -> Result<Self> {
+        let output = shipped.downcast_ref::<OutputExec>();
+        let journal = output.and_then(|output| Some((output, output.terms.journal()?)));
+        let journal = match journal {
+            Some((output, journal)) => journal::key(shipped, context)?.map(|key| {
+                let target = Arc::clone(&output.target);
+                (Arc::clone(journal), target, output.terms.clone(), key)
+            }),
+            None => None,
+        };
+        Ok(Self {
+            journal,
+            partition,
+            rows: 0,
+            outputs: vec![],
+        })
+    }
+
+    /// Passes on what an earlier run noted, and leaves the rows of its tasks out; whether
+    /// anybody wants more.
+    async fn replay(
+        &mut self,
+        source: &mut dyn Source,
+        rows: &mpsc::Sender<Result<RecordBatch>>,
+        schema: &SchemaRef,
+    ) -> Result<bool> {
+        let Some((journal, target, terms, key)) = &self.journal else {
+            return Ok(true);
+        };
+        for note in journal.resume(key, self.partition, target).await? {
+            for output in note.outputs() {
+                let columns = output?.columns().to_vec();
+                let batch = RecordBatch::try_new(Arc::clone(schema), columns)?;
+                if rows.send(Ok(batch)).await.is_err() {
+                    return Ok(false);
+                }
+            }
+            terms.skip(note.tasks);
+            self.rows += note.rows;
+        }
+        source.skip(self.rows).await?;
+        Ok(true)
+    }
+
+    fn enter(&mut self, output: &RecordBatch) {
+        if self.journal.is_some() && output.num_rows() > 0 {
+            self.outputs.push(output.clone());
+        }
+    }
+
+    async fn job_ended(&mut self, tasks: u64, rows: u64) -> Result<()> {
+        if let Some((journal, _, _, key)) = &self.journal {
+            let at = (self.partition, self.rows);
+            journal.note(key, at, (tasks, rows), &self.outputs).await?;
+        }
+        self.rows += rows;
+        self.outputs.clear();
+        Ok(())
     }
 }
 
 /// The bottom of a chain.
-fn task_input(chain: &Arc<dyn ExecutionPlan>) -> Option<&TaskInputExec> {
+pub(super) fn task_input(chain: &Arc<dyn ExecutionPlan>) -> Option<&TaskInputExec> {
     match chain.downcast_ref::<TaskInputExec>() {
         Some(input) => Some(input),
         None => task_input(chain.children().first()?),
@@ -215,7 +303,7 @@ fn task_input(chain: &Arc<dyn ExecutionPlan>) -> Option<&TaskInputExec> {
 }
 
 /// The chain with other rows at its bottom.
-fn over(
+pub(super) fn over(
     chain: &Arc<dyn ExecutionPlan>,
     leaf: &Arc<dyn ExecutionPlan>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
@@ -235,6 +323,7 @@ struct Dealer {
     cluster: Arc<dyn TaskRunner>,
     context: CallContext,
     label: String,
+    speculates: bool,
     keeps_rows: bool,
     /// Everything of a task but its plan.
     envelope: WireTask,
@@ -295,6 +384,7 @@ impl Dealer {
             cluster,
             context: call_context,
             label: label(chain),
+            speculates: AtollOptions::get(config.options()).speculation,
             keeps_rows,
             envelope,
         })
@@ -310,6 +400,7 @@ impl Dealer {
             label: self.label.clone(),
             tasks: tasks.collect::<Result<_>>()?,
             progress: self.context.progress.clone(),
+            speculates: self.speculates,
         });
         let (sender, receiver) = mpsc::channel(PARTS_AHEAD);
         let running = SpawnedTask::spawn(async move {

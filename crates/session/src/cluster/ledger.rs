@@ -60,6 +60,16 @@ impl Ledger {
         Ok(())
     }
 
+    /// How many tasks there are.
+    pub(super) fn tasks(&self) -> u64 {
+        self.sent.len() as u64
+    }
+
+    /// How many rows were sent with them.
+    pub(super) fn rows(&self) -> u64 {
+        self.sent.iter().sum()
+    }
+
     /// Checks that nothing is missing.
     pub(super) fn finish(&self) -> Result<()> {
         if self.task == self.sent.len() && self.part == 0 {

@@ -9,6 +9,7 @@
 //! Who carries tasks to machines is behind [`TaskRunner`]; nothing here knows how.
 
 mod exec;
+mod journal;
 mod ledger;
 mod messages;
 mod notes;
@@ -31,6 +32,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
+pub(crate) use journal::Journal;
 pub(crate) use messages::WireTarget;
 pub(crate) use output::{Files, Target, divert, is_dealt};
 pub(crate) use rule::DealExpensiveCalls;
@@ -75,6 +77,8 @@ pub struct Job {
     pub tasks: Vec<Task>,
     /// Where to report how far they are.
     pub progress: Progress,
+    /// Whether a task that takes far longer than the others is started a second time.
+    pub speculates: bool,
 }
 
 /// A physical plan over its own rows.

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use atoll_udf_common::AtollOptions;
+use atoll_udf_common::{AtollOptions, Location};
 use datafusion::arrow::array::{
     ArrayRef, AsArray, BinaryArray, RecordBatch, StringArray, UInt64Array,
 };
@@ -29,6 +29,7 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 
 use super::exec::ClusterExec;
+use super::journal::Journal;
 use super::messages::WireTarget;
 use super::source::compact;
 use super::stages::StagesExec;
@@ -66,6 +67,12 @@ pub(crate) trait Target: Debug + Send + Sync {
         task: &str,
         context: &Arc<TaskContext>,
     ) -> Result<(u64, String)>;
+
+    /// The files that a task wrote, from what it said of them; nothing where they do not
+    /// outlive the statement.
+    fn locate(&self, _files: &str) -> Result<Option<Vec<Location>>> {
+        Ok(None)
+    }
 }
 
 /// The rows that tasks gave to the client, and the files of the others.
@@ -117,6 +124,7 @@ pub(crate) fn divert(
     plan: &Arc<dyn ExecutionPlan>,
     target: &Arc<dyn Target>,
     context: &Arc<TaskContext>,
+    journal: Option<&Arc<Journal>>,
 ) -> Result<Option<Diverted>> {
     if !is_dealt(plan) {
         return Ok(None);
@@ -131,6 +139,7 @@ pub(crate) fn divert(
             tasks: AtomicU64::new(0).into(),
             passed: Arc::clone(&passed),
             most: options.distribute_bytes,
+            journal: journal.cloned(),
         };
         let tasks = writing(plan, Arc::clone(target), terms)?;
         let outputs = tasks.execute(partition, Arc::clone(context))?;
@@ -187,6 +196,8 @@ pub(super) enum Terms {
         passed: Arc<AtomicU64>,
         /// How many it takes.
         most: u64,
+        /// Where is noted what the tasks did.
+        journal: Option<Arc<Journal>>,
     },
     /// Where one runs.
     Task(TaskTerms),
@@ -211,6 +222,7 @@ impl Terms {
                 tasks,
                 passed,
                 most,
+                ..
             } => {
                 let task = tasks.fetch_add(1, Ordering::Relaxed);
                 let passed = passed.load(Ordering::Relaxed);
@@ -222,6 +234,23 @@ impl Terms {
                     },
                 }
             }
+        }
+    }
+}
+
+impl Terms {
+    /// The journal of the statement.
+    pub(super) fn journal(&self) -> Option<&Arc<Journal>> {
+        match self {
+            Self::Dealt { journal, .. } => journal.as_ref(),
+            Self::Task(_) => None,
+        }
+    }
+
+    /// Leaves out the names of tasks that ran before.
+    pub(super) fn skip(&self, count: u64) {
+        if let Self::Dealt { tasks, .. } = self {
+            tasks.fetch_add(count, Ordering::Relaxed);
         }
     }
 }
@@ -239,6 +268,24 @@ impl OutputExec {
     /// What it gives.
     pub(super) fn columns() -> SchemaRef {
         Arc::clone(&SCHEMA)
+    }
+
+    /// What is written.
+    pub(super) fn input(&self) -> &Arc<dyn ExecutionPlan> {
+        &self.input
+    }
+
+    /// What tasks said of their files, among a part of their output.
+    pub(super) fn files_of(output: &RecordBatch) -> Result<Vec<String>> {
+        let Some(files) = output
+            .columns()
+            .get(2)
+            .and_then(|files| files.as_string_opt())
+        else {
+            return internal_err!("a task's output has other columns");
+        };
+        let files: &StringArray = files;
+        Ok(files.iter().flatten().map(ToString::to_string).collect())
     }
 
     pub(super) fn new(

@@ -223,6 +223,21 @@ impl Source for ParquetPieces {
         }
         Ok((!inputs.is_empty()).then_some(inputs))
     }
+
+    async fn skip(&mut self, mut rows: u64) -> Result<()> {
+        while rows > 0 && self.has_rows().await? {
+            let Some(front) = self.open.front_mut() else {
+                break;
+            };
+            let len = rows.min(front.left.end - front.left.start);
+            front.left.start += len;
+            rows -= len;
+            if front.left.is_empty() {
+                self.open.pop_front();
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Reads a range of a Parquet file's rows.

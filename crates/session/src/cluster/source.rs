@@ -33,6 +33,9 @@ pub(super) trait Source: Send {
     /// The inputs of the next job's tasks; `None` at the end.
     async fn next_job(&mut self, slots: usize, pace: &Pace)
     -> Result<Option<Vec<Input>>>;
+
+    /// Leaves the next rows out.
+    async fn skip(&mut self, rows: u64) -> Result<()>;
 }
 
 /// Who reads the rows of an operator.
@@ -117,6 +120,14 @@ impl Source for Rows {
         });
         inputs.collect::<Result<_>>().map(Some)
     }
+
+    async fn skip(&mut self, rows: u64) -> Result<()> {
+        match rows {
+            0 => Ok(()),
+            // They need not come in the same order again.
+            _ => internal_err!("rows of the client are not left out"),
+        }
+    }
 }
 
 /// Files of `read_blob`.
@@ -158,6 +169,12 @@ impl Source for Files {
             inputs.push((len as u64, scan));
         }
         Ok((!inputs.is_empty()).then_some(inputs))
+    }
+
+    async fn skip(&mut self, rows: u64) -> Result<()> {
+        let rows = usize::try_from(rows).unwrap_or(usize::MAX);
+        self.next = self.next.saturating_add(rows).min(self.sizes.len());
+        Ok(())
     }
 }
 

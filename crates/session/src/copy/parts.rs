@@ -53,7 +53,7 @@ pub(super) async fn write(
     if is_dealt(&plan) {
         FolderTarget::mark(staging).await?;
     }
-    let diverted = divert(&plan, &target, &task_context)?;
+    let diverted = divert(&plan, &target, &task_context, None)?;
     let (streams, by_tasks) = match diverted {
         Some(diverted) => (diverted.rows, Some(diverted.files)),
         None => (execute_stream_partitioned(plan, task_context)?, None),

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use atoll_delta::{Sink, Written};
-use atoll_udf_common::{CallContext, storage_root};
+use atoll_udf_common::{CallContext, Location, storage_root};
 use datafusion::common::Result;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::ExecutionPlan;
 
 use crate::Origin;
-use crate::cluster::{Target, WireTarget, divert};
+use crate::cluster::{Journal, Target, WireTarget, divert};
 use crate::copy::digest;
 
 /// Runs a plan whose columns are the table's, and writes its rows. What a statement that
@@ -26,11 +26,12 @@ pub(crate) async fn write(
         sink: sink.clone(),
         with_digests: origin.log.is_some(),
     });
-    let diverted = match is_everywhere(&sink, &context)? {
-        true => divert(&plan, &target, &context)?,
-        false => None,
-    };
-    let Some(diverted) = diverted else {
+    if !is_everywhere(&sink, &context)? {
+        return sink.write(plan, context).await;
+    }
+    let table = sink.location().to_string();
+    let journal = Journal::open(&plan, &table, &context).await?.map(Arc::new);
+    let Some(diverted) = divert(&plan, &target, &context, journal.as_ref())? else {
         return sink.write(plan, context).await;
     };
     let own = sink.write_streams(diverted.rows).await;
@@ -38,12 +39,18 @@ pub(crate) async fn write(
     for files in diverted.files.take() {
         written.merge(Written::decode(&files)?);
     }
-    match own {
-        Ok(own) => {
+    let ended = match &journal {
+        Some(journal) => journal.finish().await,
+        None => Ok(()),
+    };
+    match (own, ended) {
+        (Ok(own), Ok(())) => {
             written.merge(own);
             Ok(written)
         }
-        Err(error) => {
+        // The files of the tasks are another client's now.
+        (_, Err(error)) => Err(error),
+        (Err(error), Ok(())) => {
             written.discard(sink.location()).await;
             Err(error)
         }
@@ -116,5 +123,13 @@ impl Target for TableTarget {
             }
         }
         Ok((written.rows, written.encode()?))
+    }
+
+    fn locate(&self, files: &str) -> Result<Option<Vec<Location>>> {
+        let written = Written::decode(files)?;
+        let table = self.sink.location();
+        let files = written.files().into_iter();
+        let files = files.map(|file| table.join(&file.path));
+        files.collect::<Result<_>>().map(Some)
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::{self, Formatter};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use atoll_udf_common::{CallContext, Location, storage_root};
+use atoll_udf_common::{AtollOptions, CallContext, Location, storage_root};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
@@ -34,10 +34,10 @@ use crate::cluster::wire::from_ipc;
 use crate::cluster::{Job, Task, TaskOutput, TaskRunner};
 
 /// The folder of the storage in which statements shuffle rows.
-const WORK: &str = "work";
+pub(in crate::cluster) const WORK: &str = "work";
 
 /// What a statement left whose client died is deleted by a later one after this time.
-const STALE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+pub(in crate::cluster) const STALE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// Parts of results that wait for the operators above.
 const PARTS_AHEAD: usize = 4;
@@ -207,6 +207,7 @@ struct Shared {
     /// Where rows are shuffled.
     folder: String,
     label: String,
+    speculates: bool,
     call_context: CallContext,
 }
 
@@ -225,6 +226,7 @@ impl Statement {
             envelope: envelope(config).await?,
             folder: folder.to_string(),
             label: label(&self.plan),
+            speculates: AtollOptions::get(config.options()).speculation,
             call_context,
         };
         let done = self.run_stages(&shared, stages, rows).await;
@@ -345,6 +347,7 @@ impl Outputs<'_> {
                     label: shared.label.clone(),
                     tasks,
                     progress: shared.call_context.progress.clone(),
+                    speculates: shared.speculates,
                 });
                 self.running = Some((first, outputs, ledger));
                 continue;
@@ -413,7 +416,7 @@ fn check_dealing<'a>(
 }
 
 /// Deletes what was shuffled and is so old. What stays is only wasted space.
-async fn sweep(folder: &Location, age: Duration) {
+pub(in crate::cluster) async fn sweep(folder: &Location, age: Duration) {
     let now = SystemTime::now();
     let objects = folder.store.list(Some(&folder.path));
     let old = objects.try_filter(move |object| {
