@@ -212,18 +212,28 @@ impl Session {
         let plan = self.plan(sql).await?;
         let id = log.as_ref().and_then(WriteLog::id).map(str::to_string);
         let write_id =
+        self.run_named(plan, sql, log).await
+    }
+
+    /// Runs a planned statement. Its text tells its commits from those of others.
+    async fn run_named(
+        &self,
+        plan: LogicalPlan,
+        sql: &str,
+        log: Option<WriteLog>,
+    ) -> Result<SendableRecordBatchStream> {
             AtollOptions::get(self.context.state().config().options()).write_id;
-        let own = (!write_id.is_empty()).then(|| self.write_ids.next(&write_id, sql));
-        let is_counted = own.is_some() && changes_something(&plan);
+        let is_named = !write_id.is_empty() && changes_something(&plan);
+        let own = is_named.then(|| self.write_ids.take(&write_id, sql));
         let origin = Origin {
             statement: Some(sql.to_string()),
-            id: own.or(id),
+            id: own.as_ref().map(|own| own.id.clone()).or(id),
             log,
             ..Origin::default()
         };
         let rows = self.run(plan, origin).await?;
-        if is_counted {
-            self.write_ids.succeeded(sql);
+        if let Some(own) = own {
+            own.keep();
         }
         Ok(rows)
     }
@@ -298,13 +308,14 @@ impl Session {
         }
     }
 
-    /// Runs a planned statement; see [`Self::execute`].
+    /// Runs a statement that was planned from a text; see [`Self::execute`].
     pub async fn execute_plan(
         &self,
         plan: LogicalPlan,
     ) -> Result<SendableRecordBatchStream> {
         self.clock.start();
-        self.run(plan, Origin::default()).await
+        sql: &str,
+        self.run_named(plan, sql, None).await
     }
 
     async fn run(
