@@ -116,7 +116,7 @@ fn a_script_gives_the_same_rows_on_both_engines() {
         COPY (SELECT filename, image_info(content)['width'] AS width \
         FROM read_blob('sql/data/photos/*.png')) TO '${out}' STORED AS CSV; \
         SELECT * FROM '${out}' ORDER BY 1; \
-        DESCRIBE trials; SHOW TABLES; SELECT count(*) FROM generate_series(1, 5)";
+        SHOW COLUMNS FROM trials; SHOW TABLES; SELECT count(*) FROM generate_series(1, 5)";
     let cluster = cluster(2);
     let outputs = [None, Some(cluster.address())].map(|address| {
         let atoll = Atoll::new();

@@ -6,8 +6,10 @@
 //! starts anew, because it read rows that may be others now.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use atoll_udf_common::Location;
 use datafusion::common::{DataFusionError, Result, exec_datafusion_err, exec_err};
 use deltalake_core::DeltaTableError;
 use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties};
@@ -17,7 +19,7 @@ use serde_json::Value;
 
 use crate::error::is_conflict;
 use crate::open::Table;
-use crate::standing::{Standing, are_there, forget};
+use crate::standing::{Mark, Standing, are_there, forget};
 use crate::table::numbered_files;
 use crate::write::Written;
 
@@ -30,6 +32,7 @@ const LONGEST_WAIT: Duration = Duration::from_millis(500);
 /// The names under which a commit says which program and which statement made it.
 pub(crate) const ENGINE: &str = "atoll";
 pub(crate) const STATEMENT: &str = "statement";
+const MARK: &str = "commit";
 
 /// What a commit says of the statement that made it.
 #[derive(Debug, Clone, Default)]
@@ -41,9 +44,13 @@ pub struct Statement {
 }
 
 impl Statement {
-    pub(crate) fn properties(&self, retries: usize) -> CommitProperties {
+    /// What a commit says, `mark` included, by which it is known again.
+    pub(crate) fn properties(&self, retries: usize, mark: &Mark) -> CommitProperties {
         let engine = format!("atoll/{}", env!("CARGO_PKG_VERSION"));
-        let mut said = HashMap::from([(ENGINE.to_string(), Value::from(engine))]);
+        let mut said = HashMap::from([
+            (ENGINE.to_string(), Value::from(engine)),
+            (MARK.to_string(), Value::from(mark.text())),
+        ]);
         if let Some(sql) = &self.sql {
             said.insert(STATEMENT.to_string(), Value::from(sql.as_str()));
         }
@@ -71,15 +78,6 @@ impl Statement {
     }
 }
 
-/// Whether a version has the files.
-pub(crate) fn has(table: &Table, adds: &[Add]) -> Result<bool> {
-    let Some(first) = adds.first() else {
-        return Ok(false);
-    };
-    let log = table.snapshot()?.log_data();
-    Ok(log.iter().any(|view| view.path() == first.path))
-}
-
 /// Which of the files that are there rows take the place of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Replaced {
@@ -101,6 +99,15 @@ pub async fn add(
 ) -> Result<bool> {
     let columns = table.kept_schema()?;
     let partition_by = table.partition_columns()?;
+    let operation = |mode| DeltaOperation::Write {
+        mode,
+        partition_by: (!partition_by.is_empty()).then(|| partition_by.clone()),
+        predicate: None,
+    };
+    if written.is_empty() && replaced != Replaced::All {
+        remember(table, &operation(SaveMode::Append), statement).await?;
+        return Ok(true);
+    }
     let mut tries = 0;
     loop {
         if statement.is_done(&table).await? {
@@ -114,18 +121,7 @@ pub async fn add(
             Replaced::None => (SaveMode::Append, 10),
             _ => (SaveMode::Overwrite, 0),
         };
-        let operation = DeltaOperation::Write {
-            mode,
-            partition_by: (!partition_by.is_empty()).then(|| partition_by.clone()),
-            predicate: None,
-        };
-        let tried = attempt(
-            &table,
-            (actions, &written.adds),
-            retries,
-            operation,
-            statement,
-        );
+        let tried = attempt(&table, actions, retries, operation(mode), statement);
         let Some(lost) = tried.await? else {
             return Ok(true);
         };
@@ -203,7 +199,8 @@ impl Lost {
     pub(crate) fn may_try_again(&self, tries: u32) -> bool {
         match self {
             Self::Failed { error, .. } => may_try_again(error, tries),
-            Self::Dropped => tries < TRIES,
+            // Another one of its name is not what the statement was about.
+            Self::Dropped => false,
         }
     }
 
@@ -220,16 +217,10 @@ impl Lost {
     }
 }
 
-/// One try of a commit, based on the version that was read; `adds` are those among the
-/// actions, without which a failure cannot be told from a success nobody heard of.
-///
-/// A store may not have got to say that it made the commit, or what comes after a commit
-/// failed. Only when the table says that it was not made, its files may be deleted. A log
-/// takes a commit also when DROP TABLE has deleted what came before, and then the rows
-/// would be in no table: so the version that was read is looked for before and after.
+/// One try of a commit, based on the version that was read.
 pub(crate) async fn attempt(
     table: &Table,
-    (actions, adds): (Vec<Action>, &[Add]),
+    actions: Vec<Action>,
     retries: usize,
     operation: DeltaOperation,
     statement: &Statement,
@@ -241,7 +232,8 @@ pub(crate) async fn attempt(
     }
     let snapshot = table.delta().snapshot();
     let snapshot = snapshot.map_err(|error| table.error("read", error))?;
-    let committed = CommitBuilder::from(statement.properties(retries))
+    let mark = Mark::new();
+    let committed = CommitBuilder::from(statement.properties(retries, &mark))
         .with_actions(actions)
         .build(
             Some(snapshot.snapshot()),
@@ -249,28 +241,72 @@ pub(crate) async fn attempt(
             operation,
         )
         .await;
-    match committed {
-        Ok(made) if standing.is_met(location).await? => {
-            drop(made);
-            Ok(None)
-        }
-        Ok(made) => {
-            forget(location, made.version(), adds).await;
-            Ok(Some(Lost::Dropped))
+    let committed = committed.map(|made| made.version());
+    let stands = standing.is_met(location).await?;
+    let versions = table.version() + 1..=u64::MAX;
+    outcome(location, committed, &mark, versions, stands).await
+}
+
+/// What became of a commit: `None` if it was made.
+///
+/// A store may not have got to say that it made the commit, or what comes after a commit
+/// failed. Only when the log says that it was not made, its files may be deleted; `versions`
+/// are those that it could have become. A log takes a commit also when DROP
+/// TABLE has deleted what came before, and then the rows would be in no table, or in one
+/// that was made anew: so `stands` says whether what it was based on is there afterwards.
+pub(crate) async fn outcome(
+    location: &Location,
+    committed: Result<u64, DeltaTableError>,
+    mark: &Mark,
+    versions: RangeInclusive<u64>,
+    stands: bool,
+) -> Result<Option<Lost>> {
+    let error = match committed {
+        Ok(_) if stands => return Ok(None),
+        Ok(version) => {
+            forget(location, version, mark).await;
+            return Ok(Some(Lost::Dropped));
         }
         // Whatever the error is, nothing else can come of it.
-        Err(_) if !standing.is_met(location).await? => Ok(Some(Lost::Dropped)),
-        Err(error) => {
-            let newest = Table::open(location).await?;
-            match &newest {
-                Some(newest) if has(newest, adds)? => Ok(None),
-                _ => Ok(Some(Lost::Failed {
-                    error,
-                    newest: newest.map(Box::new),
-                })),
+        Err(_) if !stands => return Ok(Some(Lost::Dropped)),
+        Err(error) => error,
+    };
+    let newest = Table::open(location).await?;
+    if let Some(newest) = &newest {
+        let last = newest.version().min(*versions.end());
+        for version in *versions.start()..=last {
+            if mark.is_on(location, version).await? {
+                return Ok(None);
             }
         }
     }
+    let newest = newest.map(Box::new);
+    Ok(Some(Lost::Failed { error, newest }))
+}
+
+/// Has a table remember a statement that had nothing to change. It may find something when
+/// it is run again, such as the rows that a statement after it has added, which then does
+/// nothing because it is remembered.
+pub(crate) async fn remember(
+    mut table: Table,
+    operation: &DeltaOperation,
+    statement: &Statement,
+) -> Result<()> {
+    let mut tries = 0;
+    while statement.id.is_some() && !statement.is_done(&table).await? {
+        let tried = attempt(&table, vec![], 10, operation.clone(), statement).await?;
+        let Some(lost) = tried else { break };
+        if !lost.may_try_again(tries) {
+            return Err(lost.explain(&table, "change"));
+        }
+        let Some(newest) = Table::open(table.location()).await? else {
+            return Err(Lost::Dropped.explain(&table, "change"));
+        };
+        table = newest;
+        tries += 1;
+        pause(tries).await;
+    }
+    Ok(())
 }
 
 /// The actions that put written files in the place of others.

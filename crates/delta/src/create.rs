@@ -6,14 +6,13 @@ use std::collections::HashMap;
 use atoll_udf_common::Location;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::{Result, exec_err};
-use deltalake_core::DeltaTableError;
 use deltalake_core::kernel::Action;
 use deltalake_core::protocol::SaveMode;
 
-use crate::commit::{Statement, has, may_try_again, pause};
+use crate::commit::{Lost, Statement, outcome, pause};
 use crate::error::{explain, is_conflict};
 use crate::open::{Table, log_of};
-use crate::standing::{Standing, are_there, forget};
+use crate::standing::{Mark, Standing, are_there};
 use crate::types;
 use crate::write::{Written, columns_with_bounds};
 
@@ -60,11 +59,20 @@ pub async fn create(
         false => SaveMode::ErrorIfExists,
     };
     let fields = types::delta_fields(&definition.kept)?;
-    let error = |error| explain(location, "create", error);
     let mut tries = 0;
     loop {
+        // What it becomes: the first version, or one after those that it replaces.
+        let versions = match definition.replaces {
+            true => {
+                // What is being dropped cannot be read, and is seen to below.
+                let there = Table::open(location).await.unwrap_or_default();
+                there.map_or(0, |table| table.version() + 1)..=u64::MAX
+            }
+            false => 0..=0,
+        };
         let adds = written.adds.iter().cloned().map(Action::Add);
-        let done = log_of(location)?
+        let mark = Mark::new();
+        let made = log_of(location)?
             .create()
             .with_columns(fields.clone())
             .with_partition_columns(definition.partition_by.clone())
@@ -73,37 +81,39 @@ pub async fn create(
             .with_save_mode(mode)
             // Two that create a table at once must not both succeed, which is what the
             // log's own tries would let them.
-            .with_commit_properties(statement.properties(0))
+            .with_commit_properties(statement.properties(0, &mark))
             .await;
-        let failed = match done {
-            Ok(table) => {
-                let made = table.version().unwrap_or_default();
-                if is_whole(location, made, &written).await? {
-                    return Ok(());
-                }
-                return dropped(location, made, &written).await;
-            }
-            Err(failed) => failed,
+        let made = made.map(|table| table.version().unwrap_or_default());
+        let stands = match &made {
+            Ok(made) => is_whole(location, *made, &written).await?,
+            // There may never have been a table.
+            Err(_) => true,
         };
-        // The commit may have been made all the same, such as when what comes after it
-        // failed.
-        if let Some(table) = Table::open(location).await?
-            && has(&table, &written.adds)?
-        {
+        let made = outcome(location, made, &mark, versions, stands);
+        let Some(lost) = made.await? else {
             return Ok(());
-        }
+        };
         tries += 1;
-        if definition.replaces && may_try_again(&failed, tries) {
+        if definition.replaces && lost.may_try_again(tries) {
             pause(tries).await;
             continue;
         }
         written.discard(location).await;
-        if !definition.replaces && (is_conflict(&failed) || is_taken(&failed)) {
-            return exec_err!(
-                "the table {location} exists already: another statement created it meanwhile"
-            );
-        }
-        return Err(error(failed));
+        return match lost {
+            Lost::Dropped => exec_err!(
+                "DROP TABLE deleted {location}, and files of this statement with it; run \
+                 the statement again"
+            ),
+            Lost::Failed { error, .. }
+                if !definition.replaces && (is_conflict(&error) || is_taken(&error)) =>
+            {
+                exec_err!(
+                    "the table {location} exists already: another statement created it \
+                     meanwhile"
+                )
+            }
+            Lost::Failed { error, .. } => Err(explain(location, "create", error)),
+        };
     }
 }
 
@@ -117,16 +127,7 @@ async fn is_whole(location: &Location, made: u64, written: &Written) -> Result<b
     Ok(has_start && are_there(location, &written.adds).await?)
 }
 
-async fn dropped(location: &Location, made: u64, written: &Written) -> Result<()> {
-    forget(location, made, &written.adds).await;
-    written.discard(location).await;
-    exec_err!(
-        "DROP TABLE deleted {location}, and files of this statement with it; run the \
-         statement again"
-    )
-}
-
-fn is_taken(error: &DeltaTableError) -> bool {
+fn is_taken(error: &deltalake_core::DeltaTableError) -> bool {
     error.to_string().contains("already exists")
 }
 

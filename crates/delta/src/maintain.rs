@@ -36,7 +36,8 @@ pub struct Vacuumed {
 }
 
 impl Table {
-    /// Adds columns, which are NULL in the rows that are there.
+    /// Adds columns, which are NULL in the rows that are there. The caller has asked
+    /// whether the same statement committed before.
     pub async fn add_columns(
         self,
         columns: &[FieldRef],
@@ -73,7 +74,7 @@ impl Table {
             let new = fields.into_iter().skip(kept.fields().len()).collect();
             let operation = DeltaOperation::AddColumn { fields: new };
             let actions = vec![Action::Metadata(metadata)];
-            let tried = attempt(&table, (actions, &[]), 0, operation, statement);
+            let tried = attempt(&table, actions, 0, operation, statement);
             let Some(lost) = tried.await? else {
                 return Ok(());
             };
@@ -86,6 +87,9 @@ impl Table {
                 Some(table) => table,
                 None => return plan_err!("there is no table {location}"),
             };
+            if statement.is_done(&table).await? {
+                return Ok(());
+            }
         }
     }
 

@@ -85,8 +85,9 @@ fn small_files(
 
 impl Rewrite<'_> {
     /// Puts small files together, each partition's by themselves and in the order of their
-    /// rows; `filters` are about partition columns and choose which.
-    pub async fn optimize(&self, filters: &[Expr]) -> Result<Optimized> {
+    /// rows; `filters` are about partition columns and choose which. `None` says that the
+    /// same statement had committed before.
+    pub async fn optimize(&self, filters: &[Expr]) -> Result<Option<Optimized>> {
         let mut tries = 0;
         loop {
             let Some(table) = Table::open(self.location).await? else {
@@ -94,6 +95,9 @@ impl Rewrite<'_> {
             };
             refuse_to_change(&table)?;
             refuse_other_columns(&table, filters)?;
+            if self.statement.is_done(&table).await? {
+                return Ok(None);
+            }
             let source = Source::with_file_numbers(table.clone(), None)?;
             let chosen = source.chosen(&self.context.state(), filters)?;
             let groups = small_files(&table, |number| chosen.contains(&number))?;
@@ -113,16 +117,15 @@ impl Rewrite<'_> {
                 written.push(new);
             }
             if actions.is_empty() {
-                return Ok(optimized);
+                return Ok(Some(optimized));
             }
             let operation = DeltaOperation::Optimize {
                 predicate: None,
                 target_size: SMALL_FILE,
             };
-            let adds = written.first().map_or(&[][..], |first| &first.adds);
-            let tried = attempt(&table, (actions, adds), 10, operation, self.statement);
+            let tried = attempt(&table, actions, 10, operation, self.statement);
             let Some(lost) = tried.await? else {
-                return Ok(optimized);
+                return Ok(Some(optimized));
             };
             for written in written {
                 written.discard(self.location).await;

@@ -2,15 +2,16 @@
 
 use datafusion::common::{Result, exec_err, plan_err};
 
-use crate::commit::{Statement, may_try_again, pause};
+use crate::commit::{Statement, outcome, pause};
 use crate::open::{At, Table};
-use crate::standing::{Standing, forget};
+use crate::standing::{Mark, Standing};
 
 impl Table {
     /// Makes the rows of an older version the newest, and gives the number of the version
     /// that they are then. Rows that are committed meanwhile come before it: they go, as
-    /// those of every version after the older one do.
-    pub async fn restore(self, at: &At, statement: &Statement) -> Result<u64> {
+    /// those of every version after the older one do. `None` says that the same statement
+    /// had committed before.
+    pub async fn restore(self, at: &At, statement: &Statement) -> Result<Option<u64>> {
         let location = self.location().clone();
         let Some(old) = Self::open_at(&location, at).await? else {
             return plan_err!("there is no table {location}");
@@ -19,25 +20,26 @@ impl Table {
         let mut table = self;
         let mut tries = 0;
         loop {
+            if statement.is_done(&table).await? {
+                return Ok(None);
+            }
             let standing = Standing::of(&table)?;
+            let mark = Mark::new();
             let builder = table.delta().clone().restore();
             let restored = builder
                 .with_version_to_restore(old)
-                .with_commit_properties(statement.properties(0))
+                .with_commit_properties(statement.properties(0, &mark))
                 .await;
-            let failed = match restored {
-                Ok((restored, _)) => {
-                    let made = restored.version().unwrap_or_default();
-                    if standing.is_met(&location).await? {
-                        return Ok(made);
-                    }
-                    forget(&location, made, &[]).await;
-                    return exec_err!("the table {location} was dropped meanwhile");
-                }
-                Err(failed) => failed,
+            let made = restored.map(|(table, _)| table.version().unwrap_or_default());
+            let next = table.version() + 1;
+            let version = *made.as_ref().unwrap_or(&next);
+            let stands = standing.is_met(&location).await?;
+            let made = outcome(&location, made, &mark, next..=next, stands).await?;
+            let Some(lost) = made else {
+                return Ok(Some(version));
             };
-            if !may_try_again(&failed, tries) {
-                return Err(table.error("restore", failed));
+            if !lost.may_try_again(tries) {
+                return Err(lost.explain(&table, "restore"));
             }
             tries += 1;
             pause(tries).await;

@@ -22,7 +22,7 @@ use datafusion::prelude::SessionContext;
 use deltalake_core::kernel::LogicalFileView;
 use deltalake_core::protocol::DeltaOperation;
 
-use crate::commit::{Statement, attempt, exchange, files_of, pause};
+use crate::commit::{Statement, attempt, exchange, files_of, pause, remember};
 use crate::guard::refuse_to_change;
 use crate::merge;
 use crate::open::Table;
@@ -143,10 +143,10 @@ impl Rewrite<'_> {
             let old = files_of(&table, &plan.files)?;
             let actions = exchange(old, &written.adds, true);
             if actions.is_empty() {
+                remember(table, &plan.operation, self.statement).await?;
                 return Ok(Changed::default());
             }
             let (retries, operation) = (plan.retries, plan.operation);
-            let actions = (actions, &written.adds[..]);
             let tried = attempt(&table, actions, retries, operation, self.statement);
             let Some(lost) = tried.await? else {
                 return Ok(Changed {

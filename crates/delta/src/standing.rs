@@ -6,16 +6,26 @@
 //! before the table was dropped, or its writer hears that there is no table.
 
 use atoll_udf_common::Location;
+use chrono::Utc;
 use datafusion::common::Result;
 use deltalake_core::kernel::Add;
 use deltalake_core::logstore::commit_uri_from_version;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::{ObjectStore, ObjectStoreExt};
 
-use crate::open::Table;
+use crate::open::{At, Table};
 
 /// How many files are looked at at once.
 const LOOKS: usize = 16;
+
+/// A version is young for so many seconds. Within the second of its commit a table can be
+/// dropped and made anew with a version of the same number and the same time; the rest is
+/// for clocks that differ.
+const YOUNG: i64 = 60;
+
+/// How much of a first commit is read to find the id of its table. What comes before that is
+/// the text of a statement, mostly.
+const HEAD: u64 = 16 << 10;
 
 /// A version that a commit is based on.
 pub(crate) struct Standing {
@@ -48,12 +58,13 @@ impl Standing {
 
     /// Whether it is there.
     pub(crate) async fn is_met(&self, location: &Location) -> Result<bool> {
-        let commit =
-            location.join(commit_uri_from_version(Some(self.version)).as_ref())?;
+        let commit = commit_of(location, self.version)?;
         match commit.store.head(&commit.path).await {
             Ok(found) => {
                 let second = found.last_modified.timestamp();
-                if self.second.is_none_or(|expected| expected == second) {
+                let age = Utc::now().timestamp() - second;
+                let is_same = self.second == Some(second) && age.abs() > YOUNG;
+                if is_same || self.id.is_none() {
                     return Ok(true);
                 }
             }
@@ -61,13 +72,70 @@ impl Standing {
             Err(error) => return Err(commit.error(error)),
         }
         // Logs are cleaned up too, up to a checkpoint, and clocks may differ.
+        self.has_table(location).await
+    }
+
+    /// Whether the table in the folder is the one that is meant, by its id.
+    async fn has_table(&self, location: &Location) -> Result<bool> {
+        let Some(id) = &self.id else {
+            let has_start = has_start(location).await?;
+            return Ok(has_start && Table::open(location).await?.is_some());
+        };
+        // Nobody else has the id. In the first commit may be another one, because CREATE OR
+        // REPLACE gives a new one.
+        let first = commit_of(location, 0)?;
+        match first.store.get_range(&first.path, 0..HEAD).await {
+            Ok(text) if String::from_utf8_lossy(&text).contains(id.as_str()) => {
+                return Ok(true);
+            }
+            Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
+            Err(error) => return Err(first.error(error)),
+        }
         if !has_start(location).await? {
             return Ok(false);
         }
-        match (&self.id, Table::open(location).await?) {
-            (Some(id), Some(table)) => Ok(table.id()? == id),
-            (None, table) => Ok(table.is_some()),
-            (Some(_), None) => Ok(false),
+        // Not the newest one, which may have been given the id by what was committed.
+        let at = At::Version(self.version);
+        let table = match Table::open_at(location, &at).await {
+            Ok(table) => table,
+            // Logs are cleaned up.
+            Err(_) => Table::open(location).await?,
+        };
+        match table {
+            Some(table) => Ok(table.id()? == id),
+            None => Ok(false),
+        }
+    }
+}
+
+/// The file of a version's commit.
+fn commit_of(location: &Location, version: u64) -> Result<Location> {
+    location.join(commit_uri_from_version(Some(version)).as_ref())
+}
+
+/// A text that only one commit has.
+pub(crate) struct Mark(String);
+
+impl Mark {
+    pub(crate) fn new() -> Self {
+        Self(format!("{:032x}", rand::random_range(0..u128::MAX)))
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it is the commit of a version that has it.
+    pub(crate) async fn is_on(&self, location: &Location, version: u64) -> Result<bool> {
+        let commit = commit_of(location, version)?;
+        let found = match commit.store.get(&commit.path).await {
+            Ok(found) => found.bytes().await,
+            Err(error) => Err(error),
+        };
+        match found {
+            Ok(text) => Ok(String::from_utf8_lossy(&text).contains(&self.0)),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(commit.error(error)),
         }
     }
 }
@@ -102,34 +170,117 @@ pub(crate) async fn are_there(location: &Location, adds: &[Add]) -> Result<bool>
 
 /// Takes a commit back that no table has, or one that was made to a table which is not
 /// the one that was meant. What cannot be deleted, DROP TABLE deletes.
-pub(crate) async fn forget(location: &Location, version: u64, adds: &[Add]) {
-    let name = commit_uri_from_version(Some(version));
-    let Ok(commit) = location.join(name.as_ref()) else {
-        return;
-    };
+pub(crate) async fn forget(location: &Location, version: u64, mark: &Mark) {
     let is_nobodys = has_start(location).await.is_ok_and(|has_start| !has_start);
-    let is_ours = match (adds.first(), commit.store.get(&commit.path).await) {
-        (Some(add), Ok(found)) => {
-            let text = found.bytes().await.unwrap_or_default();
-            String::from_utf8_lossy(&text).contains(&add.path)
-        }
-        _ => false,
-    };
-    if is_nobodys || is_ours {
+    let is_ours = mark.is_on(location, version).await.unwrap_or_default();
+    if (is_nobodys || is_ours)
+        && let Ok(commit) = commit_of(location, version)
+    {
         let _ = commit.store.delete(&commit.path).await;
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::fmt::{self, Debug, Display, Formatter};
+    use std::sync::{Arc, Mutex};
 
     use atoll_compute::warnings::Warnings;
     use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch};
+    use datafusion::arrow::datatypes::{DataType, Field};
     use datafusion::prelude::{SessionConfig, SessionContext};
+    use futures::future::BoxFuture;
+    use futures::stream::BoxStream;
+    use object_store::path::Path;
+    use object_store::{
+        CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
+        ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult,
+    };
 
     use crate::{At, Definition, Replaced, Sink, Statement, Table, add, create, delete};
     use atoll_udf_common::Location;
+
+    /// A store in which something happens just before version 1 of a table is committed.
+    struct Meddling {
+        store: Arc<dyn ObjectStore>,
+        before: Mutex<Option<BoxFuture<'static, ()>>>,
+    }
+
+    impl Debug for Meddling {
+        fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+            write!(f, "Meddling({})", self.store)
+        }
+    }
+
+    impl Display for Meddling {
+        fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+            write!(f, "{}", self.store)
+        }
+    }
+
+    #[async_trait::async_trait]
+    impl ObjectStore for Meddling {
+        async fn put_opts(
+            &self,
+            path: &Path,
+            payload: PutPayload,
+            options: PutOptions,
+        ) -> object_store::Result<PutResult> {
+            if path.as_ref().ends_with("00000000000000000001.json") {
+                let before = self.before.lock().unwrap().take();
+                if let Some(before) = before {
+                    before.await;
+                }
+            }
+            self.store.put_opts(path, payload, options).await
+        }
+
+        async fn put_multipart_opts(
+            &self,
+            path: &Path,
+            options: PutMultipartOptions,
+        ) -> object_store::Result<Box<dyn MultipartUpload>> {
+            self.store.put_multipart_opts(path, options).await
+        }
+
+        async fn get_opts(
+            &self,
+            path: &Path,
+            options: GetOptions,
+        ) -> object_store::Result<GetResult> {
+            self.store.get_opts(path, options).await
+        }
+
+        fn delete_stream(
+            &self,
+            paths: BoxStream<'static, object_store::Result<Path>>,
+        ) -> BoxStream<'static, object_store::Result<Path>> {
+            self.store.delete_stream(paths)
+        }
+
+        fn list(
+            &self,
+            prefix: Option<&Path>,
+        ) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
+            self.store.list(prefix)
+        }
+
+        async fn list_with_delimiter(
+            &self,
+            prefix: Option<&Path>,
+        ) -> object_store::Result<ListResult> {
+            self.store.list_with_delimiter(prefix).await
+        }
+
+        async fn copy_opts(
+            &self,
+            from: &Path,
+            to: &Path,
+            options: CopyOptions,
+        ) -> object_store::Result<()> {
+            self.store.copy_opts(from, to, options).await
+        }
+    }
 
     struct Folder {
         folder: tempfile::TempDir,
@@ -145,18 +296,26 @@ mod tests {
         }
 
         async fn written(&self, sink: &Sink) -> crate::Written {
-            let context = SessionContext::new_with_config(SessionConfig::new());
-            let plan = context.read_batch(batch()).unwrap();
-            let plan = plan.create_physical_plan().await.unwrap();
-            sink.write(plan, context.task_ctx()).await.unwrap()
+            written(sink).await
         }
 
         async fn create(&self, definition: &Definition) {
-            let sink = Sink::new(&self.location, definition, notes());
-            let written = self.written(&sink).await;
-            let statement = Statement::default();
-            let created = create(&self.location, definition, written, &statement);
-            created.await.unwrap();
+            made(&self.location, definition).await;
+        }
+
+        /// The table of a client just before whose commit it is dropped and made anew.
+        async fn open_meddled(&self) -> Table {
+            let plain = self.location.clone();
+            let before = async move {
+                delete(&plain).await.unwrap();
+                made(&plain, &definition(false)).await;
+            };
+            let mut location = self.location.clone();
+            location.store = Arc::new(Meddling {
+                store: Arc::clone(&self.location.store),
+                before: Mutex::new(Some(Box::pin(before))),
+            });
+            Table::open(&location).await.unwrap().unwrap()
         }
 
         async fn open(&self) -> Table {
@@ -180,6 +339,21 @@ mod tests {
             let files = std::fs::read_dir(self.folder.path().join("t"));
             files.map_or(0, Iterator::count)
         }
+    }
+
+    async fn written(sink: &Sink) -> crate::Written {
+        let context = SessionContext::new_with_config(SessionConfig::new());
+        let plan = context.read_batch(batch()).unwrap();
+        let plan = plan.create_physical_plan().await.unwrap();
+        sink.write(plan, context.task_ctx()).await.unwrap()
+    }
+
+    async fn made(location: &Location, definition: &Definition) {
+        let sink = Sink::new(location, definition, notes());
+        let written = written(&sink).await;
+        let statement = Statement::default();
+        let created = create(location, definition, written, &statement);
+        created.await.unwrap();
     }
 
     fn batch() -> RecordBatch {
@@ -215,13 +389,41 @@ mod tests {
         let written = folder.written(&sink).await;
         delete(&folder.location).await.unwrap();
         assert_eq!(folder.files(), 0, "nothing is left of it");
-        // The clock of a store may tell seconds apart and no less.
-        tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+        // Within the same second, mostly: the clock of a store may tell no less apart.
         folder.create(&definition(false)).await;
         let error = folder.commit(table, written).await.unwrap_err();
         let error = error.strip_backtrace();
         assert!(error.contains("was dropped meanwhile"), "{error}");
         assert_eq!(folder.open().await.version(), 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_committed_to_another_table_than_was_meant_is_taken_back() {
+        let folder = Folder::new();
+        folder.create(&definition(false)).await;
+        let adds_rows = folder.add(folder.open_meddled().await).await.map(drop);
+        let table = folder.open_meddled().await;
+        let column = [Arc::new(Field::new("m", DataType::Int64, true))];
+        let adds_column = table.add_columns(&column, &Statement::default()).await;
+        for lost in [adds_rows, adds_column] {
+            let error = lost.unwrap_err().strip_backtrace();
+            assert!(error.contains("was dropped meanwhile"), "{error}");
+        }
+        let table = folder.open().await;
+        assert_eq!(table.version(), 0);
+        assert_eq!(table.detail().unwrap().rows, Some(2));
+        assert_eq!(table.schema().unwrap().fields().len(), 1);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn rows_go_into_a_table_that_was_replaced_again_and_again() {
+        let folder = Folder::new();
+        folder.create(&definition(false)).await;
+        folder.create(&definition(true)).await;
+        let table = folder.open().await;
+        folder.create(&definition(true)).await;
+        assert!(folder.add(table).await.unwrap());
+        assert_eq!(folder.open().await.detail().unwrap().rows, Some(4));
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -247,7 +449,7 @@ mod tests {
         let table = folder.open().await;
         folder.add(folder.open().await).await.unwrap();
         let restored = table.restore(&At::Version(0), &Statement::default()).await;
-        assert_eq!(restored.unwrap(), 3);
+        assert_eq!(restored.unwrap(), Some(3));
         assert_eq!(folder.open().await.detail().unwrap().rows, Some(2));
     }
 }

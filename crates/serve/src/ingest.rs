@@ -25,6 +25,8 @@ use futures::{Stream, TryStreamExt};
 use datafusion::arrow::array::RecordBatch;
 use tonic::Status;
 
+use crate::prepared::Planned;
+
 /// A plan that makes the table or adds to it, and the count of the rows, which is complete
 /// once the plan has run.
 pub(crate) async fn plan(
@@ -32,7 +34,7 @@ pub(crate) async fn plan(
     command: CommandStatementIngest,
     schema: SchemaRef,
     rows: impl Stream<Item = Result<RecordBatch, Status>> + Send + 'static,
-) -> Result<(LogicalPlan, Arc<AtomicI64>)> {
+) -> Result<(Planned, Arc<AtomicI64>)> {
     let options = command.table_definition_options.unwrap_or_default();
     let replaces = options.if_exists == TableExistsOption::Replace as i32;
     if replaces && options.if_not_exist == TableNotExistOption::Fail as i32 {
@@ -66,9 +68,11 @@ pub(crate) async fn plan(
         (None, Some(schema)) => TableReference::partial(schema, command.table),
         (_, None) => TableReference::bare(command.table),
     };
+    let text = format!("ingest into {name}");
     let exists = session.context().table_exist(name.clone())?;
     if exists && options.if_exists == TableExistsOption::Append as i32 {
-        return Ok((append(session, name, input).await?, count));
+        let plan = append(session, name, input).await?;
+        return Ok((Planned { plan, text }, count));
     }
     if !exists && options.if_not_exist == TableNotExistOption::Fail as i32 {
         return plan_err!(
@@ -86,7 +90,7 @@ pub(crate) async fn plan(
         temporary: false,
     };
     let plan = LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(create));
-    Ok((plan, count))
+    Ok((Planned { plan, text }, count))
 }
 
 /// A plan that adds rows to a table, whose columns are found by their names. A column that

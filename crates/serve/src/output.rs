@@ -10,11 +10,11 @@ use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::common::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::logical_expr::LogicalPlan;
 use futures::{Stream, StreamExt, TryStreamExt};
 use tokio::sync::mpsc::Sender;
 use tonic::Status;
 
+use crate::prepared::Planned;
 use crate::sessions::ClientSession;
 use crate::{Explain, status};
 
@@ -22,7 +22,7 @@ use crate::{Explain, status};
 /// until nobody wants them.
 pub(crate) async fn send_rows(
     client: Arc<ClientSession>,
-    plans: Vec<LogicalPlan>,
+    plans: Vec<Planned>,
     schema: SchemaRef,
     explain: Explain,
     sender: &Sender<Result<FlightData, Status>>,
@@ -38,7 +38,7 @@ pub(crate) async fn send_rows(
 
 fn messages(
     client: Arc<ClientSession>,
-    plans: Vec<LogicalPlan>,
+    plans: Vec<Planned>,
     schema: SchemaRef,
     explain: Explain,
 ) -> impl Stream<Item = Result<FlightData, Status>> {
@@ -47,11 +47,11 @@ fn messages(
         let first = plans.next().ok_or_else(|| {
             DataFusionError::Plan("no row of parameters is bound".to_string())
         })?;
-        let first = client.session.execute_plan(first).await?;
+        let first = client.session.execute_plan(first.plan, &first.text).await?;
         let rest = futures::stream::iter(plans)
             .then(move |plan| {
                 let client = Arc::clone(&client);
-                async move { client.session.execute_plan(plan).await }
+                async move { client.session.execute_plan(plan.plan, &plan.text).await }
             })
             .try_flatten();
         let to = Arc::clone(&schema);
@@ -154,12 +154,12 @@ pub(crate) async fn drain(
 /// Runs the plans one after the other and keeps their rows with the announced schema.
 pub(crate) async fn all_rows(
     client: &ClientSession,
-    plans: Vec<LogicalPlan>,
+    plans: Vec<Planned>,
     schema: &SchemaRef,
 ) -> Result<Vec<RecordBatch>, DataFusionError> {
     let mut kept = vec![];
     for plan in plans {
-        let mut rows = client.session.execute_plan(plan).await?;
+        let mut rows = client.session.execute_plan(plan.plan, &plan.text).await?;
         while let Some(batch) = rows.try_next().await? {
             kept.push(plain(&batch, schema)?);
         }

@@ -8,14 +8,32 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use atoll_session::{Session, changes_something};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use datafusion::arrow::ipc::writer::StreamWriter;
 use datafusion::common::{Result, plan_err};
 use datafusion::logical_expr::LogicalPlan;
+use sha2::{Digest, Sha256};
 
 use crate::output::plain_schema;
 use crate::parameters::Placeholders;
 
 /// For how many rows of parameters a statement is run at once.
 const MOST_ROWS: usize = 1000;
+
+/// A statement that can be run.
+#[derive(Debug, Clone)]
+pub(crate) struct Planned {
+    pub(crate) plan: LogicalPlan,
+    /// What it was planned from: tables tell by it what was run before.
+    pub(crate) text: String,
+}
+
+impl Planned {
+    /// Plans a statement without parameters.
+    pub(crate) async fn new(session: &Session, sql: String) -> Result<Self> {
+        let plan = session.plan(&sql).await?;
+        Ok(Self { plan, text: sql })
+    }
+}
 
 /// A statement that waits for its parameters.
 pub(crate) struct Prepared {
@@ -62,10 +80,10 @@ impl Prepared {
     }
 
     /// The statement with its parameters filled in, once for each bound row.
-    pub(crate) async fn plans(&self, session: &Session) -> Result<Vec<LogicalPlan>> {
+    pub(crate) async fn plans(&self, session: &Session) -> Result<Vec<Planned>> {
         let Placeholders { sql, names } = &self.statement;
         if names.is_empty() {
-            return Ok(vec![session.plan(sql).await?]);
+            return Ok(vec![Planned::new(session, sql.clone()).await?]);
         }
         let bound = self.bound().clone();
         let rows: usize = bound.iter().map(RecordBatch::num_rows).sum();
@@ -80,7 +98,10 @@ impl Prepared {
         for batch in &bound {
             for row in 0..batch.num_rows() {
                 let values = self.statement.values(batch, row)?;
-                plans.push(plan.clone().with_param_values(values)?);
+                plans.push(Planned {
+                    plan: plan.clone().with_param_values(values)?,
+                    text: format!("{sql}\n-- parameters {}", digest(batch, row)?),
+                });
             }
         }
         if plans.is_empty() {
@@ -91,6 +112,13 @@ impl Prepared {
         }
         Ok(plans)
     }
+}
+
+/// Tells a row of parameters from others.
+fn digest(rows: &RecordBatch, row: usize) -> Result<String> {
+    let mut writer = StreamWriter::try_new(vec![], rows.schema_ref())?;
+    writer.write(&rows.slice(row, 1))?;
+    Ok(hex::encode(&Sha256::digest(writer.into_inner()?)[..8]))
 }
 
 fn parameter_types(plan: &LogicalPlan, names: &[String]) -> Result<Schema> {

@@ -14,6 +14,7 @@ use futures::{Stream, StreamExt, TryStreamExt};
 use prost::Message;
 use tonic::{Status, Streaming};
 
+use crate::prepared::Planned;
 use crate::service::{Service, command, no_transaction, unknown};
 use crate::sessions::ClientSession;
 use crate::{MESSAGE_BYTES, ingest};
@@ -39,7 +40,7 @@ pub(crate) async fn run(
         Command::CommandStatementUpdate(command) => {
             no_transaction(command.transaction_id.as_ref())?;
             let session = Arc::clone(client);
-            let plan = async move { session.session.plan(&command.query).await };
+            let plan = async move { Planned::new(&session.session, command.query).await };
             let plan = service.statements.on_work(plan).await?;
             service.statements.update(client, vec![plan]).await?
         }

@@ -12,7 +12,6 @@ use arrow_flight::{
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::arrow::ipc::writer::IpcWriteOptions;
-use datafusion::logical_expr::LogicalPlan;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use prost::Message;
@@ -22,6 +21,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::access::{self, Credentials};
 use crate::connection::Peer;
 use crate::output::plain_schema;
+use crate::prepared::Planned;
 use crate::sessions::{self, ClientSession, Sessions};
 use crate::statements::Statements;
 use crate::{Admits, actions, catalog, output, put};
@@ -99,16 +99,16 @@ impl Service {
         &self,
         client: &Arc<ClientSession>,
         command: &Command,
-    ) -> Result<(SchemaRef, Option<Vec<LogicalPlan>>), Status> {
+    ) -> Result<(SchemaRef, Option<Vec<Planned>>), Status> {
         let client = Arc::clone(client);
         let planned = match command {
             Command::CommandStatementQuery(command) => {
                 no_transaction(command.transaction_id.as_ref())?;
                 let sql = command.query.clone();
                 let plan = async move {
-                    let plan = client.session.plan(&sql).await?;
-                    let schema = client.session.result_schema(&plan)?;
-                    Ok((schema, vec![plan]))
+                    let planned = Planned::new(&client.session, sql).await?;
+                    let schema = client.session.result_schema(&planned.plan)?;
+                    Ok((schema, vec![planned]))
                 };
                 self.statements.on_work(plan).await?
             }
@@ -116,8 +116,9 @@ impl Service {
                 let prepared = client.prepared(&command.prepared_statement_handle)?;
                 let plans = async move {
                     let plans = prepared.plans(&client.session).await?;
+                    let first = plans.first();
                     let schema =
-                        plans.first().map(|plan| client.session.result_schema(plan));
+                        first.map(|first| client.session.result_schema(&first.plan));
                     let schema = schema.transpose()?;
                     Ok((schema.unwrap_or_else(|| Arc::new(Schema::empty())), plans))
                 };

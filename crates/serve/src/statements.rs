@@ -12,7 +12,6 @@ use atoll_session::{Erased, changes_something};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::DataFusionError;
-use datafusion::logical_expr::LogicalPlan;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 use tokio::runtime::Handle;
@@ -23,6 +22,7 @@ use tonic::Status;
 use uuid::Uuid;
 
 use crate::output::plain_schema;
+use crate::prepared::Planned;
 use crate::sessions::{Busy, ClientSession};
 use crate::{Explain, Limits, output, status, update};
 
@@ -43,12 +43,12 @@ pub(crate) struct Statements {
     slots: Arc<Semaphore>,
     limits: Limits,
     is_stopping: AtomicBool,
-    planned: Mutex<HashMap<String, Planned>>,
+    planned: Mutex<HashMap<String, Waiting>>,
     running: Mutex<HashMap<String, (String, CancellationToken)>>,
 }
 
 /// A statement whose rows wait to be asked for.
-struct Planned {
+struct Waiting {
     client: Arc<ClientSession>,
     work: Work,
     /// The columns that were announced.
@@ -59,13 +59,13 @@ struct Planned {
 /// What is left to do for a statement.
 enum Work {
     /// To run these: one for each row of parameters, so mostly one.
-    Run(Erased<Vec<LogicalPlan>>),
+    Run(Erased<Vec<Planned>>),
     /// To give its rows: it was there for what it does, and that is done.
     Give(Vec<RecordBatch>),
 }
 
 impl Work {
-    fn run(plans: Vec<LogicalPlan>) -> Self {
+    fn run(plans: Vec<Planned>) -> Self {
         Self::Run(Erased::new(plans))
     }
 }
@@ -112,28 +112,30 @@ impl Statements {
     pub(crate) async fn offer(
         self: &Arc<Self>,
         client: &Arc<ClientSession>,
-        plans: Vec<LogicalPlan>,
+        plans: Vec<Planned>,
         schema: SchemaRef,
     ) -> Result<(String, SchemaRef), Status> {
-        if !plans.iter().any(changes_something) {
+        let changes = |planned: &Planned| changes_something(&planned.plan);
+        if !plans.iter().any(changes) {
             let handle = self.keep(client, Work::run(plans), Arc::clone(&schema));
             return Ok((handle, schema));
         }
         let runner = Arc::clone(client);
         let offered = self.finish(client, async move {
             let mut resolved = vec![];
-            for plan in plans {
-                resolved.push(runner.session.resolve(plan).await?);
+            for Planned { plan, text } in plans {
+                let plan = runner.session.resolve(plan).await?;
+                resolved.push(Planned { plan, text });
             }
             // EXECUTE shows only now what it runs.
             let schema = match resolved.first() {
-                Some(plan) => {
-                    let schema: SchemaRef = runner.session.result_schema(plan)?;
+                Some(first) => {
+                    let schema: SchemaRef = runner.session.result_schema(&first.plan)?;
                     plain_schema(&schema)
                 }
                 None => schema,
             };
-            let work = match resolved.iter().any(changes_something) {
+            let work = match resolved.iter().any(changes) {
                 true => {
                     let rows = output::all_rows(&runner, resolved, &schema);
                     Work::Give(rows.await?)
@@ -161,7 +163,7 @@ impl Statements {
         if let Some(oldest) = oldest {
             planned.remove(&oldest);
         }
-        let statement = Planned {
+        let statement = Waiting {
             client: Arc::clone(client),
             work,
             schema,
@@ -186,7 +188,7 @@ impl Statements {
                  after it was planned\nhint: send the statement again",
             ));
         };
-        let Planned {
+        let Waiting {
             client,
             work,
             schema,
@@ -217,7 +219,7 @@ impl Statements {
     pub(crate) async fn update(
         self: &Arc<Self>,
         client: &Arc<ClientSession>,
-        plans: Vec<LogicalPlan>,
+        plans: Vec<Planned>,
     ) -> Result<Option<i64>, Status> {
         let runner = Arc::clone(client);
         self.finish(

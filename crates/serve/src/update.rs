@@ -7,19 +7,17 @@ use datafusion::common::Result;
 use datafusion::logical_expr::LogicalPlan;
 
 use crate::output;
+use crate::prepared::Planned;
 
 /// Runs statements to their ends, one after the other; how many rows they changed
 /// together, or `None` if one does not say.
-pub(crate) async fn run(
-    session: &Session,
-    plans: Vec<LogicalPlan>,
-) -> Result<Option<i64>> {
+pub(crate) async fn run(session: &Session, plans: Vec<Planned>) -> Result<Option<i64>> {
     let mut total = Some(0);
-    for plan in plans {
+    for Planned { plan, text } in plans {
         let plan = session.resolve(plan).await?;
         let counts = matches!(plan, LogicalPlan::Copy(_) | LogicalPlan::Dml(_));
         let changes = changes_something(&plan);
-        let rows = session.execute_plan(plan).await?;
+        let rows = session.execute_plan(plan, &text).await?;
         let last = output::drain(rows).await?;
         let count = match (counts, changes, last) {
             (true, _, Some(batch)) => batch

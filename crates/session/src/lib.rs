@@ -14,6 +14,7 @@ mod external;
 mod extremes;
 mod files;
 mod functions;
+mod nans;
 mod nulls;
 mod origin;
 mod parquet_files;
@@ -59,6 +60,7 @@ use crate::checks::ExtractChecks;
 use crate::cluster::{Cluster, DealExpensiveCalls};
 use crate::copy::DeltaFactory;
 use crate::expensive::{AtollQueryPlanner, ExtractExpensiveCalls};
+use crate::nans::NansAreOne;
 use crate::nulls::{FieldsOfScans, NullsReachInside};
 use crate::origin::{Origin, WriteIds};
 use crate::sql::{
@@ -210,20 +212,30 @@ impl Session {
     ) -> Result<SendableRecordBatchStream> {
         self.clock.start();
         let plan = self.plan(sql).await?;
+        self.run_named(plan, sql, log).await
+    }
+
+    /// Runs a planned statement. Its text tells its commits from those of others.
+    async fn run_named(
+        &self,
+        plan: LogicalPlan,
+        sql: &str,
+        log: Option<WriteLog>,
+    ) -> Result<SendableRecordBatchStream> {
         let id = log.as_ref().and_then(WriteLog::id).map(str::to_string);
         let write_id =
             AtollOptions::get(self.context.state().config().options()).write_id;
-        let own = (!write_id.is_empty()).then(|| self.write_ids.next(&write_id, sql));
-        let is_counted = own.is_some() && changes_something(&plan);
+        let is_named = !write_id.is_empty() && changes_something(&plan);
+        let own = is_named.then(|| self.write_ids.take(&write_id, sql));
         let origin = Origin {
             statement: Some(sql.to_string()),
-            id: own.or(id),
+            id: own.as_ref().map(|own| own.id.clone()).or(id),
             log,
             ..Origin::default()
         };
         let rows = self.run(plan, origin).await?;
-        if is_counted {
-            self.write_ids.succeeded(sql);
+        if let Some(own) = own {
+            own.keep();
         }
         Ok(rows)
     }
@@ -298,13 +310,14 @@ impl Session {
         }
     }
 
-    /// Runs a planned statement; see [`Self::execute`].
+    /// Runs a statement that was planned from a text; see [`Self::execute`].
     pub async fn execute_plan(
         &self,
         plan: LogicalPlan,
+        sql: &str,
     ) -> Result<SendableRecordBatchStream> {
         self.clock.start();
-        self.run(plan, Origin::default()).await
+        self.run_named(plan, sql, None).await
     }
 
     async fn run(
@@ -535,14 +548,16 @@ pub(crate) fn session_state(
         .with_physical_optimizer_rules(FieldsOfScans::among(
             PhysicalOptimizer::new().rules,
         ));
+    let mut rules = Optimizer::new().rules;
     if let Some(cluster) = &options.cluster {
-        let rules = cluster.shuffle().optimizer_rules(&Optimizer::new().rules);
+        rules = cluster.shuffle().optimizer_rules(&rules);
         let cluster = Arc::clone(cluster);
         builder = builder
-            .with_optimizer_rules(rules)
             .with_physical_optimizer_rule(Arc::new(DealExpensiveCalls { cluster }));
     }
-    let mut state = builder.build();
+    rules.insert(0, Arc::new(NansAreOne::InConstants));
+    rules.push(Arc::new(NansAreOne::Everywhere));
+    let mut state = builder.with_optimizer_rules(rules).build();
     // Whatever reads Parquet takes its format from here.
     state.register_file_format(Arc::new(ParquetFactory::default()), true)?;
     state.register_file_format(Arc::new(DeltaFactory), true)?;

@@ -1,6 +1,6 @@
 //! Where the files that a statement writes come from, and a list of them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use atoll_jobs::WrittenFile;
@@ -66,41 +66,74 @@ pub(crate) fn models(plan: &LogicalPlan) -> Result<BTreeMap<String, String>> {
 /// The ids of statements under `SET atoll.write_id`.
 ///
 /// Whoever runs the same statements again after the same SET gives them the same ids. A
-/// text that is run twice means its rows twice, so the second one has another id. One that
-/// failed, or was stopped, has the same id when it is tried again: it may have committed.
+/// text that is run twice means its rows twice, so the second one has another id, also if
+/// the first still runs. One that failed, or was stopped, leaves its id to whoever tries it
+/// again: it may have committed.
 #[derive(Debug, Default)]
-pub(crate) struct WriteIds {
-    /// How often each text has succeeded since SET.
-    ended: Mutex<HashMap<String, u64>>,
-}
+pub(crate) struct WriteIds(Mutex<Numbers>);
+
+/// The numbers that statements of each text have since SET.
+type Numbers = Arc<Mutex<HashMap<String, BTreeSet<u64>>>>;
 
 impl WriteIds {
-    /// A run begins.
+    /// A run begins. Statements that still run belong to the one before.
     pub(crate) fn restart(&self) {
-        self.ended().clear();
+        *locked(&self.0) = Numbers::default();
     }
 
-    /// The id that a statement has if it is run now.
-    pub(crate) fn next(&self, write_id: &str, sql: &str) -> String {
-        let text = name_of(sql);
-        match self.ended().get(&text) {
-            None => format!("{write_id}/{text}"),
-            Some(times) => format!("{write_id}/{text}/{times}"),
+    /// Gives a statement an id.
+    pub(crate) fn take(&self, write_id: &str, sql: &str) -> WriteId {
+        let text = hex::encode(&Sha256::digest(sql.trim())[..8]);
+        let numbers = Arc::clone(&locked(&self.0));
+        let number = {
+            let mut numbers = locked(&numbers);
+            let taken = numbers.entry(text.clone()).or_default();
+            let free = (0..).find(|number| !taken.contains(number));
+            let number = free.unwrap_or_default();
+            taken.insert(number);
+            number
+        };
+        let id = match number {
+            0 => format!("{write_id}/{text}"),
+            number => format!("{write_id}/{text}/{number}"),
+        };
+        WriteId {
+            id,
+            text,
+            number,
+            numbers,
         }
-    }
-
-    /// A statement succeeded.
-    pub(crate) fn succeeded(&self, sql: &str) {
-        *self.ended().entry(name_of(sql)).or_default() += 1;
-    }
-
-    fn ended(&self) -> MutexGuard<'_, HashMap<String, u64>> {
-        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn name_of(sql: &str) -> String {
-    hex::encode(&Sha256::digest(sql.trim())[..8])
+/// The id of a statement that runs. Dropped, it is free again.
+#[derive(Debug)]
+pub(crate) struct WriteId {
+    pub(crate) id: String,
+    text: String,
+    number: u64,
+    numbers: Numbers,
+}
+
+impl WriteId {
+    /// The statement succeeded.
+    pub(crate) fn keep(mut self) {
+        // What is dropped now has nothing to give back.
+        self.numbers = Numbers::default();
+    }
+}
+
+impl Drop for WriteId {
+    fn drop(&mut self) {
+        if let Some(taken) = locked(&self.numbers).get_mut(&self.text) {
+            taken.remove(&self.number);
+        }
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Every change leaves a value that can be read.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The files that statements wrote, for whoever reports them.
@@ -144,15 +177,33 @@ mod tests {
         let ids = WriteIds::default();
         let run = || {
             ["INSERT 1", "INSERT 2", "INSERT 1 "].map(|sql| {
-                let id = ids.next("day", sql);
-                assert_eq!(ids.next("day", sql), id, "it is tried again");
-                ids.succeeded(sql);
-                id
+                let failed = ids.take("day", sql).id.clone();
+                let again = ids.take("day", sql);
+                assert_eq!(again.id, failed, "it is tried again");
+                again.keep();
+                failed
             })
         };
         let first = run();
         assert!(first[0] != first[1] && first[0] != first[2], "{first:?}");
         ids.restart();
         assert_eq!(run(), first);
+    }
+
+    #[test]
+    fn equal_statements_at_once_have_two_ids_and_no_run_takes_those_of_another() {
+        let ids = WriteIds::default();
+        let (first, second) = (ids.take("day", "INSERT"), ids.take("day", "INSERT"));
+        assert_ne!(first.id, second.id);
+        let id = first.id.clone();
+        drop(first);
+        let third = ids.take("day", "INSERT");
+        assert_eq!(third.id, id);
+        ids.restart();
+        let of_next_run = ids.take("day", "INSERT");
+        assert_eq!(of_next_run.id, id);
+        // It ends late, and its id is taken in the run that began meanwhile.
+        drop(third);
+        assert_ne!(ids.take("day", "INSERT").id, id);
     }
 }

@@ -248,3 +248,48 @@ async fn an_upload_may_have_columns_and_no_batch_but_not_nothing() {
     let nothing = client.inner_mut().do_put(futures::stream::empty()).await;
     fails(&nothing.unwrap_err().message(), "the upload is empty");
 }
+
+#[tokio::test]
+async fn under_one_write_id_every_way_to_send_a_statement_changes_rows_once() {
+    let service = Service::start(&[]);
+    let append = CommandStatementIngest {
+        table: "t".to_string(),
+        table_definition_options: Some(TableDefinitionOptions {
+            if_not_exist: TableNotExistOption::Fail as i32,
+            if_exists: TableExistsOption::Append as i32,
+        }),
+        ..CommandStatementIngest::default()
+    };
+    let (set, create, insert) = (
+        "SET atoll.write_id = 'day 1'",
+        "CREATE TABLE IF NOT EXISTS t AS SELECT 0 AS n WHERE false",
+        "INSERT INTO t VALUES (1)",
+    );
+    for _run in 0..2 {
+        // A session of its own, as after a lost connection.
+        let mut client = service.client().await;
+        query(&mut client, set).await.unwrap();
+        query(&mut client, create).await.unwrap();
+        query(&mut client, insert).await.unwrap();
+        client
+            .execute_update(insert.to_string(), None)
+            .await
+            .unwrap();
+        // Values are a part of a statement, and the same ones twice are two.
+        let prepared = "INSERT INTO t VALUES ($1)".to_string();
+        let mut prepared = client.prepare(prepared, None).await.unwrap();
+        let values = create_array!(Int64, [20, 30, 30]) as _;
+        prepared.set_parameters(row(vec![("1", values)])).unwrap();
+        prepared.execute_update().await.unwrap();
+        let rows = row(vec![("n", create_array!(Int64, [7]) as _)]);
+        client
+            .execute_ingest(append.clone(), futures::stream::iter([Ok(rows)]))
+            .await
+            .unwrap();
+        let sql = "SELECT string_agg(CAST(n AS TEXT), ',' ORDER BY n) FROM t";
+        assert_eq!(value(&mut client, sql).await, "1,1,7,20,30,30");
+    }
+    let mut client = service.client().await;
+    let sql = "SELECT statement FROM history('t') WHERE version = 1";
+    assert_eq!(value(&mut client, sql).await, insert);
+}

@@ -19,7 +19,7 @@ use datafusion::arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use datafusion::arrow::ipc::reader::StreamReader;
 use datafusion::arrow::ipc::writer::StreamWriter;
 use datafusion::common::{
-    Column, Result, ScalarValue, internal_datafusion_err, internal_err,
+    Column, Result, ScalarValue, exec_err, internal_datafusion_err, internal_err,
 };
 use datafusion::execution::{SessionState, TaskContext};
 use datafusion::logical_expr::{Expr, ScalarFunctionArgs, ScalarUDF};
@@ -42,8 +42,8 @@ use super::runtime::{PreparedCalls, encode_plan};
 use super::stages::{self, PartsExec, ScansExec, ShuffleExec};
 use crate::copy::FolderTarget;
 use crate::expensive::{ExpensiveExec, PhysicalCall};
-use crate::nulls;
 use crate::tables::TableTarget;
+use crate::{nans, nulls};
 
 /// What the names of functions begin with that no statement can call.
 const OWN: &str = "__";
@@ -95,7 +95,7 @@ impl PhysicalExtensionCodec for PlanCodec {
         } else if let Some(shuffle) = node.downcast_ref::<ShuffleExec>() {
             WireOperator::Shuffle(stages::encode_shuffle(shuffle, self, converter)?)
         } else {
-            return internal_err!("{} cannot be sent to an executor", node.name());
+            return exec_err!("{} cannot be sent to an executor", node.name());
         };
         let node = WireNode {
             operator: Some(operator),
@@ -168,21 +168,26 @@ impl PhysicalExtensionCodec for PlanCodec {
         }
     }
 
-    /// Executors have the functions of every session and those of [`nulls`]; what else a
-    /// plan calls exists in this process only.
+    /// Executors have the functions of every session and [`own_function`]; what else a plan
+    /// calls exists in this process only.
     fn try_encode_udf(&self, node: &ScalarUDF, _bytes: &mut Vec<u8>) -> Result<()> {
         let name = node.name();
-        match name.starts_with(OWN) && nulls::by_name(name).is_none() {
-            true => internal_err!("{name} runs on the client only"),
+        match name.starts_with(OWN) && own_function(name).is_none() {
+            true => exec_err!("{name} runs on the client only"),
             false => Ok(()),
         }
     }
 
     /// What no statement can call is no function of the session, and comes from here.
     fn try_decode_udf(&self, name: &str, _bytes: &[u8]) -> Result<Arc<ScalarUDF>> {
-        nulls::by_name(name)
+        own_function(name)
             .ok_or_else(|| internal_datafusion_err!("no function is called {name}"))
     }
+}
+
+/// Those that rules put into plans and no statement calls.
+fn own_function(name: &str) -> Option<Arc<ScalarUDF>> {
+    nulls::by_name(name).or_else(|| nans::by_name(name))
 }
 
 impl PlanCodec {

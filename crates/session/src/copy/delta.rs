@@ -110,9 +110,7 @@ pub(super) async fn execute(
             let written =
                 crate::tables::write(sink, plan, context.task_ctx(), origin).await?;
             let done = (written.rows, written.files());
-            if written.is_empty()
-                || atoll_delta::add(table, written, replaced, &statement(origin)).await?
-            {
+            if atoll_delta::add(table, written, replaced, &statement(origin)).await? {
                 done
             } else {
                 warn_of_done(context, origin, &location);

@@ -67,7 +67,14 @@ pub(crate) async fn plan(state: SessionState, sql: &str) -> Result<LogicalPlan> 
     match parse::parse(&state, sql)? {
         Parsed::Command(command) => command.plan(&state).await,
         Parsed::Statement(statement, partitions) => {
+            let described = commands::described(&statement, &state)?;
+            let described = described.map(|name| (name, state.clone()));
             let plan = statement_to_plan(state, *statement).await?;
+            if let Some((name, state)) = described
+                && let Some(plan) = commands::of_stored(name, &state).await?
+            {
+                return Ok(plan);
+            }
             match partitions {
                 Some(columns) => partitioned::wrap(plan, columns),
                 None => Ok(plan),

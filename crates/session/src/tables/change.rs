@@ -125,9 +125,6 @@ impl StoredTables {
         let written = super::write::write(sink, plan, context.task_ctx(), origin).await?;
         let (rows, files) = (written.rows, written.files());
         let location = table.location().clone();
-        if written.is_empty() && replaced != Replaced::All {
-            return Ok(0);
-        }
         let statement = statement(origin);
         if !atoll_delta::add(table, written, replaced, &statement).await? {
             warn_of_done(context, origin, &dml.table_name);

@@ -9,7 +9,7 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::datatypes::{FieldRef, Schema};
 use datafusion::catalog::SchemaProvider;
-use datafusion::common::{Result, TableReference, plan_err};
+use datafusion::common::{Result, TableReference, plan_datafusion_err, plan_err};
 use datafusion::datasource::MemTable;
 use datafusion::logical_expr::utils::split_conjunction_owned;
 use datafusion::prelude::SessionContext;
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::Origin;
 use crate::files::delta_table;
-use crate::sql::{Action, NewColumn, TableCommand};
+use crate::sql::{Action, NewColumn, TableCommand, split};
 
 impl StoredTables {
     /// Runs a command, and gives what it reports.
@@ -42,6 +42,10 @@ impl StoredTables {
                 };
                 let filters = predicate.clone().map(split_conjunction_owned);
                 let done = rewrite.optimize(&filters.unwrap_or_default()).await?;
+                if done.is_none() {
+                    warn_of_done(context, origin, &command.table);
+                }
+                let done = done.unwrap_or_default();
                 vec![
                     number(done.files_removed),
                     number(done.files_added),
@@ -57,18 +61,18 @@ impl StoredTables {
                 vec![number(done.files), number(done.bytes)]
             }
             Action::Restore { to } => {
-                let statement = statement(origin);
-                let version = match statement.is_done(&table).await? {
-                    true => {
-                        warn_of_done(context, origin, &command.table);
-                        table.version()
-                    }
-                    false => table.restore(&version(to)?, &statement).await?,
-                };
-                vec![number(version)]
+                let current = table.version();
+                let restored = table.restore(&version(to)?, &statement(origin)).await?;
+                if restored.is_none() {
+                    warn_of_done(context, origin, &command.table);
+                }
+                vec![number(restored.unwrap_or(current))]
             }
             Action::AddColumns { columns } => {
-                add_columns(table, columns, origin).await?;
+                match statement(origin).is_done(&table).await? {
+                    true => warn_of_done(context, origin, &command.table),
+                    false => add_columns(table, &command.table, columns, origin).await?,
+                }
                 vec![]
             }
             Action::Detail => detail(&command.table, &table)?,
@@ -94,14 +98,7 @@ impl StoredTables {
             return Ok(());
         };
         let mut fields: Vec<FieldRef> = table.schema().fields().to_vec();
-        for column in columns {
-            if !fields
-                .iter()
-                .any(|field| field.name() == column.field.name())
-            {
-                fields.push(Arc::clone(&column.field));
-            }
-        }
+        fields.extend(new_columns(&command.table, &table.schema(), columns)?);
         let empty = MemTable::try_new(Arc::new(Schema::new(fields)), vec![vec![]])?;
         let memory = self.memory();
         memory.deregister_table(name)?;
@@ -111,6 +108,14 @@ impl StoredTables {
 
     /// The Delta table of a name or of a folder.
     async fn delta_table(&self, table: &TableReference) -> Result<Table> {
+        // DESCRIBE may be about an older version.
+        if let (name, Some(at)) = split(table.table()) {
+            let folder = self.root.join(name)?;
+            return match Table::open_at(&folder, &version(&at)?).await? {
+                Some(table) => Ok(table),
+                None => plan_err!("there is no stored table {name}; see SHOW TABLES"),
+            };
+        }
         let Ok(name) = stored_name(table) else {
             let name = table.table();
             return match delta_table(name, None).await? {
@@ -124,9 +129,17 @@ impl StoredTables {
                 "table {name} is one of an older Atoll, which has no versions; write CREATE \
                  OR REPLACE TABLE {name} AS SELECT * FROM {name} first"
             ),
-            Found::Nothing => {
-                plan_err!("there is no stored table {name}; see SHOW TABLES")
+            // An external table is a folder under another name.
+            Found::Nothing => match self.memory.table(name).await? {
+                Some(table) => match atoll_delta::location_of(table.as_ref()) {
+                    Some(location) => Table::open(location).await?,
+                    None => None,
+                },
+                None => None,
             }
+            .ok_or_else(|| {
+                plan_datafusion_err!("there is no stored table {name}; see SHOW TABLES")
+            }),
         }
     }
 }
@@ -139,26 +152,46 @@ fn text(text: &str) -> ArrayRef {
     Arc::new(StringArray::from(vec![text]))
 }
 
-async fn add_columns(table: Table, columns: &[NewColumn], origin: &Origin) -> Result<()> {
+async fn add_columns(
+    table: Table,
+    name: &TableReference,
+    columns: &[NewColumn],
+    origin: &Origin,
+) -> Result<()> {
     let schema = table.schema()?;
-    let mut new = vec![];
-    for column in columns {
-        let name = column.field.name();
-        let known = schema.fields().iter().any(|field| field.name() == name);
-        match (known, column.if_not_exists) {
-            (true, true) => {}
-            (true, false) => {
-                return plan_err!(
-                    "the table has a column {name}; write ADD COLUMN IF NOT EXISTS {name}"
-                );
-            }
-            (false, _) => new.push(Arc::clone(&column.field)),
-        }
-    }
+    let new = new_columns(name, &schema, columns)?;
     if new.is_empty() {
         return Ok(());
     }
     table.add_columns(&new, &statement(origin)).await
+}
+
+/// Those that a table has not; one that it has and that may not be there is an error.
+fn new_columns(
+    table: &TableReference,
+    schema: &Schema,
+    columns: &[NewColumn],
+) -> Result<Vec<FieldRef>> {
+    let mut new = vec![];
+    for NewColumn {
+        field,
+        if_not_exists,
+    } in columns
+    {
+        let name = field.name();
+        let is_known = schema.fields().iter().any(|known| known.name() == name);
+        match (is_known, if_not_exists) {
+            (true, true) => {}
+            (true, false) => {
+                return plan_err!(
+                    "table {table} has a column {name} already; write ADD COLUMN IF NOT \
+                     EXISTS"
+                );
+            }
+            (false, _) => new.push(Arc::clone(field)),
+        }
+    }
+    Ok(new)
 }
 
 fn detail(name: &TableReference, table: &Table) -> Result<Vec<ArrayRef>> {

@@ -27,6 +27,12 @@ pub(super) fn check_name(name: &str) -> Result<()> {
 }
 
 pub(super) fn unique_columns(table: &str, schema: &DFSchema) -> Result<()> {
+    if schema.fields().is_empty() {
+        return plan_err!(
+            "table {table} would have no columns; name one, as in CREATE TABLE {table} (id \
+             BIGINT)"
+        );
+    }
     let mut seen = BTreeSet::new();
     for field in schema.fields() {
         if !seen.insert(field.name()) {

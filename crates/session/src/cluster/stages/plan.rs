@@ -61,14 +61,14 @@ pub(crate) async fn distribute(
     match in_stages(logical, state, planner, &cluster.0, bytes).await {
         Ok(stages) => Ok(Arc::new(stages)),
         Err(error) if options.cluster_fallback == Fallback::Error => {
-            let reason = error.strip_backtrace();
+            let reason = error.find_root().message();
             plan_err!(
                 "the cluster cannot run this statement: {reason}; change it, or let the \
                  client run it with SET atoll.cluster_fallback = 'client'"
             )
         }
         Err(error) => {
-            let reason = error.strip_backtrace();
+            let reason = error.find_root().message();
             let warnings = CallContext::of(session.config()).warnings;
             warnings.add(format!(
                 "this statement reads {bytes} bytes, and the client joins, groups and \

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use atoll_udf_common::as_expensive;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, DFSchemaRef, Result, internal_err, plan_err};
+use datafusion::common::{Column, Result, internal_err, plan_err};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{DdlStatement, Expr, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
@@ -52,10 +52,8 @@ impl Command {
             }
         };
         // A table that is not there is found by planning, as in any other statement.
-        let rows = rows(name, None, state).await?;
-        let command = TableCommand::try_new(table, action)?;
-        new_names(&command, rows.schema())?;
-        Ok(command.into_plan())
+        rows(name, None, state).await?;
+        Ok(TableCommand::try_new(table, action)?.into_plan())
     }
 }
 
@@ -145,23 +143,6 @@ async fn added(
     Ok(columns.collect())
 }
 
-/// Refuses to add a column that the table has.
-fn new_names(command: &TableCommand, schema: &DFSchemaRef) -> Result<()> {
-    let Action::AddColumns { columns } = &command.action else {
-        return Ok(());
-    };
-    for column in columns.iter().filter(|column| !column.if_not_exists) {
-        let name = column.field.name();
-        if schema.fields().iter().any(|field| field.name() == name) {
-            return plan_err!(
-                "table {} has a column {name} already; write ADD COLUMN IF NOT EXISTS",
-                command.table
-            );
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use crate::sql::TableCommand;
@@ -209,10 +190,6 @@ mod tests {
 
     #[test]
     fn columns_are_added_once() {
-        check_error(
-            "ALTER TABLE t ADD COLUMN ID INT",
-            "table t has a column id already; write ADD COLUMN IF NOT EXISTS",
-        );
         check_error(
             "ALTER TABLE t ADD COLUMN a INT, ADD COLUMN A TEXT",
             "ALTER TABLE adds the column a twice; leave one out",
