@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use atoll_udf_common::CallContext;
-use atoll_udf_common::files::{FileEntry, is_decided_by, keep_where, list};
+use atoll_udf_common::files::{FileEntry, Named, Order, is_decided_by, keep_where};
+use atoll_udf_common::{AtollOptions, CallContext};
 use datafusion::arrow::array::{
     ArrayRef, BinaryBuilder, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
     TimestampMicrosecondArray, new_null_array,
@@ -14,44 +14,56 @@ use datafusion::arrow::array::{
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::{
-    Result, ScalarValue, exec_err, internal_datafusion_err, plan_err,
+    DFSchema, Result, ScalarValue, exec_err, internal_datafusion_err, plan_err,
 };
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{
     Documentation, Expr, TableProviderFilterPushDown, TableType,
 };
+use datafusion::physical_expr::expressions::col;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 
 use crate::SECTION;
+use crate::list::{ListExec, Listings, MakesTables};
+use crate::read_files::{Part, PartColumn, ReadFilesExec};
 use crate::scan::ScanExec;
 
 /// How much content a record batch holds, give or take its last file.
-const BATCH_BYTES: u64 = 8 << 20;
+pub(crate) const BATCH_BYTES: u64 = 8 << 20;
 
 /// How many files of a record batch are read at once: enough to hide the latency of
 /// an object store, few enough for a disk.
-const READS: usize = 16;
+pub(crate) const READS: usize = 16;
 
-const CONTENT: &str = "content";
+pub(crate) const CONTENT: &str = "content";
 
 /// The documentation of `read_blob`.
 pub(crate) fn documentation() -> Documentation {
     Documentation::builder(
         SECTION,
-        "Lists files and reads them, a row each, in the order of their names: `filename` \
-         VARCHAR, `content` BLOB, `size` BIGINT and `last_modified` TIMESTAMP. A file is \
-         read only if `content` is used. A pattern that matches no file is an error.",
+        "Lists files and reads them, a row each: `filename` VARCHAR, `content` BLOB, `size` \
+         BIGINT and `last_modified` TIMESTAMP. A file is read only if `content` is used. A \
+         pattern that matches no file is an error. Up to 100,000 files \
+         (`atoll.distribute_files`) come in the order of their names; more are never held \
+         in memory, and come as they are found. The names may be those of a query: its \
+         columns stay, those of the files come beside them, `size` and `last_modified` \
+         unless the query has them, and a file that cannot be read is an error that names \
+         it (`try_url_download` gives a row instead). NULL for a name is NULL for its \
+         file.",
         "read_blob(files)",
     )
     .with_argument(
         "files",
         "A file, a folder (all files below it but hidden ones), a pattern with `*`, `**`, \
-         `?` and `[a-z]`, a URL (s3://, gs://, az://, https://), or a list of these.",
+         `?` and `[a-z]`, a URL (s3://, gs://, az://, https://), a list of these, or a \
+         query in parentheses of its own, `read_blob((SELECT ..))`, of one column or with \
+         a column `filename`.",
     )
     .with_sql_example(
         "SELECT filename, size FROM read_blob('sql/data/photos/*.png') ORDER BY size DESC;",
@@ -70,7 +82,7 @@ impl TableFunctionImpl for ReadBlob {
         let [Expr::Literal(files, _)] = args.exprs() else {
             return plan_err!(
                 "read_blob takes one literal, a file, folder, pattern or URL or a list of \
-                 them; for a column of URLs use url_download"
+                 them, or a query of names: read_blob((SELECT filename FROM ..))"
             );
         };
         let patterns = patterns(files)?;
@@ -161,19 +173,115 @@ impl TableProvider for BlobTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let mut files = Vec::new();
+        let mut named = Vec::with_capacity(self.patterns.len());
         for pattern in &self.patterns {
-            files.extend(list(pattern).await?);
+            named.push(Named::of(None, pattern).await?);
         }
-        let mut files = filtered(state, &self.schema, files, filters)?;
-        files.truncate(limit.unwrap_or(usize::MAX));
         let schema = match projection {
             Some(columns) => Arc::new(self.schema.project(columns)?),
             None => self.schema(),
         };
-        let partitions = state.config().target_partitions();
-        Ok(Arc::new(scan(files, schema, partitions)))
+        let most = AtollOptions::get(state.config_options()).distribute_files;
+        let first = limit.filter(|_| filters.is_empty());
+        if let Some(files) = few(&named, most, first).await? {
+            let mut files = filtered(state, &self.schema, files, filters)?;
+            files.truncate(limit.unwrap_or(usize::MAX));
+            let partitions = state.config().target_partitions();
+            return Ok(Arc::new(scan(files, schema, partitions)));
+        }
+        let filter = match conjunction(filters.iter().cloned()) {
+            Some(filter) => {
+                let columns = DFSchema::try_from(ListExec::columns())?;
+                Some(state.create_physical_expr(filter, &columns)?)
+            }
+            None => None,
+        };
+        match state.config().get_extension::<Listings>() {
+            None => Ok(Arc::new(ListExec::new(named, filter, schema, most))),
+            Some(listings) => {
+                let columns = ListExec::columns();
+                let listing = ListExec::new(named, filter, columns, most).by_name();
+                read_listed(listings.0.as_ref(), listing, &schema, state).await
+            }
+        }
     }
+}
+
+/// The files of some patterns if there are at most so many, each pattern's in the order of
+/// their names. Only the `first` ones are looked for, if a number of them is given.
+async fn few(
+    patterns: &[Named],
+    most: usize,
+    first: Option<usize>,
+) -> Result<Option<Vec<FileEntry>>> {
+    // The first ones are the same each time.
+    let order = match first {
+        Some(_) => Order::Names,
+        None => Order::Any,
+    };
+    let (mut all, mut is_few) = (Vec::new(), true);
+    for named in patterns {
+        let (mut files, mut found) = (Vec::new(), named.stream(order));
+        while let Some(page) = found.try_next().await? {
+            files.extend(page);
+            let so_far = all.len() + files.len();
+            let is_enough = first.is_some_and(|first| so_far >= first);
+            is_few &= so_far <= most || is_enough;
+            // A pattern without files is an error, whatever the others have.
+            if (is_enough || !is_few) && !files.is_empty() {
+                break;
+            }
+        }
+        if files.is_empty() {
+            return Err(named.without_files());
+        }
+        files.sort_by(|a, b| a.filename.cmp(&b.filename));
+        all.extend(files);
+        if !is_few {
+            all.clear();
+        }
+    }
+    Ok(is_few.then_some(all))
+}
+
+/// The rows of a listing that is made a table.
+async fn read_listed(
+    listings: &dyn MakesTables,
+    listing: ListExec,
+    schema: &SchemaRef,
+    state: &dyn Session,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let of_listing = ListExec::columns();
+    let is_listed = |field: &&Arc<Field>| field.name() != CONTENT;
+    let reads = schema.column_with_name(CONTENT).is_some();
+    let mut columns = schema
+        .fields()
+        .iter()
+        .filter(is_listed)
+        .map(|field| of_listing.index_of(field.name()))
+        .collect::<Result<Vec<_>, _>>()?;
+    // Files are read by their names.
+    let filename = of_listing.index_of("filename")?;
+    if reads && !columns.contains(&filename) {
+        columns.push(filename);
+    }
+    let listed = listings.table_of(listing, &columns, state).await?;
+    if !reads {
+        return Ok(listed.scan);
+    }
+    let by = listed.scan.schema().index_of("filename")?;
+    let content = PartColumn {
+        part: Part::Content,
+        is_read: true,
+        nullable: false,
+    };
+    let read = ReadFilesExec::new(listed.scan, by, vec![content], Some(listed.bytes));
+    let columns = schema.fields().iter().map(|field| {
+        let column = col(field.name(), &read.schema())?;
+        Ok((column, field.name().clone()))
+    });
+    let columns = columns.collect::<Result<Vec<_>>>()?;
+    Ok(Arc::new(ProjectionExec::try_new(columns, Arc::new(read))?))
 }
 
 /// A scan of files with at most this many partitions.
@@ -324,7 +432,7 @@ impl PartitionStream for Share {
 
 /// Cuts a share into record batches of at most `rows` rows, and where content is read
 /// of about [`BATCH_BYTES`].
-fn batches(
+pub(crate) fn batches(
     files: &[FileEntry],
     share: Range<usize>,
     rows: usize,
@@ -346,7 +454,7 @@ fn batches(
     batches
 }
 
-async fn read_batch(files: &[FileEntry], schema: SchemaRef) -> Result<RecordBatch> {
+pub(crate) async fn read_batch(files: &[FileEntry], schema: SchemaRef) -> Result<RecordBatch> {
     let mut columns: Vec<ArrayRef> = Vec::with_capacity(schema.fields().len());
     for field in schema.fields() {
         columns.push(match listed(field, files) {
@@ -362,7 +470,7 @@ async fn read_batch(files: &[FileEntry], schema: SchemaRef) -> Result<RecordBatc
 }
 
 /// A column that is known from the listing; `None` for the content.
-fn listed(field: &Field, files: &[FileEntry]) -> Option<ArrayRef> {
+pub(crate) fn listed(field: &Field, files: &[FileEntry]) -> Option<ArrayRef> {
     let column: ArrayRef = match field.name().as_str() {
         "filename" => Arc::new(StringArray::from_iter_values(
             files.iter().map(|file| &file.filename),
@@ -376,6 +484,9 @@ fn listed(field: &Field, files: &[FileEntry]) -> Option<ArrayRef> {
             let times = files.iter().map(|file| file.last_modified);
             Arc::new(TimestampMicrosecondArray::from_iter(times).with_timezone("UTC"))
         }
+        "etag" => Arc::new(StringArray::from_iter(
+            files.iter().map(FileEntry::e_tag),
+        )),
         _ => return None,
     };
     Some(column)
@@ -412,6 +523,8 @@ async fn content(files: &[FileEntry]) -> Result<ArrayRef> {
 
 #[cfg(test)]
 mod tests {
+    use atoll_udf_common::files::list;
+
     use super::*;
 
     async fn entries(sizes: &[usize]) -> (tempfile::TempDir, Vec<FileEntry>) {

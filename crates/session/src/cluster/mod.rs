@@ -10,6 +10,7 @@
 
 mod exec;
 mod ledger;
+mod listings;
 mod messages;
 mod notes;
 mod output;
@@ -31,6 +32,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
+pub(crate) use listings::ListingTables;
 pub(crate) use messages::WireTarget;
 pub(crate) use output::{Files, Target, divert, is_dealt};
 pub(crate) use rule::DealExpensiveCalls;

@@ -30,6 +30,7 @@ use datafusion::physical_plan::{
 use futures::TryStreamExt;
 use object_store::{ObjectStore, ObjectStoreExt};
 
+use super::listings::Kept;
 use super::pace::Pace;
 use super::runtime::encode_plan;
 use super::source::{Input, Source};
@@ -55,8 +56,14 @@ pub(super) fn can_be_cut(plan: &dyn ExecutionPlan) -> bool {
     bytes >= LEAST_BYTES
         && config.output_ordering.is_empty()
         && config.limit.is_none()
-        && files().all(|file| file.extensions.is_empty())
+        && files().all(|file| may_be_read_by_tasks(file))
         && encode_plan(scan_of(&without_files(config), file.clone())).is_ok()
+}
+
+/// Whether a file is read as it is without what comes with it in this process.
+fn may_be_read_by_tasks(file: &PartitionedFile) -> bool {
+    let kept = usize::from(file.extensions.contains::<Kept>());
+    file.extensions.len() == kept
 }
 
 /// What a scan has for any of its files. They may be many, and each piece is made of this.

@@ -35,7 +35,7 @@ pub use parts::PartsExec;
 pub(crate) use plan::{distribute, explain};
 pub(super) use scans::ScansExec;
 pub(super) use shuffle::ShuffleExec;
-pub(super) use statement::StagesExec;
+pub(super) use statement::{STALE, StagesExec, WORK, sweep};
 
 /// Cuts plans, and sorts the rows of a task by who will read them.
 #[async_trait]

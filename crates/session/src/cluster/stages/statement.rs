@@ -34,10 +34,10 @@ use crate::cluster::wire::from_ipc;
 use crate::cluster::{Job, Task, TaskOutput, TaskRunner};
 
 /// The folder of the storage in which statements shuffle rows.
-const WORK: &str = "work";
+pub(in crate::cluster) const WORK: &str = "work";
 
 /// What a statement left whose client died is deleted by a later one after this time.
-const STALE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+pub(in crate::cluster) const STALE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// Parts of results that wait for the operators above.
 const PARTS_AHEAD: usize = 4;
@@ -413,7 +413,7 @@ fn check_dealing<'a>(
 }
 
 /// Deletes what was shuffled and is so old. What stays is only wasted space.
-async fn sweep(folder: &Location, age: Duration) {
+pub(in crate::cluster) async fn sweep(folder: &Location, age: Duration) {
     let now = SystemTime::now();
     let objects = folder.store.list(Some(&folder.path));
     let old = objects.try_filter(move |object| {
