@@ -7,6 +7,7 @@
 //! What the bytes mean is no concern of this crate: nothing is decoded but IDX, whose
 //! rows are plain pixels.
 
+mod blob_table;
 mod download;
 mod fetch;
 mod http;
@@ -26,7 +27,7 @@ use atoll_udf_common::expensive;
 use datafusion::catalog::TableFunctionImpl;
 use datafusion::logical_expr::{DocSection, Documentation, ScalarUDF};
 
-pub use list::{ListExec, ListedFiles, Listings, MakesTables};
+pub use list::{Known, ListExec, ListedFiles, Listings, MakesTables};
 pub use measures::MeasureFunction;
 pub use read_blob::{ReadBlob, decode_scan, encode_scan, file_sizes, scan_piece};
 pub use read_files::{Part, PartColumn, ReadFilesExec};

@@ -55,13 +55,22 @@ pub trait MakesTables: Debug + Send + Sync {
     ) -> Result<ListedFiles>;
 }
 
+/// What is known of files before they are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    /// How many there are.
+    pub files: u64,
+    /// How many bytes they have.
+    pub bytes: u64,
+}
+
 /// A listing that is a table.
 #[derive(Debug)]
 pub struct ListedFiles {
     /// Gives the columns that were asked for.
     pub scan: Arc<dyn ExecutionPlan>,
-    /// How many bytes the files have.
-    pub bytes: u64,
+    /// How many files there are, and how many bytes they have.
+    pub known: Known,
 }
 
 /// Who makes tables of listings, among the extensions of a session's settings.
@@ -121,7 +130,10 @@ impl ListExec {
     pub fn key(&self) -> String {
         let texts = self.patterns.iter().map(|named| &named.text);
         let texts: Vec<_> = texts.collect();
-        format!("{texts:?} {:?}", self.filter.as_ref().map(ToString::to_string))
+        format!(
+            "{texts:?} {:?}",
+            self.filter.as_ref().map(ToString::to_string)
+        )
     }
 
     /// Which of the files are rows, by the columns of a listing.

@@ -26,6 +26,7 @@ use datafusion::physical_plan::{
 };
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 
+use crate::list::Known;
 use crate::read_blob::{BATCH_BYTES, READS};
 
 /// Bytes that a file is taken to have of which nothing is known, when it is decided who
@@ -79,8 +80,8 @@ pub struct ReadFilesExec {
     /// Which column of the input names the file.
     filename: usize,
     columns: Vec<PartColumn>,
-    /// How many bytes the files have, where it is known.
-    bytes: Option<u64>,
+    /// How many files there are, where it is known.
+    known: Option<Known>,
     properties: Arc<PlanProperties>,
 }
 
@@ -90,7 +91,7 @@ impl ReadFilesExec {
         input: Arc<dyn ExecutionPlan>,
         filename: usize,
         columns: Vec<PartColumn>,
-        bytes: Option<u64>,
+        known: Option<Known>,
     ) -> Self {
         let of_input = input.schema();
         let added = columns.iter().map(|c| Arc::new(c.part.field(c.nullable)));
@@ -111,7 +112,7 @@ impl ReadFilesExec {
             input,
             filename,
             columns,
-            bytes,
+            known,
             properties: Arc::new(properties),
         }
     }
@@ -130,13 +131,17 @@ impl ReadFilesExec {
     #[must_use]
     pub fn reading(&self, is_used: impl Fn(usize) -> bool) -> Self {
         let width = self.input.schema().fields().len();
-        let columns = self.columns.iter().enumerate().map(|(n, column)| PartColumn {
-            // NULL is what stands for a part that is not read.
-            is_read: column.is_read && (is_used(width + n) || !column.nullable),
-            ..*column
-        });
+        let columns = self
+            .columns
+            .iter()
+            .enumerate()
+            .map(|(n, column)| PartColumn {
+                // NULL is what stands for a part that is not read.
+                is_read: column.is_read && (is_used(width + n) || !column.nullable),
+                ..*column
+            });
         let columns = columns.collect();
-        Self::new(Arc::clone(&self.input), self.filename, columns, self.bytes)
+        Self::new(Arc::clone(&self.input), self.filename, columns, self.known)
     }
 
     fn reads(&self, part: Part) -> bool {
@@ -149,14 +154,15 @@ impl ReadFilesExec {
         if !self.reads(Part::Content) {
             return 0;
         }
-        self.bytes.unwrap_or_else(|| {
-            let known = StatisticsContext::new()
-                .compute(self.input.as_ref(), &StatisticsArgs::new());
-            let rows = known
-                .ok()
-                .and_then(|known| known.num_rows.get_value().copied());
-            (rows.unwrap_or_default() as u64).saturating_mul(FILE_BYTES)
-        })
+        if let Some(known) = self.known {
+            return known.bytes;
+        }
+        let known =
+            StatisticsContext::new().compute(self.input.as_ref(), &StatisticsArgs::new());
+        let rows = known
+            .ok()
+            .and_then(|known| known.num_rows.get_value().copied());
+        (rows.unwrap_or_default() as u64).saturating_mul(FILE_BYTES)
     }
 }
 
@@ -168,7 +174,13 @@ impl DisplayAs for ReadFilesExec {
         let parts: Vec<_> = parts
             .map(|column| column.part.field(true).name().clone())
             .collect();
-        write!(f, "ReadFilesExec: by={name}, read=[{}]", parts.join(", "))
+        write!(f, "ReadFilesExec: by={name}, read=[{}]", parts.join(", "))?;
+        match self.known {
+            Some(Known { files, bytes }) => {
+                write!(f, ", listed files={files}, bytes={bytes}")
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -212,7 +224,7 @@ impl ExecutionPlan for ReadFilesExec {
             input,
             self.filename,
             columns,
-            self.bytes,
+            self.known,
         )))
     }
 
@@ -341,8 +353,9 @@ fn part(part: Part, files: &[Option<Opened>]) -> Result<ArrayRef> {
     let files = files.iter().map(Option::as_ref);
     Ok(match part {
         Part::Content => {
-            let contents: Vec<_> =
-                files.map(|file| file.and_then(|f| f.content.as_ref())).collect();
+            let contents: Vec<_> = files
+                .map(|file| file.and_then(|f| f.content.as_ref()))
+                .collect();
             let bytes: usize = contents.iter().flatten().map(|c| c.len()).sum();
             if i32::try_from(bytes).is_err() {
                 return exec_err!(

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use atoll_delta::Clock;
-use atoll_udf_blob::{ListExec, ListedFiles, MakesTables};
+use atoll_udf_blob::{Known, ListExec, ListedFiles, MakesTables};
 use atoll_udf_common::files::{FileScan, Parquet};
 use atoll_udf_common::{CallContext, Location, storage_root};
 use datafusion::arrow::array::AsArray;
@@ -66,7 +66,9 @@ struct Table {
 
 /// What keeps a table, in each of the files that a plan reads of it.
 #[derive(Debug)]
-pub(super) struct Kept(#[expect(dead_code, reason = "is there to be dropped")] Arc<Table>);
+pub(super) struct Kept(
+    #[expect(dead_code, reason = "is there to be dropped")] Arc<Table>,
+);
 
 /// What a task says of the file that it wrote.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -75,7 +77,8 @@ struct ListingFile {
     object: String,
     /// How many bytes it has.
     len: u64,
-    /// How many bytes those files have that it lists.
+    /// How many files it lists, and how many bytes they have.
+    rows: u64,
     bytes: u64,
 }
 
@@ -109,11 +112,7 @@ impl ListingTables {
     }
 
     /// The table of a listing. One statement lists once, however often it is planned.
-    async fn table(
-        &self,
-        listing: ListExec,
-        state: &dyn Session,
-    ) -> Result<Arc<Table>> {
+    async fn table(&self, listing: ListExec, state: &dyn Session) -> Result<Arc<Table>> {
         let key = listing.key();
         let clock = state.config().get_extension::<Clock>();
         if let Some(began) = clock.map(|clock| clock.started()) {
@@ -222,8 +221,11 @@ impl MakesTables for ListingTables {
             files: files.collect::<Result<_>>()?,
         };
         let scan = scan.plan(state, Some(&columns.to_vec()), &[], None).await?;
-        let bytes = table.files.iter().map(|file| file.bytes).sum();
-        Ok(ListedFiles { scan, bytes })
+        let known = Known {
+            files: table.files.iter().map(|file| file.rows).sum(),
+            bytes: table.files.iter().map(|file| file.bytes).sum(),
+        };
+        Ok(ListedFiles { scan, known })
     }
 }
 
@@ -300,7 +302,12 @@ impl Target for ListingTarget {
         }
         writer.finish().await?;
         let len = writer.bytes_written() as u64;
-        let file = ListingFile { object, len, bytes };
+        let file = ListingFile {
+            object,
+            len,
+            rows: count,
+            bytes,
+        };
         let file = serde_json::to_string(&file)
             .map_err(|error| internal_datafusion_err!("cannot name a file: {error}"))?;
         Ok((count, file))

@@ -39,6 +39,10 @@ use super::source::{Input, Source};
 /// costs more than sending its rows.
 const LEAST_BYTES: u64 = 1 << 20;
 
+/// The same of their rows. Names of files that are alike take next to no room in a file, but
+/// as much as others on their way.
+const LEAST_ROWS: usize = 100_000;
+
 /// Most bytes of a file in a task.
 const BYTES_PER_TASK: u64 = 1 << 30;
 
@@ -53,7 +57,11 @@ pub(super) fn can_be_cut(plan: &dyn ExecutionPlan) -> bool {
     let Some(file) = files().next() else {
         return false;
     };
-    bytes >= LEAST_BYTES
+    let rows = files().filter_map(|file| {
+        let known = file.statistics.as_ref()?;
+        known.num_rows.get_value().copied()
+    });
+    (bytes >= LEAST_BYTES || rows.sum::<usize>() >= LEAST_ROWS)
         && config.output_ordering.is_empty()
         && config.limit.is_none()
         && files().all(|file| may_be_read_by_tasks(file))

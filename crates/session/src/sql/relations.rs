@@ -14,8 +14,8 @@ use datafusion::logical_expr::{
 };
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, Expr as SqlExpr, FunctionArg, FunctionArgExpr, Ident, ObjectNamePart,
-    Query, TableAlias, TableFactor, TableSample,
-    TableSampleKind, TableSampleQuantity, TableSampleUnit, Value, VisitMut, VisitorMut,
+    Query, TableAlias, TableFactor, TableSample, TableSampleKind, TableSampleQuantity,
+    TableSampleUnit, Value, VisitMut, VisitorMut,
 };
 
 use super::{call, fields, normalized};

@@ -1,211 +1,25 @@
 //! The files that a name stands for.
 
 use std::collections::BTreeSet;
-use std::fs::Metadata;
 use std::path::{Path as FilePath, PathBuf};
-use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
-use datafusion::common::{
-    DataFusionError, Result, exec_datafusion_err, plan_datafusion_err,
-};
+use datafusion::common::{DataFusionError, Result, plan_datafusion_err};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
+use object_store::ObjectMeta;
 use object_store::path::Path;
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use tokio::sync::mpsc;
 
+use super::entry::FileEntry;
 use super::keys::{self, AT_ONCE, KeyRange, Objects, PAGE};
 use super::logs::table_of_log;
 use super::name::{Kind, Named, Place, wildcard};
-use super::walk::{Finds, micros, walk};
-use crate::stores::{cut, local_path, without_dots};
-use crate::{CallContext, Location};
+use super::walk::{Finds, walk};
+use crate::Location;
+use crate::stores::cut;
 
 /// Pages of a walk that wait for who reads them.
 const PAGES_AHEAD: usize = 2;
-
-/// A file as it was when it was listed.
-#[derive(Debug, Clone)]
-pub struct FileEntry {
-    /// A path or URL that finds the file again.
-    pub filename: String,
-    /// Bytes in the file.
-    pub size: u64,
-    /// Microseconds since 1970, where the file's home knows.
-    pub last_modified: Option<i64>,
-    source: Source,
-}
-
-#[derive(Debug, Clone)]
-enum Source {
-    // A local path is kept as the system gave it: it need not be valid Unicode.
-    Local(PathBuf, SystemTime),
-    Stored(Arc<dyn ObjectStore>, ObjectMeta),
-}
-
-impl FileEntry {
-    /// A file of this machine.
-    pub(super) fn local(path: PathBuf, metadata: &Metadata) -> Self {
-        Self {
-            filename: path.to_string_lossy().into_owned(),
-            size: metadata.len(),
-            last_modified: micros(metadata),
-            source: Source::Local(path, metadata.modified().unwrap_or(UNIX_EPOCH)),
-        }
-    }
-
-    /// Whether [`find_again`](Self::find_again) would find this file.
-    pub fn is_found_by_name(&self) -> bool {
-        match &self.source {
-            // A path that is not valid Unicode has another name than its own.
-            Source::Local(path, _) => path.to_str() == Some(self.filename.as_str()),
-            Source::Stored(..) => true,
-        }
-    }
-
-    /// A file that another process listed.
-    pub fn find_again(
-        filename: String,
-        size: u64,
-        last_modified: Option<i64>,
-        context: &CallContext,
-    ) -> Result<Self> {
-        let source = match local_path(context.directory.as_deref(), &filename) {
-            Some(path) => Source::Local(path, UNIX_EPOCH),
-            None => {
-                let Location { store, path, .. } = context.locate(&filename)?;
-                let object = ObjectMeta {
-                    location: path,
-                    last_modified: UNIX_EPOCH.into(),
-                    size,
-                    e_tag: None,
-                    version: None,
-                };
-                Source::Stored(store, object)
-            }
-        };
-        Ok(Self {
-            filename,
-            size,
-            last_modified,
-            source,
-        })
-    }
-
-    /// Which of the files of this name it is, where its store says so.
-    pub fn e_tag(&self) -> Option<&str> {
-        match &self.source {
-            Source::Local(..) => None,
-            Source::Stored(_, object) => object.e_tag.as_deref(),
-        }
-    }
-
-    /// The file as an object of its store; `None` if its name cannot be one's.
-    pub fn object(&self) -> Option<ObjectMeta> {
-        match &self.source {
-            Source::Stored(_, object) => Some(object.clone()),
-            Source::Local(path, modified) => Some(ObjectMeta {
-                location: object_path(path)?,
-                last_modified: (*modified).into(),
-                size: self.size,
-                e_tag: None,
-                version: None,
-            }),
-        }
-    }
-
-    /// The whole content.
-    pub async fn read(&self) -> Result<Bytes> {
-        let read = match &self.source {
-            Source::Local(path, _) => tokio::fs::read(path)
-                .await
-                .map(Bytes::from)
-                .map_err(|error| error.to_string()),
-            Source::Stored(store, object) => {
-                let read = async { store.get(&object.location).await?.bytes().await };
-                read.await.map_err(|error| error.to_string())
-            }
-        };
-        read.map_err(|reason| {
-            exec_datafusion_err!(
-                "cannot read {}, which was there when the statement began: {reason}",
-                self.filename
-            )
-        })
-    }
-}
-
-/// A file that a name was found to be.
-#[derive(Debug)]
-pub struct Opened {
-    /// The whole content, if it was asked for.
-    pub content: Option<Bytes>,
-    /// Bytes in the file.
-    pub size: u64,
-    /// Microseconds since 1970, where the file's home knows.
-    pub last_modified: Option<i64>,
-}
-
-/// Opens the file that a path or URL names. A file of more than `most` bytes is not read,
-/// and so is nothing where only the rest is wanted.
-pub async fn open(
-    name: &str,
-    most: Option<u64>,
-    context: &CallContext,
-) -> Result<Opened> {
-    if let Some(path) = local_path(context.directory.as_deref(), name) {
-        return open_local(&path, most).await.map_err(|error| {
-            exec_datafusion_err!("cannot read {name}: {error}; check the name")
-        });
-    }
-    let location = context.locate(name)?;
-    let found = match (open_stored(&location, most).await, location.as_written()) {
-        (Err(object_store::Error::NotFound { .. }), Some(written)) => {
-            open_stored(&written, most).await
-        }
-        (found, _) => found,
-    };
-    found.map_err(|error| location.error(error))
-}
-
-async fn open_local(path: &FilePath, most: Option<u64>) -> std::io::Result<Opened> {
-    let metadata = tokio::fs::metadata(path).await?;
-    let is_read = most.is_some_and(|most| metadata.len() <= most);
-    Ok(Opened {
-        content: match is_read {
-            true => Some(tokio::fs::read(path).await?.into()),
-            false => None,
-        },
-        size: metadata.len(),
-        last_modified: micros(&metadata),
-    })
-}
-
-async fn open_stored(
-    location: &Location,
-    most: Option<u64>,
-) -> object_store::Result<Opened> {
-    let (store, path) = (&location.store, &location.path);
-    let (object, content) = match most {
-        None => (store.head(path).await?, None),
-        Some(most) => {
-            let found = store.get(path).await?;
-            let object = found.meta.clone();
-            let content = match object.size <= most {
-                true => Some(found.bytes().await?),
-                false => None,
-            };
-            (object, content)
-        }
-    };
-    Ok(Opened {
-        content,
-        size: object.size,
-        last_modified: Some(object.last_modified.timestamp_micros()),
-    })
-}
 
 /// Lists the files that a text stands for, in the order of their names.
 ///
@@ -397,7 +211,9 @@ impl Named {
         let files = objects.map_ok(move |objects| {
             let objects = objects.into_iter();
             let wanted = objects.filter(|object| named.wants(&location, object));
-            wanted.map(|object| named.entry(&location, object)).collect()
+            wanted
+                .map(|object| named.entry(&location, object))
+                .collect()
         });
         files.boxed()
     }
@@ -417,8 +233,8 @@ impl Named {
     }
 
     fn entry(&self, location: &Location, object: ObjectMeta) -> FileEntry {
-        let name = url_of(&location.at(object.location.clone()), &self.text);
-        stored_entry(&location.store, name, object)
+        let name = url_of(&object.location, &self.text);
+        FileEntry::stored(&location.store, name, object)
     }
 
     /// The object that a name stands for, if it stands for one.
@@ -430,9 +246,9 @@ impl Named {
         };
         let name = match is_web(location) {
             true => self.text.clone(),
-            false => url_of(location, &self.text),
+            false => url_of(&location.path, &self.text),
         };
-        Some(stored_entry(&location.store, name, found.clone()))
+        Some(FileEntry::stored(&location.store, name, found.clone()))
     }
 
     pub(super) async fn listing(&self) -> Result<Listing> {
@@ -504,34 +320,10 @@ fn walking(path: PathBuf, kind: Kind) -> Found {
 
 /// The URL of an object as a text in which nothing is escaped but what would be read as
 /// something else, in the same words as the name that found it.
-pub(super) fn url_of(location: &Location, text: &str) -> String {
-    let key = location.path.as_ref().replace('%', "%25");
+pub(super) fn url_of(path: &Path, text: &str) -> String {
+    let key = path.as_ref().replace('%', "%25");
     let key = key.replace('?', "%3F").replace('#', "%23");
     format!("{}/{key}", cut(text).0)
-}
-
-fn stored_entry(
-    store: &Arc<dyn ObjectStore>,
-    filename: String,
-    object: ObjectMeta,
-) -> FileEntry {
-    FileEntry {
-        filename,
-        size: object.size,
-        last_modified: Some(object.last_modified.timestamp_micros()),
-        source: Source::Stored(Arc::clone(store), object),
-    }
-}
-
-/// A path of this machine as its store of objects knows it; `None` if it cannot.
-pub(super) fn object_path(path: &FilePath) -> Option<Path> {
-    // A pattern without a folder looks where relative paths start.
-    let path = match path.as_os_str().is_empty() {
-        true => FilePath::new("."),
-        false => path,
-    };
-    let absolute = std::path::absolute(path).ok()?;
-    Path::from_absolute_path(without_dots(&absolute)).ok()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Files behind names: what a name means, which files it stands for, their table.
 
 mod data;
+mod entry;
 mod filter;
 mod format;
 mod keys;
@@ -15,10 +16,11 @@ mod table;
 mod walk;
 
 pub use data::partition_names;
+pub use entry::{FileEntry, Opened, open};
 pub use filter::{is_decided_by, keep_where, where_true};
 pub use format::is_file_name;
 pub use keys::KeyRange;
-pub use list::{FileEntry, Found, Opened, Order, list, open};
+pub use list::{Found, Order, list};
 pub use logs::refuse_delta_table;
 pub use name::{Kind, Named, Place};
 pub use parquet::{Parquet, ParquetFactory, footer, parquet_scan, without_bounds};

@@ -11,7 +11,7 @@ use std::time::UNIX_EPOCH;
 use datafusion::common::{DataFusionError, Result, plan_datafusion_err};
 use object_store::path::Path;
 
-use super::list::{FileEntry, object_path};
+use super::entry::{FileEntry, object_path};
 use super::logs::LOG;
 use super::name::{Kind, Wildcard};
 
