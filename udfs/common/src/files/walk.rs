@@ -48,7 +48,8 @@ pub(super) fn walk(path: &FilePath, kind: &Kind, finds: &mut dyn Finds) -> Resul
         hashers: [RandomState::new(), RandomState::new()],
         finds,
     };
-    walk.below(path, "").map(|_| ())
+    walk.below(path, "")?;
+    Ok(())
 }
 
 fn unreadable(path: &FilePath, error: &std::io::Error) -> DataFusionError {
@@ -108,10 +109,10 @@ impl Walk<'_> {
             // What is not valid Unicode in a name matches `?` and `*` all the same.
             let name = format!("{name}{}", file.to_string_lossy());
             let goes_on = if is_folder {
-                if &*file == OsStr::new(LOG) {
-                    object_path(folder)
-                        .into_iter()
-                        .for_each(|folder| self.finds.table(folder));
+                if &*file == OsStr::new(LOG)
+                    && let Some(table) = object_path(folder)
+                {
+                    self.finds.table(table);
                 }
                 !self.wildcard.is_none_or(|wanted| wanted.goes_into(&name))
                     || self.below(&path, &format!("{name}/"))?
