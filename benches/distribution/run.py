@@ -1,8 +1,9 @@
 """What passes through client and scheduler of a cluster, and what it gains.
 
-    python3 benches/distribution/run.py ATOLL PHOTOS [--part bytes|memory|shuffle|labels|slow|fair]
+    python3 benches/distribution/run.py ATOLL PHOTOS [--part NAME]
 
-ATOLL is the binary, PHOTOS a folder of photos and nothing else, which are taken again and again. All
+ATOLL is the binary, PHOTOS a folder of photos and nothing else, which are taken again and
+again by the parts that need some. All
 processes run on this machine; bytes are those of the loopback (`/proc/net/dev`), memory is
 the peak of a process (`VmHWM`). Each line of the output is a JSON object.
 """
@@ -18,6 +19,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from s3 import Bucket
 
 ENV = dict(os.environ, ATOLL_TEST_FUNCTIONS="1")
 
@@ -79,21 +82,26 @@ class Cluster:
         command = [self.atoll, "--storage", self.storage, "--format", "csv", "-c", sql]
         if there:
             command += ["--cluster", self.address]
-        before, since, most = loopback(), time.monotonic(), 0
-        with tempfile.TemporaryFile("w+") as out:
-            client = subprocess.Popen(command, stdout=out, stderr=out, env=ENV)
-            while client.poll() is None:
-                try:
-                    most = max(most, peak(client.pid))
-                except (OSError, AttributeError):
-                    pass
-                time.sleep(0.02)
-            out.seek(0)
-            text = out.read()
-        if client.returncode:
-            raise SystemExit(f"{sql}: {text}")
-        took = time.monotonic() - since
-        return took, loopback() - before, most, text
+        return run(command, ENV)
+
+
+def run(command, env):
+    """Runs a client; see `Cluster.run`."""
+    before, since, most = loopback(), time.monotonic(), 0
+    with tempfile.TemporaryFile("w+") as out:
+        client = subprocess.Popen(command, stdout=out, stderr=out, env=env)
+        while client.poll() is None:
+            try:
+                most = max(most, peak(client.pid))
+            except (OSError, AttributeError):
+                pass
+            time.sleep(0.02)
+        out.seek(0)
+        text = out.read()
+    if client.returncode:
+        raise SystemExit(f"{command}: {text}")
+    took = time.monotonic() - since
+    return took, loopback() - before, most, text
 
 
 def photos_table(cluster, photos, rows):
@@ -265,8 +273,95 @@ def part_fair(atoll, photos):
             part="fair",
             alone=round(alone, 2),
             beside_32_jobs=round(beside, 2),
-            share=round(160 * 0.25 / 8 / beside, 3),
+            share=round(alone / beside, 3),
         )
+
+
+def part_names(atoll, photos):
+    """A client's memory by the number of names that a statement lists."""
+    del photos
+    with Cluster(atoll, 2) as cluster, tempfile.TemporaryDirectory() as folder:
+        made = 0
+        for files in (100_000, 1_000_000):
+            # A thousand folders, files of one byte.
+            while made < files:
+                below = f"{folder}/{made % 1000:03}"
+                os.makedirs(below, exist_ok=True)
+                for n in range(100):
+                    with open(f"{below}/{made // 1000:04}-{n:02}.jpg", "w") as file:
+                        file.write("x")
+                made += 100
+            listed = f"read_blob('{folder}/**/*.jpg')"
+            calls = "test_abort_in_group(size < 0) AS s"
+            of_content = "test_abort_in_group(octet_length(content) > 1) AS s"
+            for name, sql in {
+                "count": f"SELECT count(*) FROM {listed}",
+                "CREATE TABLE": "CREATE OR REPLACE TABLE names AS SELECT filename, size "
+                f"FROM {listed}; SELECT count(*) FROM names",
+                "call of a size": f"SELECT count(*) FROM (SELECT {calls} FROM {listed})"
+                " WHERE s = 'SUCCEEDED'",
+                "call of the content": f"SELECT count(*) FROM (SELECT {of_content} FROM "
+                f"{listed}) WHERE s = 'SUCCEEDED'",
+                "names of a table": f"SELECT count(*) FROM (SELECT {of_content} FROM "
+                "read_blob((SELECT filename FROM names))) WHERE s = 'SUCCEEDED'",
+            }.items():
+                for there in (False, True):
+                    took, carried, most, text = cluster.run(sql, there)
+                    if text.split()[-1] != str(files):
+                        raise SystemExit(f"{sql}: {text}")
+                    say(
+                        part="names",
+                        statement=name,
+                        files=files,
+                        cluster=there,
+                        seconds=round(took, 2),
+                        loopback_a_file=round(carried / files, 1),
+                        client_mib=most,
+                        scheduler_mib=cluster.scheduler(),
+                    )
+
+
+def part_keys(atoll, photos):
+    """How fast a bucket is listed whose requests take 50 ms.
+
+    Pages have 100 keys, a tenth of S3's, so that what is measured is waiting and not the
+    reading of XML, which takes both cores here. The time that a statement without files
+    takes is subtracted."""
+    del photos
+    for prefixes, each in ((16, 4000), (1, 64_000)):
+        bucket = Bucket(prefixes, each, 0.05, 100)
+        all_of = prefixes * each
+        listed = "SELECT filename FROM read_blob('s3://bucket/data/**')"
+        took_nothing = 0
+        for name, turns, sql in (
+            ("nothing", 3, f"SELECT {all_of}"),
+            # The first rows are those of the first keys, so there is one request at a time.
+            ("one after the other", 1, f"SELECT count(*) FROM ({listed} LIMIT {all_of})"),
+            ("at once", 3, f"SELECT count(*) FROM ({listed})"),
+        ):
+            best = None
+            for _ in range(turns):
+                bucket.requests = 0
+                with tempfile.TemporaryDirectory() as storage:
+                    keep = f"SET atoll.distribute_files = {2 * all_of}; "
+                    command = [atoll, "--storage", storage, "--format", "csv"]
+                    took, _, most, text = run(
+                        command + ["-c", keep + sql], ENV | bucket.environment()
+                    )
+                if text.split()[-1] != str(all_of):
+                    raise SystemExit(f"{sql}: {text}")
+                best = min(best or took, took)
+            if name == "nothing":
+                took_nothing = best
+            say(
+                part="keys",
+                listing=name,
+                prefixes=prefixes,
+                keys=all_of,
+                requests=bucket.requests,
+                seconds=round(best - (took_nothing if name != "nothing" else 0), 2),
+                client_mib=most,
+            )
 
 
 def main():
@@ -282,6 +377,8 @@ def main():
         "labels": part_labels,
         "slow": part_slow,
         "fair": part_fair,
+        "names": part_names,
+        "keys": part_keys,
     }
     for name, part in parts.items():
         if options.part in (None, name):

@@ -18,6 +18,7 @@ mod doctor;
 mod examples;
 mod formats;
 mod jobs;
+mod listing;
 mod mistakes;
 mod models;
 mod names;

@@ -32,7 +32,7 @@ impl Clock {
     }
 
     /// When the last one did.
-    pub(crate) fn started(&self) -> Instant {
+    pub fn started(&self) -> Instant {
         *locked(&self.0)
     }
 }

@@ -18,6 +18,7 @@ mod nans;
 mod nulls;
 mod origin;
 mod parquet_files;
+mod reads;
 mod runs;
 mod size;
 mod sql;
@@ -32,6 +33,7 @@ use std::time::SystemTime;
 use atoll_compute::pool;
 use atoll_compute::warnings::Warnings;
 use atoll_delta::Clock;
+use atoll_udf_blob::Listings;
 use atoll_udf_common::files::ParquetFactory;
 use atoll_udf_common::{AtollOptions, CallContext, Stores};
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
@@ -57,12 +59,13 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::StreamExt;
 
 use crate::checks::ExtractChecks;
-use crate::cluster::{Cluster, DealExpensiveCalls};
+use crate::cluster::{Cluster, DealExpensiveCalls, ListingTables};
 use crate::copy::DeltaFactory;
 use crate::expensive::{AtollQueryPlanner, ExtractExpensiveCalls};
 use crate::nans::NansAreOne;
 use crate::nulls::{FieldsOfScans, NullsReachInside};
 use crate::origin::{Origin, WriteIds};
+use crate::reads::ReadsWhatIsUsed;
 use crate::sql::{
     FieldNames, PeersOfAnyType, Relations, TableCommand, UnnestBesideTables,
 };
@@ -119,6 +122,8 @@ pub struct Session {
     /// When the last statement began.
     clock: Arc<Clock>,
     write_ids: WriteIds,
+    /// On a cluster, the listings that are tables.
+    listings: Option<Arc<ListingTables>>,
 }
 
 impl Session {
@@ -146,6 +151,12 @@ impl Session {
         state.config_mut().set_extension(Arc::new(call_context));
         let clock = Arc::new(Clock::default());
         state.config_mut().set_extension(Arc::clone(&clock));
+        let listings = options.cluster.as_ref().map(|cluster| {
+            let tables = Arc::new(ListingTables::new(Arc::clone(cluster)));
+            let made = Listings(Arc::<ListingTables>::clone(&tables) as _);
+            state.config_mut().set_extension(Arc::new(made));
+            tables
+        });
         let context = SessionContext::new_with_state(state);
         for (name, function, _) in functions::table_functions() {
             context.register_udtf(&name, function);
@@ -162,6 +173,7 @@ impl Session {
             warnings,
             clock,
             write_ids: WriteIds::default(),
+            listings,
         };
         session.open_storage().await?;
         Ok(session)
@@ -326,18 +338,43 @@ impl Session {
         origin: Origin,
     ) -> Result<SendableRecordBatchStream> {
         let Some(warn) = self.options.warn else {
-            return self.run_quietly(plan, origin).await;
+            return self.run_cleanly(plan, origin).await;
         };
         let end = SayAtEnd {
             warnings: self.warnings.clone(),
             warn,
         };
-        let rows = self.run_quietly(plan, origin).await?;
+        let rows = self.run_cleanly(plan, origin).await?;
         let schema = rows.schema();
         let rows = rows.inspect(move |_| {
             // Held until the stream is over or nobody wants the rest.
             let _ = &end;
         });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
+    }
+
+    /// Runs a statement and deletes what it listed when it is over.
+    async fn run_cleanly(
+        &self,
+        plan: LogicalPlan,
+        origin: Origin,
+    ) -> Result<SendableRecordBatchStream> {
+        let Some(listings) = &self.listings else {
+            return self.run_quietly(plan, origin).await;
+        };
+        // What a statement listed whose rows nobody took to their end.
+        listings.clean().await;
+        let rows = match self.run_quietly(plan, origin).await {
+            Ok(rows) => rows,
+            Err(error) => {
+                listings.clean().await;
+                return Err(error);
+            }
+        };
+        let (schema, listings) = (rows.schema(), Arc::clone(listings));
+        let end = futures::stream::once(async move { listings.clean().await });
+        // The rows' own stream is gone when the end begins, and with it its plan.
+        let rows = rows.chain(end.filter_map(|()| std::future::ready(None)));
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
     }
 
@@ -547,7 +584,8 @@ pub(crate) fn session_state(
         .with_analyzer_rules(analyzer_rules())
         .with_physical_optimizer_rules(FieldsOfScans::among(
             PhysicalOptimizer::new().rules,
-        ));
+        ))
+        .with_physical_optimizer_rule(Arc::new(ReadsWhatIsUsed));
     let mut rules = Optimizer::new().rules;
     if let Some(cluster) = &options.cluster {
         rules = cluster.shuffle().optimizer_rules(&rules);

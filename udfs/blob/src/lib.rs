@@ -7,12 +7,15 @@
 //! What the bytes mean is no concern of this crate: nothing is decoded but IDX, whose
 //! rows are plain pixels.
 
+mod blob_table;
 mod download;
 mod fetch;
 mod http;
 mod idx;
+mod list;
 mod measures;
 mod read_blob;
+mod read_files;
 mod read_idx;
 mod scan;
 mod try_url_download;
@@ -24,8 +27,10 @@ use atoll_udf_common::expensive;
 use datafusion::catalog::TableFunctionImpl;
 use datafusion::logical_expr::{DocSection, Documentation, ScalarUDF};
 
+pub use list::{Known, ListExec, ListedFiles, Listings, MakesTables};
 pub use measures::MeasureFunction;
 pub use read_blob::{ReadBlob, decode_scan, encode_scan, file_sizes, scan_piece};
+pub use read_files::{Part, PartColumn, ReadFilesExec};
 pub use read_idx::ReadIdx;
 pub use try_url_download::TryUrlDownload;
 pub use url_download::UrlDownload;

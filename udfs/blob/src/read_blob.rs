@@ -4,23 +4,19 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use atoll_udf_common::CallContext;
-use atoll_udf_common::files::{FileEntry, is_decided_by, keep_where, list};
+use atoll_udf_common::files::FileEntry;
 use datafusion::arrow::array::{
     ArrayRef, BinaryBuilder, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
-    TimestampMicrosecondArray, new_null_array,
+    TimestampMicrosecondArray,
 };
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
+use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::{
     Result, ScalarValue, exec_err, internal_datafusion_err, plan_err,
 };
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::logical_expr::utils::conjunction;
-use datafusion::logical_expr::{
-    Documentation, Expr, TableProviderFilterPushDown, TableType,
-};
+use datafusion::logical_expr::{Documentation, Expr};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
@@ -28,30 +24,39 @@ use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 
 use crate::SECTION;
+use crate::blob_table::BlobTable;
 use crate::scan::ScanExec;
 
 /// How much content a record batch holds, give or take its last file.
-const BATCH_BYTES: u64 = 8 << 20;
+pub(crate) const BATCH_BYTES: u64 = 8 << 20;
 
 /// How many files of a record batch are read at once: enough to hide the latency of
 /// an object store, few enough for a disk.
-const READS: usize = 16;
+pub(crate) const READS: usize = 16;
 
-const CONTENT: &str = "content";
+pub(crate) const CONTENT: &str = "content";
 
 /// The documentation of `read_blob`.
 pub(crate) fn documentation() -> Documentation {
     Documentation::builder(
         SECTION,
-        "Lists files and reads them, a row each, in the order of their names: `filename` \
-         VARCHAR, `content` BLOB, `size` BIGINT and `last_modified` TIMESTAMP. A file is \
-         read only if `content` is used. A pattern that matches no file is an error.",
+        "Lists files and reads them, a row each: `filename` VARCHAR, `content` BLOB, `size` \
+         BIGINT and `last_modified` TIMESTAMP. A file is read only if `content` is used. A \
+         pattern that matches no file is an error. Up to 100,000 files \
+         (`atoll.distribute_files`) come in the order of their names; more are never held \
+         in memory, and come as they are found. The names may be those of a query: its \
+         columns stay, those of the files come beside them, `size` and `last_modified` \
+         unless the query has them, and a file that cannot be read is an error that names \
+         it (`try_url_download` gives a row instead). NULL for a name is NULL for its \
+         file.",
         "read_blob(files)",
     )
     .with_argument(
         "files",
         "A file, a folder (all files below it but hidden ones), a pattern with `*`, `**`, \
-         `?` and `[a-z]`, a URL (s3://, gs://, az://, https://), or a list of these.",
+         `?` and `[a-z]`, a URL (s3://, gs://, az://, https://), a list of these, or a \
+         query in parentheses of its own, `read_blob((SELECT ..))`, of one column or with \
+         a column `filename`.",
     )
     .with_sql_example(
         "SELECT filename, size FROM read_blob('sql/data/photos/*.png') ORDER BY size DESC;",
@@ -70,14 +75,11 @@ impl TableFunctionImpl for ReadBlob {
         let [Expr::Literal(files, _)] = args.exprs() else {
             return plan_err!(
                 "read_blob takes one literal, a file, folder, pattern or URL or a list of \
-                 them; for a column of URLs use url_download"
+                 them, or a query of names: read_blob((SELECT filename FROM ..))"
             );
         };
         let patterns = patterns(files)?;
-        Ok(Arc::new(BlobTable {
-            patterns,
-            schema: Arc::new(schema()),
-        }))
+        Ok(Arc::new(BlobTable::new(patterns, Arc::new(schema()))))
     }
 }
 
@@ -125,59 +127,12 @@ fn patterns(files: &ScalarValue) -> Result<Vec<String>> {
         .collect()
 }
 
-/// The files behind some patterns. They are listed anew by every statement, so a view
-/// over them shows what is there now.
-#[derive(Debug)]
-struct BlobTable {
-    patterns: Vec<String>,
-    schema: SchemaRef,
-}
-
-#[async_trait]
-impl TableProvider for BlobTable {
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.schema)
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Base
-    }
-
-    fn supports_filters_pushdown(
-        &self,
-        filters: &[&Expr],
-    ) -> Result<Vec<TableProviderFilterPushDown>> {
-        let pushdown = |filter: &&Expr| match is_about_the_listing(filter) {
-            true => TableProviderFilterPushDown::Exact,
-            false => TableProviderFilterPushDown::Unsupported,
-        };
-        Ok(filters.iter().map(pushdown).collect())
-    }
-
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let mut files = Vec::new();
-        for pattern in &self.patterns {
-            files.extend(list(pattern).await?);
-        }
-        let mut files = filtered(state, &self.schema, files, filters)?;
-        files.truncate(limit.unwrap_or(usize::MAX));
-        let schema = match projection {
-            Some(columns) => Arc::new(self.schema.project(columns)?),
-            None => self.schema(),
-        };
-        let partitions = state.config().target_partitions();
-        Ok(Arc::new(scan(files, schema, partitions)))
-    }
-}
-
 /// A scan of files with at most this many partitions.
-fn scan(files: Vec<FileEntry>, schema: SchemaRef, partitions: usize) -> ScanExec {
+pub(crate) fn scan(
+    files: Vec<FileEntry>,
+    schema: SchemaRef,
+    partitions: usize,
+) -> ScanExec {
     let files: Arc<[FileEntry]> = files.into();
     let label = format!("ReadBlobExec: files={}", files.len());
     let shares = shares(files.len(), partitions).map(|share| Share {
@@ -252,35 +207,6 @@ pub fn decode_scan(
     Ok(Arc::new(scan(files, schema, 1)))
 }
 
-/// Whether a filter can be decided before any file is read.
-fn is_about_the_listing(filter: &Expr) -> bool {
-    is_decided_by(filter, |column| column != CONTENT)
-}
-
-/// The files for which every filter is true.
-fn filtered(
-    state: &dyn Session,
-    schema: &SchemaRef,
-    files: Vec<FileEntry>,
-    filters: &[Expr],
-) -> Result<Vec<FileEntry>> {
-    let Some(filter) = conjunction(filters.iter().cloned()) else {
-        return Ok(files);
-    };
-    // The filters read no content, so any content will do.
-    let nullable = schema
-        .fields()
-        .iter()
-        .map(|field| field.as_ref().clone().with_nullable(true));
-    let schema = Arc::new(Schema::new(nullable.collect::<Vec<_>>()));
-    let columns = schema.fields().iter().map(|field| {
-        listed(field, &files)
-            .unwrap_or_else(|| new_null_array(field.data_type(), files.len()))
-    });
-    let listing = RecordBatch::try_new(Arc::clone(&schema), columns.collect())?;
-    keep_where(state, filter, &listing, files)
-}
-
 /// Cuts `files` into at most `parts` runs of equal length, at least one.
 fn shares(files: usize, parts: usize) -> impl Iterator<Item = Range<usize>> {
     let parts = parts.min(files).max(1);
@@ -324,7 +250,7 @@ impl PartitionStream for Share {
 
 /// Cuts a share into record batches of at most `rows` rows, and where content is read
 /// of about [`BATCH_BYTES`].
-fn batches(
+pub(crate) fn batches(
     files: &[FileEntry],
     share: Range<usize>,
     rows: usize,
@@ -346,7 +272,10 @@ fn batches(
     batches
 }
 
-async fn read_batch(files: &[FileEntry], schema: SchemaRef) -> Result<RecordBatch> {
+pub(crate) async fn read_batch(
+    files: &[FileEntry],
+    schema: SchemaRef,
+) -> Result<RecordBatch> {
     let mut columns: Vec<ArrayRef> = Vec::with_capacity(schema.fields().len());
     for field in schema.fields() {
         columns.push(match listed(field, files) {
@@ -362,7 +291,7 @@ async fn read_batch(files: &[FileEntry], schema: SchemaRef) -> Result<RecordBatc
 }
 
 /// A column that is known from the listing; `None` for the content.
-fn listed(field: &Field, files: &[FileEntry]) -> Option<ArrayRef> {
+pub(crate) fn listed(field: &Field, files: &[FileEntry]) -> Option<ArrayRef> {
     let column: ArrayRef = match field.name().as_str() {
         "filename" => Arc::new(StringArray::from_iter_values(
             files.iter().map(|file| &file.filename),
@@ -376,6 +305,7 @@ fn listed(field: &Field, files: &[FileEntry]) -> Option<ArrayRef> {
             let times = files.iter().map(|file| file.last_modified);
             Arc::new(TimestampMicrosecondArray::from_iter(times).with_timezone("UTC"))
         }
+        "etag" => Arc::new(StringArray::from_iter(files.iter().map(FileEntry::e_tag))),
         _ => return None,
     };
     Some(column)
@@ -412,6 +342,8 @@ async fn content(files: &[FileEntry]) -> Result<ArrayRef> {
 
 #[cfg(test)]
 mod tests {
+    use atoll_udf_common::files::list;
+
     use super::*;
 
     async fn entries(sizes: &[usize]) -> (tempfile::TempDir, Vec<FileEntry>) {

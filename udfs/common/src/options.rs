@@ -14,6 +14,7 @@ const INFER_ROWS: &str =
 const WRITE_ID: &str = "Names what is written: a table takes the rows of the same statement once under one id";
 const DISTRIBUTE_BYTES: &str =
     "On a cluster, what reads or writes up to so many bytes is done by the client";
+const DISTRIBUTE_FILES: &str = "Beyond so many files a listing is not kept: rows come while it goes on, and on a cluster its executors make a table of it";
 const CLUSTER_FALLBACK: &str = "What becomes of a statement that a cluster cannot run: 'client' runs it, 'error' refuses it";
 const SPECULATION: &str = "On a cluster, start a task that takes far longer than the others of its job on a \
     second executor too; the first to end counts.";
@@ -35,6 +36,8 @@ pub struct AtollOptions {
     pub write_id: String,
     /// On a cluster, what reads or writes up to so many bytes is done by the client.
     pub distribute_bytes: u64,
+    /// Beyond so many files a listing is not kept, but passed on or made a table.
+    pub distribute_files: usize,
     /// What becomes of a statement that a cluster cannot run.
     pub cluster_fallback: Fallback,
     /// On a cluster, whether a task that takes far longer than the others of its job is
@@ -70,6 +73,7 @@ impl Default for AtollOptions {
             infer_rows: 1000,
             write_id: String::new(),
             distribute_bytes: 256 << 20,
+            distribute_files: 100_000,
             cluster_fallback: Fallback::default(),
             speculation: true,
         }
@@ -141,6 +145,15 @@ impl ExtensionOptions for AtollOptions {
                     "atoll.distribute_bytes must be a number of bytes, got '{value}'"
                 ),
             },
+            "distribute_files" => match value.parse() {
+                Ok(files) => {
+                    self.distribute_files = files;
+                    Ok(())
+                }
+                Err(_) => config_err!(
+                    "atoll.distribute_files must be a number of files, got '{value}'"
+                ),
+            },
             "cluster_fallback" => {
                 let all = [Fallback::Client, Fallback::Error];
                 match all.into_iter().find(|one| one.name() == value) {
@@ -165,7 +178,8 @@ impl ExtensionOptions for AtollOptions {
             _ => config_err!(
                 "unknown option atoll.{key}; valid: atoll.storage, \
                  atoll.execution_provider, atoll.infer_rows, atoll.write_id, \
-                 atoll.distribute_bytes, atoll.cluster_fallback, atoll.speculation"
+                 atoll.distribute_bytes, atoll.distribute_files, atoll.cluster_fallback, \
+                 atoll.speculation"
             ),
         }
     }
@@ -191,6 +205,11 @@ impl ExtensionOptions for AtollOptions {
                 DISTRIBUTE_BYTES,
             ),
             entry(
+                "distribute_files",
+                &self.distribute_files.to_string(),
+                DISTRIBUTE_FILES,
+            ),
+            entry(
                 "cluster_fallback",
                 self.cluster_fallback.name(),
                 CLUSTER_FALLBACK,
@@ -212,6 +231,7 @@ mod tests {
         options.set("infer_rows", "100000").unwrap();
         options.set("write_id", "labels-2026-11-30").unwrap();
         options.set("distribute_bytes", "0").unwrap();
+        options.set("distribute_files", "7").unwrap();
         options.set("cluster_fallback", "error").unwrap();
         options.set("speculation", "false").unwrap();
         let mut copy = AtollOptions::default();

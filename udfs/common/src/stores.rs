@@ -5,7 +5,7 @@
 //! never from SQL, where they would end up in plans and logs.
 
 use std::collections::HashMap;
-use std::fmt::{self, Display, Formatter};
+use std::fmt::{self, Debug, Display, Formatter};
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
@@ -13,6 +13,9 @@ use bytes::Bytes;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::{DataFusionError, Result, exec_datafusion_err, exec_err};
 use datafusion::execution::object_store::ObjectStoreRegistry;
+use object_store::aws::AmazonS3Builder;
+use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::list::PaginatedListStore;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, parse_url_opts};
@@ -56,7 +59,7 @@ impl Location {
                  file first"
             );
         }
-        let (store, path) = STORES.open(&url)?;
+        let (Opened { store, .. }, path) = STORES.open(&url)?;
         let (_, key) = cut(location);
         let is_store = url.scheme() != "file" && !url.scheme().starts_with("http");
         let is_escaped = is_store && key.contains('%');
@@ -114,6 +117,11 @@ impl Location {
             names.pop_if_empty().push("");
         }
         url
+    }
+
+    /// What gives single pages of the store's listings, if it can.
+    pub(crate) fn pages(&self) -> Option<Pages> {
+        STORES.open(&self.url).ok()?.0.pages
     }
 
     /// The local path, if this is a file or folder of this machine.
@@ -296,9 +304,25 @@ pub(crate) fn without_dots(path: &FilePath) -> PathBuf {
 }
 
 /// Every object store of the process, opened when first used.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Stores {
-    by_authority: Mutex<HashMap<String, Arc<dyn ObjectStore>>>,
+    by_authority: Mutex<HashMap<String, Opened>>,
+}
+
+impl Debug for Stores {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stores").finish_non_exhaustive()
+    }
+}
+
+/// What gives one page of a listing.
+pub(crate) type Pages = Arc<dyn PaginatedListStore>;
+
+/// A store, and what gives single pages of its listings if it can.
+#[derive(Clone)]
+struct Opened {
+    store: Arc<dyn ObjectStore>,
+    pages: Option<Pages>,
 }
 
 static STORES: LazyLock<Arc<Stores>> = LazyLock::new(Arc::default);
@@ -309,7 +333,7 @@ impl Stores {
         Arc::clone(&STORES)
     }
 
-    fn open(&self, url: &Url) -> Result<(Arc<dyn ObjectStore>, Path)> {
+    fn open(&self, url: &Url) -> Result<(Opened, Path)> {
         let path = match url.scheme() {
             "file" => {
                 let path = url.to_file_path().ok();
@@ -325,18 +349,21 @@ impl Stores {
             .by_authority
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if let Some(store) = stores.get(authority) {
-            return Ok((Arc::clone(store), path));
+        if let Some(opened) = stores.get(authority) {
+            return Ok((opened.clone(), path));
         }
-        let store = connect(url)?;
-        stores.insert(authority.to_string(), Arc::clone(&store));
-        Ok((store, path))
+        let opened = connect(url)?;
+        stores.insert(authority.to_string(), opened.clone());
+        Ok((opened, path))
     }
 }
 
-fn connect(url: &Url) -> Result<Arc<dyn ObjectStore>> {
+fn connect(url: &Url) -> Result<Opened> {
     if url.scheme() == "file" {
-        return Ok(Arc::new(LocalFileSystem::new()));
+        return Ok(Opened {
+            store: Arc::new(LocalFileSystem::new()),
+            pages: None,
+        });
     }
     let mut options: Vec<(String, String)> = std::env::vars()
         .map(|(key, value)| (key.to_ascii_lowercase(), value))
@@ -345,15 +372,49 @@ fn connect(url: &Url) -> Result<Arc<dyn ObjectStore>> {
     if url.scheme() == "http" {
         options.push(("allow_http".to_string(), "true".to_string()));
     }
-    let (store, _) = parse_url_opts(url, options).map_err(|error| {
+    opened(url, options).map_err(|error| {
         exec_datafusion_err!(
             "cannot open {}: {}; supported are local paths, s3://, gs://, az://, \
              http:// and https://",
             &url[..Position::BeforePath],
             root_cause(&error)
         )
-    })?;
-    Ok(Arc::from(store))
+    })
+}
+
+/// Does what `parse_url_opts` does, but keeps the stores that give pages as what they are.
+fn opened(url: &Url, options: Vec<(String, String)>) -> object_store::Result<Opened> {
+    match url.scheme() {
+        "s3" | "s3a" => {
+            let builder = AmazonS3Builder::new().with_url(url.as_str());
+            let builder = options.into_iter().fold(builder, |builder, (key, value)| {
+                match key.parse() {
+                    Ok(key) => builder.with_config(key, value),
+                    Err(_) => builder,
+                }
+            });
+            let store = Arc::new(builder.build()?);
+            let pages = Some(Arc::clone(&store) as Pages);
+            Ok(Opened { store, pages })
+        }
+        "gs" => {
+            let builder = GoogleCloudStorageBuilder::new().with_url(url.as_str());
+            let builder = options.into_iter().fold(builder, |builder, (key, value)| {
+                match key.parse() {
+                    Ok(key) => builder.with_config(key, value),
+                    Err(_) => builder,
+                }
+            });
+            let store = Arc::new(builder.build()?);
+            let pages = Some(Arc::clone(&store) as Pages);
+            Ok(Opened { store, pages })
+        }
+        _ => {
+            let (store, _) = parse_url_opts(url, options)?;
+            let store = Arc::from(store);
+            Ok(Opened { store, pages: None })
+        }
+    }
 }
 
 impl ObjectStoreRegistry for Stores {
@@ -366,11 +427,13 @@ impl ObjectStoreRegistry for Stores {
             .by_authority
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        stores.insert(url[..Position::BeforePath].to_string(), store)
+        let opened = Opened { store, pages: None };
+        let before = stores.insert(url[..Position::BeforePath].to_string(), opened);
+        before.map(|before| before.store)
     }
 
     fn get_store(&self, url: &Url) -> Result<Arc<dyn ObjectStore>> {
-        Ok(self.open(url)?.0)
+        Ok(self.open(url)?.0.store)
     }
 }
 

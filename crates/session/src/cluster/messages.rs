@@ -29,7 +29,7 @@ pub(crate) struct WireTask {
 /// An operator of Atoll.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct WireNode {
-    #[prost(oneof = "WireOperator", tags = "1, 2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "WireOperator", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
     pub(crate) operator: Option<WireOperator>,
 }
 
@@ -50,6 +50,32 @@ pub(crate) enum WireOperator {
     Scans(Vec<u8>),
     #[prost(message, tag = "7")]
     Shuffle(WireShuffle),
+    /// A listing, as the family of its functions writes it.
+    #[prost(bytes, tag = "8")]
+    Listing(Vec<u8>),
+    #[prost(message, tag = "9")]
+    Reads(WireReads),
+}
+
+/// What is read of the file that a column names.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct WireReads {
+    #[prost(uint32, tag = "1")]
+    pub(crate) filename: u32,
+    #[prost(message, repeated, tag = "2")]
+    pub(crate) columns: Vec<WirePart>,
+}
+
+/// A column that is read of a file.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct WirePart {
+    /// The number of a [`Part`](atoll_udf_blob::Part).
+    #[prost(uint32, tag = "1")]
+    pub(crate) part: u32,
+    #[prost(bool, tag = "2")]
+    pub(crate) is_read: bool,
+    #[prost(bool, tag = "3")]
+    pub(crate) nullable: bool,
 }
 
 /// Ranges of what earlier stages left.
@@ -102,7 +128,7 @@ pub(crate) struct WireShuffle {
 /// Where the rows of a task go.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct WireOutput {
-    #[prost(oneof = "WireTarget", tags = "1, 2")]
+    #[prost(oneof = "WireTarget", tags = "1, 2, 5")]
     pub(crate) target: Option<WireTarget>,
     /// See [`TaskTerms`].
     #[prost(uint64, tag = "3")]
@@ -118,6 +144,8 @@ pub(crate) enum WireTarget {
     Table(Vec<u8>),
     #[prost(bytes, tag = "2")]
     Folder(Vec<u8>),
+    #[prost(bytes, tag = "5")]
+    Listing(Vec<u8>),
 }
 
 /// Rows of a Parquet file.

@@ -11,6 +11,7 @@
 mod exec;
 mod journal;
 mod ledger;
+mod listings;
 mod messages;
 mod notes;
 mod output;
@@ -33,6 +34,7 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
 pub(crate) use journal::Journal;
+pub(crate) use listings::ListingTables;
 pub(crate) use messages::WireTarget;
 pub(crate) use output::{Files, Target, divert, is_dealt};
 pub(crate) use rule::DealExpensiveCalls;

@@ -94,7 +94,7 @@ impl Files {
     }
 
     /// Takes files out of a task's output, and gives the rows.
-    fn enter(
+    pub(super) fn enter(
         &self,
         output: &RecordBatch,
     ) -> Result<BoxStream<'static, Result<RecordBatch>>> {

@@ -30,6 +30,7 @@ use datafusion::physical_plan::{
 use futures::TryStreamExt;
 use object_store::{ObjectStore, ObjectStoreExt};
 
+use super::listings::Kept;
 use super::pace::Pace;
 use super::runtime::encode_plan;
 use super::source::{Input, Source};
@@ -37,6 +38,10 @@ use super::source::{Input, Source};
 /// Below this many bytes of files the client reads them: opening a file in each task
 /// costs more than sending its rows.
 const LEAST_BYTES: u64 = 1 << 20;
+
+/// The same of their rows. Names of files that are alike take next to no room in a file, but
+/// as much as others on their way.
+const LEAST_ROWS: usize = 100_000;
 
 /// Most bytes of a file in a task.
 const BYTES_PER_TASK: u64 = 1 << 30;
@@ -52,11 +57,21 @@ pub(super) fn can_be_cut(plan: &dyn ExecutionPlan) -> bool {
     let Some(file) = files().next() else {
         return false;
     };
-    bytes >= LEAST_BYTES
+    let rows = files().filter_map(|file| {
+        let known = file.statistics.as_ref()?;
+        known.num_rows.get_value().copied()
+    });
+    (bytes >= LEAST_BYTES || rows.sum::<usize>() >= LEAST_ROWS)
         && config.output_ordering.is_empty()
         && config.limit.is_none()
-        && files().all(|file| file.extensions.is_empty())
+        && files().all(|file| may_be_read_by_tasks(file))
         && encode_plan(scan_of(&without_files(config), file.clone())).is_ok()
+}
+
+/// Whether a file is read as it is without what comes with it in this process.
+fn may_be_read_by_tasks(file: &PartitionedFile) -> bool {
+    let kept = usize::from(file.extensions.contains::<Kept>());
+    file.extensions.len() == kept
 }
 
 /// What a scan has for any of its files. They may be many, and each piece is made of this.

@@ -3,6 +3,7 @@
 use std::fmt::{self, Formatter};
 use std::sync::Arc;
 
+use atoll_udf_blob::ReadFilesExec;
 use atoll_udf_common::Grain;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
@@ -109,7 +110,11 @@ fn chain(plan: &Arc<dyn ExecutionPlan>) -> Option<(Links, Arc<dyn ExecutionPlan>
     let mut below = plan;
     loop {
         if is_link(below) {
-            lowest_calls = calls(below).map(|_| links.len()).or(lowest_calls);
+            // What calls look at is read where they are made.
+            let is_read_for_calls = lowest_calls.is_some() && below.is::<ReadFilesExec>();
+            if calls(below).is_some() || is_read_for_calls {
+                lowest_calls = Some(links.len());
+            }
             links.push(Arc::clone(below));
         } else if !spreads_a_scan(below) {
             break;
@@ -152,7 +157,7 @@ pub(super) fn calls(plan: &Arc<dyn ExecutionPlan>) -> Option<&ExpensiveExec> {
 
 /// Whether an operator treats each row by itself and can be sent.
 fn is_link(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    if calls(plan).is_some() {
+    if calls(plan).is_some() || plan.is::<ReadFilesExec>() {
         return true;
     }
     if plan.downcast_ref::<AggregateExec>().is_some_and(is_exact) {

@@ -9,6 +9,7 @@ use std::io::Cursor;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use atoll_udf_blob::{ListExec, Part, PartColumn, ReadFilesExec};
 use atoll_udf_common::{
     Call, CallContext, Erased, ExpensiveFunction, Grain, PreparedCall, as_expensive,
 };
@@ -33,8 +34,10 @@ use datafusion_proto::physical_plan::{
 use prost::Message;
 use tokio::sync::OnceCell;
 
+use super::listings::ListingTarget;
 use super::messages::{
-    WireCall, WireCalls, WireNode, WireOperator, WireOutput, WirePiece, WireTarget,
+    WireCall, WireCalls, WireNode, WireOperator, WireOutput, WirePart, WirePiece,
+    WireReads, WireTarget,
 };
 use super::output::{OutputExec, Target, TaskTerms, Terms};
 use super::pieces::PieceExec;
@@ -73,6 +76,10 @@ impl PhysicalExtensionCodec for PlanCodec {
             })
         } else if let Some(scan) = atoll_udf_blob::encode_scan(node.as_ref()) {
             WireOperator::Scan(scan?)
+        } else if let Some(listing) = node.downcast_ref::<ListExec>() {
+            WireOperator::Listing(listing.encode()?)
+        } else if let Some(reads) = node.downcast_ref::<ReadFilesExec>() {
+            WireOperator::Reads(encode_reads(reads))
         } else if let Some(piece) = node.downcast_ref::<PieceExec>() {
             WireOperator::Piece(WirePiece {
                 scan: encode_plan(Arc::clone(&piece.scan))?,
@@ -129,6 +136,12 @@ impl PhysicalExtensionCodec for PlanCodec {
             (Some(WireOperator::Scan(scan)), []) => {
                 let context = CallContext::of(task.session_config());
                 atoll_udf_blob::decode_scan(&scan, &context)
+            }
+            (Some(WireOperator::Listing(listing)), []) => {
+                Ok(Arc::new(ListExec::decode(&listing)?))
+            }
+            (Some(WireOperator::Reads(reads)), [input]) => {
+                Ok(Arc::new(decode_reads(&reads, Arc::clone(input))?))
             }
             (Some(WireOperator::Piece(piece)), []) => {
                 let rows = piece.start..piece.end;
@@ -207,12 +220,52 @@ impl PlanCodec {
             Some(WireTarget::Folder(folder)) => {
                 Arc::new(FolderTarget::decode(&folder, prepared.state())?)
             }
+            Some(WireTarget::Listing(folder)) => {
+                Arc::new(ListingTarget::decode(&folder)?)
+            }
             None => return internal_err!("an output without a target"),
         };
         let (name, few) = (output.name, output.few);
         let terms = Terms::Task(TaskTerms { name, few });
         Ok(OutputExec::new(input, target, terms))
     }
+}
+
+fn encode_reads(reads: &ReadFilesExec) -> WireReads {
+    let columns = reads.columns().iter().map(|column| WirePart {
+        part: column.part as u32,
+        is_read: column.is_read,
+        nullable: column.nullable,
+    });
+    WireReads {
+        filename: u32::try_from(reads.filename()).unwrap_or(u32::MAX),
+        columns: columns.collect(),
+    }
+}
+
+fn decode_reads(
+    reads: &WireReads,
+    input: Arc<dyn ExecutionPlan>,
+) -> Result<ReadFilesExec> {
+    let columns = reads.columns.iter().map(|column| {
+        let part = Part::ALL
+            .into_iter()
+            .find(|part| *part as u32 == column.part);
+        let Some(part) = part else {
+            return internal_err!("a file has no part {}", column.part);
+        };
+        Ok(PartColumn {
+            part,
+            is_read: column.is_read,
+            nullable: column.nullable,
+        })
+    });
+    let filename = reads.filename as usize;
+    if filename >= input.schema().fields().len() {
+        return internal_err!("files without a column of names");
+    }
+    let columns = columns.collect::<Result<_>>()?;
+    Ok(ReadFilesExec::new(input, filename, columns, None))
 }
 
 fn encode_call(call: &PhysicalCall) -> Result<WireCall> {

@@ -21,6 +21,7 @@ use datafusion::physical_planner::{
 
 use crate::checks::{CheckExec, CheckNode};
 use crate::cluster::{distribute, explain};
+use crate::reads::{self, ReadFilesNode};
 use crate::sql::PartitionedBy;
 
 use super::exec::{ExpensiveExec, PhysicalCall};
@@ -80,6 +81,12 @@ impl ExtensionPlanner for ExpensivePlanner {
             };
             // Whoever writes the rows reads the columns from the logical plan.
             return Ok(Some(Arc::clone(input)));
+        }
+        if let Some(node) = node.as_any().downcast_ref::<ReadFilesNode>() {
+            let [input] = physical_inputs else {
+                return internal_err!("ReadFiles takes one input");
+            };
+            return reads::physical(node, input).map(Some);
         }
         let Some(node) = node.as_any().downcast_ref::<ExpensiveNode>() else {
             return Ok(None);

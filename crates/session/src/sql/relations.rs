@@ -13,11 +13,13 @@ use datafusion::logical_expr::{
     Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, lit,
 };
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, Expr as SqlExpr, Ident, TableAlias, TableFactor, TableSample,
-    TableSampleKind, TableSampleQuantity, TableSampleUnit, Value, VisitMut, VisitorMut,
+    AccessExpr, Expr as SqlExpr, FunctionArg, FunctionArgExpr, Ident, ObjectNamePart,
+    Query, TableAlias, TableFactor, TableSample, TableSampleKind, TableSampleQuantity,
+    TableSampleUnit, Value, VisitMut, VisitorMut,
 };
 
 use super::{call, fields, normalized};
+use crate::reads;
 
 /// Plans TABLESAMPLE, which the planner leaves out, and `unnest(..) AS l`, whose element
 /// it gives no name.
@@ -51,7 +53,64 @@ impl RelationPlanner for Relations {
         {
             return Ok(planned(plan, alias.clone()));
         }
+        if let Some(query) = names_of_files(&relation)? {
+            let (query, alias) = (Box::new(query.clone()), alias_of(&relation));
+            let rows = context.plan(TableFactor::Derived {
+                lateral: false,
+                subquery: query,
+                alias: None,
+                sample: None,
+            })?;
+            return Ok(planned(reads::plan(rows)?, alias));
+        }
         Ok(RelationPlanning::Original(Box::new(relation)))
+    }
+}
+
+/// The function that reads the files that a query names.
+const READ_BLOB: &str = "read_blob";
+
+/// The query of `read_blob((SELECT ..))`.
+fn names_of_files(relation: &TableFactor) -> Result<Option<&Query>> {
+    let (name, args) = match relation {
+        TableFactor::Table {
+            name,
+            args: Some(args),
+            ..
+        } => (name, &args.args),
+        TableFactor::Function { name, args, .. } => (name, args),
+        _ => return Ok(None),
+    };
+    let [ObjectNamePart::Identifier(name)] = &name.0[..] else {
+        return Ok(None);
+    };
+    if normalized(name) != READ_BLOB {
+        return Ok(None);
+    }
+    let [FunctionArg::Unnamed(FunctionArgExpr::Expr(files))] = &args[..] else {
+        return Ok(None);
+    };
+    let mut files = files;
+    while let SqlExpr::Nested(inner) = files {
+        files = inner;
+    }
+    match files {
+        SqlExpr::Subquery(query) => Ok(Some(query)),
+        SqlExpr::Identifier(_) | SqlExpr::CompoundIdentifier(_) => plan_err!(
+            "read_blob takes the files of column {files} by a query, as in \
+             read_blob((SELECT {files} AS filename FROM ..)); url_download reads them \
+             in a SELECT list"
+        ),
+        _ => Ok(None),
+    }
+}
+
+fn alias_of(relation: &TableFactor) -> Option<TableAlias> {
+    match relation {
+        TableFactor::Table { alias, .. } | TableFactor::Function { alias, .. } => {
+            alias.clone()
+        }
+        _ => None,
     }
 }
 

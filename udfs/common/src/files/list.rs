@@ -1,115 +1,25 @@
 //! The files that a name stands for.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::path::{Path as FilePath, PathBuf};
-use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
-use datafusion::common::{
-    DataFusionError, Result, exec_datafusion_err, plan_datafusion_err, plan_err,
-};
-use futures::TryStreamExt;
+use datafusion::common::{DataFusionError, Result, plan_datafusion_err};
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use object_store::ObjectMeta;
 use object_store::path::Path;
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
+use tokio::sync::mpsc;
 
-use super::logs::{LOG, table_of_log};
-use super::name::{Kind, Named, Place, Wildcard};
-use crate::stores::{cut, local_path, without_dots};
-use crate::{CallContext, Location};
+use super::entry::FileEntry;
+use super::keys::{self, AT_ONCE, KeyRange, Objects, PAGE};
+use super::logs::table_of_log;
+use super::name::{Kind, Named, Place, wildcard};
+use super::walk::{Finds, walk};
+use crate::Location;
+use crate::stores::cut;
 
-/// A file as it was when it was listed.
-#[derive(Debug, Clone)]
-pub struct FileEntry {
-    /// A path or URL that finds the file again.
-    pub filename: String,
-    /// Bytes in the file.
-    pub size: u64,
-    /// Microseconds since 1970, where the file's home knows.
-    pub last_modified: Option<i64>,
-    source: Source,
-}
-
-#[derive(Debug, Clone)]
-enum Source {
-    // A local path is kept as the system gave it: it need not be valid Unicode.
-    Local(PathBuf, SystemTime),
-    Stored(Arc<dyn ObjectStore>, ObjectMeta),
-}
-
-impl FileEntry {
-    /// Whether [`find_again`](Self::find_again) would find this file.
-    pub fn is_found_by_name(&self) -> bool {
-        match &self.source {
-            // A path that is not valid Unicode has another name than its own.
-            Source::Local(path, _) => path.to_str() == Some(self.filename.as_str()),
-            Source::Stored(..) => true,
-        }
-    }
-
-    /// A file that another process listed.
-    pub fn find_again(
-        filename: String,
-        size: u64,
-        last_modified: Option<i64>,
-        context: &CallContext,
-    ) -> Result<Self> {
-        let source = match local_path(context.directory.as_deref(), &filename) {
-            Some(path) => Source::Local(path, UNIX_EPOCH),
-            None => {
-                let Location { store, path, .. } = context.locate(&filename)?;
-                let object = ObjectMeta {
-                    location: path,
-                    last_modified: UNIX_EPOCH.into(),
-                    size,
-                    e_tag: None,
-                    version: None,
-                };
-                Source::Stored(store, object)
-            }
-        };
-        Ok(Self {
-            filename,
-            size,
-            last_modified,
-            source,
-        })
-    }
-
-    /// The file as an object of its store; `None` if its name cannot be one's.
-    pub fn object(&self) -> Option<ObjectMeta> {
-        match &self.source {
-            Source::Stored(_, object) => Some(object.clone()),
-            Source::Local(path, modified) => Some(ObjectMeta {
-                location: object_path(path)?,
-                last_modified: (*modified).into(),
-                size: self.size,
-                e_tag: None,
-                version: None,
-            }),
-        }
-    }
-
-    /// The whole content.
-    pub async fn read(&self) -> Result<Bytes> {
-        let read = match &self.source {
-            Source::Local(path, _) => tokio::fs::read(path)
-                .await
-                .map(Bytes::from)
-                .map_err(|error| error.to_string()),
-            Source::Stored(store, object) => {
-                let read = async { store.get(&object.location).await?.bytes().await };
-                read.await.map_err(|error| error.to_string())
-            }
-        };
-        read.map_err(|reason| {
-            exec_datafusion_err!(
-                "cannot read {}, which was there when the statement began: {reason}",
-                self.filename
-            )
-        })
-    }
-}
+/// Pages of a walk that wait for who reads them.
+const PAGES_AHEAD: usize = 2;
 
 /// Lists the files that a text stands for, in the order of their names.
 ///
@@ -118,26 +28,36 @@ impl FileEntry {
 pub async fn list(text: &str) -> Result<Vec<FileEntry>> {
     let named = Named::of(None, text).await?;
     let files = named.files().await?;
-    if !files.is_empty() {
-        return Ok(files);
+    match files.is_empty() {
+        true => Err(named.without_files()),
+        false => Ok(files),
     }
-    match (&named.place, &named.kind) {
-        (Place::Local(_), Kind::Folder) => {
-            plan_err!("no file in the folder '{text}'; hidden files do not count")
+}
+
+impl Named {
+    /// Says that no file was found.
+    pub fn without_files(&self) -> DataFusionError {
+        let text = &self.text;
+        match (&self.place, &self.kind) {
+            (Place::Local(_), Kind::Folder) => plan_datafusion_err!(
+                "no file in the folder '{text}'; hidden files do not count"
+            ),
+            (Place::Local(path), Kind::Missing) => plan_datafusion_err!(
+                "file not found: '{text}'; check the path{}",
+                start_of(path)
+            ),
+            (Place::Local(folder), _) => plan_datafusion_err!(
+                "no file matches '{text}'; check the pattern and its folder{}",
+                start_of(folder)
+            ),
+            (Place::Stored(location), _) if is_web(location) => {
+                plan_datafusion_err!("file not found: {location}; check the path")
+            }
+            (Place::Stored(_), _) => plan_datafusion_err!(
+                "no file matches '{text}'; check the bucket, the pattern and the \
+                 credentials"
+            ),
         }
-        (Place::Local(path), Kind::Missing) => {
-            plan_err!("file not found: '{text}'; check the path{}", start_of(path))
-        }
-        (Place::Local(folder), _) => plan_err!(
-            "no file matches '{text}'; check the pattern and its folder{}",
-            start_of(folder)
-        ),
-        (Place::Stored(location), _) if is_web(location) => {
-            plan_err!("file not found: {location}; check the path")
-        }
-        (Place::Stored(_), _) => plan_err!(
-            "no file matches '{text}'; check the bucket, the pattern and the credentials"
-        ),
     }
 }
 
@@ -165,17 +85,181 @@ pub(super) struct Listing {
     pub(super) tables: BTreeSet<Path>,
 }
 
+impl Finds for Listing {
+    fn file(&mut self, file: FileEntry) -> bool {
+        self.files.push(file);
+        true
+    }
+
+    fn table(&mut self, folder: Path) {
+        self.tables.insert(folder);
+    }
+}
+
+/// Passes the files of a walk on, some at a time.
+struct Passing {
+    files: Vec<FileEntry>,
+    sender: mpsc::Sender<Result<Vec<FileEntry>>>,
+}
+
+impl Passing {
+    /// Passes what there is; whether anybody wants more.
+    fn pass(&mut self) -> bool {
+        let files = std::mem::take(&mut self.files);
+        self.sender.blocking_send(Ok(files)).is_ok()
+    }
+}
+
+impl Finds for Passing {
+    fn file(&mut self, file: FileEntry) -> bool {
+        self.files.push(file);
+        self.files.len() < PAGE || self.pass()
+    }
+}
+
+/// In which order files are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// That of their names, or of the keys of a store.
+    Names,
+    /// Any, if that is faster.
+    Any,
+}
+
+/// Files as they are found, some at a time.
+pub type Found = BoxStream<'static, Result<Vec<FileEntry>>>;
+
 impl Named {
     /// The files there are now, in the order of their names.
     pub async fn files(&self) -> Result<Vec<FileEntry>> {
         Ok(self.listing().await?.files)
     }
 
+    /// The files as they are found. Nothing is kept of what was passed on.
+    pub fn stream(&self, order: Order) -> Found {
+        match &self.place {
+            Place::Local(path) => walking(path.clone(), self.kind.clone()),
+            Place::Stored(location) => match self.listed_one() {
+                Some(file) => futures::stream::iter([Ok(vec![file])]).boxed(),
+                None if matches!(self.kind, Kind::Missing) => {
+                    futures::stream::empty().boxed()
+                }
+                None => {
+                    let all = KeyRange::default();
+                    let objects = match order {
+                        Order::Names => keys::one_by_one(location, &all),
+                        Order::Any => keys::at_once(location.clone(), all, AT_ONCE),
+                    };
+                    self.entries(location, objects)
+                }
+            },
+        }
+    }
+
+    /// Cuts what is below a folder of a store into about so many ranges of its keys, to
+    /// be listed by as many processes; nothing if this process has to list it.
+    pub async fn ranges(&self, wanted: usize) -> Result<Option<Vec<KeyRange>>> {
+        match (&self.place, &self.kind) {
+            (Place::Stored(location), Kind::Folder | Kind::Pattern(_)) => {
+                keys::ranges(location, wanted).await.map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The files of a range of keys.
+    pub fn stream_of(&self, range: &KeyRange) -> Found {
+        match &self.place {
+            Place::Stored(location) => {
+                let range = range.clone();
+                let objects = keys::at_once(location.clone(), range, AT_ONCE);
+                self.entries(location, objects)
+            }
+            Place::Local(_) => self.stream(Order::Names),
+        }
+    }
+
+    /// What another process needs to list it too, if it is a folder or a pattern of a
+    /// store: the text, the URL of the folder, and the pattern below it.
+    pub fn to_parts(&self) -> Option<(String, String, Option<String>)> {
+        let Place::Stored(location) = &self.place else {
+            return None;
+        };
+        let pattern = match &self.kind {
+            Kind::Folder => None,
+            Kind::Pattern(wildcard) => Some(wildcard.text().to_string()),
+            Kind::File(_) | Kind::Missing => return None,
+        };
+        Some((self.text.clone(), location.url.to_string(), pattern))
+    }
+
+    /// The same in the other process.
+    pub fn from_parts(text: String, url: &str, pattern: Option<&str>) -> Result<Self> {
+        let kind = match pattern {
+            None => Kind::Folder,
+            Some(pattern) => Kind::Pattern(Box::new(wildcard(&text, pattern)?)),
+        };
+        Ok(Self {
+            place: Place::Stored(Location::parse(url)?),
+            kind,
+            text,
+        })
+    }
+
+    fn entries(&self, location: &Location, objects: Objects) -> Found {
+        let (named, location) = (self.clone(), location.clone());
+        let files = objects.map_ok(move |objects| {
+            let objects = objects.into_iter();
+            let wanted = objects.filter(|object| named.wants(&location, object));
+            wanted
+                .map(|object| named.entry(&location, object))
+                .collect()
+        });
+        files.boxed()
+    }
+
+    /// Whether an object below the folder is one of the files.
+    fn wants(&self, location: &Location, object: &ObjectMeta) -> bool {
+        let Kind::Pattern(wildcard) = &self.kind else {
+            return true;
+        };
+        let below = object.location.prefix_match(&location.path);
+        let name: Option<Vec<_>> = below.map(Iterator::collect);
+        let name = name.map(|parts| {
+            let parts: Vec<&str> = parts.iter().map(AsRef::as_ref).collect();
+            parts.join("/")
+        });
+        name.is_some_and(|name| wildcard.matches(&name))
+    }
+
+    fn entry(&self, location: &Location, object: ObjectMeta) -> FileEntry {
+        let name = url_of(&object.location, &self.text);
+        FileEntry::stored(&location.store, name, object)
+    }
+
+    /// The object that a name stands for, if it stands for one.
+    fn listed_one(&self) -> Option<FileEntry> {
+        let (Place::Stored(location), Kind::File(Some(found))) =
+            (&self.place, &self.kind)
+        else {
+            return None;
+        };
+        let name = match is_web(location) {
+            true => self.text.clone(),
+            false => url_of(&location.path, &self.text),
+        };
+        Some(FileEntry::stored(&location.store, name, found.clone()))
+    }
+
     pub(super) async fn listing(&self) -> Result<Listing> {
         let mut listing = match &self.place {
             Place::Local(path) => {
                 let (path, kind) = (path.clone(), self.kind.clone());
-                tokio::task::spawn_blocking(move || list_local(path, &kind))
+                let walking = move || {
+                    let mut listing = Listing::default();
+                    walk(&path, &kind, &mut listing).map(|()| listing)
+                };
+                tokio::task::spawn_blocking(walking)
                     .await
                     .map_err(|error| DataFusionError::External(Box::new(error)))??
             }
@@ -187,169 +271,59 @@ impl Named {
     }
 
     async fn list_stored(&self, location: &Location) -> Result<Listing> {
-        let wildcard = match &self.kind {
-            Kind::Missing => return Ok(Listing::default()),
-            Kind::File(found) => {
-                let name = match is_web(location) {
-                    true => self.text.clone(),
-                    false => url_of(location, &self.text),
-                };
-                let found = found.iter().cloned();
-                let entry = |found| stored_entry(&location.store, name.clone(), found);
-                return Ok(Listing {
-                    files: found.map(entry).collect(),
-                    tables: BTreeSet::new(),
-                });
+        if matches!(self.kind, Kind::Missing | Kind::File(_)) {
+            return Ok(Listing {
+                files: self.listed_one().into_iter().collect(),
+                tables: BTreeSet::new(),
+            });
+        }
+        let mut listing = Listing::default();
+        let all = KeyRange::default();
+        let mut pages = keys::at_once(location.clone(), all, AT_ONCE);
+        while let Some(objects) = pages.try_next().await? {
+            for object in objects {
+                // Here the whole folder is listed, whatever the pattern.
+                listing.tables.extend(table_of_log(&object.location));
+                if self.wants(location, &object) {
+                    listing.files.push(self.entry(location, object));
+                }
             }
-            Kind::Folder => None,
-            Kind::Pattern(wildcard) => Some(wildcard),
-        };
-        let below: Vec<ObjectMeta> = location
-            .store
-            .list(Some(&location.path))
-            .try_collect()
-            .await
-            .map_err(|error| location.error(error))?;
-        let matches = |object: &ObjectMeta| {
-            wildcard.is_none_or(|wildcard| {
-                let below = object.location.prefix_match(&location.path);
-                let name: Option<Vec<_>> = below.map(Iterator::collect);
-                let name = name.map(|parts| {
-                    let parts: Vec<&str> = parts.iter().map(AsRef::as_ref).collect();
-                    parts.join("/")
-                });
-                name.is_some_and(|name| wildcard.matches(&name))
-            })
-        };
-        let entry = |object: ObjectMeta| {
-            let name = url_of(&location.at(object.location.clone()), &self.text);
-            stored_entry(&location.store, name, object)
-        };
-        // Here the whole folder is listed, whatever the pattern.
-        let logs = below.iter().map(|object| &object.location);
-        let logs = logs.filter_map(table_of_log);
-        Ok(Listing {
-            tables: logs.collect(),
-            files: below.into_iter().filter(matches).map(entry).collect(),
-        })
+        }
+        Ok(listing)
     }
+}
+
+/// The files that a walk finds while it goes on.
+fn walking(path: PathBuf, kind: Kind) -> Found {
+    let (sender, receiver) = mpsc::channel(PAGES_AHEAD);
+    // A walk that nobody listens to ends with its next page.
+    tokio::task::spawn_blocking(move || {
+        let mut passing = Passing {
+            files: vec![],
+            sender,
+        };
+        match walk(&path, &kind, &mut passing) {
+            Ok(()) => {
+                passing.pass();
+            }
+            Err(error) => {
+                passing.pass();
+                let _ = passing.sender.blocking_send(Err(error));
+            }
+        }
+    });
+    let files = futures::stream::unfold(receiver, |mut receiver| async move {
+        receiver.recv().await.map(|files| (files, receiver))
+    });
+    files.boxed()
 }
 
 /// The URL of an object as a text in which nothing is escaped but what would be read as
 /// something else, in the same words as the name that found it.
-pub(super) fn url_of(location: &Location, text: &str) -> String {
-    let key = location.path.as_ref().replace('%', "%25");
+pub(super) fn url_of(path: &Path, text: &str) -> String {
+    let key = path.as_ref().replace('%', "%25");
     let key = key.replace('?', "%3F").replace('#', "%23");
     format!("{}/{key}", cut(text).0)
-}
-
-fn stored_entry(
-    store: &Arc<dyn ObjectStore>,
-    filename: String,
-    object: ObjectMeta,
-) -> FileEntry {
-    FileEntry {
-        filename,
-        size: object.size,
-        last_modified: Some(object.last_modified.timestamp_micros()),
-        source: Source::Stored(Arc::clone(store), object),
-    }
-}
-
-fn list_local(path: PathBuf, kind: &Kind) -> Result<Listing> {
-    let wildcard = match kind {
-        Kind::Missing => return Ok(Listing::default()),
-        Kind::File(_) => {
-            return Ok(Listing {
-                files: vec![local_entry(path)?],
-                tables: BTreeSet::new(),
-            });
-        }
-        Kind::Folder if !path.is_dir() => return Ok(Listing::default()),
-        Kind::Folder => None,
-        Kind::Pattern(_) if !path.as_os_str().is_empty() && !path.is_dir() => {
-            return Ok(Listing::default());
-        }
-        Kind::Pattern(wildcard) => Some(wildcard.as_ref()),
-    };
-    let mut walk = Walk {
-        wildcard,
-        seen: HashSet::new(),
-        found: Listing::default(),
-    };
-    walk.below(&path, "")?;
-    Ok(walk.found)
-}
-
-/// Goes through a folder, through links, each folder once.
-struct Walk<'a> {
-    wildcard: Option<&'a Wildcard>,
-    seen: HashSet<PathBuf>,
-    found: Listing,
-}
-
-impl Walk<'_> {
-    /// Takes the files of a folder: all but the hidden ones, or those that match.
-    fn below(&mut self, folder: &FilePath, name: &str) -> Result<()> {
-        let unreadable = |error: std::io::Error| {
-            plan_datafusion_err!("cannot list '{}': {error}", folder.display())
-        };
-        // A pattern without a folder looks where relative paths start.
-        let opened = match folder.as_os_str().is_empty() {
-            true => FilePath::new("."),
-            false => folder,
-        };
-        if !self.seen.insert(opened.canonicalize().map_err(unreadable)?) {
-            return Ok(());
-        }
-        for entry in opened.read_dir().map_err(unreadable)? {
-            let entry = entry.map_err(unreadable)?;
-            let file = entry.file_name();
-            if self.wildcard.is_none() && file.as_encoded_bytes().starts_with(b".") {
-                continue;
-            }
-            let path = folder.join(&file);
-            // What is not valid Unicode in a name matches `?` and `*` all the same.
-            let name = format!("{name}{}", file.to_string_lossy());
-            if path.is_dir() {
-                if file == LOG {
-                    self.found.tables.extend(object_path(folder));
-                }
-                if self.wildcard.is_none_or(|wanted| wanted.goes_into(&name)) {
-                    self.below(&path, &format!("{name}/"))?;
-                }
-            } else if path.is_file() && self.wildcard.is_none_or(|w| w.matches(&name)) {
-                self.found.files.push(local_entry(path)?);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A path of this machine as its store of objects knows it; `None` if it cannot.
-fn object_path(path: &FilePath) -> Option<Path> {
-    // A pattern without a folder looks where relative paths start.
-    let path = match path.as_os_str().is_empty() {
-        true => FilePath::new("."),
-        false => path,
-    };
-    let absolute = std::path::absolute(path).ok()?;
-    Path::from_absolute_path(without_dots(&absolute)).ok()
-}
-
-fn local_entry(path: PathBuf) -> Result<FileEntry> {
-    let metadata = path.metadata().map_err(|error| {
-        plan_datafusion_err!("cannot read '{}': {error}", path.display())
-    })?;
-    let modified = metadata.modified().unwrap_or(UNIX_EPOCH);
-    let since = metadata.modified().ok();
-    let since = since.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    Ok(FileEntry {
-        filename: path.to_string_lossy().into_owned(),
-        size: metadata.len(),
-        last_modified: since.and_then(|since| i64::try_from(since.as_micros()).ok()),
-        source: Source::Local(path, modified),
-    })
 }
 
 #[cfg(test)]

@@ -125,7 +125,7 @@ async fn above_prefix(named: &Named, location: &Location) -> Option<String> {
 fn shown(named: &Named, table: &Path) -> String {
     match &named.place {
         Place::Local(_) => format!("/{table}"),
-        Place::Stored(location) => url_of(&location.at(table.clone()), &named.text),
+        Place::Stored(_) => url_of(table, &named.text),
     }
 }
 

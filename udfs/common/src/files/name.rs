@@ -87,6 +87,11 @@ impl Wildcard {
         self.pattern.matches_with(name, MATCHING)
     }
 
+    /// The pattern as it was written.
+    pub(super) fn text(&self) -> &str {
+        self.pattern.as_str()
+    }
+
     /// Whether there may be such names below the folder of this name.
     pub(super) fn goes_into(&self, name: &str) -> bool {
         let hidden = name.rsplit('/').next().is_some_and(|n| n.starts_with('.'));
@@ -175,7 +180,7 @@ fn split_pattern(full: &str, exists: impl Fn(&str) -> bool) -> Option<(&str, &st
     })
 }
 
-fn wildcard(text: &str, pattern: &str) -> Result<Wildcard> {
+pub(super) fn wildcard(text: &str, pattern: &str) -> Result<Wildcard> {
     Wildcard::new(pattern)
         .map_err(|error| plan_datafusion_err!("bad pattern '{text}': {error}"))
 }

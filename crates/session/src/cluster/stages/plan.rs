@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use atoll_udf_blob::ReadFilesExec;
 use atoll_udf_common::{AtollOptions, CallContext, Fallback};
 use datafusion::arrow::datatypes::Field;
 use datafusion::catalog::Session;
@@ -226,6 +227,9 @@ fn bytes_scanned(node: &Arc<dyn ExecutionPlan>) -> u64 {
     if let Some(files) = files {
         let files = files.file_groups.iter().flat_map(FileGroup::iter);
         return files.map(|file| file.effective_size()).sum();
+    }
+    if let Some(reads) = node.downcast_ref::<ReadFilesExec>() {
+        return reads.bytes();
     }
     let partitions = 0..node.output_partitioning().partition_count();
     let sizes = partitions
