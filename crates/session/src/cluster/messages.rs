@@ -29,7 +29,7 @@ pub(crate) struct WireTask {
 /// An operator of Atoll.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct WireNode {
-    #[prost(oneof = "WireOperator", tags = "1, 2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "WireOperator", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
     pub(crate) operator: Option<WireOperator>,
 }
 
@@ -50,6 +50,15 @@ pub(crate) enum WireOperator {
     Scans(Vec<u8>),
     #[prost(message, tag = "7")]
     Shuffle(WireShuffle),
+    #[prost(message, tag = "8")]
+    Checks(WireChecks),
+}
+
+/// What every row has to pass.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct WireChecks {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) checks: Vec<protobuf::PhysicalExprNode>,
 }
 
 /// Ranges of what earlier stages left.
