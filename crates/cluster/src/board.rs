@@ -47,9 +47,21 @@ struct TaskState {
     done: bool,
     /// Starts without an end.
     starts: u32,
-    /// How often rows were started that did not come to an end, by the first of them and
-    /// their number.
-    row_starts: HashMap<(u64, u64), u32>,
+    /// How often rows were started that did not come to an end, by the operator that
+    /// evaluates them, the first of them and their number.
+    row_starts: HashMap<(u32, u64, u64), u32>,
+    /// Whether rows were started since the task was.
+    in_rows: bool,
+    /// Starts that ended before there were rows.
+    unexplained: u32,
+}
+
+impl TaskState {
+    /// It did not bring its executor down.
+    fn absolve(&mut self) {
+        self.starts = 0;
+        self.unexplained = 0;
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -175,6 +187,10 @@ impl Board {
         let job = jobs.get_mut(&id.job)?;
         job.executor_seen = Instant::now();
         let task = job.tasks.entry(id.task).or_default();
+        if task.starts > 0 && !task.in_rows {
+            task.unexplained += 1;
+        }
+        task.in_rows = false;
         task.starts += 1;
         task.done = false;
         task.running = Some(Running {
@@ -184,21 +200,28 @@ impl Board {
         });
         Some(Attempt {
             attempt: task.starts,
+            unexplained: task.unexplained,
         })
     }
 
-    /// An executor starts a row. Rows of a task run one after the other, so the ones
+    /// An executor starts a row. Rows of an operator run one after the other, so the ones
     /// before it did no harm.
     pub(crate) fn start_rows(&self, id: &RowsId) -> Option<Attempt> {
         let mut jobs = self.jobs();
         let job = jobs.get_mut(&id.task.job)?;
         job.executor_seen = Instant::now();
         let task = job.tasks.entry(id.task.task).or_default();
-        task.row_starts
-            .retain(|(first, rows), _| first + rows > id.row);
-        let starts = task.row_starts.entry((id.row, id.rows)).or_default();
+        task.in_rows = true;
+        task.row_starts.retain(|(operator, first, rows), _| {
+            *operator != id.operator || first + rows > id.row
+        });
+        let rows = (id.operator, id.row, id.rows);
+        let starts = task.row_starts.entry(rows).or_default();
         *starts += 1;
-        Some(Attempt { attempt: *starts })
+        Some(Attempt {
+            attempt: *starts,
+            unexplained: task.unexplained,
+        })
     }
 
     /// An executor says what its tasks do.
@@ -231,15 +254,14 @@ impl Board {
                     match end {
                         End::Done if !task.done => {
                             task.done = true;
-                            task.starts = 0;
+                            task.absolve();
                             task.row_starts.clear();
                             let sum = std::mem::take(&mut job.finished);
                             job.finished = sum.plus(&said.progress.into());
                         }
-                        // It did not bring its executor down.
-                        End::Done | End::Cancelled => task.starts = 0,
+                        End::Done | End::Cancelled => task.absolve(),
                         End::Failed(error) => {
-                            task.starts = 0;
+                            task.absolve();
                             job.error.get_or_insert(error);
                         }
                     }
@@ -378,15 +400,40 @@ mod tests {
     #[test]
     fn a_row_that_was_passed_counts_no_more() {
         let board = board();
-        let row = |row| RowsId {
+        let row = |operator, row| RowsId {
             task: id(0, "a"),
+            operator,
             row,
             rows: 1,
         };
         for attempt in 1..=2 {
-            assert_eq!(board.start_rows(&row(0)).unwrap().attempt, 1);
-            assert_eq!(board.start_rows(&row(1)).unwrap().attempt, attempt);
+            assert_eq!(board.start_rows(&row(1, 0)).unwrap().attempt, 1);
+            assert_eq!(board.start_rows(&row(1, 1)).unwrap().attempt, attempt);
+            // Rows of another operator say nothing of those of the first.
+            assert_eq!(board.start_rows(&row(2, 9)).unwrap().attempt, attempt);
         }
+    }
+
+    #[test]
+    fn a_start_is_explained_by_the_rows_that_it_came_to() {
+        let board = board();
+        let rows = RowsId {
+            task: id(0, "a"),
+            operator: 1,
+            row: 0,
+            rows: 8,
+        };
+        for unexplained in [0, 1, 1, 1] {
+            let attempt = board.start(&id(0, "a")).unwrap();
+            assert_eq!(attempt.unexplained, unexplained);
+            if attempt.attempt > 1 {
+                board.start_rows(&rows);
+            }
+        }
+        board.start(&id(0, "a"));
+        assert_eq!(board.start(&id(0, "a")).unwrap().unexplained, 2);
+        end(&board, 0, "a", End::Done);
+        assert_eq!(board.start(&id(0, "a")).unwrap().unexplained, 0);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod exec;
 mod ledger;
 mod messages;
 mod notes;
+mod numbers;
 mod output;
 mod pace;
 mod pieces;
@@ -32,9 +33,9 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
 pub(crate) use messages::WireTarget;
-pub(crate) use output::{Files, Target, divert, is_dealt};
+pub(crate) use output::{Target, WrittenByTasks, divert, is_dealt};
 pub(crate) use rule::DealExpensiveCalls;
-pub use runtime::TaskRuntime;
+pub use runtime::{RunningTask, TaskRuntime};
 pub use stages::{Left, LocalRange, Output, PartsExec, Range, Shuffle, Stage, TaskPlan};
 pub(crate) use stages::{distribute, explain};
 
@@ -62,7 +63,10 @@ pub trait TaskRunner: Debug + Send + Sync {
     /// What cuts plans into stages.
     fn shuffle(&self) -> Arc<dyn Shuffle>;
 
-    /// Waits until the cluster knows of the jobs that were cancelled.
+    /// Runs what is left to do when a statement was dropped.
+    fn linger(&self, last: BoxFuture<'static, ()>);
+
+    /// Waits until the cluster knows of the jobs that were cancelled, and for what lingers.
     fn settle(&self) -> BoxFuture<'_, ()>;
 }
 

@@ -14,7 +14,10 @@ mod parts;
 mod plan;
 mod scans;
 mod shuffle;
+mod size;
+mod stage;
 mod statement;
+mod work;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Debug;
@@ -35,6 +38,7 @@ pub use parts::PartsExec;
 pub(crate) use plan::{distribute, explain};
 pub(super) use scans::ScansExec;
 pub(super) use shuffle::ShuffleExec;
+pub(super) use size::FilesRead;
 pub(super) use statement::StagesExec;
 
 /// Cuts plans, and sorts the rows of a task by who will read them.
@@ -85,6 +89,8 @@ pub struct Stage {
     pub plan: Arc<dyn ExecutionPlan>,
     /// The stages that it reads.
     pub inputs: BTreeSet<usize>,
+    /// By which values its rows are dealt to tasks of a later stage, if by any.
+    pub partitioning: Option<Partitioning>,
 }
 
 /// What one task runs.
