@@ -66,7 +66,7 @@ struct Plan {
 
 impl Plan {
     fn of(seed: usize) -> Self {
-        use Moment::{Commit, Shuffle, Map, Reduce, Write};
+        use Moment::{Commit, Map, Reduce, Shuffle, Write};
         let moment = [Map, Shuffle, Reduce, Write, Commit][seed % 5];
         let later = seed / 30;
         Self {
