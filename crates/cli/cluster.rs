@@ -1,9 +1,8 @@
 //! The commands that start the processes of a cluster.
 
-use std::path::PathBuf;
 use std::process::{ExitCode, Stdio};
 
-use atoll_cluster::executor::{self, Event, ExecutorOptions, READY, WorkerId};
+use atoll_cluster::executor::{self, Event, ExecutorOptions, Held, READY, WorkerId};
 use atoll_cluster::scheduler::{Scheduler, SchedulerOptions};
 use atoll_cluster::{Address, Token};
 use atoll_compute::pool;
@@ -84,14 +83,20 @@ pub(crate) async fn executor(
         }
         _ => {
             let stop = stop(&args.stop);
-            let owns_folder = args.work_dir.is_none();
-            let folder = options.work_dir.clone();
-            let ended = supervise(args, session, options, stop, work).await;
-            if owns_folder {
-                // Nothing in it outlives the executor.
-                let _ = std::fs::remove_dir_all(folder);
+            // Nothing in it outlives the executor, unless the user chose it.
+            let held = match args.work_dir {
+                None => Some(Held::create(
+                    &std::env::temp_dir(),
+                    "atoll-executor-",
+                    &std::process::id().to_string(),
+                )?),
+                Some(_) => None,
+            };
+            let mut options = options;
+            if let Some(held) = &held {
+                options.work_dir = held.path().to_path_buf();
             }
-            ended
+            supervise(args, session, options, stop, work).await
         }
     }
 }
@@ -120,15 +125,10 @@ fn options(
         advertise: args.advertise.clone(),
         port: args.port,
         slots,
-        work_dir: args.work_dir.clone().unwrap_or_else(temporary_folder),
+        work_dir: args.work_dir.clone().unwrap_or_default(),
         token,
         memory_limit: session.memory_limit,
     })
-}
-
-fn temporary_folder() -> PathBuf {
-    let name = format!("atoll-executor-{}", std::process::id());
-    std::env::temp_dir().join(name)
 }
 
 async fn supervise(

@@ -1,9 +1,11 @@
 //! A cluster gives the same rows as one machine, whatever happens to its processes.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::bucket::{S3, SECRET};
 use crate::server::Server;
 use crate::support::{Atoll, Output};
 
@@ -44,7 +46,7 @@ pub(crate) fn status(cluster: &Server) -> String {
     let address = cluster.address();
     let address = address.trim_start_matches("df://");
     let ask = || {
-        let mut stream = std::net::TcpStream::connect(address)?;
+        let mut stream = TcpStream::connect(address)?;
         stream.write_all(b"GET /status.json HTTP/1.0\r\n\r\n")?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
@@ -473,6 +475,114 @@ fn only_holders_of_the_token_are_served() {
     let output = crate::support::Running::new(command.spawn().unwrap()).finish();
     output.fails_naming(&["asks for a token"]);
     assert!(!cluster.said().contains(token), "{}", cluster.said());
+}
+
+/// Passes a connection on, and keeps what the client said.
+fn listen_in(to: &str) -> (String, Arc<Mutex<Vec<u8>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (said, to) = (Arc::new(Mutex::new(Vec::new())), to.to_string());
+    let heard = Arc::clone(&said);
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            let mut server = TcpStream::connect(&to).unwrap();
+            let (mut back, mut answer) =
+                (client.try_clone().unwrap(), server.try_clone().unwrap());
+            std::thread::spawn(move || std::io::copy(&mut answer, &mut back));
+            let heard = Arc::clone(&heard);
+            std::thread::spawn(move || {
+                let mut bytes = vec![0; 64 << 10];
+                while let Ok(read @ 1..) = client.read(&mut bytes) {
+                    heard.lock().unwrap().extend(&bytes[..read]);
+                    server.write_all(&bytes[..read]).unwrap();
+                }
+            });
+        }
+    });
+    (address, said)
+}
+
+fn holds(bytes: &[u8], text: &str) -> bool {
+    bytes
+        .windows(text.len())
+        .any(|window| window == text.as_bytes())
+}
+
+#[test]
+fn secrets_are_in_no_plan_record_page_or_log() {
+    let token = "correct horse battery staple";
+    let s3 = S3::start(0);
+    let folder = s3.folder.path().join("executors");
+    let cluster = Server::cluster(1, |command| {
+        with_test_functions(command);
+        s3.open_to(command);
+        command.env("ATOLL_TOKEN", token).env("TMPDIR", {
+            std::fs::create_dir(&folder).unwrap();
+            &folder
+        });
+    });
+    let address = cluster.address();
+    let (proxy, said) = listen_in(address.trim_start_matches("df://"));
+    let atoll = Atoll::new();
+    // A record, a table by tasks, a statement in stages whose rows wait for a slow one, and
+    // everything that can be shown of it.
+    let script = "SELECT t.status FROM (SELECT train('sql/data/digits.parquet', \
+        {architecture: 'dense(10)', epochs: 1}) AS t); \
+        SET atoll.distribute_bytes = 0; SET atoll.cluster_fallback = 'error'; \
+        CREATE TABLE made AS SELECT n, test_abort_in_group(n < 0) AS s \
+        FROM generate_series(1, 1000) AS g(n); \
+        EXPLAIN VERBOSE SELECT s, count(*) FROM made GROUP BY s; \
+        SELECT s, count(*) FROM made WHERE test_sleep(0.0) = 0 GROUP BY s; \
+        SELECT classify('s3://bucket/absent.onnx', arrow_cast(s, 'Binary')) FROM made";
+    let arguments = ["--format", "csv", "--cluster", &proxy, "-c", script];
+    let mut command = atoll.command_in("s3://bucket/atoll", &arguments);
+    with_test_functions(&mut command);
+    s3.open_to(&mut command);
+    command.env("ATOLL_TOKEN", token);
+    let output = crate::support::Running::new(command.spawn().unwrap()).finish();
+    output.fails_naming(&["absent.onnx"]);
+    assert!(
+        output.stdout.contains("SUCCEEDED,1000"),
+        "{}",
+        output.stdout
+    );
+    let page = |path: &str| {
+        let mut stream = TcpStream::connect(address.trim_start_matches("df://")).unwrap();
+        let request =
+            format!("GET {path} HTTP/1.0\r\nauthorization: Bearer {token}\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
+        answer.into_bytes()
+    };
+    let mut places = vec![
+        ("the page".to_string(), page("/status")),
+        ("the JSON".to_string(), page("/status.json")),
+        ("the client".to_string(), format!("{output:?}").into_bytes()),
+        ("the servers".to_string(), cluster.said().into_bytes()),
+        ("the connection".to_string(), said.lock().unwrap().clone()),
+    ];
+    // Plans are seen here, or nothing is proven.
+    assert!(holds(&said.lock().unwrap(), "test_abort_in_group"));
+    let mut folders = vec![s3.folder.path().to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            match entry.path() {
+                path if path.is_dir() => folders.push(path),
+                path => {
+                    let bytes = std::fs::read(&path).unwrap_or_default();
+                    places.push((path.display().to_string(), bytes));
+                }
+            }
+        }
+    }
+    assert!(places.len() > 10, "{}", places.len());
+    for (place, bytes) in places {
+        for secret in [token, SECRET] {
+            assert!(!holds(&bytes, secret), "a secret is in {place}");
+        }
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What the tasks of a cluster read and write by themselves.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::bucket::S3;
@@ -12,6 +13,10 @@ const FILES: &str = "COPY (SELECT value AS id, sha512(CAST(value AS VARCHAR)) AS
     CASE WHEN value % 7 = 0 THEN CAST('NaN' AS DOUBLE) WHEN value % 5 = 0 THEN NULL \
     ELSE value / 3.0 END AS score, CAST(value % 4 AS VARCHAR) AS part \
     FROM generate_series(1, 40000)) TO '${folder}' STORED AS PARQUET";
+
+/// What every statement of a cluster starts with that runs in stages however small it is.
+const EVERYTHING: &str =
+    "SET atoll.distribute_bytes = 0; SET atoll.cluster_fallback = 'error'; ";
 
 /// What `path` holds of [`FILES`], by calls that are cheap.
 fn query(path: &str, condition: &str) -> String {
@@ -138,8 +143,8 @@ fn a_statement_goes_on_where_its_killed_client_stopped() {
     );
     let address = cluster.address();
     let mut first = start(&atoll, &["--cluster", &address, "-c", &sql]);
-    let work = atoll.path("storage/work");
-    let notes = || crate::support::files_below(&work, "note-");
+    let journals = atoll.path("storage/journals");
+    let notes = || crate::support::files_below(&journals, "note-");
     within(Duration::from_secs(60), "two notes", || notes() >= 2);
     first.child.kill().unwrap();
     first.child.wait().unwrap();
@@ -214,9 +219,7 @@ fn a_copy_to_one_file_is_written_by_the_client_over_stages() {
         )
     };
     atoll.run(&["-c", &copy("here.csv")]).ok();
-    let everything =
-        "SET atoll.distribute_bytes = 0; SET atoll.cluster_fallback = 'error'";
-    let script = format!("{everything}; {}", copy("there.csv"));
+    let script = format!("{EVERYTHING}{}", copy("there.csv"));
     atoll.on(&cluster, &script).ok();
     let read = |name: &str| std::fs::read_to_string(atoll.path(name)).unwrap();
     assert!(read("here.csv").starts_with("id;part;score\n40000;0;"));
@@ -236,15 +239,13 @@ fn executors_die_between_stages_and_the_rows_are_right() {
     let here = start(&atoll, &["--format", "csv", "-c", &joined]).finish();
     let expected = here.ok().stdout;
     assert!(expected.contains("\n0,25000,"), "{expected}");
-    let everything =
-        "SET atoll.distribute_bytes = 0; SET atoll.cluster_fallback = 'error'";
     for seed in 0..4 {
         let cluster = cluster(3);
         let (_, workers) = executors(&cluster);
-        let plan = format!("{everything}; EXPLAIN {joined}");
+        let plan = format!("{EVERYTHING}EXPLAIN {joined}");
         let plan = atoll.on(&cluster, &plan).ok().stdout;
         assert!(plan.contains("StagesExec: stages="), "{plan}");
-        let script = format!("{everything}; {joined}");
+        let script = format!("{EVERYTHING}{joined}");
         let address = cluster.address();
         let arguments = ["--format", "csv", "--cluster", &address, "-c", &script];
         let running = start(&atoll, &arguments);
@@ -289,4 +290,152 @@ fn a_bucket_holds_what_tasks_read_shuffle_and_write() {
         "{output}"
     );
     assert!(output.contains("\n0,12500,"), "{output}");
+}
+
+#[test]
+fn a_row_that_kills_executors_is_given_up_between_stages() {
+    let cluster = cluster(2);
+    let atoll = Atoll::new();
+    let path = make(&atoll, FILES, "rows");
+    // Rows that a scan gives, and those that a join does.
+    for from in [
+        format!("'{path}' AS s"),
+        format!(
+            "(SELECT b.id, b.part FROM '{path}' AS a JOIN '{path}' AS b ON a.id = b.id)"
+        ),
+    ] {
+        let sql = format!(
+            "{EVERYTHING}SELECT part, status, count(*) AS n, min(id) AS first FROM (SELECT \
+             id, part, test_abort_in_group(id = 20001) AS status FROM {from}) GROUP BY part, \
+             status ORDER BY part, status"
+        );
+        assert_eq!(
+            atoll.on(&cluster, &sql).ok().stdout,
+            "part,status,n,first\n0,SUCCEEDED,10000,4\n1,FAILED,1,20001\n\
+             1,SUCCEEDED,9999,1\n2,SUCCEEDED,10000,2\n3,SUCCEEDED,10000,3\n",
+            "{from}"
+        );
+    }
+}
+
+#[test]
+fn explain_says_where_each_part_runs_and_why() {
+    let cluster = cluster(2);
+    let atoll = Atoll::new();
+    let path = make(&atoll, FILES, "rows");
+    let joined = JOINED.replace("${folder}", &path);
+    let plan = |sql: &str| atoll.on(&cluster, sql).ok().stdout;
+    let check = |plan: &str, parts: &[&str]| {
+        for part in parts {
+            assert!(plan.contains(part), "no {part}: {plan}");
+        }
+    };
+    let stages = plan(&format!("{EVERYTHING}EXPLAIN {joined}"));
+    let why = "where: the cluster joins, groups and sorts";
+    check(
+        &stages,
+        &[
+            "StagesExec: stages=",
+            "StageExec: stage=1, tasks=",
+            "pieces of files of",
+            "gives=rows by [",
+            "rows of stage ",
+            "gives=the statement's rows",
+            why,
+            "more than atoll.distribute_bytes = 0",
+        ],
+    );
+    let here = plan(&format!("EXPLAIN {joined}"));
+    check(
+        &here,
+        &[
+            "ClusterExec: job=1",
+            "ranges of Parquet files, read by the executor, reads=",
+            "where: the client joins, groups and sorts",
+            "not more than atoll.distribute_bytes = 268435456",
+        ],
+    );
+    // What the tasks did, and not what the client would have done.
+    let done = plan(&format!("{EVERYTHING}EXPLAIN ANALYZE {joined}"));
+    check(
+        &done,
+        &[
+            "StagesExec:",
+            "tasks_done=",
+            "task_time_sum=",
+            "task_time_max=",
+        ],
+    );
+    let stage = done
+        .lines()
+        .find(|line| line.contains("StageExec: stage=1,"));
+    let stage = stage.unwrap();
+    assert!(!stage.contains("tasks_done=0"), "{stage}");
+    assert!(!stage.contains("output_rows=0"), "{stage}");
+    let of_job = plan(&format!(
+        "EXPLAIN ANALYZE SELECT id, test_abort_in_group(id < 0) FROM '{path}'"
+    ));
+    let job = of_job
+        .lines()
+        .find(|line| line.contains("ClusterExec: job=1"));
+    let job = job.unwrap();
+    check(job, &["output_rows=", "task_time_max="]);
+    assert!(!job.contains("output_rows=0"), "{job}");
+    // Row groups that no row of passes the condition are skipped, and counted.
+    let wide = FILES.replace("40000", "400000");
+    let wide = make(
+        &atoll,
+        &format!("{wide} OPTIONS (max_row_group_size 50000)"),
+        "wide",
+    );
+    let few = plan(&format!(
+        "{EVERYTHING}EXPLAIN ANALYZE SELECT part, count(*) FROM '{wide}' WHERE id > 390000 \
+         GROUP BY part"
+    ));
+    check(&few, &["row_groups_skipped=8 total → 1 matched"]);
+}
+
+#[test]
+fn tasks_write_what_update_delete_and_merge_leave() {
+    let cluster = cluster(2);
+    let atoll = Atoll::new();
+    // Files of more than 32 MiB, which are not written as one by the client.
+    let path = make(&atoll, &FILES.replace("40000", "700000"), "rows");
+    let script = format!(
+        "{EVERYTHING}CREATE TABLE made AS SELECT * FROM '{path}'; \
+         UPDATE made SET part = 'new' WHERE id % 2 = 0; \
+         DELETE FROM made WHERE id % 7 = 0; \
+         MERGE INTO made USING (SELECT id + 1 AS id, part FROM '{path}' WHERE id % 70 = 0) AS s \
+         ON made.id = s.id WHEN MATCHED AND made.id % 4 = 0 THEN DELETE \
+         WHEN MATCHED THEN UPDATE SET part = 'merged' \
+         WHEN NOT MATCHED THEN INSERT (id, part) VALUES (s.id, 'added')"
+    );
+    let counts = atoll.on(&cluster, &script).ok().stdout;
+    // 70 n + 1 is odd and no multiple of 4; 700001 is not there, the others are, but for
+    // those that 7 divides: none.
+    assert_eq!(
+        counts,
+        "count\n700000\ncount\n350000\ncount\n100000\ncount\n10000\n"
+    );
+    let sums = "SELECT part, count(*) AS n, count(DISTINCT id) AS ids, sum(id) AS s, \
+        count(bytes) AS b FROM made GROUP BY part ORDER BY part";
+    let found = atoll.run(&["--format", "csv", "-c", sums]).ok().stdout;
+    let mut expected: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    for id in (1..=700_001_u64).filter(|id| id % 7 != 0 || *id == 700_001) {
+        let part = match id {
+            700_001 => "added",
+            id if id % 70 == 1 && id > 1 => "merged",
+            id if id % 2 == 0 => "new",
+            id if id % 4 == 1 => "1",
+            _ => "3",
+        };
+        let of_part = expected.entry(part).or_default();
+        *of_part = (of_part.0 + 1, of_part.1 + id);
+    }
+    let expected = expected.into_iter().map(|(part, (count, sum))| {
+        let with_bytes = if part == "added" { 0 } else { count };
+        format!("{part},{count},{count},{sum},{with_bytes}\n")
+    });
+    let expected: String = expected.collect();
+    assert_eq!(found, format!("part,n,ids,s,b\n{expected}"));
 }

@@ -28,7 +28,36 @@ pub(crate) struct S3 {
     /// What the buckets hold, as files.
     pub(crate) folder: TempDir,
     requests: Arc<AtomicUsize>,
+    trap: Arc<std::sync::Mutex<Option<Trap>>>,
     _runtime: Runtime,
+}
+
+/// Something that happens at a request.
+pub(crate) struct Trap {
+    /// Whether a request is one of those that count, by its method and path.
+    pub(crate) is_bait: Box<dyn Fn(&str, &str) -> bool + Send>,
+    /// How many of them pass before.
+    pub(crate) skip: usize,
+    /// Whether the request is answered first.
+    pub(crate) is_after: bool,
+    pub(crate) spring: Box<dyn FnOnce() + Send>,
+}
+
+impl Trap {
+    /// Takes the trap if this request is the one.
+    fn sprung(
+        trap: &std::sync::Mutex<Option<Self>>,
+        method: &str,
+        path: &str,
+    ) -> Option<Self> {
+        let mut trap = trap.lock().unwrap();
+        let set = trap.as_mut().filter(|set| (set.is_bait)(method, path))?;
+        if set.skip > 0 {
+            set.skip -= 1;
+            return None;
+        }
+        trap.take()
+    }
 }
 
 impl S3 {
@@ -45,11 +74,18 @@ impl S3 {
         let one_by_one = Arc::new(Mutex::new(()));
         let requests = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&requests);
+        let trap = Arc::new(std::sync::Mutex::new(None));
+        let traps = Arc::clone(&trap);
         let serve = move |request: Request| {
             let service = service.clone();
             let one_by_one = Arc::clone(&one_by_one);
             let number = counted.fetch_add(1, Ordering::Relaxed) + 1;
+            let (method, path) = (request.method().as_str(), request.uri().path());
+            let mut sprung = Trap::sprung(&traps, method, path);
             async move {
+                if let Some(trap) = sprung.take_if(|trap| !trap.is_after) {
+                    (trap.spring)();
+                }
                 if failing > 0 && number.is_multiple_of(failing) {
                     return (axum::http::StatusCode::SERVICE_UNAVAILABLE, "SlowDown")
                         .into_response();
@@ -59,10 +95,14 @@ impl S3 {
                     false => None,
                 };
                 let bucket = request.uri().path().split('/').nth(1);
-                match bucket {
+                let answer = match bucket {
                     Some(BUCKET) => answer(&service, request).await,
                     bucket => no_bucket(bucket.unwrap_or_default()),
+                };
+                if let Some(trap) = sprung {
+                    (trap.spring)();
                 }
+                answer
             }
         };
         let runtime = Runtime::new().unwrap();
@@ -76,6 +116,7 @@ impl S3 {
             address,
             folder,
             requests,
+            trap,
             _runtime: runtime,
         }
     }
@@ -89,6 +130,11 @@ impl S3 {
             .env("AWS_ENDPOINT", format!("http://{}", self.address))
             .env("AWS_ALLOW_HTTP", "true")
             .env("AWS_VIRTUAL_HOSTED_STYLE_REQUEST", "false");
+    }
+
+    /// Waits for a request.
+    pub(crate) fn set(&self, trap: Trap) {
+        *self.trap.lock().unwrap() = Some(trap);
     }
 
     pub(crate) fn requests(&self) -> usize {

@@ -62,12 +62,22 @@ struct TaskState {
     is_slow: bool,
     /// Starts without an end.
     starts: u32,
-    /// How often rows were started that did not come to an end, by the first of them and
-    /// their number.
-    row_starts: HashMap<(u64, u64), u32>,
+    /// How often rows were started that did not come to an end, by the operator that
+    /// evaluates them, the first of them and their number.
+    row_starts: HashMap<(u32, u64, u64), u32>,
+    /// Whether rows were started since the task was.
+    in_rows: bool,
+    /// Starts that ended before there were rows.
+    unexplained: u32,
 }
 
 impl TaskState {
+    /// An attempt did not bring its executor down; others that run may.
+    fn absolve(&mut self) {
+        self.starts = self.running.len() as u32;
+        self.unexplained = 0;
+    }
+
     /// Whether the task ran on two executors and another one than this was first.
     fn is_superseded(&self, executor: &str) -> bool {
         self.is_slow && self.done.first().is_some_and(|first| first != executor)
@@ -223,6 +233,7 @@ impl Board {
         if task.is_superseded(&id.executor) {
             return Some(Attempt {
                 attempt: 1,
+                unexplained: 0,
                 superseded: true,
             });
         }
@@ -230,6 +241,10 @@ impl Board {
         task.done.clear();
         task.running
             .retain(|running| task.is_slow && running.executor != id.executor);
+        if task.starts > 0 && !task.in_rows && task.running.is_empty() {
+            task.unexplained += 1;
+        }
+        task.in_rows = false;
         task.starts += 1;
         let attempt = task.starts - task.running.len() as u32;
         task.running.push(Running {
@@ -239,23 +254,28 @@ impl Board {
         });
         Some(Attempt {
             attempt,
+            unexplained: task.unexplained,
             superseded: false,
         })
     }
 
-    /// An executor starts a row. Rows of a task run one after the other, so the ones
+    /// An executor starts a row. Rows of an operator run one after the other, so the ones
     /// before it did no harm.
     pub(crate) fn start_rows(&self, id: &RowsId) -> Option<Attempt> {
         let mut jobs = self.jobs();
         let job = jobs.get_mut(&id.task.job)?;
         job.executor_seen = Instant::now();
         let task = job.tasks.entry(id.task.task).or_default();
-        task.row_starts
-            .retain(|(first, rows), _| first + rows > id.row);
-        let starts = task.row_starts.entry((id.row, id.rows)).or_default();
+        task.in_rows = true;
+        task.row_starts.retain(|(operator, first, rows), _| {
+            *operator != id.operator || first + rows > id.row
+        });
+        let rows = (id.operator, id.row, id.rows);
+        let starts = task.row_starts.entry(rows).or_default();
         *starts += 1;
         Some(Attempt {
             attempt: *starts,
+            unexplained: task.unexplained,
             superseded: false,
         })
     }
@@ -358,17 +378,16 @@ impl Job {
             End::Done if task.done.is_empty() => {
                 task.done.push(executor);
                 task.seconds = ran.map_or(0.0, |ran| ran.since.elapsed().as_secs_f64());
-                task.starts = 0;
+                task.absolve();
                 task.row_starts.clear();
                 let sum = std::mem::take(&mut self.finished);
                 self.finished = sum.plus(&said.progress.into());
                 return true;
             }
             End::Done => task.done.push(executor),
-            // It did not bring its executor down.
-            End::Cancelled => task.starts = task.running.len() as u32,
+            End::Cancelled => task.absolve(),
             End::Failed(error) => {
-                task.starts = task.running.len() as u32;
+                task.absolve();
                 self.error.get_or_insert(error);
             }
         }
@@ -479,15 +498,40 @@ mod tests {
     #[test]
     fn a_row_that_was_passed_counts_no_more() {
         let board = board();
-        let row = |row| RowsId {
+        let row = |operator, row| RowsId {
             task: id(0, "a"),
+            operator,
             row,
             rows: 1,
         };
         for attempt in 1..=2 {
-            assert_eq!(board.start_rows(&row(0)).unwrap().attempt, 1);
-            assert_eq!(board.start_rows(&row(1)).unwrap().attempt, attempt);
+            assert_eq!(board.start_rows(&row(1, 0)).unwrap().attempt, 1);
+            assert_eq!(board.start_rows(&row(1, 1)).unwrap().attempt, attempt);
+            // Rows of another operator say nothing of those of the first.
+            assert_eq!(board.start_rows(&row(2, 9)).unwrap().attempt, attempt);
         }
+    }
+
+    #[test]
+    fn a_start_is_explained_by_the_rows_that_it_came_to() {
+        let board = board();
+        let rows = RowsId {
+            task: id(0, "a"),
+            operator: 1,
+            row: 0,
+            rows: 8,
+        };
+        for unexplained in [0, 1, 1, 1] {
+            let attempt = board.start(&id(0, "a")).unwrap();
+            assert_eq!(attempt.unexplained, unexplained);
+            if attempt.attempt > 1 {
+                board.start_rows(&rows);
+            }
+        }
+        board.start(&id(0, "a"));
+        assert_eq!(board.start(&id(0, "a")).unwrap().unexplained, 2);
+        end(&board, 0, "a", End::Done);
+        assert_eq!(board.start(&id(0, "a")).unwrap().unexplained, 0);
     }
 
     #[test]

@@ -306,6 +306,13 @@ impl TaskRunner for Client {
         .boxed()
     }
 
+    fn linger(&self, last: BoxFuture<'static, ()>) {
+        // Without a runtime the process ends, and whoever comes later does it.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            self.farewells.spawn_on(last, &runtime);
+        }
+    }
+
     fn settle(&self) -> BoxFuture<'_, ()> {
         async {
             self.farewells.close();

@@ -9,9 +9,9 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DataFusionError, JoinType, Result, internal_err};
 use datafusion::config::ConfigOptions;
-use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::expressions::{Column, UnKnownColumn};
 use datafusion::physical_expr::{
-    LexOrdering, Partitioning, PhysicalExprRef, PhysicalSortExpr,
+    LexOrdering, Partitioning, PhysicalExpr, PhysicalExprRef, PhysicalSortExpr,
 };
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::joins::{
@@ -123,11 +123,18 @@ fn as_before(
         return Ok(Arc::new(CoalescePartitionsExec::new(join)));
     }
     match before {
-        Partitioning::Hash(..) => {
+        Partitioning::Hash(keys, _) if !keys.iter().any(is_gone) => {
             Ok(Arc::new(RepartitionExec::try_new(join, before.clone())?))
         }
+        // Nothing above can count on a key that is no column any more.
         _ => Ok(join),
     }
+}
+
+/// Whether a key is of a column that a projection left out.
+fn is_gone(key: &Arc<dyn PhysicalExpr>) -> bool {
+    key.exists(|part| Ok(part.is::<UnKnownColumn>()))
+        .unwrap_or(true)
 }
 
 /// What a nested loop or cross join collects is read by each of its tasks, so an expensive
@@ -230,4 +237,55 @@ fn sorted(join: &HashJoinExec) -> Result<Arc<dyn ExecutionPlan>> {
     });
     let columns: Vec<_> = columns.collect();
     Ok(Arc::new(ProjectionExec::try_new(columns, merge)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::datatypes::{Field, Schema};
+    use datafusion::common::NullEquality;
+    use datafusion::physical_plan::empty::EmptyExec;
+
+    use super::*;
+
+    /// A join over four partitions whose collected side is too large for each task.
+    fn collected(
+        right: Arc<dyn ExecutionPlan>,
+        projection: Vec<usize>,
+    ) -> Arc<dyn ExecutionPlan> {
+        let fields = ["k", "v"].map(|name| Field::new(name, DataType::Int64, true));
+        let left = EmptyExec::new(Arc::new(Schema::new(fields.to_vec())));
+        let key: PhysicalExprRef = Arc::new(Column::new("k", 0));
+        let join = HashJoinExec::try_new(
+            Arc::new(left),
+            right,
+            vec![(Arc::clone(&key), key)],
+            None,
+            &JoinType::Inner,
+            Some(projection),
+            PartitionMode::CollectLeft,
+            NullEquality::NullEqualsNothing,
+            false,
+        );
+        Arc::new(join.unwrap())
+    }
+
+    #[test]
+    fn rows_are_not_dealt_by_a_key_that_a_projection_left_out() {
+        let fields = ["k", "w"].map(|name| Field::new(name, DataType::Int64, true));
+        let rows = EmptyExec::new(Arc::new(Schema::new(fields.to_vec())));
+        let below = collected(Arc::new(rows.with_partitions(4)), vec![0, 3]);
+        let above = collected(below, vec![3]);
+        let dealt = deal_joins(above, &ConfigOptions::new()).unwrap();
+        let mut joins = 0;
+        let gone = dealt.exists(|node| {
+            joins += usize::from(node.is::<HashJoinExec>());
+            let dealt = node.downcast_ref::<RepartitionExec>();
+            Ok(dealt.is_some_and(|exec| match exec.partitioning() {
+                Partitioning::Hash(keys, _) => keys.iter().any(is_gone),
+                _ => false,
+            }))
+        });
+        assert!(!gone.unwrap());
+        assert_eq!(joins, 2);
+    }
 }

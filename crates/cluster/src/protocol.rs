@@ -126,6 +126,8 @@ pub(crate) struct TaskId {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct RowsId {
     pub(crate) task: TaskId,
+    /// Which operator of the task evaluates them; 0 for rows that go into the task.
+    pub(crate) operator: u32,
     /// The first of them.
     pub(crate) row: u64,
     /// How many there are.
@@ -136,6 +138,9 @@ pub(crate) struct RowsId {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Attempt {
     pub(crate) attempt: u32,
+    /// How many of the attempts before came to no row that could have been what ended
+    /// them.
+    pub(crate) unexplained: u32,
     /// Whether another executor has completed the task, whose result counts.
     pub(crate) superseded: bool,
 }

@@ -101,6 +101,7 @@ impl Shuffle for Stages {
         let stages = planner.plan_query_stages(&JobId::from(JOB), plan, options);
         let stages = stages.map_err(failed)?.into_iter().map(|writer| {
             let id = writer.stage_id();
+            let partitioning = writer.shuffle_output_partitioning().cloned();
             let plan: Arc<dyn ExecutionPlan> = writer;
             let mut inputs = BTreeSet::new();
             plan.apply(|node| {
@@ -109,7 +110,12 @@ impl Shuffle for Stages {
                 }
                 Ok(TreeNodeRecursion::Continue)
             })?;
-            Ok(Stage { id, inputs, plan })
+            Ok(Stage {
+                id,
+                plan,
+                inputs,
+                partitioning,
+            })
         });
         stages.collect()
     }

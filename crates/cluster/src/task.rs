@@ -5,9 +5,10 @@
 //! top is a stage of its own, because Ballista loses results of a last stage with their
 //! executor, and it puts the tasks back into their order.
 
-use std::fmt::{self, Formatter};
+use std::fmt::{self, Debug, Formatter};
 use std::sync::{Arc, LazyLock};
 
+use async_trait::async_trait;
 use atoll_compute::CancellationToken;
 use atoll_session::{Task, TaskOutput};
 use ballista_core::serde::BallistaPhysicalExtensionCodec;
@@ -34,9 +35,9 @@ use datafusion_proto::physical_plan::{
     PhysicalExtensionCodec, PhysicalProtoConverterExtension,
 };
 use futures::TryStreamExt;
+use tokio::sync::mpsc::Sender;
 
 use crate::Token;
-use crate::executor::Worker;
 
 /// Parts that wait to be written.
 const PARTS_AHEAD: usize = 2;
@@ -68,6 +69,19 @@ pub(crate) struct SignedTask {
     pub(crate) rows: u64,
     pub(crate) signature: Vec<u8>,
     pub(crate) plan: bytes::Bytes,
+}
+
+/// Runs the tasks that come to this process.
+#[async_trait]
+pub(crate) trait RunTask: Debug + Send + Sync {
+    /// Runs a task of a job and sends its parts; refuses one that nobody signed.
+    async fn run(
+        &self,
+        job: &str,
+        task: SignedTask,
+        token: &CancellationToken,
+        parts: &Sender<Result<RecordBatch>>,
+    ) -> Result<()>;
 }
 
 /// The plan of a job.
@@ -149,7 +163,7 @@ pub(crate) struct TaskExec {
     job: String,
     input: Arc<dyn ExecutionPlan>,
     /// Who runs tasks in this process; nobody in a scheduler or client.
-    worker: Option<Arc<Worker>>,
+    runner: Option<Arc<dyn RunTask>>,
     /// Cancelled when Ballista gives the task up.
     pub(crate) token: CancellationToken,
     properties: Arc<PlanProperties>,
@@ -170,7 +184,7 @@ impl TaskExec {
         Self {
             job,
             input,
-            worker: None,
+            runner: None,
             token: CancellationToken::new(),
             properties: Arc::new(properties),
         }
@@ -215,7 +229,7 @@ impl ExecutionPlan for TaskExec {
             return internal_err!("TaskExec takes one child");
         };
         Ok(Arc::new(Self {
-            worker: self.worker.clone(),
+            runner: self.runner.clone(),
             token: self.token.clone(),
             ..Self::new(self.job.clone(), input)
         }))
@@ -226,7 +240,7 @@ impl ExecutionPlan for TaskExec {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        let Some(worker) = self.worker.clone() else {
+        let Some(runner) = self.runner.clone() else {
             return internal_err!("this process runs no tasks");
         };
         let mut input = self.input.execute(partition, context)?;
@@ -237,7 +251,7 @@ impl ExecutionPlan for TaskExec {
         parts.spawn(async move {
             while let Some(batch) = input.try_next().await? {
                 for task in signed_tasks(&batch)? {
-                    worker.run(&job, task, &token, &sender).await?;
+                    runner.run(&job, task, &token, &sender).await?;
                 }
             }
             Ok(())
@@ -272,14 +286,14 @@ fn signed_tasks(batch: &RecordBatch) -> Result<Vec<SignedTask>> {
 pub(crate) struct TaskCodec {
     ballista: BallistaPhysicalExtensionCodec,
     /// Who runs the tasks that are read.
-    worker: Option<Arc<Worker>>,
+    runner: Option<Arc<dyn RunTask>>,
 }
 
 impl TaskCodec {
-    /// Reads tasks that `worker` then runs.
-    pub(crate) fn for_worker(worker: Arc<Worker>) -> Self {
+    /// Reads tasks that `runner` then runs.
+    pub(crate) fn for_runner(runner: Arc<dyn RunTask>) -> Self {
         Self {
-            worker: Some(worker),
+            runner: Some(runner),
             ..Self::default()
         }
     }
@@ -314,7 +328,7 @@ impl PhysicalExtensionCodec for TaskCodec {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         match (bytes.split_first(), inputs) {
             (Some((&TASK, job)), [input]) => Ok(Arc::new(TaskExec {
-                worker: self.worker.clone(),
+                runner: self.runner.clone(),
                 ..TaskExec::new(
                     String::from_utf8_lossy(job).into_owned(),
                     Arc::clone(input),

@@ -42,5 +42,6 @@ pub use merge::{as_source, to_copy};
 pub use open::{At, Table};
 pub use optimize::Optimized;
 pub use rewrite::{Change, Changed, Rewrite, is_reserved};
+pub use row_number::row_number;
 pub use table::{Source, location_of};
-pub use write::{DataFile, Provenance, Sink, Written};
+pub use write::{DataFile, Provenance, Sink, Writer, Written};

@@ -27,7 +27,7 @@ use crate::guard::refuse_to_change;
 use crate::merge;
 use crate::open::Table;
 use crate::table::{FILE, Source, numbered_files};
-use crate::write::{DataFile, Provenance, Sink, Written};
+use crate::write::{DataFile, Provenance, Sink, Writer, Written};
 use atoll_compute::warnings::Warnings;
 use atoll_udf_common::Location;
 
@@ -96,6 +96,8 @@ pub struct Rewrite<'a> {
     pub provenance: Provenance,
     /// Hears of what the new rows lost.
     pub warnings: Warnings,
+    /// Writes the new files.
+    pub writer: &'a dyn Writer,
 }
 
 /// How a change is to be carried out on one version.
@@ -177,7 +179,8 @@ impl Rewrite<'_> {
         if files.iter().map(LogicalFileView::size).sum::<i64>() < SMALL {
             exec = Arc::new(CoalescePartitionsExec::new(exec)) as Arc<dyn ExecutionPlan>;
         }
-        let written = sink.write(exec, self.context.task_ctx()).await?;
+        let context = self.context.task_ctx();
+        let written = self.writer.write(sink, exec, context).await?;
         let mut changed = written.changed;
         if plan.leaves_out {
             let before = self.rows_of(table, &plan.files).await?;

@@ -8,8 +8,15 @@ use datafusion::arrow::array::{ArrayRef, UInt64Array};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::Result;
 use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
+
+const ROW_NUMBER: &str = "__atoll_row_number";
+
+/// The function of this name, for a process that runs parts of another's statements.
+pub fn row_number(name: &str) -> Option<ScalarUDF> {
+    (name == ROW_NUMBER).then(|| ScalarUDF::from(RowNumber::default()))
+}
 
 /// Another number for each row, in no order.
 #[derive(Debug)]
@@ -19,9 +26,13 @@ pub(crate) struct RowNumber {
 }
 
 impl Default for RowNumber {
+    /// Tasks of a cluster number rows without knowing of each other, so that each begins
+    /// somewhere else: two of 1,024 tasks with 2^32 rows each meet in one of a thousand
+    /// statements at most, and then a row of MERGE seems to have two matches.
     fn default() -> Self {
+        let first = rand::random_range(0..u64::MAX / 2);
         Self {
-            next: Arc::default(),
+            next: Arc::new(AtomicU64::new(first)),
             signature: Signature::nullary(Volatility::Volatile),
         }
     }
@@ -43,7 +54,7 @@ impl Hash for RowNumber {
 
 impl ScalarUDFImpl for RowNumber {
     fn name(&self) -> &str {
-        "__atoll_row_number"
+        ROW_NUMBER
     }
 
     fn signature(&self) -> &Signature {

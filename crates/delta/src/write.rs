@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use atoll_compute::warnings::Warnings;
 use atoll_udf_common::Location;
 use atoll_udf_common::files::partitions;
@@ -153,6 +154,20 @@ struct WireSink {
     partition_by: Vec<String>,
     columns_with_bounds: Vec<String>,
     provenance: Provenance,
+    has_actions: bool,
+}
+
+/// Runs a plan and writes its rows, here or wherever they are computed.
+#[async_trait]
+pub trait Writer: Send + Sync {
+    /// Writes the rows of a plan whose columns are the sink's. What a statement that failed
+    /// wrote is deleted.
+    async fn write(
+        &self,
+        sink: Sink,
+        plan: Arc<dyn ExecutionPlan>,
+        context: Arc<TaskContext>,
+    ) -> Result<Written>;
 }
 
 impl Sink {
@@ -264,6 +279,7 @@ impl Sink {
                 None => columns_with_bounds(&self.kept, &self.partition_by),
             },
             provenance: self.provenance.clone(),
+            has_actions: self.has_actions,
         };
         let rest = serde_json::to_string(&rest)
             .map_err(|error| internal_datafusion_err!("{error}"))?;
@@ -290,7 +306,7 @@ impl Sink {
             bounds: WriterStatsConfig::new(Default::default(), columns),
             provenance: rest.provenance,
             warnings,
-            has_actions: false,
+            has_actions: rest.has_actions,
         })
     }
 

@@ -50,6 +50,10 @@ use crate::{Origin, parquet_files};
 /// Marks a folder that COPY completed, as Hadoop and Spark mark theirs.
 const SUCCESS: &str = "_SUCCESS";
 
+/// Marks a prefix of a store into which COPY is copying files, so that the next COPY knows
+/// those of one that was killed.
+const COPYING: &str = "_COPYING";
+
 /// How many objects are copied or deleted at once.
 const REQUESTS_AT_ONCE: usize = 64;
 
@@ -230,12 +234,15 @@ impl Copy<'_> {
     /// Object stores cannot rename: the files are copied over, `_SUCCESS` last.
     async fn into_prefix(self, target: &Location) -> Result<(MemTable, Vec<CopyFile>)> {
         let old = self.before(target).await?;
-        if !old.is_empty() && !old.iter().any(|name| name.as_ref() == SUCCESS) {
+        let is_ours = |name: &Path| [SUCCESS, COPYING].contains(&name.as_ref());
+        if !old.is_empty() && !old.iter().any(is_ours) {
             return exec_err!(
                 "{target} holds files that COPY did not write; choose a new prefix"
             );
         }
-        let name = format!("{}.atoll-{}", target.path, crate::unique_id());
+        let prefix = format!("{}.atoll-", target.path);
+        staging::delete_stale(target, &prefix).await;
+        let name = format!("{prefix}{}", crate::unique_id());
         let name = Path::parse(name).map_err(|error| target.error(error.into()))?;
         let staging = target.at(name);
         let done = async {
@@ -340,6 +347,15 @@ impl Copy<'_> {
         old: &[Path],
     ) -> Result<Vec<CopyFile>> {
         let store: &dyn ObjectStore = target.store.as_ref();
+        let [success, copying] =
+            [SUCCESS, COPYING].map(|name| below(target, &name.into()));
+        let failed = |error| target.error(error);
+        let put = store.put(&copying, PutPayload::new());
+        put.await.map_err(failed)?;
+        if old.iter().any(|name| name.as_ref() == SUCCESS) {
+            // What lies there is not whole until the new one is put.
+            store.delete(&success).await.map_err(failed)?;
+        }
         let copies = files.iter_mut().map(|file| async {
             let to = below(target, &file.name);
             store.copy(&file.at, &to).await?;
@@ -354,7 +370,8 @@ impl Copy<'_> {
         let kept: HashSet<&Path> = kept.into_iter().collect();
         let gone = old
             .iter()
-            .filter(|&name| !kept.contains(name) && !new.contains(name));
+            .filter(|&name| !kept.contains(name) && !new.contains(name))
+            .filter(|name| ![SUCCESS, COPYING].contains(&name.as_ref()));
         let deletions = gone.map(|name| {
             let path = below(target, name);
             async move { store.delete(&path).await }
@@ -363,9 +380,9 @@ impl Copy<'_> {
             .await
             .map_err(|error| target.error(error))?;
         self.write_manifest(target, &files, kept).await?;
-        let success = target.path.clone().join(SUCCESS);
-        let put = store.put(&success, PutPayload::new()).await;
-        put.map_err(|error| target.error(error))?;
+        let put = store.put(&success, PutPayload::new());
+        put.await.map_err(failed)?;
+        store.delete(&copying).await.map_err(failed)?;
         Ok(files)
     }
 }

@@ -73,8 +73,8 @@ use crate::tables::StoredTables;
 
 pub use atoll_udf_common::{Erased, Location, StoreError, explain_store_error};
 pub use cluster::{
-    Job, Left, LocalRange, Output, PartsExec, Range, Shuffle, Stage, Task, TaskOutput,
-    TaskPlan, TaskRunner, TaskRuntime, is_expensive,
+    Job, Left, LocalRange, Output, PartsExec, Range, RunningTask, Shuffle, Stage, Task,
+    TaskOutput, TaskPlan, TaskRunner, TaskRuntime, is_expensive,
 };
 pub use functions::{FunctionDoc, FunctionKind, function_docs};
 pub use origin::WriteLog;

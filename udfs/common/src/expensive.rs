@@ -8,6 +8,7 @@
 
 use std::fmt::{self, Debug, Display, Formatter};
 use std::hash::{Hash, Hasher};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -144,6 +145,23 @@ pub struct CallContext {
     pub directory: Option<Arc<Path>>,
     /// Why no row is to be evaluated, if so.
     pub given_up: Option<Arc<str>>,
+    /// Who finds the row that brought this task's process down, if that happened.
+    pub rescue: Option<Arc<dyn Rescue>>,
+}
+
+/// Finds the row that brings its process down, when a task runs again for that reason:
+/// rows are evaluated in groups, and one by one in a group that was started before and
+/// did not come to an end.
+#[async_trait]
+pub trait Rescue: Debug + Send + Sync {
+    /// A number for an operator of the task. Operators start in the same order each time.
+    fn operator(&self) -> u32;
+
+    /// Says that an operator starts rows; how often it did before, without an end.
+    async fn start(&self, operator: u32, rows: Range<u64>) -> Result<u32>;
+
+    /// Why a row is given up of which so many processes died, if it is.
+    fn gives_up(&self, deaths: u32) -> Option<Arc<str>>;
 }
 
 impl Default for CallContext {
@@ -154,6 +172,7 @@ impl Default for CallContext {
             warnings: Warnings::default(),
             directory: None,
             given_up: None,
+            rescue: None,
         }
     }
 }

@@ -4,6 +4,11 @@
 //! lack of memory. [`supervise`] therefore runs the [`work`] in a child process and
 //! starts it anew, and tells the scheduler at once what is lost.
 
+mod engine;
+mod entry;
+mod held;
+mod parts;
+mod rescue;
 mod supervisor;
 mod worker;
 
@@ -11,11 +16,14 @@ use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+pub use held::Held;
 pub use supervisor::{Event, supervise};
-pub(crate) use worker::Worker;
 pub use worker::work;
 
 use crate::{Address, Token};
+
+/// How often a row is started before it is given up.
+const ATTEMPTS: u32 = 3;
 
 /// What an executor is started with.
 #[derive(Debug, Clone)]

@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::watch;
 
-use super::{DRAIN, ExecutorOptions, READY, WorkerId};
+use super::{DRAIN, ExecutorOptions, Held, READY, WorkerId};
 use crate::Error;
 use crate::http::Http;
 use crate::protocol::GONE;
@@ -101,6 +101,9 @@ async fn run(
     let mut command = command(worker);
     // Ctrl-C goes to a whole group; the worker must hear it from here only.
     command.process_group(0);
+    // A worker that is killed leaves what it sorted and shuffled; it goes with the folder.
+    let scratch = Held::create(&options.work_dir, "tmp-", &worker.id).map_err(failed)?;
+    command.env("TMPDIR", scratch.path());
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child: Child = command.kill_on_drop(true).spawn().map_err(failed)?;
     let mut stdin: Option<ChildStdin> = child.stdin.take();

@@ -1,62 +1,46 @@
 //! The process that runs tasks.
 
-use std::collections::HashMap;
-use std::fmt::{self, Debug, Display, Formatter};
+use std::fmt::{self, Debug, Formatter};
 use std::ops::Range;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use atoll_compute::CancellationToken;
-use atoll_compute::progress::Progress;
-use atoll_compute::warnings::{Noticed, Warnings};
-use atoll_session::{SessionOptions, TaskOutput, TaskRuntime};
+use atoll_session::{RunningTask, SessionOptions, TaskRuntime};
 use atoll_udf_common::CallContext;
-use ballista_core::JobId;
-use ballista_core::execution_plans::{ShuffleReaderExec, ShuffleWriterExec};
-use ballista_core::serde::protobuf::{
-    RuntimeStatsReport, ShuffleWritePartition, TaskColumnStats, WindowStateReport,
-};
-use ballista_executor::execution_engine::{
-    DefaultExecutionEngine, ExecutionEngine, QueryStageExecutor,
-};
 use ballista_executor::executor_process::{
     ExecutorProcessConfig, start_executor_process,
 };
 use ballista_executor::metrics::ExecutorMetricCollectionPolicy;
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::common::{
-    DataFusionError, Result, exec_datafusion_err, exec_err, internal_err,
-};
-use datafusion::datasource::source::DataSourceExec;
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::metrics::MetricsSet;
-use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
-use datafusion::prelude::SessionConfig;
-use futures::TryStreamExt;
+use datafusion::common::{DataFusionError, Result, exec_err, internal_err};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::sync::mpsc::Sender;
 
-use super::{DRAIN, ExecutorOptions, WorkerId};
+use super::engine::Engine;
+use super::entry::{Entry, Running};
+use super::parts::Parts;
+use super::rescue::TaskRescue;
+use super::{ATTEMPTS, DRAIN, ExecutorOptions, WorkerId};
 use crate::http::Http;
 use crate::protocol::{
     Attempt, BEAT, EXECUTORS, End, REPORT, Report, RowsId, START, START_ROWS, TaskId,
-    TaskReport, Wanted,
+    Wanted,
 };
 use crate::scheduler::{MESSAGE_BYTES, session_config};
 use crate::stages::Stages;
-use crate::task::{SignedTask, TaskCodec, TaskExec, output_batch, signed};
+use crate::task::{RunTask, SignedTask, TaskCodec, signed};
 use crate::{Error, Token};
 
 /// How often Ballista hears that the executor lives.
 const HEARTBEAT_SECONDS: u64 = 2;
 
-/// How often a row is started before it is given up.
-const ATTEMPTS: u32 = 3;
+/// How often a task is started in which rows are found that bring executors down: each
+/// such row costs three executors.
+const MOST_STARTS: u32 = 32;
 
 /// How often and how long apart the scheduler is asked before a task fails for it.
 const TRIES: u32 = 5;
@@ -71,19 +55,8 @@ pub(crate) struct Worker {
     http: Http,
     token: Token,
     runtime: TaskRuntime,
-    running: Mutex<HashMap<(String, u32), Running>>,
-    /// Ends that the scheduler has not been told.
-    ended: Mutex<Vec<TaskReport>>,
+    running: Running,
     draining: AtomicBool,
-}
-
-#[derive(Debug, Clone)]
-struct Running {
-    /// Cancelled when nobody waits for the job.
-    token: CancellationToken,
-    /// Cancelled when another executor has completed the task.
-    superseded: CancellationToken,
-    progress: Progress,
 }
 
 impl Debug for Worker {
@@ -92,11 +65,6 @@ impl Debug for Worker {
             .field("id", &self.id)
             .finish_non_exhaustive()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Each change is a single call, so a panic elsewhere leaves the value whole.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs an executor's worker until standard input says to drain or ends.
@@ -120,8 +88,7 @@ pub async fn work(
         http: Http::new(options.scheduler.clone(), &options.token)?,
         token: options.token.clone(),
         runtime,
-        running: Mutex::default(),
-        ended: Mutex::default(),
+        running: Running::default(),
         draining: AtomicBool::new(false),
     });
     let process = start_executor_process(Arc::new(config(options, worker, &state)));
@@ -146,7 +113,8 @@ fn config(
     state: &Arc<Worker>,
 ) -> ExecutorProcessConfig {
     let agent = options.token.user_agent();
-    let codec = TaskCodec::for_worker(Arc::clone(state));
+    let runner: Arc<dyn RunTask> = Arc::clone(state) as _;
+    let codec = TaskCodec::for_runner(runner);
     let advertise = match (&options.advertise, options.bind.is_unspecified()) {
         (Some(name), _) => Some(name.clone()),
         (None, false) => Some(options.bind.to_string()),
@@ -172,9 +140,7 @@ fn config(
         job_data_ttl_seconds: RESULTS_KEPT_SECONDS,
         // Tasks bring their own limit.
         memory_pool_size: Some(0),
-        override_execution_engine: Some(Arc::new(Engine {
-            ballista: DefaultExecutionEngine::new(),
-        })),
+        override_execution_engine: Some(Arc::new(Engine::default())),
         override_config_producer: Some(Arc::new(session_config)),
         override_physical_codec: Some(Arc::new(codec)),
         override_create_grpc_client_endpoint: Some(Arc::new(move |endpoint| {
@@ -184,9 +150,9 @@ fn config(
     }
 }
 
-impl Worker {
-    /// Runs a task and sends its parts.
-    pub(crate) async fn run(
+#[async_trait]
+impl RunTask for Worker {
+    async fn run(
         &self,
         job: &str,
         task: SignedTask,
@@ -207,14 +173,9 @@ impl Worker {
         }
         // Not Ballista's own, because a task that is superseded has not failed.
         let stop = token.child_token();
-        let entry = Entry::new(self, job, task.task, &stop);
+        let entry = Entry::new(&self.running, self.name(job, task.task), &stop);
         let superseded = entry.superseded.clone();
-        let parts = Parts {
-            task: task.task,
-            next: 0,
-            held: None,
-            sender: parts,
-        };
+        let parts = Parts::new(task.task, parts);
         let outcome = tokio::select! {
             biased;
             () = stop.cancelled() => None,
@@ -234,7 +195,9 @@ impl Worker {
             None => exec_err!("cancelled"),
         }
     }
+}
 
+impl Worker {
     async fn evaluate(
         &self,
         entry: &Entry<'_>,
@@ -243,40 +206,48 @@ impl Worker {
     ) -> Result<Evaluated> {
         let Attempt {
             attempt,
+            unexplained,
             superseded,
-        } = self.ask(START, &entry.id).await?;
+        } = ask(&self.http, START, &entry.id).await?;
         if superseded {
             return Ok(Evaluated::Superseded);
         }
         let started = Instant::now();
-        if task.rows == 0 && attempt > ATTEMPTS {
+        // A task of a stage makes its rows itself, so that nobody can give it some of them.
+        let makes_rows = task.rows == 0;
+        if makes_rows && (unexplained >= ATTEMPTS || attempt > MOST_STARTS) {
+            let deaths = attempt - 1;
             return exec_err!(
-                "an executor died each of the {ATTEMPTS} times that it ran a part of this \
+                "an executor died each of the {deaths} times that it ran a part of this \
                  statement; it needs more memory than there is (see --memory-limit of atoll \
                  executor), or crashes a library"
             );
         }
         if attempt == 1 || task.rows <= 1 {
-            let context = entry.context(attempt > ATTEMPTS);
-            let rows = self.runtime.start(&task.plan, context).await?;
-            let schema = parts.pass(rows).await?;
+            let mut context = entry.context(!makes_rows && attempt > ATTEMPTS);
+            if makes_rows && attempt > 1 {
+                let rescue = TaskRescue::new(self.http.clone(), entry.id.clone());
+                context.rescue = Some(Arc::new(rescue));
+            }
+            let mut running = self.runtime.start(&task.plan, context).await?;
+            parts.pass(&mut running).await?;
             let noticed = entry.warnings.take();
             parts
-                .finish(task.rows, schema, noticed, started.elapsed())
+                .finish(task.rows, running, noticed, started.elapsed())
                 .await?;
             return Ok(Evaluated::Done);
         }
         // Some row of these brought an executor down, or the machine was lost. By groups,
         // and row by row in the group that did it, so that it is known which row it is
         // and the others come to an end.
-        let mut schema = None;
+        let mut last = None;
         let step = task.rows.isqrt().max(1);
         for first in (0..task.rows).step_by(usize::try_from(step).unwrap_or(1)) {
             let group = first..(first + step).min(task.rows);
             let Attempt { attempt, .. } = self.start(entry, &group).await?;
             if attempt == 1 && step > 1 {
                 let context = entry.context(false);
-                schema = Some(self.pass(task, group, context, &mut parts).await?);
+                last = Some(self.pass(task, group, context, &mut parts).await?);
                 continue;
             }
             for row in group {
@@ -287,14 +258,14 @@ impl Worker {
                 };
                 // The first attempt was that of all rows together.
                 let context = entry.context(attempt >= ATTEMPTS);
-                schema = Some(self.pass(task, row..row + 1, context, &mut parts).await?);
+                last = Some(self.pass(task, row..row + 1, context, &mut parts).await?);
             }
         }
-        match schema {
-            Some(schema) => {
+        match last {
+            Some(last) => {
                 let noticed = entry.warnings.take();
                 parts
-                    .finish(task.rows, schema, noticed, started.elapsed())
+                    .finish(task.rows, last, noticed, started.elapsed())
                     .await?;
                 Ok(Evaluated::Done)
             }
@@ -306,10 +277,11 @@ impl Worker {
     async fn start(&self, entry: &Entry<'_>, rows: &Range<u64>) -> Result<Attempt> {
         let id = RowsId {
             task: entry.id.clone(),
+            operator: 0,
             row: rows.start,
             rows: rows.end - rows.start,
         };
-        self.ask(START_ROWS, &id).await
+        ask(&self.http, START_ROWS, &id).await
     }
 
     /// Evaluates rows of a task and passes what they give on.
@@ -319,33 +291,13 @@ impl Worker {
         rows: Range<u64>,
         context: CallContext,
         parts: &mut Parts<'_>,
-    ) -> Result<SchemaRef> {
+    ) -> Result<RunningTask> {
         let index = |row: u64| usize::try_from(row).unwrap_or(usize::MAX);
         let rows = index(rows.start)..index(rows.end);
-        let rows = self.runtime.start_rows(&task.plan, rows, context).await?;
-        parts.pass(rows).await
-    }
-
-    /// Asks the scheduler, which may be away for a moment.
-    async fn ask(
-        &self,
-        path: &str,
-        body: &(impl serde::Serialize + Sync),
-    ) -> Result<Attempt> {
-        let mut tries = 0;
-        loop {
-            match self.http.post(path, body).await {
-                Ok(answer) => return Ok(answer),
-                Err(error) if tries == TRIES => {
-                    // The one kind of error after which Ballista tries a task again.
-                    return Err(DataFusionError::IoError(std::io::Error::other(error)));
-                }
-                Err(_) => {
-                    tokio::time::sleep(PAUSE * 2u32.pow(tries)).await;
-                    tries += 1;
-                }
-            }
-        }
+        let plan = &task.plan;
+        let mut running = self.runtime.start_rows(plan, rows, context).await?;
+        parts.pass(&mut running).await?;
+        Ok(running)
     }
 
     async fn report_for_ever(self: Arc<Self>) {
@@ -357,17 +309,7 @@ impl Worker {
 
     /// Tells the scheduler what the tasks do, and stops those that nobody waits for.
     async fn report(&self) {
-        let ended = std::mem::take(&mut *lock(&self.ended));
-        let running = lock(&self.running).clone();
-        let running = running
-            .into_iter()
-            .map(|((job, task), running)| TaskReport {
-                id: self.name(&job, task),
-                progress: running.progress.snapshot().into(),
-                end: None,
-            });
-        let mut tasks: Vec<TaskReport> = running.collect();
-        tasks.extend(ended);
+        let tasks = self.running.take_reports();
         if tasks.is_empty() {
             return;
         }
@@ -376,21 +318,10 @@ impl Worker {
             tasks,
         };
         match self.http.post::<Wanted>(REPORT, &report).await {
-            Ok(wanted) => {
-                let running = lock(&self.running);
-                for (id, running) in running.iter() {
-                    if wanted.over.contains(&id.0) {
-                        running.token.cancel();
-                    }
-                    if wanted.superseded.contains(id) {
-                        running.superseded.cancel();
-                    }
-                }
-            }
+            Ok(wanted) => self.running.stop(&wanted),
             Err(error) => {
                 tracing::warn!("cannot report to the scheduler: {error}");
-                let ended = report.tasks.into_iter().filter(|task| task.end.is_some());
-                lock(&self.ended).extend(ended);
+                self.running.put_back(report.tasks);
             }
         }
     }
@@ -421,7 +352,7 @@ impl Worker {
         while let Ok(Some(line)) = lines.next_line().await {
             if line == DRAIN {
                 self.draining.store(true, Ordering::Release);
-                while !lock(&self.running).is_empty() {
+                while !self.running.is_empty() {
                     tokio::time::sleep(PAUSE / 4).await;
                 }
                 return ExitCode::SUCCESS;
@@ -439,129 +370,25 @@ enum Evaluated {
     Superseded,
 }
 
-/// A task in the list of those that run.
-struct Entry<'a> {
-    worker: &'a Worker,
-    id: TaskId,
-    token: &'a CancellationToken,
-    superseded: CancellationToken,
-    progress: Progress,
-    warnings: Warnings,
-    ended: bool,
-}
-
-impl<'a> Entry<'a> {
-    fn new(
-        worker: &'a Worker,
-        job: &str,
-        task: u32,
-        token: &'a CancellationToken,
-    ) -> Self {
-        let progress = Progress::default();
-        let superseded = CancellationToken::new();
-        let running = Running {
-            token: token.clone(),
-            superseded: superseded.clone(),
-            progress: progress.clone(),
-        };
-        lock(&worker.running).insert((job.to_string(), task), running);
-        Self {
-            worker,
-            id: worker.name(job, task),
-            token,
-            superseded,
-            progress,
-            warnings: Warnings::default(),
-            ended: false,
-        }
-    }
-
-    fn context(&self, give_up: bool) -> CallContext {
-        let reason = format!(
-            "the executor died each of the {ATTEMPTS} times that it evaluated this row; it \
-             needs more memory than there is, or crashes a library"
-        );
-        CallContext {
-            token: self.token.child_token(),
-            progress: self.progress.clone(),
-            warnings: self.warnings.clone(),
-            directory: None,
-            given_up: give_up.then(|| reason.into()),
-        }
-    }
-
-    fn end(mut self, end: End) {
-        self.leave(end);
-    }
-
-    fn leave(&mut self, end: End) {
-        if std::mem::replace(&mut self.ended, true) {
-            return;
-        }
-        let key = (self.id.job.clone(), self.id.task);
-        lock(&self.worker.running).remove(&key);
-        lock(&self.worker.ended).push(TaskReport {
-            id: self.id.clone(),
-            progress: self.progress.snapshot().into(),
-            end: Some(end),
-        });
-    }
-}
-
-impl Drop for Entry<'_> {
-    fn drop(&mut self) {
-        self.leave(End::Cancelled);
-    }
-}
-
-/// The parts of a task, numbered. The last one is held back until it is known to be the
-/// last, because it says that the task is complete.
-struct Parts<'a> {
-    task: u32,
-    next: u32,
-    held: Option<RecordBatch>,
-    sender: &'a Sender<Result<RecordBatch>>,
-}
-
-impl Parts<'_> {
-    /// Passes rows on; returns their schema.
-    async fn pass(&mut self, mut rows: SendableRecordBatchStream) -> Result<SchemaRef> {
-        while let Some(batch) = rows.try_next().await? {
-            if batch.num_rows() == 0 {
-                continue;
+/// Asks the scheduler, which may be away for a moment.
+pub(super) async fn ask(
+    http: &Http,
+    path: &str,
+    body: &(impl serde::Serialize + Sync),
+) -> Result<Attempt> {
+    let mut tries = 0;
+    loop {
+        match http.post(path, body).await {
+            Ok(answer) => return Ok(answer),
+            Err(error) if tries == TRIES => {
+                // The one kind of error after which Ballista tries a task again.
+                return Err(DataFusionError::IoError(std::io::Error::other(error)));
             }
-            if let Some(held) = self.held.replace(batch) {
-                self.send(&held, None).await?;
+            Err(_) => {
+                tokio::time::sleep(PAUSE * 2u32.pow(tries)).await;
+                tries += 1;
             }
         }
-        Ok(rows.schema())
-    }
-
-    /// Sends the last part, which also says what the task noticed and how long it took.
-    async fn finish(
-        mut self,
-        rows_in: u64,
-        schema: SchemaRef,
-        noticed: Noticed,
-        took: Duration,
-    ) -> Result<()> {
-        let last = self.held.take();
-        let last = last.unwrap_or_else(|| RecordBatch::new_empty(schema));
-        let last = TaskRuntime::annotate(last, noticed, took)?;
-        self.send(&last, Some(rows_in)).await
-    }
-
-    async fn send(&mut self, batch: &RecordBatch, rows_in: Option<u64>) -> Result<()> {
-        let output = TaskOutput {
-            task: self.task,
-            part: self.next,
-            rows_in,
-            data: TaskRuntime::encode(batch)?,
-        };
-        self.next += 1;
-        let batch = output_batch(&output)?;
-        let sent = self.sender.send(Ok(batch)).await;
-        sent.map_err(|_| exec_datafusion_err!("cancelled"))
     }
 }
 
@@ -576,102 +403,57 @@ fn message_of(error: &DataFusionError) -> String {
         .to_string()
 }
 
-/// Ballista's engine, which also stops what it gives up, and refuses what is no task.
-struct Engine {
-    ballista: DefaultExecutionEngine,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl ExecutionEngine for Engine {
-    fn create_query_stage_exec(
-        &self,
-        job_id: JobId,
-        stage_id: usize,
-        task_id: usize,
-        global_output_partition_ids: Vec<usize>,
-        plan: Arc<dyn ExecutionPlan>,
-        work_dir: &str,
-        config: &SessionConfig,
-    ) -> Result<Arc<dyn QueryStageExecutor>> {
-        let mut token = None;
-        check(&plan, &mut token)?;
-        let stage = self.ballista.create_query_stage_exec(
-            job_id,
-            stage_id,
-            task_id,
-            global_output_partition_ids,
-            plan,
-            work_dir,
-            config,
-        )?;
-        Ok(Arc::new(Stage { stage, token }))
-    }
-}
-
-/// Refuses operators that no job has: without this, whoever reaches the executor's port
-/// could read and write files through it.
-fn check(
-    plan: &Arc<dyn ExecutionPlan>,
-    token: &mut Option<CancellationToken>,
-) -> Result<()> {
-    if let Some(task) = plan.downcast_ref::<TaskExec>() {
-        *token = Some(task.token.clone());
-    }
-    let in_memory = plan.downcast_ref::<DataSourceExec>().is_some_and(|exec| {
-        let source: &dyn std::any::Any = exec.data_source().as_ref();
-        source.is::<datafusion::datasource::memory::MemorySourceConfig>()
-    });
-    let known = in_memory
-        || plan.is::<TaskExec>()
-        || plan.is::<ShuffleReaderExec>()
-        || plan.is::<ShuffleWriterExec>()
-        || plan.is::<SortPreservingMergeExec>();
-    if !known {
-        return exec_err!("{} is no operator of a job", plan.name());
-    }
-    let children = plan.children();
-    children
-        .into_iter()
-        .try_for_each(|child| check(child, token))
-}
-
-/// A task of Ballista, which stops when Ballista drops it.
-#[derive(Debug)]
-struct Stage {
-    stage: Arc<dyn QueryStageExecutor>,
-    token: Option<CancellationToken>,
-}
-
-impl Display for Stage {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        Display::fmt(&self.stage, f)
-    }
-}
-
-#[async_trait]
-impl QueryStageExecutor for Stage {
-    async fn execute_query_stage(
-        &self,
-        task_id: usize,
-        context: Arc<TaskContext>,
-    ) -> Result<Vec<ShuffleWritePartition>> {
-        // Ballista cancels by dropping this future, which leaves the operators running.
-        let _stop = self.token.clone().map(CancellationToken::drop_guard);
-        self.stage.execute_query_stage(task_id, context).await
+    fn worker(token: &Token) -> Worker {
+        let options = SessionOptions::default();
+        Worker {
+            id: "worker".to_string(),
+            http: Http::new("127.0.0.1:1".parse().unwrap(), token).unwrap(),
+            token: token.clone(),
+            runtime: TaskRuntime::new(&options, Arc::new(Stages)).unwrap(),
+            running: Running::default(),
+            draining: AtomicBool::new(false),
+        }
     }
 
-    fn collect_plan_metrics(&self) -> Vec<MetricsSet> {
-        self.stage.collect_plan_metrics()
+    /// What a worker says to a task, of which it must not run anything.
+    async fn refusal(worker: &Worker, job: &str, task: SignedTask) -> String {
+        let (sender, mut parts) = tokio::sync::mpsc::channel(1);
+        let token = CancellationToken::new();
+        let ran = worker.run(job, task, &token, &sender).await;
+        drop(sender);
+        assert!(parts.recv().await.is_none());
+        assert!(worker.running.take_reports().is_empty());
+        ran.unwrap_err().to_string()
     }
 
-    fn collect_runtime_stats_reports(&self) -> Vec<RuntimeStatsReport> {
-        self.stage.collect_runtime_stats_reports()
-    }
-
-    fn collect_window_state_reports(&self) -> Result<Vec<WindowStateReport>> {
-        self.stage.collect_window_state_reports()
-    }
-
-    fn collect_column_stats(&self) -> Vec<TaskColumnStats> {
-        self.stage.collect_column_stats()
+    #[tokio::test]
+    async fn only_what_a_holder_of_the_token_signed_is_run() {
+        let token = Token::new("0123456789abcdef").unwrap();
+        let stranger = Token::new("another secret of ours").unwrap();
+        let worker = worker(&token);
+        let plan = bytes::Bytes::from_static(b"a plan");
+        let task = |by: &Token, message: Vec<u8>| SignedTask {
+            task: 1,
+            rows: 2,
+            signature: by.sign(&message).to_vec(),
+            plan: plan.clone(),
+        };
+        let refused = [
+            task(&stranger, signed("job", 1, 2, &plan)),
+            task(&Token::default(), signed("job", 1, 2, &plan)),
+            // Signed by the right one, as something else.
+            task(&token, signed("another job", 1, 2, &plan)),
+            task(&token, signed("job", 0, 2, &plan)),
+            task(&token, signed("job", 1, 3, &plan)),
+            task(&token, signed("job", 1, 2, b"another plan")),
+        ];
+        for task in refused {
+            let said = refusal(&worker, "job", task).await;
+            assert!(said.contains("was not signed"), "{said}");
+        }
     }
 }

@@ -29,6 +29,10 @@ impl CheckExec {
     ) -> Self {
         Self { checks, input }
     }
+
+    pub(crate) fn checks(&self) -> &[Arc<dyn PhysicalExpr>] {
+        &self.checks
+    }
 }
 
 impl DisplayAs for CheckExec {

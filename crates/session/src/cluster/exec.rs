@@ -17,6 +17,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::execution_plan::CardinalityEffect;
 use datafusion::physical_plan::filter::FilterExec;
+use datafusion::physical_plan::metrics::MetricsSet;
 use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
 use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
 use datafusion::physical_plan::{
@@ -32,6 +33,7 @@ use super::journal::{self, Journal};
 use super::ledger::Ledger;
 use super::messages::WireTask;
 use super::notes::Notes;
+use super::numbers::Numbers;
 use super::output::{self, OutputExec, Target, Terms};
 use super::pace::Pace;
 use super::rule::{TaskInputExec, calls};
@@ -55,6 +57,7 @@ pub(super) struct ClusterExec {
     /// Counts the jobs of a statement from 1.
     job: usize,
     cluster: Arc<dyn TaskRunner>,
+    numbers: Numbers,
 }
 
 impl ClusterExec {
@@ -67,6 +70,7 @@ impl ClusterExec {
             chain,
             job,
             cluster,
+            numbers: Numbers::default(),
         }
     }
 
@@ -77,7 +81,11 @@ impl ClusterExec {
 
     /// The same tasks with another chain over the same input.
     pub(super) fn with_chain(&self, chain: Arc<dyn ExecutionPlan>) -> Self {
-        Self::new(chain, self.job, Arc::clone(&self.cluster))
+        let cluster = Arc::clone(&self.cluster);
+        Self {
+            numbers: self.numbers.clone(),
+            ..Self::new(chain, self.job, cluster)
+        }
     }
 }
 
@@ -155,17 +163,24 @@ impl ExecutionPlan for ClusterExec {
         let mut rows = RecordBatchReceiverStreamBuilder::new(schema, PARTS_AHEAD);
         let (chain, cluster) = (Arc::clone(&self.chain), Arc::clone(&self.cluster));
         let sender = rows.tx();
-        rows.spawn(async move { run(chain, cluster, partition, context, sender).await });
+        let numbers = self.numbers.clone();
+        rows.spawn(async move {
+            run((chain, cluster), partition, context, &numbers, sender).await
+        });
         Ok(rows.build())
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.numbers.metrics())
     }
 }
 
 /// Runs a partition's jobs and passes their rows on.
 async fn run(
-    chain: Arc<dyn ExecutionPlan>,
-    cluster: Arc<dyn TaskRunner>,
+    (chain, cluster): (Arc<dyn ExecutionPlan>, Arc<dyn TaskRunner>),
     partition: usize,
     context: Arc<TaskContext>,
+    numbers: &Numbers,
     rows: mpsc::Sender<Result<RecordBatch>>,
 ) -> Result<()> {
     let dealer = Dealer::new(&chain, cluster, &context).await?;
@@ -199,8 +214,11 @@ async fn run(
         while let Some(output) = outputs.recv().await {
             let output: TaskOutput = output?;
             let batch = from_ipc(&output.data)?;
-            ledger.enter(&output, output::rows_of(&chain, &batch))?;
+            let came = output::rows_of(&chain, &batch);
+            ledger.enter(&output, came)?;
             let notes = Notes::of(&batch);
+            numbers.enter(came as u64, output.data.len() as u64);
+            numbers.end(&notes);
             if let (Some(rows), Some(seconds)) = (output.rows_in, notes.seconds) {
                 pace.enter(rows, seconds);
             }

@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use atoll_udf_common::{Location, storage_root};
+use chrono::{TimeDelta, Utc};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::{Result, exec_err, internal_datafusion_err};
@@ -32,8 +33,15 @@ use super::exec::{ClusterExec, over, task_input};
 use super::output::{OutputExec, Target};
 use super::runtime::{changed_options, encode_plan};
 use super::source::ReadBy;
-use super::stages::{STALE, WORK, sweep};
+use super::stages::delete;
 use super::wire::{from_ipc, to_ipc};
+
+/// The folder of the storage that has the journals.
+const JOURNALS: &str = "journals";
+
+/// What nobody took over is deleted after this time, as VACUUM deletes the files of the
+/// tasks.
+const STALE: TimeDelta = TimeDelta::days(7);
 
 /// How often the owner of a journal says that it lives.
 const BEAT: Duration = Duration::from_secs(2);
@@ -101,13 +109,13 @@ impl Journal {
             return Ok(None);
         }
         let storage = storage_root(context.session_config().options())?;
-        let work = storage.join(WORK)?;
-        sweep(&work, STALE).await;
+        let journals = storage.join(JOURNALS)?;
+        delete_old(&journals).await;
         let mut name = Sha256::new();
         name.update(target);
         name.update(displayable(plan.as_ref()).indent(true).to_string());
         let name = hex::encode(name.finalize());
-        let runs = storage.join(&format!("{WORK}/journal-{name}"))?;
+        let runs = journals.join(&name)?;
         let (last, found) = match take_over(&runs).await? {
             Some(taken) => taken,
             // Another client runs the very statement now.
@@ -207,7 +215,7 @@ impl Journal {
             );
         }
         for run in self.earlier.iter().chain([&self.folder]) {
-            sweep(run, Duration::ZERO).await;
+            delete(run).await;
         }
         let folder = self.folder.local_path();
         if let Some(runs) = folder.as_deref().and_then(std::path::Path::parent) {
@@ -330,6 +338,18 @@ async fn take_over(runs: &Location) -> Result<Option<(u64, Vec<Note>)>> {
         found.push(note);
     }
     Ok(Some((last, found)))
+}
+
+/// Deletes notes that nobody took over for long. What stays is only wasted space.
+async fn delete_old(journals: &Location) {
+    let old = Utc::now() - STALE;
+    let objects = journals.store.list(Some(&journals.path));
+    let objects = objects.try_filter(move |object| {
+        futures::future::ready(object.last_modified < old)
+    });
+    let paths = objects.map_ok(|object| object.location).boxed();
+    let deleted = journals.store.delete_stream(paths);
+    let _ = deleted.try_collect::<Vec<_>>().await;
 }
 
 /// The folder of a run.

@@ -6,13 +6,13 @@
 
 use std::fmt::{self, Debug, Formatter};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use atoll_delta::Clock;
 use atoll_udf_blob::{Known, ListExec, ListedFiles, MakesTables};
 use atoll_udf_common::files::{FileScan, Parquet};
-use atoll_udf_common::{CallContext, Location, storage_root};
+use atoll_udf_common::{AtollOptions, CallContext, Location, storage_root};
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::Int64Type;
 use datafusion::catalog::Session;
@@ -34,9 +34,9 @@ use super::exec::{envelope, task};
 use super::ledger::Ledger;
 use super::messages::WireTarget;
 use super::notes::Notes;
-use super::output::{Files, OutputExec, Target, TaskTerms, Terms};
+use super::output::{WrittenByTasks, OutputExec, Target, TaskTerms, Terms};
 use super::pace::TASKS_PER_JOB;
-use super::stages::{STALE, WORK, sweep};
+use super::stages::Work;
 use super::wire::from_ipc;
 use super::{Job, TaskRunner};
 
@@ -60,7 +60,7 @@ pub(crate) struct ListingTables {
 /// A listing in the storage.
 #[derive(Debug)]
 struct Table {
-    folder: Location,
+    work: Work,
     files: Vec<ListingFile>,
 }
 
@@ -102,7 +102,9 @@ impl ListingTables {
             unused
         };
         for (_, _, table) in unused {
-            sweep(&table.folder, Duration::ZERO).await;
+            if let Some(table) = Arc::into_inner(table) {
+                table.work.close().await;
+            }
         }
     }
 
@@ -124,16 +126,15 @@ impl ListingTables {
         }
         let at = Instant::now();
         let storage = storage_root(state.config_options())?;
-        sweep(&storage.join(WORK)?, STALE).await;
-        let folder = storage.join(&format!("{WORK}/{}", crate::unique_id()))?;
-        let files = match self.list(listing, &folder, state).await {
+        let work = Work::open(storage, Arc::clone(&self.cluster))?;
+        let files = match self.list(listing, &work.folder, state).await {
             Ok(files) => files,
             Err(error) => {
-                sweep(&folder, Duration::ZERO).await;
+                work.close().await;
                 return Err(error);
             }
         };
-        let table = Arc::new(Table { folder, files });
+        let table = Arc::new(Table { work, files });
         self.made().push((at, key, Arc::clone(&table)));
         Ok(table)
     }
@@ -168,13 +169,15 @@ impl ListingTables {
         });
         let tasks = tasks.collect::<Result<Vec<_>>>()?;
         let context = CallContext::of(state.config());
-        let written = Files::default();
+        let speculates = AtollOptions::get(state.config_options()).speculation;
+        let written = WrittenByTasks::default();
         for tasks in tasks.chunks(TASKS_PER_JOB) {
             let mut ledger = Ledger::new(vec![0; tasks.len()], false);
             let mut outputs = self.cluster.run(Job {
                 label: "list files".to_string(),
                 tasks: tasks.to_vec(),
                 progress: context.progress.clone(),
+                speculates,
             });
             while let Some(output) = outputs.try_next().await? {
                 let batch = from_ipc(&output.data)?;
@@ -210,12 +213,12 @@ impl MakesTables for ListingTables {
     ) -> Result<ListedFiles> {
         let table = self.table(listing, state).await?;
         let files = table.files.iter().map(|file| {
-            let path = table.folder.join(&file.object)?.path;
+            let path = table.work.folder.join(&file.object)?.path;
             let file = PartitionedFile::new(path.to_string(), file.len);
             Ok(file.with_extension(Kept(Arc::clone(&table))))
         });
         let scan = FileScan {
-            base: &table.folder,
+            base: &table.work.folder,
             format: &Parquet::default(),
             schema: TableSchema::from(ListExec::columns()),
             files: files.collect::<Result<_>>()?,

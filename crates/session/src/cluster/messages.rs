@@ -29,7 +29,7 @@ pub(crate) struct WireTask {
 /// An operator of Atoll.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct WireNode {
-    #[prost(oneof = "WireOperator", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
+    #[prost(oneof = "WireOperator", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10")]
     pub(crate) operator: Option<WireOperator>,
 }
 
@@ -55,6 +55,8 @@ pub(crate) enum WireOperator {
     Listing(Vec<u8>),
     #[prost(message, tag = "9")]
     Reads(WireReads),
+    #[prost(message, tag = "10")]
+    Checks(WireChecks),
 }
 
 /// What is read of the file that a column names.
@@ -76,6 +78,13 @@ pub(crate) struct WirePart {
     pub(crate) is_read: bool,
     #[prost(bool, tag = "3")]
     pub(crate) nullable: bool,
+}
+
+/// What every row has to pass.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct WireChecks {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) checks: Vec<protobuf::PhysicalExprNode>,
 }
 
 /// Ranges of what earlier stages left.

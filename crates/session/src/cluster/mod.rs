@@ -14,6 +14,7 @@ mod ledger;
 mod listings;
 mod messages;
 mod notes;
+mod numbers;
 mod output;
 mod pace;
 mod pieces;
@@ -36,9 +37,9 @@ use futures::stream::BoxStream;
 pub(crate) use journal::Journal;
 pub(crate) use listings::ListingTables;
 pub(crate) use messages::WireTarget;
-pub(crate) use output::{Files, Target, divert, is_dealt};
+pub(crate) use output::{Target, WrittenByTasks, divert, is_dealt};
 pub(crate) use rule::DealExpensiveCalls;
-pub use runtime::TaskRuntime;
+pub use runtime::{RunningTask, TaskRuntime};
 pub use stages::{Left, LocalRange, Output, PartsExec, Range, Shuffle, Stage, TaskPlan};
 pub(crate) use stages::{distribute, explain};
 
@@ -66,7 +67,10 @@ pub trait TaskRunner: Debug + Send + Sync {
     /// What cuts plans into stages.
     fn shuffle(&self) -> Arc<dyn Shuffle>;
 
-    /// Waits until the cluster knows of the jobs that were cancelled.
+    /// Runs what is left to do when a statement was dropped.
+    fn linger(&self, last: BoxFuture<'static, ()>);
+
+    /// Waits until the cluster knows of the jobs that were cancelled, and for what lingers.
     fn settle(&self) -> BoxFuture<'_, ()>;
 }
 

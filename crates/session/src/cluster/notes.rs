@@ -8,10 +8,15 @@ use std::sync::Arc;
 use atoll_compute::warnings::Noticed;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::common::Result;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::metrics::{MetricValue, MetricsSet};
 use serde_json::{Value, json};
 
 /// The key in the metadata.
 const NOTES: &str = "atoll.notes";
+
+/// What DataFusion calls its count of row groups.
+const SKIPPED: &str = "row_groups_pruned_statistics";
 
 /// What a task says of itself.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -20,13 +25,47 @@ pub(super) struct Notes {
     pub(super) noticed: Noticed,
     /// How long the task took, on its last part only.
     pub(super) seconds: Option<f64>,
+    /// What the task read of Parquet files.
+    pub(super) row_groups: RowGroups,
+}
+
+/// Row groups of the Parquet files of a task.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct RowGroups {
+    /// Those that no row of can pass the statement's conditions, by their statistics.
+    pub(super) skipped: u64,
+    pub(super) read: u64,
+}
+
+impl RowGroups {
+    /// Those of a plan that has run.
+    pub(super) fn of(plan: &Arc<dyn ExecutionPlan>) -> Self {
+        let mut all = Self::default();
+        for metric in plan.metrics().iter().flat_map(MetricsSet::iter) {
+            if let MetricValue::PruningMetrics {
+                name,
+                pruning_metrics,
+            } = metric.value()
+                && name == SKIPPED
+            {
+                all.skipped += pruning_metrics.pruned() as u64;
+                all.read += pruning_metrics.matched() as u64;
+            }
+        }
+        let below = plan.children().into_iter().map(Self::of);
+        below.fold(all, |sum, below| Self {
+            skipped: sum.skipped + below.skipped,
+            read: sum.read + below.read,
+        })
+    }
 }
 
 impl Notes {
     /// Adds the notes to the last part of a task.
     pub(super) fn annotate(&self, last: RecordBatch) -> Result<RecordBatch> {
         let noticed = &self.noticed;
-        let mut json = json!({"seconds": self.seconds});
+        let RowGroups { skipped, read } = self.row_groups;
+        let mut json = json!({"seconds": self.seconds, "skipped": skipped, "read": read});
         if !noticed.is_empty() {
             json["sentences"] = json!(noticed.sentences);
             json["left_out"] = json!(noticed.left_out);
@@ -59,6 +98,10 @@ impl Notes {
                 first_failure: text(&json["first_failure"]),
             },
             seconds: json["seconds"].as_f64(),
+            row_groups: RowGroups {
+                skipped: count("skipped"),
+                read: count("read"),
+            },
         }
     }
 }
@@ -85,6 +128,10 @@ mod tests {
                 ..Noticed::default()
             },
             seconds: Some(0.25),
+            row_groups: RowGroups {
+                skipped: 2,
+                read: 3,
+            },
         };
         let sent = to_ipc(&written.annotate(part).unwrap()).unwrap();
         let came = from_ipc(&sent).unwrap();

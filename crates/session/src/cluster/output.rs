@@ -80,14 +80,14 @@ pub(crate) struct Diverted {
     /// A stream for each partition of the plan. The files are complete when all streams
     /// have ended.
     pub(crate) rows: Vec<SendableRecordBatchStream>,
-    pub(crate) files: Files,
+    pub(crate) files: WrittenByTasks,
 }
 
 /// What tasks said of the files that they wrote. Clones share one list.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Files(Arc<Mutex<Vec<String>>>);
+pub(crate) struct WrittenByTasks(Arc<Mutex<Vec<String>>>);
 
-impl Files {
+impl WrittenByTasks {
     /// All so far.
     pub(crate) fn take(&self) -> Vec<String> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
@@ -131,7 +131,7 @@ pub(crate) fn divert(
     }
     let options = AtollOptions::get(context.session_config().options());
     let passed = Arc::new(AtomicU64::new(0));
-    let files = Files::default();
+    let files = WrittenByTasks::default();
     let schema = plan.schema();
     let rows = (0..plan.output_partitioning().partition_count()).map(|partition| {
         let terms = Terms::Dealt {
@@ -176,12 +176,16 @@ fn writing(
 
 /// How many rows a part of a task's output stands for.
 pub(super) fn rows_of(chain: &Arc<dyn ExecutionPlan>, part: &RecordBatch) -> usize {
-    if !chain.is::<OutputExec>() {
-        return part.num_rows();
+    match chain.is::<OutputExec>() {
+        true => usize::try_from(counted(part)).unwrap_or(usize::MAX),
+        false => part.num_rows(),
     }
-    let counts = part.column(0).as_primitive_opt::<UInt64Type>();
-    let rows = counts.map_or(0, |counts| counts.values().iter().sum::<u64>());
-    usize::try_from(rows).unwrap_or(usize::MAX)
+}
+
+/// How many rows the output of [`OutputExec`] stands for.
+pub(super) fn counted(output: &RecordBatch) -> u64 {
+    let counts = output.column(0).as_primitive_opt::<UInt64Type>();
+    counts.map_or(0, |counts| counts.values().iter().sum())
 }
 
 /// What a task has to heed of the statement's other tasks.

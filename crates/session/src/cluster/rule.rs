@@ -30,6 +30,7 @@ use super::TaskRunner;
 use super::exec::ClusterExec;
 use super::runtime::encode_plan;
 use super::source::ReadBy;
+use super::stages::FilesRead;
 use crate::expensive::ExpensiveExec;
 
 /// The name of [`DealExpensiveCalls`].
@@ -231,7 +232,12 @@ impl DisplayAs for TaskInputExec {
                 "ranges of Parquet files, read by the executor"
             }
         };
-        write!(f, "TaskInputExec: tasks={tasks}")
+        write!(f, "TaskInputExec: tasks={tasks}")?;
+        let read = FilesRead::of(&self.input).unwrap_or_default();
+        match read.files {
+            0 => Ok(()),
+            _ => write!(f, ", reads={read}"),
+        }
     }
 }
 

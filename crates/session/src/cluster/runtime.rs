@@ -1,6 +1,7 @@
 //! Tasks, as the process sees them that runs them.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt::{self, Debug, Formatter};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +14,7 @@ use atoll_udf_common::{
     AtollOptions, CallContext, Location, PreparedCall, StoreError, explain_store_error,
 };
 use bytes::Bytes;
+use datafusion::arrow::array::RecordBatch;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Result, exec_err, internal_datafusion_err, internal_err};
 use datafusion::config::ConfigOptions;
@@ -30,7 +32,7 @@ use prost::Message;
 use sha2::{Digest, Sha256};
 
 use super::messages::WireTask;
-use super::notes::Notes;
+use super::notes::{Notes, RowGroups};
 use super::pieces::PieceExec;
 use super::source::compact;
 use super::stages::Shuffle;
@@ -95,6 +97,42 @@ pub(super) async fn identify_storage(storage: &Location) -> Result<String> {
     }
 }
 
+/// A task, or some rows of one, that runs.
+pub struct RunningTask {
+    /// What it gives.
+    pub rows: SendableRecordBatchStream,
+    plan: Arc<dyn ExecutionPlan>,
+}
+
+impl RunningTask {
+    fn start(plan: Arc<dyn ExecutionPlan>, context: Arc<TaskContext>) -> Result<Self> {
+        let rows = plan.execute(0, context)?;
+        Ok(Self { rows, plan })
+    }
+
+    /// The last record batch of a task, with what the task noticed and how long it took.
+    pub fn annotate(
+        self,
+        last: RecordBatch,
+        noticed: Noticed,
+        took: Duration,
+    ) -> Result<RecordBatch> {
+        let notes = Notes {
+            noticed,
+            seconds: Some(took.as_secs_f64()),
+            row_groups: RowGroups::of(&self.plan),
+        };
+        notes.annotate(last)
+    }
+}
+
+impl Debug for RunningTask {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let mut task = f.debug_struct("RunningTask");
+        task.field("plan", &self.plan).finish_non_exhaustive()
+    }
+}
+
 /// Evaluates tasks: the same functions as every session, without tables.
 #[derive(Debug)]
 pub struct TaskRuntime {
@@ -122,13 +160,9 @@ impl TaskRuntime {
     }
 
     /// Starts a task; its rows come as the stream is polled.
-    pub async fn start(
-        &self,
-        task: &[u8],
-        context: CallContext,
-    ) -> Result<SendableRecordBatchStream> {
+    pub async fn start(&self, task: &[u8], context: CallContext) -> Result<RunningTask> {
         let (plan, context) = self.open(task, context).await?;
-        plan.execute(0, context)
+        RunningTask::start(plan, context)
     }
 
     /// Starts some rows of a task.
@@ -137,24 +171,14 @@ impl TaskRuntime {
         task: &[u8],
         rows: Range<usize>,
         context: CallContext,
-    ) -> Result<SendableRecordBatchStream> {
+    ) -> Result<RunningTask> {
         let (plan, context) = self.open(task, context).await?;
-        only_rows(&plan, rows)?.execute(0, context)
+        RunningTask::start(only_rows(&plan, rows)?, context)
     }
 
     /// A record batch as it travels.
-    pub fn encode(batch: &datafusion::arrow::array::RecordBatch) -> Result<Bytes> {
+    pub fn encode(batch: &RecordBatch) -> Result<Bytes> {
         Ok(to_ipc(&compact(batch)?)?.into())
-    }
-
-    /// The last record batch of a task, with what the task noticed and how long it took.
-    pub fn annotate(
-        last: datafusion::arrow::array::RecordBatch,
-        noticed: Noticed,
-        took: Duration,
-    ) -> Result<datafusion::arrow::array::RecordBatch> {
-        let seconds = Some(took.as_secs_f64());
-        Notes { noticed, seconds }.annotate(last)
     }
 
     async fn open(
@@ -286,8 +310,8 @@ pub(super) struct PreparedCalls {
     kept: Mutex<Kept>,
 }
 
-impl std::fmt::Debug for PreparedCalls {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Debug for PreparedCalls {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.debug_struct("PreparedCalls").finish_non_exhaustive()
     }
 }
@@ -340,6 +364,7 @@ impl PreparedCalls {
         let context = CallContext {
             token: CancellationToken::new(),
             given_up: None,
+            rescue: None,
             ..context
         };
         let mut state = self.state.clone();

@@ -28,21 +28,24 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{Column as PhysicalColumn, Literal};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion_proto::bytes::physical_plan_from_bytes_with_extension_codec;
+use datafusion_proto::physical_plan::from_proto::parse_physical_exprs;
+use datafusion_proto::physical_plan::to_proto::serialize_physical_exprs;
 use datafusion_proto::physical_plan::{
-    PhysicalExtensionCodec, PhysicalProtoConverterExtension,
+    PhysicalExtensionCodec, PhysicalPlanDecodeContext, PhysicalProtoConverterExtension,
 };
 use prost::Message;
 use tokio::sync::OnceCell;
 
 use super::listings::ListingTarget;
 use super::messages::{
-    WireCall, WireCalls, WireNode, WireOperator, WireOutput, WirePart, WirePiece,
-    WireReads, WireTarget,
+    WireCall, WireCalls, WireChecks, WireNode, WireOperator, WireOutput, WirePart,
+    WirePiece, WireReads, WireTarget,
 };
 use super::output::{OutputExec, Target, TaskTerms, Terms};
 use super::pieces::PieceExec;
 use super::runtime::{PreparedCalls, encode_plan};
 use super::stages::{self, PartsExec, ScansExec, ShuffleExec};
+use crate::checks::CheckExec;
 use crate::copy::FolderTarget;
 use crate::expensive::{ExpensiveExec, PhysicalCall};
 use crate::tables::TableTarget;
@@ -101,6 +104,9 @@ impl PhysicalExtensionCodec for PlanCodec {
             WireOperator::Scans(schema_to_ipc(&node.schema())?)
         } else if let Some(shuffle) = node.downcast_ref::<ShuffleExec>() {
             WireOperator::Shuffle(stages::encode_shuffle(shuffle, self, converter)?)
+        } else if let Some(checks) = node.downcast_ref::<CheckExec>() {
+            let checks = serialize_physical_exprs(checks.checks(), self, converter)?;
+            WireOperator::Checks(WireChecks { checks })
         } else {
             return exec_err!("{} cannot be sent to an executor", node.name());
         };
@@ -177,12 +183,19 @@ impl PhysicalExtensionCodec for PlanCodec {
                 let exec = stages::decode_shuffle(shuffle, task, self, converter)?;
                 Ok(Arc::new(exec))
             }
+            (Some(WireOperator::Checks(wire)), [input]) => {
+                let decode = PhysicalPlanDecodeContext::new(task, self);
+                let schema = input.schema();
+                let checks =
+                    parse_physical_exprs(&wire.checks, &decode, &schema, converter)?;
+                Ok(Arc::new(CheckExec::new(checks, Arc::clone(input))))
+            }
             _ => internal_err!("not an operator of Atoll"),
         }
     }
 
-    /// Executors have the functions of every session and [`own_function`]; what else a plan
-    /// calls exists in this process only.
+    /// Executors have the functions of every session and those of [`own_function`]; what
+    /// else a plan calls exists in this process only.
     fn try_encode_udf(&self, node: &ScalarUDF, _bytes: &mut Vec<u8>) -> Result<()> {
         let name = node.name();
         match name.starts_with(OWN) && own_function(name).is_none() {
@@ -198,9 +211,11 @@ impl PhysicalExtensionCodec for PlanCodec {
     }
 }
 
-/// Those that rules put into plans and no statement calls.
+/// A function that no statement can call, by its name.
 fn own_function(name: &str) -> Option<Arc<ScalarUDF>> {
-    nulls::by_name(name).or_else(|| nans::by_name(name))
+    let of_tables = || atoll_delta::row_number(name).map(Arc::new);
+    let of_rules = nulls::by_name(name).or_else(|| nans::by_name(name));
+    of_rules.or_else(of_tables)
 }
 
 impl PlanCodec {

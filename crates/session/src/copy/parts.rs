@@ -28,7 +28,7 @@ use tokio::task::JoinSet;
 
 use super::files::{self, CopyFile};
 use super::target::FolderTarget;
-use crate::cluster::{Files, Target, divert, is_dealt};
+use crate::cluster::{Target, WrittenByTasks, divert, is_dealt};
 
 /// What stands before the name of a process in the name of a folder.
 pub(super) const ATTEMPT: char = '~';
@@ -78,7 +78,7 @@ pub(super) async fn write(
         total += count;
         files.extend(of_part);
     }
-    for by_task in by_tasks.iter().flat_map(Files::take) {
+    for by_task in by_tasks.iter().flat_map(WrittenByTasks::take) {
         let (count, of_task) = FolderTarget::read(&by_task)?;
         total += count;
         files.extend(of_task);

@@ -1,9 +1,13 @@
-//! The folder beside a target in which COPY writes, on a file system.
+//! The folder or prefix beside a target in which COPY writes.
 
 use std::path::{Path as FilePath, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use atoll_udf_common::Location;
 use datafusion::common::{DataFusionError, Result, exec_datafusion_err, exec_err};
+use futures::{StreamExt, TryStreamExt};
+use object_store::ObjectMeta;
+use object_store::path::Path;
 
 use super::SUCCESS;
 
@@ -141,6 +145,35 @@ fn remove_stale(parent: &FilePath, prefix: &str) {
             && age.is_some_and(|age| age > STALE)
         {
             let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// Deletes what processes left in a store that were killed during a COPY to the same
+/// target: prefixes beside it that begin with `prefix` and got nothing new for a day. What
+/// cannot be listed or deleted stays, and the next COPY tries again.
+pub(super) async fn delete_stale(target: &Location, prefix: &str) {
+    let parent: Vec<_> = target.path.parts().collect();
+    let parent: Path = parent.into_iter().rev().skip(1).rev().collect();
+    let beside = target.store.list_with_delimiter(Some(&parent)).await;
+    for staging in beside.into_iter().flat_map(|found| found.common_prefixes) {
+        if !staging.as_ref().starts_with(prefix) {
+            continue;
+        }
+        let objects = target.store.list(Some(&staging));
+        let Ok(objects) = objects.try_collect::<Vec<_>>().await else {
+            continue;
+        };
+        let now = SystemTime::now();
+        let is_stale = |object: &ObjectMeta| {
+            let age = now.duration_since(object.last_modified.into());
+            age.is_ok_and(|age| age > STALE)
+        };
+        if objects.iter().all(is_stale) {
+            let paths = objects.into_iter().map(|object| Ok(object.location));
+            let paths = futures::stream::iter(paths).boxed();
+            let deleted = target.store.delete_stream(paths);
+            let _ = deleted.try_collect::<Vec<_>>().await;
         }
     }
 }

@@ -202,12 +202,18 @@ impl ExecutionPlan for ExpensiveExec {
         let input = self.input.execute(partition, Arc::clone(&context))?;
         let memory = MemoryConsumer::new(format!("ExpensiveExec[{partition}]"));
         let memory = memory.register(context.memory_pool());
+        let call_context = CallContext::of(context.session_config());
+        let rescue = call_context.rescue.clone().map(|rescue| {
+            let operator = rescue.operator();
+            (rescue, operator)
+        });
         let work = Work {
             calls: self.calls.clone(),
             source: self.source,
             schema: self.schema(),
             options: Arc::clone(context.session_config().options()),
-            context: CallContext::of(context.session_config()),
+            context: call_context,
+            rescue,
         };
         Ok(Box::pin(ExpensiveStream::new(input, work, memory)))
     }

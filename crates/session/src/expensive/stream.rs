@@ -7,8 +7,9 @@ use std::task::{Context, Poll};
 
 use atoll_compute::panics::catch_async;
 use atoll_compute::pool;
-use atoll_udf_common::{CallContext, RowError, panicked};
+use atoll_udf_common::{CallContext, Rescue, RowError, panicked};
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, new_empty_array};
+use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::arrow::util::display::array_value_to_string;
 use datafusion::common::config::ConfigOptions;
@@ -47,17 +48,68 @@ pub(super) struct Work {
     pub(super) schema: SchemaRef,
     pub(super) options: Arc<ConfigOptions>,
     pub(super) context: CallContext,
+    /// Who finds the row that brought a process down, and this operator's number there.
+    pub(super) rescue: Option<(Arc<dyn Rescue>, u32)>,
 }
 
 impl Work {
-    async fn evaluate(&self, batch: RecordBatch) -> Result<RecordBatch> {
-        let calls = self.calls.iter().map(|call| self.call(call, &batch));
+    /// Evaluates a piece whose first row has the number `first`.
+    async fn evaluate(&self, piece: RecordBatch, first: u64) -> Result<RecordBatch> {
+        match &self.rescue {
+            None => self.rows(piece, self.context.given_up.as_deref()).await,
+            Some((rescue, operator)) => {
+                self.carefully(piece, first, rescue.as_ref(), *operator)
+                    .await
+            }
+        }
+    }
+
+    /// Evaluates a piece of a task that brought a process down before.
+    async fn carefully(
+        &self,
+        piece: RecordBatch,
+        first: u64,
+        rescue: &dyn Rescue,
+        operator: u32,
+    ) -> Result<RecordBatch> {
+        let rows = piece.num_rows();
+        let deaths = rescue.start(operator, first..first + rows as u64).await?;
+        if rows == 1 {
+            // One process died of all rows together.
+            let reason = rescue.gives_up(1 + deaths);
+            return self.rows(piece, reason.as_deref()).await;
+        }
+        if deaths == 0 {
+            return self.rows(piece, None).await;
+        }
+        let mut done = vec![];
+        for row in 0..rows {
+            let number = first + row as u64;
+            let alone = rescue.start(operator, number..number + 1).await?;
+            let reason = rescue.gives_up(1 + deaths.min(1) + alone);
+            done.push(self.rows(piece.slice(row, 1), reason.as_deref()).await?);
+        }
+        Ok(concat_batches(&self.schema, &done)?)
+    }
+
+    async fn rows(
+        &self,
+        batch: RecordBatch,
+        given_up: Option<&str>,
+    ) -> Result<RecordBatch> {
+        let calls = self.calls.iter();
+        let calls = calls.map(|call| self.call(call, &batch, given_up));
         let mut columns = batch.columns().to_vec();
         columns.extend(try_join_all(calls).await?);
         Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
     }
 
-    async fn call(&self, call: &PhysicalCall, batch: &RecordBatch) -> Result<ArrayRef> {
+    async fn call(
+        &self,
+        call: &PhysicalCall,
+        batch: &RecordBatch,
+        given_up: Option<&str>,
+    ) -> Result<ArrayRef> {
         let rows = batch.num_rows();
         if rows == 0 {
             return Ok(new_empty_array(call.return_field.data_type()));
@@ -70,7 +122,7 @@ impl Work {
             return_field: Arc::clone(&call.return_field),
             config_options: Arc::clone(&self.options),
         };
-        let result = match &self.context.given_up {
+        let result = match given_up {
             Some(reason) => call.prepared.give_up(args, &self.context, reason),
             None => call.prepared.invoke(args, &self.context),
         };
@@ -174,6 +226,8 @@ pub(super) struct ExpensiveStream {
     /// What is left of the record batch that is being cut, and its bytes a row.
     rest: Option<(RecordBatch, usize)>,
     in_flight: FuturesOrdered<BoxFuture<'static, Piece>>,
+    /// The number of the next row.
+    next: u64,
     rows_in_flight: usize,
     bytes_in_flight: usize,
     sizes: Arc<ResultSizes>,
@@ -197,6 +251,7 @@ impl ExpensiveStream {
             input_ended: false,
             rest: None,
             in_flight: FuturesOrdered::new(),
+            next: 0,
             rows_in_flight: 0,
             bytes_in_flight: 0,
             sizes: Arc::default(),
@@ -208,6 +263,10 @@ impl ExpensiveStream {
     }
 
     fn has_room(&self) -> bool {
+        if self.work.rescue.is_some() {
+            // One after the other, so that it is known which brought the process down.
+            return self.rows_in_flight == 0;
+        }
         // However large rows are, every thread of the pool gets one.
         let threads = pool::threads();
         if self.rows_in_flight < threads {
@@ -243,9 +302,11 @@ impl ExpensiveStream {
             self.memory.resize(self.bytes_in_flight);
         }
         let (work, sizes) = (Arc::clone(&self.work), Arc::clone(&self.sizes));
+        let first = self.next;
+        self.next += rows as u64;
         let evaluate = async move {
             let inputs = piece.num_columns();
-            let result = work.evaluate(piece).await;
+            let result = work.evaluate(piece, first).await;
             if let Ok(batch) = &result {
                 sizes.add(rows, &batch.columns()[inputs..]);
             }

@@ -23,7 +23,9 @@ use datafusion::logical_expr::{
 use datafusion::prelude::SessionContext;
 use tempfile::TempDir;
 
-use super::{Found, StoredTables, log, notes, statement, stored_name, warn_of_done};
+use super::{
+    ByTasks, Found, StoredTables, log, notes, statement, stored_name, warn_of_done,
+};
 use crate::sql::split;
 use crate::{Origin, parquet_files};
 
@@ -60,6 +62,7 @@ impl StoredTables {
                     statement: &statement,
                     provenance,
                     warnings,
+                    writer: &ByTasks(origin),
                 };
                 let changed = rewrite.run(&change).await?;
                 drop(copy);

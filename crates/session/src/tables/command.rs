@@ -15,7 +15,8 @@ use datafusion::logical_expr::utils::split_conjunction_owned;
 use datafusion::prelude::SessionContext;
 
 use super::{
-    Found, StoredTables, history, notes, statement, stored_name, version, warn_of_done,
+    ByTasks, Found, StoredTables, history, notes, statement, stored_name, version,
+    warn_of_done,
 };
 use crate::Origin;
 use crate::files::delta_table;
@@ -39,6 +40,7 @@ impl StoredTables {
                     statement: &statement(origin),
                     provenance,
                     warnings,
+                    writer: &ByTasks(origin),
                 };
                 let filters = predicate.clone().map(split_conjunction_owned);
                 let done = rewrite.optimize(&filters.unwrap_or_default()).await?;

@@ -38,6 +38,7 @@ pub(crate) use self::history::table_function;
 use self::names::{check_name, stored_name, unique_columns};
 use self::old::Pointer;
 pub use self::state::TableState;
+use self::write::ByTasks;
 pub(crate) use self::write::{TableTarget, write};
 use crate::Origin;
 use crate::copy::digest;

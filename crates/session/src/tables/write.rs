@@ -2,13 +2,16 @@
 
 use std::fmt::{self, Debug, Formatter};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use atoll_delta::{Sink, Written};
+use atoll_delta::{Sink, Writer, Written};
 use atoll_udf_common::{CallContext, Location, storage_root};
 use datafusion::common::Result;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use futures::TryStreamExt;
 
 use crate::Origin;
 use crate::cluster::{Journal, Target, WireTarget, divert};
@@ -54,6 +57,21 @@ pub(crate) async fn write(
             written.discard(sink.location()).await;
             Err(error)
         }
+    }
+}
+
+/// Writes what UPDATE, DELETE and MERGE leave of the files that they change.
+pub(crate) struct ByTasks<'a>(pub(crate) &'a Origin);
+
+#[async_trait]
+impl Writer for ByTasks<'_> {
+    async fn write(
+        &self,
+        sink: Sink,
+        plan: Arc<dyn ExecutionPlan>,
+        context: Arc<TaskContext>,
+    ) -> Result<Written> {
+        write(sink, plan, context, self.0).await
     }
 }
 
@@ -114,6 +132,14 @@ impl Target for TableTarget {
         _task: &str,
         _context: &Arc<TaskContext>,
     ) -> Result<(u64, String)> {
+        // Some of the rows say only which row goes, and are not written.
+        let count = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&count);
+        let schema = rows.schema();
+        let rows = rows.inspect_ok(move |batch| {
+            counted.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
+        });
+        let rows = Box::pin(RecordBatchStreamAdapter::new(schema, rows));
         let mut written = self.sink.write_streams(vec![rows]).await?;
         if self.with_digests {
             for file in written.files() {
@@ -122,7 +148,7 @@ impl Target for TableTarget {
                 written.enter_digest(file.path, sha256);
             }
         }
-        Ok((written.rows, written.encode()?))
+        Ok((count.load(Ordering::Relaxed), written.encode()?))
     }
 
     fn locate(&self, files: &str) -> Result<Option<Vec<Location>>> {

@@ -14,7 +14,10 @@ mod parts;
 mod plan;
 mod scans;
 mod shuffle;
+mod size;
+mod stage;
 mod statement;
+mod work;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Debug;
@@ -35,7 +38,9 @@ pub use parts::PartsExec;
 pub(crate) use plan::{distribute, explain};
 pub(super) use scans::ScansExec;
 pub(super) use shuffle::ShuffleExec;
-pub(super) use statement::{STALE, StagesExec, WORK, sweep};
+pub(super) use size::FilesRead;
+pub(super) use statement::StagesExec;
+pub(super) use work::{Work, delete};
 
 /// Cuts plans, and sorts the rows of a task by who will read them.
 #[async_trait]
@@ -85,6 +90,8 @@ pub struct Stage {
     pub plan: Arc<dyn ExecutionPlan>,
     /// The stages that it reads.
     pub inputs: BTreeSet<usize>,
+    /// By which values its rows are dealt to tasks of a later stage, if by any.
+    pub partitioning: Option<Partitioning>,
 }
 
 /// What one task runs.

@@ -2,27 +2,23 @@
 
 use std::sync::Arc;
 
-use atoll_udf_blob::ReadFilesExec;
 use atoll_udf_common::{AtollOptions, CallContext, Fallback};
-use datafusion::arrow::datatypes::Field;
 use datafusion::catalog::Session;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::format::ExplainFormat;
 use datafusion::common::{Result, plan_err};
-use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig};
 use datafusion::datasource::sink::DataSinkExec;
-use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::logical_expr::logical_plan::{PlanType, StringifiedPlan};
-use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::explain::ExplainExec;
-use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::{
-    ExecutionPlan, ExecutionPlanProperties, displayable, replace_children_if_necessary,
+    ExecutionPlan, displayable, replace_children_if_necessary,
 };
 use datafusion::physical_planner::PhysicalPlanner;
 
 use super::scans::ScansExec;
+use super::size::{FilesRead, bytes_of_client};
+use super::stage::StageExec;
 use super::statement::StagesExec;
 use crate::cluster::exec::ClusterExec;
 use crate::cluster::runtime::encode_plan;
@@ -30,9 +26,6 @@ use crate::cluster::{Cluster, TaskRunner};
 
 /// Tasks of a stage for each slot of the cluster.
 const TASKS_PER_SLOT: usize = 2;
-
-/// About how many bytes a text, a list or a struct has.
-const VALUE_BYTES: u64 = 64;
 
 /// Most tasks of a stage: each reads a range of what each task before it left.
 const MOST_TASKS: usize = 256;
@@ -45,22 +38,80 @@ pub(crate) async fn distribute(
     session: &dyn Session,
     planner: &dyn PhysicalPlanner,
 ) -> Result<Arc<dyn ExecutionPlan>> {
+    let placed = place(plan, logical, session, planner).await?;
+    if let Some(reason) = placed.lost {
+        let warnings = CallContext::of(session.config()).warnings;
+        warnings.add(reason);
+    }
+    Ok(placed.plan)
+}
+
+/// A plan, and where it runs.
+struct Placed {
+    plan: Arc<dyn ExecutionPlan>,
+    /// Who joins, groups and sorts, and why, for people.
+    why: String,
+    /// Why the client does it although it is much.
+    lost: Option<String>,
+}
+
+async fn place(
+    plan: Arc<dyn ExecutionPlan>,
+    logical: &LogicalPlan,
+    session: &dyn Session,
+    planner: &dyn PhysicalPlanner,
+) -> Result<Placed> {
     let Some(cluster) = session.config().get_extension::<Cluster>() else {
-        return Ok(plan);
+        let (why, lost) = (String::new(), None);
+        return Ok(Placed { plan, why, lost });
     };
-    if plan.is::<DataSinkExec>() {
-        return under_sink(plan, logical, session, planner).await;
+    let below = match logical {
+        LogicalPlan::Copy(copy) if plan.is::<DataSinkExec>() => Some(&copy.input),
+        LogicalPlan::Dml(dml) if plan.is::<DataSinkExec>() => Some(&dml.input),
+        LogicalPlan::Analyze(analyze) => Some(&analyze.input),
+        _ => None,
+    };
+    if let (Some(input), [rows]) = (below, &plan.children()[..]) {
+        // What writes files or shows numbers stays here, over rows that come from stages.
+        let rows = Arc::clone(rows);
+        let mut placed = Box::pin(place(rows, input, session, planner)).await?;
+        placed.plan = replace_children_if_necessary(plan, vec![placed.plan])?;
+        return Ok(placed);
     }
     let options = AtollOptions::get(session.config().options());
-    if plan.is::<ClusterExec>() || bytes_of_client(&plan) <= options.distribute_bytes {
-        return Ok(plan);
-    }
-    let bytes = bytes_read(&plan)?;
-    let Some(state) = session.as_any().downcast_ref::<SessionState>() else {
-        return Ok(plan);
+    let (bytes, most) = (bytes_of_client(&plan), options.distribute_bytes);
+    let here = |plan, why| {
+        let lost = None;
+        Ok(Placed { plan, why, lost })
     };
-    match in_stages(logical, state, planner, &cluster.0, bytes).await {
-        Ok(stages) => Ok(Arc::new(stages)),
+    if plan.is::<ClusterExec>() {
+        return here(
+            plan,
+            "the client has nothing to join, group or sort".to_string(),
+        );
+    }
+    if bytes <= most {
+        return here(
+            plan,
+            format!(
+                "the client joins, groups and sorts: {bytes} bytes are not more than \
+                 atoll.distribute_bytes = {most}"
+            ),
+        );
+    }
+    let Some(state) = session.as_any().downcast_ref::<SessionState>() else {
+        return here(plan, String::new());
+    };
+    let read = FilesRead::of(&plan)?.bytes;
+    match in_stages(logical, state, planner, &cluster.0, read).await {
+        Ok(stages) => Ok(Placed {
+            plan: Arc::new(stages),
+            why: format!(
+                "the cluster joins, groups and sorts: {bytes} bytes are more than \
+                 atoll.distribute_bytes = {most}"
+            ),
+            lost: None,
+        }),
         Err(error) if options.cluster_fallback == Fallback::Error => {
             let reason = error.find_root().message();
             plan_err!(
@@ -70,40 +121,17 @@ pub(crate) async fn distribute(
         }
         Err(error) => {
             let reason = error.find_root().message();
-            let warnings = CallContext::of(session.config()).warnings;
-            warnings.add(format!(
-                "this statement reads {bytes} bytes, and the client joins, groups and \
+            let reason = format!(
+                "this statement reads {read} bytes, and the client joins, groups and \
                  sorts them alone: {reason}"
-            ));
-            Ok(plan)
+            );
+            let (why, lost) = (reason.clone(), Some(reason));
+            Ok(Placed { plan, why, lost })
         }
     }
 }
 
-/// What writes files here stays here, over rows that come from stages.
-async fn under_sink(
-    sink: Arc<dyn ExecutionPlan>,
-    logical: &LogicalPlan,
-    session: &dyn Session,
-    planner: &dyn PhysicalPlanner,
-) -> Result<Arc<dyn ExecutionPlan>> {
-    let input = match logical {
-        LogicalPlan::Copy(copy) => &copy.input,
-        LogicalPlan::Dml(dml) => &dml.input,
-        _ => return Ok(sink),
-    };
-    let [rows] = sink.children()[..] else {
-        return Ok(sink);
-    };
-    let rows = Arc::clone(rows);
-    let rows = Box::pin(distribute(rows, input, session, planner)).await?;
-    match rows.is::<StagesExec>() {
-        true => replace_children_if_necessary(sink, vec![rows]),
-        false => Ok(sink),
-    }
-}
-
-/// EXPLAIN of a statement that runs in stages.
+/// EXPLAIN of a statement on a cluster: its plan as it runs, and why it runs there.
 pub(crate) async fn explain(
     shown: Arc<dyn ExecutionPlan>,
     explained: &LogicalPlan,
@@ -116,27 +144,22 @@ pub(crate) async fn explain(
     let LogicalPlan::Explain(statement) = explained else {
         return Ok(shown);
     };
-    if session.config().get_extension::<Cluster>().is_none() {
+    let is_text = statement.explain_format == ExplainFormat::Indent;
+    if session.config().get_extension::<Cluster>().is_none() || !is_text {
         return Ok(shown);
     }
     let Ok(plan) = planner.create_physical_plan(&statement.plan, session).await else {
         // EXPLAIN shows why.
         return Ok(shown);
     };
-    let plan = distribute(plan, &statement.plan, session, planner).await?;
-    if !plan.is::<StagesExec>() {
-        return Ok(shown);
-    }
+    let placed = place(plan, &statement.plan, session, planner).await?;
     let plans = explain.stringified_plans().iter().map(|stage| {
-        match stage.plan_type == PlanType::FinalPhysicalPlan {
-            true => StringifiedPlan::new(
-                PlanType::FinalPhysicalPlan,
-                displayable(plan.as_ref())
-                    .indent(statement.verbose)
-                    .to_string(),
-            ),
-            false => stage.clone(),
+        if stage.plan_type != PlanType::FinalPhysicalPlan {
+            return stage.clone();
         }
+        let plan = displayable(placed.plan.as_ref());
+        let text = format!("{}where: {}\n", plan.indent(statement.verbose), placed.why);
+        StringifiedPlan::new(PlanType::FinalPhysicalPlan, text)
     });
     let schema = explain.schema();
     let explain = ExplainExec::new(schema, plans.collect(), explain.verbose());
@@ -166,73 +189,8 @@ async fn in_stages(
     let trial = ScansExec::in_place(Arc::clone(&plan))?;
     encode_plan(Arc::clone(&trial))?;
     let stages = shuffle.cut(trial, state.config_options())?;
-    let (plan, cluster) = (plan, Arc::clone(cluster));
+    let stages = StageExec::all(&stages)?;
     let options = Arc::clone(state.config_options());
-    Ok(StagesExec::new(
-        plan,
-        cluster,
-        (stages.len(), bytes),
-        options,
-    ))
-}
-
-/// About how many bytes the client would have to join, group and sort: the files that it
-/// reads itself, and the rows that tasks give it. Those of a task that groups them already
-/// are few.
-fn bytes_of_client(plan: &Arc<dyn ExecutionPlan>) -> u64 {
-    if let Some(exec) = plan.downcast_ref::<ClusterExec>() {
-        if exec.chain().is::<AggregateExec>() {
-            return 0;
-        }
-        let known = StatisticsContext::new().compute(exec, &StatisticsArgs::new());
-        let rows = known
-            .ok()
-            .and_then(|known| known.num_rows.get_value().copied());
-        if let Some(rows) = rows {
-            let schema = plan.schema();
-            let width: u64 = schema.fields().iter().map(|field| width_of(field)).sum();
-            return (rows as u64).saturating_mul(width);
-        }
-    }
-    let below = plan
-        .children()
-        .into_iter()
-        .map(bytes_of_client)
-        .sum::<u64>();
-    below + bytes_scanned(plan)
-}
-
-/// About how many bytes a value has.
-fn width_of(field: &Field) -> u64 {
-    let width = field.data_type().primitive_width();
-    width.map_or(VALUE_BYTES, |width| width as u64)
-}
-
-/// How many bytes of files a plan reads.
-fn bytes_read(plan: &Arc<dyn ExecutionPlan>) -> Result<u64> {
-    let mut bytes = 0;
-    plan.apply(|node| {
-        bytes += bytes_scanned(node);
-        Ok(TreeNodeRecursion::Continue)
-    })?;
-    Ok(bytes)
-}
-
-/// How many bytes of files an operator reads.
-fn bytes_scanned(node: &Arc<dyn ExecutionPlan>) -> u64 {
-    let files = node.downcast_ref::<DataSourceExec>().and_then(|scan| {
-        let source: &dyn std::any::Any = scan.data_source().as_ref();
-        source.downcast_ref::<FileScanConfig>()
-    });
-    if let Some(files) = files {
-        let files = files.file_groups.iter().flat_map(FileGroup::iter);
-        return files.map(|file| file.effective_size()).sum();
-    }
-    if let Some(reads) = node.downcast_ref::<ReadFilesExec>() {
-        return reads.bytes();
-    }
-    let partitions = 0..node.output_partitioning().partition_count();
-    let sizes = partitions
-        .filter_map(|partition| atoll_udf_blob::file_sizes(node.as_ref(), partition));
-    sizes.flatten().sum()
+    let cluster = Arc::clone(cluster);
+    Ok(StagesExec::new(plan, cluster, (stages, bytes), options))
 }

@@ -17,6 +17,7 @@ use datafusion::physical_plan::{
 use datafusion_proto::bytes::physical_plan_from_bytes_with_extension_codec;
 use futures::{StreamExt, TryStreamExt, stream};
 
+use super::size::FilesRead;
 use crate::cluster::runtime::encode_plan;
 use crate::cluster::wire::PlanCodec;
 
@@ -26,6 +27,8 @@ use crate::cluster::wire::PlanCodec;
 #[derive(Debug)]
 pub(in crate::cluster) struct ScansExec {
     input: Arc<dyn ExecutionPlan>,
+    /// What the scans read, where they are cut.
+    pub(super) files: FilesRead,
     properties: Arc<PlanProperties>,
 }
 
@@ -43,6 +46,7 @@ impl ScansExec {
         );
         Self {
             input,
+            files: FilesRead::default(),
             properties: Arc::new(properties),
         }
     }
@@ -65,7 +69,10 @@ impl ScansExec {
             });
             let rows = rows.collect::<Result<Vec<_>>>()?;
             let rows = MemorySourceConfig::try_new_exec(&rows, schema, None)?;
-            let scans = Self::new(rows, node.schema());
+            let scans = Self {
+                files: FilesRead::of(&node)?,
+                ..Self::new(rows, node.schema())
+            };
             Ok(Transformed::yes(Arc::new(scans) as Arc<dyn ExecutionPlan>))
         })?;
         Ok(plan.data)
@@ -84,7 +91,7 @@ fn partitions(scan: &Arc<dyn ExecutionPlan>) -> Option<Vec<Arc<dyn ExecutionPlan
 
 impl DisplayAs for ScansExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str("ScansExec")
+        write!(f, "ScansExec: read_blob, {}", self.files)
     }
 }
 
@@ -119,7 +126,10 @@ impl ExecutionPlan for ScansExec {
         let (1, Some(input)) = (children.len(), children.pop()) else {
             return internal_err!("ScansExec takes one child");
         };
-        Ok(Arc::new(Self::new(input, self.schema())))
+        Ok(Arc::new(Self {
+            files: self.files,
+            ..Self::new(input, self.schema())
+        }))
     }
 
     fn execute(

@@ -72,8 +72,12 @@ impl ShuffleExec {
     }
 }
 
-/// Notes what a task left.
-pub(super) fn enter(left: &mut Left, task: usize, ranges: &RecordBatch) -> Result<()> {
+/// Notes what a task left; how many rows they are, and their bytes.
+pub(super) fn enter(
+    left: &mut Left,
+    task: usize,
+    ranges: &RecordBatch,
+) -> Result<(u64, u64)> {
     let [partition, object, start, end, rows] = ranges.columns() else {
         return internal_err!("a task left other columns");
     };
@@ -84,6 +88,7 @@ pub(super) fn enter(left: &mut Left, task: usize, ranges: &RecordBatch) -> Resul
     let Some(object) = object.as_string_opt::<i32>() else {
         return internal_err!("a task left no names");
     };
+    let mut sum = (0, 0);
     for row in 0..ranges.num_rows() {
         let range = Range {
             object: object.value(row).to_string(),
@@ -93,10 +98,11 @@ pub(super) fn enter(left: &mut Left, task: usize, ranges: &RecordBatch) -> Resul
         };
         let partition = usize::try_from(number(partition, row)).unwrap_or(usize::MAX);
         if range.rows > 0 {
+            sum = (sum.0 + range.rows, sum.1 + range.end - range.start);
             left.enter(partition, task, range)?;
         }
     }
-    Ok(())
+    Ok(sum)
 }
 
 /// Runs a plan and leaves its rows.

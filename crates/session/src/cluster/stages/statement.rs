@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt::{self, Formatter};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
-use atoll_udf_common::{AtollOptions, CallContext, Location, storage_root};
+use atoll_udf_common::{AtollOptions, CallContext, storage_root};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
@@ -17,27 +16,24 @@ use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties,
 };
+use futures::TryStreamExt;
 use futures::stream::BoxStream;
-use futures::{StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
 
 use super::scans::ScansExec;
 use super::shuffle::{ShuffleExec, enter};
+use super::stage::StageExec;
+use super::work::Work;
 use super::{Left, PartsExec, Shuffle, Stage, TaskPlan};
 use crate::cluster::exec::{envelope, label, ship, task};
 use crate::cluster::ledger::Ledger;
 use crate::cluster::messages::WireTask;
 use crate::cluster::notes::Notes;
-use crate::cluster::output::{OutputExec, Target, Terms};
+use crate::cluster::numbers::Numbers;
+use crate::cluster::output::{OutputExec, Target, Terms, counted};
 use crate::cluster::pace::TASKS_PER_JOB;
 use crate::cluster::wire::from_ipc;
 use crate::cluster::{Job, Task, TaskOutput, TaskRunner};
-
-/// The folder of the storage in which statements shuffle rows.
-pub(in crate::cluster) const WORK: &str = "work";
-
-/// What a statement left whose client died is deleted by a later one after this time.
-pub(in crate::cluster) const STALE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// Parts of results that wait for the operators above.
 const PARTS_AHEAD: usize = 4;
@@ -48,8 +44,8 @@ pub(in crate::cluster) struct StagesExec {
     /// The plan as it is cut.
     plan: Arc<dyn ExecutionPlan>,
     cluster: Arc<dyn TaskRunner>,
-    /// How many stages it has, for people.
-    stages: usize,
+    /// Its stages, for people.
+    stages: Vec<Arc<dyn ExecutionPlan>>,
     /// How many bytes of files it reads.
     bytes: u64,
     /// What the plan was made under.
@@ -63,7 +59,7 @@ impl StagesExec {
     pub(super) fn new(
         plan: Arc<dyn ExecutionPlan>,
         cluster: Arc<dyn TaskRunner>,
-        (stages, bytes): (usize, u64),
+        (stages, bytes): (Vec<Arc<dyn ExecutionPlan>>, u64),
         options: Arc<ConfigOptions>,
     ) -> Self {
         let of_plan = plan.properties();
@@ -90,6 +86,11 @@ impl StagesExec {
         }
     }
 
+    fn stages(&self) -> impl Iterator<Item = &StageExec> {
+        let stages = self.stages.iter();
+        stages.filter_map(|stage| stage.downcast_ref::<StageExec>())
+    }
+
     /// The same, with the tasks of the last stage writing to a target.
     pub(in crate::cluster) fn with_output(
         &self,
@@ -110,7 +111,7 @@ impl StagesExec {
             ..Self::new(
                 plan,
                 cluster,
-                (self.stages, self.bytes),
+                (self.stages.clone(), self.bytes),
                 Arc::clone(&self.options),
             )
         }
@@ -119,11 +120,13 @@ impl StagesExec {
 
 impl DisplayAs for StagesExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut Formatter<'_>) -> fmt::Result {
-        let (stages, bytes) = (self.stages, self.bytes);
+        let (stages, bytes) = (self.stages.len(), self.bytes);
+        let tasks: usize = self.stages().map(StageExec::tasks).sum();
         let address = self.cluster.address();
         write!(
             f,
-            "StagesExec: stages={stages}, read={bytes} bytes, cluster={address}"
+            "StagesExec: stages={stages}, tasks={tasks}, read={bytes} bytes, \
+             cluster={address}"
         )
     }
 }
@@ -138,7 +141,7 @@ impl ExecutionPlan for StagesExec {
     }
 
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.plan]
+        self.stages.iter().collect()
     }
 
     fn benefits_from_input_partitioning(&self) -> Vec<bool> {
@@ -154,20 +157,10 @@ impl ExecutionPlan for StagesExec {
 
     fn with_new_children(
         self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
+        _children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let (1, Some(plan)) = (children.len(), children.pop()) else {
-            return internal_err!("StagesExec takes one child");
-        };
-        let cluster = Arc::clone(&self.cluster);
-        let options = Arc::clone(&self.options);
-        let exec = Self::new(plan, cluster, (self.stages, self.bytes), options);
-        Ok(match &self.output {
-            Some((target, terms)) => {
-                Arc::new(exec.with_output(Arc::clone(target), terms.clone()))
-            }
-            None => Arc::new(exec),
-        })
+        // They are only shown; what tasks run is cut from the plan.
+        Ok(self)
     }
 
     fn execute(
@@ -182,6 +175,10 @@ impl ExecutionPlan for StagesExec {
             cluster: Arc::clone(&self.cluster),
             options: Arc::clone(&self.options),
             output: self.output.clone(),
+            numbers: self
+                .stages()
+                .map(|stage| (stage.id, stage.numbers.clone()))
+                .collect(),
             context,
         };
         let sender = rows.tx();
@@ -197,7 +194,17 @@ struct Statement {
     cluster: Arc<dyn TaskRunner>,
     options: Arc<ConfigOptions>,
     output: Option<(Arc<dyn Target>, Terms)>,
+    /// What is counted of each stage.
+    numbers: HashMap<usize, Numbers>,
     context: Arc<TaskContext>,
+}
+
+/// For how many rows a part of the last stage stands, which may be of files.
+fn rows_in(output: &Option<(Arc<dyn Target>, Terms)>, part: &RecordBatch) -> u64 {
+    match output {
+        Some(_) => counted(part),
+        None => part.num_rows() as u64,
+    }
 }
 
 /// What its stages share.
@@ -216,23 +223,22 @@ impl Statement {
         let config = self.context.session_config();
         let call_context = CallContext::of(config);
         let storage = storage_root(config.options())?;
-        let folder = storage.join(&format!("{WORK}/{}", crate::unique_id()))?;
         let plan = ship(&self.plan, &call_context).await?;
         let plan = ScansExec::in_place(plan)?;
         let shuffle = self.cluster.shuffle();
         let stages = shuffle.cut(plan, &self.options)?;
+        let envelope = envelope(config).await?;
+        let work = Work::open(storage, Arc::clone(&self.cluster))?;
         let shared = Shared {
             shuffle,
-            envelope: envelope(config).await?,
-            folder: folder.to_string(),
+            envelope,
+            folder: work.folder.to_string(),
             label: label(&self.plan),
             speculates: AtollOptions::get(config.options()).speculation,
             call_context,
         };
         let done = self.run_stages(&shared, stages, rows).await;
-        // Also what tasks left that were given up.
-        sweep(&folder, Duration::ZERO).await;
-        sweep(&storage.join(WORK)?, STALE).await;
+        work.close().await;
         done
     }
 
@@ -272,8 +278,10 @@ impl Statement {
             })
         });
         let tasks = tasks.collect::<Result<Vec<_>>>()?;
-        let mut outputs = self.outputs(shared, &tasks);
-        while let Some((_, batch)) = outputs.next().await? {
+        let mut outputs = self.outputs(shared, last.id, &tasks);
+        let numbers = self.numbers(last.id);
+        while let Some((_, batch, bytes)) = outputs.next().await? {
+            numbers.enter(rows_in(&self.output, &batch), bytes);
             let columns = batch.columns().to_vec();
             let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
             if batch.num_rows() > 0 && rows.send(Ok(batch)).await.is_err() {
@@ -298,20 +306,32 @@ impl Statement {
             shared.task(Arc::new(exec))
         });
         let tasks = tasks.collect::<Result<Vec<_>>>()?;
-        let mut outputs = self.outputs(shared, &tasks);
+        let mut outputs = self.outputs(shared, stage.id, &tasks);
+        let numbers = self.numbers(stage.id);
         let mut done = Left::default();
-        while let Some((task, ranges)) = outputs.next().await? {
-            enter(&mut done, task, &ranges)?;
+        while let Some((task, ranges, _)) = outputs.next().await? {
+            let (rows, bytes) = enter(&mut done, task, &ranges)?;
+            numbers.enter(rows, bytes);
         }
         Ok(done)
     }
 
-    /// Runs tasks, in jobs of a bounded number.
-    fn outputs<'a>(&'a self, shared: &'a Shared, tasks: &[Task]) -> Outputs<'a> {
+    fn numbers(&self, stage: usize) -> Numbers {
+        self.numbers.get(&stage).cloned().unwrap_or_default()
+    }
+
+    /// Runs tasks of a stage, in jobs of a bounded number.
+    fn outputs<'a>(
+        &'a self,
+        shared: &'a Shared,
+        stage: usize,
+        tasks: &[Task],
+    ) -> Outputs<'a> {
         let jobs = tasks.chunks(TASKS_PER_JOB).map(<[Task]>::to_vec);
         Outputs {
             cluster: self.cluster.as_ref(),
             shared,
+            numbers: self.numbers(stage),
             jobs: jobs.collect(),
             running: None,
             started: 0,
@@ -323,6 +343,7 @@ impl Statement {
 struct Outputs<'a> {
     cluster: &'a dyn TaskRunner,
     shared: &'a Shared,
+    numbers: Numbers,
     /// Jobs that were not started yet.
     jobs: VecDeque<Vec<Task>>,
     /// The one under way: the number of its first task, what comes of it, and what must.
@@ -332,8 +353,8 @@ struct Outputs<'a> {
 }
 
 impl Outputs<'_> {
-    /// The next rows, and the number of the task that gave them.
-    async fn next(&mut self) -> Result<Option<(usize, RecordBatch)>> {
+    /// The next rows, the number of the task that gave them, and their bytes.
+    async fn next(&mut self) -> Result<Option<(usize, RecordBatch, u64)>> {
         let shared = self.shared;
         loop {
             let Some((first, outputs, ledger)) = &mut self.running else {
@@ -359,9 +380,11 @@ impl Outputs<'_> {
             };
             let batch = from_ipc(&output.data)?;
             ledger.enter(&output, batch.num_rows())?;
-            let warnings = &shared.call_context.warnings;
-            warnings.merge(Notes::of(&batch).noticed);
-            return Ok(Some((*first + output.task as usize, batch)));
+            let notes = Notes::of(&batch);
+            self.numbers.end(&notes);
+            shared.call_context.warnings.merge(notes.noticed);
+            let (task, bytes) = (*first + output.task as usize, output.data.len() as u64);
+            return Ok(Some((task, batch, bytes)));
         }
     }
 }
@@ -413,21 +436,4 @@ fn check_dealing<'a>(
         }
     }
     Ok(())
-}
-
-/// Deletes what was shuffled and is so old. What stays is only wasted space.
-pub(in crate::cluster) async fn sweep(folder: &Location, age: Duration) {
-    let now = SystemTime::now();
-    let objects = folder.store.list(Some(&folder.path));
-    let old = objects.try_filter(move |object| {
-        let modified: SystemTime = object.last_modified.into();
-        let old = now.duration_since(modified).unwrap_or_default() >= age;
-        futures::future::ready(old)
-    });
-    let paths = old.map_ok(|object| object.location).boxed();
-    let deleted = folder.store.delete_stream(paths);
-    let _ = deleted.try_collect::<Vec<_>>().await;
-    if let (Some(folder), true) = (folder.local_path(), age.is_zero()) {
-        let _ = std::fs::remove_dir_all(folder);
-    }
 }
