@@ -35,5 +35,6 @@ mod server;
 mod support;
 mod tables;
 mod tour;
+mod tune;
 mod warnings;
 mod writers;

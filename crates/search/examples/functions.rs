@@ -1,7 +1,11 @@
 //! The best value of 60 trials, for each function, sampler and seed, as lines of JSON:
 //! `cargo run --release -p atoll-search --example functions -- SEEDS [SAMPLER ...]`.
 
-#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a bench prints its results")]
+#![expect(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a bench prints its results"
+)]
 
 #[path = "../tests/functions/mod.rs"]
 mod functions;
