@@ -63,15 +63,20 @@ second_rung AS (
     WHERE epoch = least(3, epochs) AND trial IN (SELECT trial FROM first_rung)
     ORDER BY loss, trial
     LIMIT 2
+),
+marked AS (
+    SELECT
+        losses.*,
+        first_rung.trial IS NOT NULL AS is_in_first,
+        second_rung.trial IS NOT NULL AS is_in_second
+    FROM losses
+    LEFT JOIN first_rung ON losses.trial = first_rung.trial
+    LEFT JOIN second_rung ON losses.trial = second_rung.trial
 )
 SELECT
-    sum(epochs) FILTER (WHERE epoch = 1) AS epochs_without,
-    count(*) FILTER (
-        WHERE epoch = 1
-            OR (epoch <= 3 AND trial IN (SELECT trial FROM first_rung))
-            OR trial IN (SELECT trial FROM second_rung)
-    ) AS epochs_with_halving,
+    count(*) AS epochs_without,
+    count(*) FILTER (WHERE epoch = 1 OR (epoch <= 3 AND is_in_first) OR is_in_second)
+        AS epochs_with_halving,
     round(min(loss), 3) AS best_without,
-    round(min(loss) FILTER (WHERE trial IN (SELECT trial FROM second_rung)), 3)
-        AS best_with_halving
-FROM losses;
+    round(min(loss) FILTER (WHERE is_in_second), 3) AS best_with_halving
+FROM marked;

@@ -170,13 +170,16 @@ impl Runner {
             return exec_err!("tune: a training that was not started ended");
         };
         let text = |name: &str| text(&result, name);
-        let price = cost(&self.search, self.price.as_ref(), &job.point);
-        let epochs = f64::from(self.search.options.study.budget);
+        let objectives = &self.search.options.objectives;
+        let price = objectives.contains(&Objective::Cost).then(|| {
+            let epochs = f64::from(self.search.options.study.budget);
+            epochs * cost(&self.search, self.price.as_ref(), &job.point)
+        });
         let values = values_of(
-            &self.search.options.objectives,
+            objectives,
             number(&result, "validation_accuracy"),
             number(&result, "validation_loss"),
-            Some(price * epochs),
+            price,
         );
         let outcome = match (text("status").as_deref(), values) {
             (Some("SUCCEEDED"), Some(values)) => Outcome::Values(values),
