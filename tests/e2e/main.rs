@@ -39,5 +39,6 @@ mod support;
 mod tables;
 mod tour;
 mod tpch;
+mod tune;
 mod warnings;
 mod writers;

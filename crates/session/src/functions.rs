@@ -43,7 +43,11 @@ fn families() -> Vec<(&'static str, Vec<ScalarUDF>, Vec<TableFunction>)> {
         ("image", atoll_udf_image::functions(), vec![]),
         ("model", atoll_udf_model::functions(), vec![]),
         ("train", atoll_udf_train::functions(), vec![]),
-        ("search", atoll_udf_search::functions(), vec![]),
+        (
+            "search",
+            atoll_udf_search::functions(),
+            atoll_udf_search::table_functions(),
+        ),
         ("check", atoll_udf_check::functions(), vec![]),
         ("job", vec![], vec![crate::runs::table_function()]),
         ("table", vec![], vec![crate::tables::table_function()]),

@@ -32,6 +32,7 @@ const LAYERS: [&[&str]; 7] = [
         "atoll-nn",
         "atoll-onnx",
         "atoll-schedule",
+        "atoll-search",
     ],
 ];
 

@@ -27,6 +27,7 @@ use datafusion::logical_expr::{
     ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
     ScalarUDFImpl, Signature,
 };
+use serde_json::{Map, Value};
 
 use crate::{Erased, Location};
 
@@ -97,6 +98,12 @@ impl Call<'_> {
     }
 }
 
+/// What a row costs beside others, from the struct in its second argument.
+///
+/// It is known before the row runs and the same on every machine, so that a search can
+/// plan with it.
+pub type Price = Arc<dyn Fn(&Map<String, Value>) -> f64 + Send + Sync>;
+
 /// A call that can be evaluated, shared by all partitions of a statement.
 #[async_trait]
 pub trait PreparedCall: Debug + Send + Sync {
@@ -111,6 +118,15 @@ pub trait PreparedCall: Debug + Send + Sync {
     /// its literals. Data goes to the storage and only its name here.
     async fn ship(&self, _context: &CallContext) -> Result<Vec<u8>> {
         Ok(vec![])
+    }
+
+    /// What rows of this call cost, if that can be told beforehand.
+    async fn price(
+        &self,
+        _dataset: &str,
+        _context: &CallContext,
+    ) -> Result<Option<Price>> {
+        Ok(None)
     }
 
     /// The values of rows that are not evaluated, because the process that did died

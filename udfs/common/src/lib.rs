@@ -19,8 +19,9 @@ pub mod structs;
 
 pub use erased::Erased;
 pub use expensive::{
-    Call, CallContext, EXECUTOR_DIED, ExpensiveFunction, Grain, PreparedCall, REPORT,
-    Rescue, RowError, as_expensive, expensive, map_rows, not_here, panicked, pool_error,
+    Call, CallContext, EXECUTOR_DIED, ExpensiveFunction, Grain, PreparedCall, Price,
+    REPORT, Rescue, RowError, as_expensive, expensive, map_rows, not_here, panicked,
+    pool_error,
 };
 pub use options::{AtollOptions, Fallback};
 pub use store_error::{StoreError, explain_store_error};

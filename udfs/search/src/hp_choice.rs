@@ -14,17 +14,23 @@ use datafusion::logical_expr::{
 };
 
 use crate::SECTION;
+use crate::domain::{choices, coerce_either, domain_type};
 use crate::sampler::{
-    Argument, Draws, Kind, NAME, SEED, TRIAL, at_plan_time, coerce, into_arrays, literal,
+    Argument, Draws, Kind, NAME, SEED, TRIAL, at_plan_time, into_arrays, literal,
 };
 
 const ARGUMENTS: [Argument; 4] = [SEED, TRIAL, NAME, ("list", Kind::List)];
+
+/// What a domain is spanned by.
+const DOMAIN: [Argument; 1] = [("list", Kind::Choices)];
 
 static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     Documentation::builder(
         SECTION,
         "Draws one element of a list, every element equally likely. The same seed, trial \
-         and name give the same element everywhere.",
+         and name give the same element everywhere. \
+         `hp_choice(list)` without them is a domain for `tune`, whose elements may have \
+         different types, and be structs with domains of their own.",
         "hp_choice(seed, trial, name, list)",
     )
     .with_argument(
@@ -40,6 +46,7 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     )
     .with_related_udf("hp_int")
     .with_related_udf("hp_uniform")
+    .with_related_udf("tune")
     .build()
 });
 
@@ -67,10 +74,13 @@ impl ScalarUDFImpl for HpChoice {
     }
 
     fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
-        coerce(self.name(), &ARGUMENTS, arg_types)
+        coerce_either(self.name(), &ARGUMENTS, (&DOMAIN, 1), arg_types)
     }
 
     fn return_type(&self, arg_types: &[DataType]) -> Result<DataType> {
+        if arg_types.len() <= DOMAIN.len() {
+            return Ok(domain_type());
+        }
         match arg_types.last() {
             Some(
                 DataType::List(item)
@@ -102,7 +112,12 @@ impl ScalarUDFImpl for HpChoice {
         )))
     }
 
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+    fn invoke_with_args(&self, mut args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        if args.args.len() <= DOMAIN.len()
+            && let Some(list) = args.args.pop()
+        {
+            return choices(self.name(), list);
+        }
         let rows = args.number_rows;
         let [seed, trial, name, list] =
             take_function_args(self.name(), into_arrays(args)?)?;

@@ -13,11 +13,11 @@ use datafusion::logical_expr::{
 };
 
 use crate::SECTION;
-use crate::draw::Draw;
+use crate::domain::{coerce_either, domain_of, domain_type};
 use crate::sampler::{
-    Argument, Draws, Kind, NAME, SEED, TRIAL, at_plan_time, coerce, into_arrays,
-    literal_integer,
+    Argument, Draws, Kind, NAME, SEED, TRIAL, at_plan_time, into_arrays, literal_integer,
 };
+use atoll_search::Draw;
 
 const ARGUMENTS: [Argument; 5] = [
     SEED,
@@ -27,11 +27,19 @@ const ARGUMENTS: [Argument; 5] = [
     ("high", Kind::Integer),
 ];
 
+/// What a domain is spanned by.
+const DOMAIN: [Argument; 3] = [
+    ("low", Kind::Integer),
+    ("high", Kind::Integer),
+    ("step", Kind::Integer),
+];
+
 static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     Documentation::builder(
         SECTION,
         "Draws a whole number from `low` to `high`, both included, every number equally \
-         likely. The same seed, trial and name give the same value everywhere.",
+         likely. The same seed, trial and name give the same value everywhere. \
+         `hp_int(low, high)` without them is a domain for `tune`, and `hp_int(low, high, step)` one of every `step`-th value.",
         "hp_int(seed, trial, name, low, high)",
     )
     .with_argument(
@@ -48,6 +56,7 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     )
     .with_related_udf("hp_choice")
     .with_related_udf("hp_uniform")
+    .with_related_udf("tune")
     .build()
 });
 
@@ -75,14 +84,20 @@ impl ScalarUDFImpl for HpInt {
     }
 
     fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
-        coerce(self.name(), &ARGUMENTS, arg_types)
+        coerce_either(self.name(), &ARGUMENTS, (&DOMAIN, 2), arg_types)
     }
 
-    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Int64)
+    fn return_type(&self, arg_types: &[DataType]) -> Result<DataType> {
+        Ok(match arg_types.len() > DOMAIN.len() {
+            true => DataType::Int64,
+            false => domain_type(),
+        })
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        if args.arg_fields.len() <= DOMAIN.len() {
+            return Ok(Arc::new(Field::new(self.name(), domain_type(), true)));
+        }
         let bounds = literal_integer(&args, 3).zip(literal_integer(&args, 4));
         if let Some((low, high)) = bounds {
             at_plan_time(check(low, high))?;
@@ -91,6 +106,9 @@ impl ScalarUDFImpl for HpInt {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        if args.args.len() <= DOMAIN.len() {
+            return domain_of(self.name(), "int", &DOMAIN, args.args);
+        }
         let [seed, trial, name, low, high] =
             take_function_args(self.name(), into_arrays(args)?)?;
         let draws = Draws::try_new(&seed, &trial, &name)?;

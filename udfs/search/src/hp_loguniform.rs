@@ -13,11 +13,11 @@ use datafusion::logical_expr::{
 };
 
 use crate::SECTION;
-use crate::draw::Draw;
+use crate::domain::{coerce_either, domain_of, domain_type};
 use crate::sampler::{
-    Argument, Draws, Kind, NAME, SEED, TRIAL, at_plan_time, coerce, into_arrays,
-    literal_number,
+    Argument, Draws, Kind, NAME, SEED, TRIAL, at_plan_time, into_arrays, literal_number,
 };
+use atoll_search::Draw;
 
 const ARGUMENTS: [Argument; 5] = [
     SEED,
@@ -27,12 +27,16 @@ const ARGUMENTS: [Argument; 5] = [
     ("high", Kind::Number),
 ];
 
+/// What a domain is spanned by.
+const DOMAIN: [Argument; 2] = [("low", Kind::Number), ("high", Kind::Number)];
+
 static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     Documentation::builder(
         SECTION,
         "Draws a number from `low` to `high` whose logarithm is uniform, as suits a \
          learning rate. `low` and `high` are the values themselves, not exponents. \
-         The same seed, trial and name give the same value everywhere.",
+         The same seed, trial and name give the same value everywhere. \
+         `hp_loguniform(low, high)` without them is a domain for `tune`.",
         "hp_loguniform(seed, trial, name, low, high)",
     )
     .with_argument("seed", "Integer that names the study. Another seed is another search.")
@@ -46,6 +50,7 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     )
     .with_related_udf("hp_uniform")
     .with_related_udf("logspace")
+    .with_related_udf("tune")
     .build()
 });
 
@@ -73,14 +78,20 @@ impl ScalarUDFImpl for HpLoguniform {
     }
 
     fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
-        coerce(self.name(), &ARGUMENTS, arg_types)
+        coerce_either(self.name(), &ARGUMENTS, (&DOMAIN, 2), arg_types)
     }
 
-    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Float64)
+    fn return_type(&self, arg_types: &[DataType]) -> Result<DataType> {
+        Ok(match arg_types.len() > DOMAIN.len() {
+            true => DataType::Float64,
+            false => domain_type(),
+        })
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        if args.arg_fields.len() <= DOMAIN.len() {
+            return Ok(Arc::new(Field::new(self.name(), domain_type(), true)));
+        }
         if let Some((low, high)) = literal_number(&args, 3).zip(literal_number(&args, 4))
         {
             at_plan_time(check(low, high))?;
@@ -89,6 +100,9 @@ impl ScalarUDFImpl for HpLoguniform {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        if args.args.len() <= DOMAIN.len() {
+            return domain_of(self.name(), "loguniform", &DOMAIN, args.args);
+        }
         let [seed, trial, name, low, high] =
             take_function_args(self.name(), into_arrays(args)?)?;
         let draws = Draws::try_new(&seed, &trial, &name)?;

@@ -13,11 +13,11 @@ use datafusion::logical_expr::{
 };
 
 use crate::SECTION;
-use crate::draw::Draw;
+use crate::domain::{coerce_either, domain_of, domain_type};
 use crate::sampler::{
-    Argument, Draws, Kind, NAME, SEED, TRIAL, at_plan_time, coerce, into_arrays,
-    literal_number,
+    Argument, Draws, Kind, NAME, SEED, TRIAL, at_plan_time, into_arrays, literal_number,
 };
+use atoll_search::Draw;
 
 const ARGUMENTS: [Argument; 5] = [
     SEED,
@@ -27,11 +27,19 @@ const ARGUMENTS: [Argument; 5] = [
     ("high", Kind::Number),
 ];
 
+/// What a domain is spanned by.
+const DOMAIN: [Argument; 3] = [
+    ("low", Kind::Number),
+    ("high", Kind::Number),
+    ("step", Kind::Number),
+];
+
 static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     Documentation::builder(
         SECTION,
         "Draws a number from `low` up to `high`, every number equally likely. \
-         The same seed, trial and name give the same value everywhere.",
+         The same seed, trial and name give the same value everywhere. \
+         `hp_uniform(low, high)` without them is a domain for `tune`, and `hp_uniform(low, high, step)` one of every `step`-th value.",
         "hp_uniform(seed, trial, name, low, high)",
     )
     .with_argument(
@@ -53,6 +61,7 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     .with_related_udf("hp_loguniform")
     .with_related_udf("hp_int")
     .with_related_udf("hp_choice")
+    .with_related_udf("tune")
     .build()
 });
 
@@ -80,14 +89,20 @@ impl ScalarUDFImpl for HpUniform {
     }
 
     fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
-        coerce(self.name(), &ARGUMENTS, arg_types)
+        coerce_either(self.name(), &ARGUMENTS, (&DOMAIN, 2), arg_types)
     }
 
-    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Float64)
+    fn return_type(&self, arg_types: &[DataType]) -> Result<DataType> {
+        Ok(match arg_types.len() > DOMAIN.len() {
+            true => DataType::Float64,
+            false => domain_type(),
+        })
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        if args.arg_fields.len() <= DOMAIN.len() {
+            return Ok(Arc::new(Field::new(self.name(), domain_type(), true)));
+        }
         if let Some((low, high)) = literal_number(&args, 3).zip(literal_number(&args, 4))
         {
             at_plan_time(check(low, high))?;
@@ -96,6 +111,9 @@ impl ScalarUDFImpl for HpUniform {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        if args.args.len() <= DOMAIN.len() {
+            return domain_of(self.name(), "uniform", &DOMAIN, args.args);
+        }
         let [seed, trial, name, low, high] =
             take_function_args(self.name(), into_arrays(args)?)?;
         let draws = Draws::try_new(&seed, &trial, &name)?;

@@ -8,7 +8,7 @@ use datafusion::common::cast::{as_int64_array, as_string_array};
 use datafusion::common::{Result, ScalarValue, plan_datafusion_err, plan_err};
 use datafusion::logical_expr::{ReturnFieldArgs, ScalarFunctionArgs};
 
-use crate::draw::Draw;
+use atoll_search::Draw;
 
 /// What an argument may be, and what it is turned into.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +21,8 @@ pub(crate) enum Kind {
     Text,
     /// A list, as it is.
     List,
+    /// A list, or a struct whose fields are the elements.
+    Choices,
 }
 
 /// One argument: its name for error messages, and what it may be.
@@ -59,7 +61,10 @@ fn cast(function: &str, (name, kind): Argument, actual: &DataType) -> Result<Dat
         Kind::Integer => (actual.is_integer(), DataType::Int64, "an integer"),
         Kind::Number => (actual.is_numeric(), DataType::Float64, "a number"),
         Kind::Text => (actual.is_string(), DataType::Utf8, "text"),
-        Kind::List => match actual {
+        Kind::Choices if matches!(actual, DataType::Struct(_)) => {
+            (true, actual.clone(), "a list")
+        }
+        Kind::List | Kind::Choices => match actual {
             DataType::List(_) | DataType::Null => (true, actual.clone(), "a list"),
             DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
                 (true, DataType::List(Arc::clone(item)), "a list")

@@ -14,8 +14,8 @@ use atoll_nn::{Augmentation, Hyperparameters};
 use atoll_udf_common::args::string_at;
 use atoll_udf_common::structs::{check_keys, row_to_json};
 use atoll_udf_common::{
-    Call, CallContext, EXECUTOR_DIED, ExpensiveFunction, Grain, PreparedCall, not_here,
-    storage_root,
+    Call, CallContext, EXECUTOR_DIED, ExpensiveFunction, Grain, PreparedCall, Price,
+    not_here, storage_root,
 };
 use datafusion::arrow::array::{ArrayRef, AsArray};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
@@ -227,6 +227,16 @@ impl PreparedCall for TrainCall {
             warn(source.name(), warning, context);
         }
         Ok(study.snapshot.sha256.clone().into_bytes())
+    }
+
+    async fn price(&self, dataset: &str, context: &CallContext) -> Result<Option<Price>> {
+        let study = self.study(dataset, &context.token).await?;
+        Ok(Some(Arc::new(move |given| {
+            // What cannot be trained takes no time.
+            let cost = Hyperparameters::from_json(given)
+                .and_then(|complete| complete.cost(&study.snapshot.dataset));
+            cost.unwrap_or(0.0)
+        })))
     }
 
     async fn give_up(

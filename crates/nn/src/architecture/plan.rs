@@ -74,6 +74,17 @@ pub(crate) struct PlannedLayer {
 }
 
 impl PlannedLayer {
+    /// About how many multiplications it makes for an image, forward.
+    fn products(&self) -> f64 {
+        let outputs = self.output.values() as f64;
+        match (&self.spec, &self.window) {
+            (LayerSpec::Conv { .. }, Some(window)) => outputs * window.values() as f64,
+            (LayerSpec::Dense { .. }, _) => outputs * self.input.values() as f64,
+            // Whatever looks at each value once or a few times.
+            _ => self.input.values() as f64,
+        }
+    }
+
     /// The place of all its weights in the network's.
     pub(crate) fn weights(&self) -> Range<usize> {
         match (self.parameters.first(), self.parameters.last()) {
@@ -135,6 +146,12 @@ impl Plan {
         let mut plan = Self::empty(image);
         plan.add(text, layers)?;
         Ok(plan)
+    }
+
+    /// About how many multiplications training makes for an image: one pass forward, and
+    /// two of the same size for the gradients of weights and of values.
+    pub(crate) fn products(&self) -> f64 {
+        3.0 * self.layers.iter().map(PlannedLayer::products).sum::<f64>()
     }
 
     fn empty(image: ImageShape) -> Self {

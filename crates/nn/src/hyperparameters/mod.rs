@@ -265,6 +265,15 @@ impl Hyperparameters {
         self.plan(shape, classes).map(|_| ())
     }
 
+    /// About how many multiplications an epoch of training makes.
+    ///
+    /// It says how long a trial takes beside another one, before either runs, and is the
+    /// same on every machine.
+    pub fn cost(&self, dataset: &Dataset) -> Result<f64, Error> {
+        let images = dataset.labels.len() as f64 * (1.0 - self.validation_fraction);
+        Ok(self.plan_for(dataset)?.products() * images)
+    }
+
     /// The last epoch that is made, unless `patience` ends it before.
     pub(crate) fn last_epoch(&self) -> u32 {
         self.stop_after.unwrap_or(self.epochs).min(self.epochs)
@@ -405,6 +414,32 @@ mod tests {
         let error = read(json).unwrap_err();
         assert!(error.is_infeasible());
         assert_eq!(error.to_string(), expected, "{json}");
+    }
+
+    #[test]
+    fn a_cost_grows_with_the_images_and_with_the_network() {
+        let shape = ImageShape {
+            height: 4,
+            width: 4,
+            channels: 1,
+        };
+        let cost = |json: &str, images: usize| {
+            let names = vec!["a".to_owned(), "b".to_owned()];
+            let labels = (0..images).map(|n| n as u32 % 2).collect();
+            let dataset = Dataset::new(shape, vec![0; 16 * images], labels, names);
+            read(json).unwrap().cost(&dataset.unwrap()).unwrap()
+        };
+        // Of ten images nine train: 3 passes of 16 times 2 products, and of the 16 values
+        // that are flattened.
+        let one = cost(r#"{"architecture": "flatten, dense(2)"}"#, 10);
+        assert!(
+            (one - 9.0 * 3.0 * (16.0 * 2.0 + 16.0)).abs() < 1e-6,
+            "{one}"
+        );
+        let twice = cost(r#"{"architecture": "flatten, dense(2)"}"#, 20);
+        assert!((twice / one - 2.0).abs() < 1e-9);
+        let wide = r#"{"architecture": "conv(8, 3), relu, flatten, dense(2)"}"#;
+        assert!(cost(wide, 10) > 5.0 * one);
     }
 
     #[test]

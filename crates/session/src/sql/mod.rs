@@ -4,7 +4,7 @@
 //! is rewritten, so that what people type first means what it means in other engines:
 //! `train(..).status` ([`fields`]), columns named after their fields ([`titles`]), `t.*`
 //! of a struct ([`expand`], with [`parse`] for what the parser does not take), and
-//! `unnest(p.ls) AS ls` ([`elements`]). What the planner would leave out without a word is
+//! `unnest(p.ls) AS ls` ([`elements`]), `hp_choice([1, 'auto'])` ([`choices`]). What the planner would leave out without a word is
 //! refused ([`ignored`], [`definitions`]). What the parser does not know either is taken out
 //! of the tokens before: versions of tables ([`versions`]), partitions of new ones
 //! ([`partitioned`]), their columns called `key` ([`columns`]), the stars of MERGE ([`merge`]), and statements about a table as a
@@ -14,6 +14,7 @@
 
 pub(crate) mod at;
 mod changes;
+mod choices;
 mod columns;
 mod commands;
 mod definitions;
@@ -99,6 +100,7 @@ async fn statement_to_plan(
     merge::expand(&mut statement, &state).await?;
     elements::qualify(&mut statement)?;
     fields::rewrite(&mut statement)?;
+    choices::rewrite(&mut statement)?;
     let stars = expand::Stars::mark(&mut statement, &mut state)?;
     let mut titles = Titles::Short;
     loop {

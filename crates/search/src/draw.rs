@@ -1,9 +1,11 @@
-//! Counter-based randomness: a draw is a hash of what names it.
+//! Randomness by name: a draw is a hash of what names it, and a stream starts from one.
 
+use rand::{Rng, SeedableRng};
+use rand_pcg::Pcg64;
 use sha2::{Digest, Sha256};
 
-/// Keeps the samplers' draws apart from other uses of SHA-256, and names the way the
-/// bits are made: change it if that ever changes.
+/// Keeps these draws apart from other uses of SHA-256, and names the way the bits are
+/// made: change it if that ever changes.
 const DOMAIN: &[u8] = b"atoll hp 1";
 
 /// 2^-53, the distance between the values of [`Draw::unit`].
@@ -11,32 +13,36 @@ const UNIT: f64 = 1.0 / (1u64 << 53) as f64;
 
 /// One random value, named by everything it depends on.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Draw<'a> {
+pub struct Draw<'a> {
     /// Names the study.
-    pub(crate) seed: i64,
+    pub seed: i64,
     /// Names the trial within the study.
-    pub(crate) trial: i64,
+    pub trial: i64,
     /// Names the hyperparameter within the trial.
-    pub(crate) name: &'a str,
+    pub name: &'a str,
 }
 
 impl Draw<'_> {
-    /// 64 uniform bits.
-    fn bits(&self) -> u64 {
+    fn digest(&self) -> [u8; 32] {
         // The numbers have a fixed width, so no two draws share a hash input.
-        let digest = Sha256::new()
+        Sha256::new()
             .chain_update(DOMAIN)
             .chain_update(self.seed.to_le_bytes())
             .chain_update(self.trial.to_le_bytes())
             .chain_update(self.name.as_bytes())
-            .finalize();
+            .finalize()
+            .into()
+    }
+
+    /// 64 uniform bits.
+    fn bits(&self) -> u64 {
         let mut bytes = [0; 8];
-        bytes.copy_from_slice(&digest[..8]);
+        bytes.copy_from_slice(&self.digest()[..8]);
         u64::from_le_bytes(bytes)
     }
 
     /// A number from 0 up to but not including 1, uniform in steps of 2^-53.
-    pub(crate) fn unit(&self) -> f64 {
+    pub fn unit(&self) -> f64 {
         (self.bits() >> 11) as f64 * UNIT
     }
 
@@ -44,8 +50,59 @@ impl Draw<'_> {
     ///
     /// Multiply and shift: a value is favoured by less than count / 2^64, which no
     /// search can notice, and no draw has to be repeated.
-    pub(crate) fn below(&self, count: u128) -> u128 {
+    pub fn below(&self, count: u128) -> u128 {
         (u128::from(self.bits()) * count) >> 64
+    }
+
+    /// A number in `[0, 1)` that fills the positions of a Sobol sequence evenly: of trials
+    /// that count from 0 or 1 any stretch of 2^k has one value in each 2^k-th of the axis.
+    ///
+    /// The axis and its scrambling follow from seed and name, so that names may come and
+    /// go without moving the values of others.
+    pub fn sobol(&self) -> f64 {
+        let axis = Draw { trial: 0, ..*self }.bits();
+        let position = u32::try_from(self.trial.rem_euclid(1 << 16)).unwrap_or_default();
+        sobol(position, (axis >> 32) as u32 % AXES, axis as u32)
+    }
+
+    /// A stream of random numbers of its own.
+    pub(crate) fn stream(&self) -> Stream {
+        Stream(Pcg64::from_seed(self.digest()))
+    }
+}
+
+/// Axes of the Sobol sequence that have direction numbers.
+const AXES: u32 = 256;
+
+/// A coordinate of an Owen-scrambled Sobol sequence (Burley 2020), which repeats after
+/// 65,536 points and has 256 axes.
+///
+/// Beyond those an axis is used again with another scrambling, which is as good as a
+/// random one.
+pub(crate) fn sobol(position: u32, axis: u32, seed: u32) -> f64 {
+    let seed = seed.wrapping_add((axis / AXES).wrapping_mul(0x9e37_79b9));
+    let seed = seed.wrapping_add((position >> 16).wrapping_mul(0x85eb_ca6b));
+    f64::from(sobol_burley::sample(position & 0xffff, axis % AXES, seed))
+}
+
+/// A stream of random numbers.
+#[derive(Debug, Clone)]
+pub(crate) struct Stream(Pcg64);
+
+impl Stream {
+    /// A number in `[0, 1)`.
+    pub(crate) fn unit(&mut self) -> f64 {
+        (self.0.next_u64() >> 11) as f64 * UNIT
+    }
+
+    /// 32 uniform bits.
+    pub(crate) fn bits(&mut self) -> u32 {
+        (self.0.next_u64() >> 32) as u32
+    }
+
+    /// A normally distributed number.
+    pub(crate) fn normal(&mut self) -> f64 {
+        crate::normal::quantile(self.unit() + UNIT / 2.0)
     }
 }
 
@@ -115,5 +172,17 @@ mod tests {
             "{seen:?}"
         );
         assert!(draw(1, 1, "n").below(1 << 64) <= u128::from(u64::MAX));
+    }
+
+    #[test]
+    fn a_sobol_axis_has_one_value_in_each_part() {
+        for name in ["learning_rate", "hidden"] {
+            let mut seen = [0; 64];
+            for trial in 64..128 {
+                seen[(draw(3, trial, name).sobol() * 64.0) as usize] += 1;
+            }
+            assert_eq!(seen, [1; 64], "{name}");
+        }
+        assert_ne!(draw(3, 1, "a").sobol(), draw(4, 1, "a").sobol());
     }
 }
