@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::support::{Atoll, Output, Running, files};
@@ -284,6 +285,59 @@ fn under_one_write_id_a_script_adds_its_rows_once_and_equal_statements_twice() {
     assert_eq!(found(&atoll), expected);
 }
 
+/// Runs a statement that can write no file of more than 64 KiB, as if the disk were full.
+fn without_room(atoll: &Atoll, sql: &str) -> Output {
+    let command = atoll.command(&["-c", sql]);
+    let set = command.get_envs();
+    let set = set.filter_map(|(name, value)| Some((name, value?)));
+    let child = Command::new("bash")
+        .args(["-c", "trap '' XFSZ; ulimit -f 64; exec \"$0\" \"$@\""])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .envs(set)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    Running::new(child.unwrap()).finish()
+}
+
+#[test]
+fn what_finds_no_room_says_so_and_leaves_the_table_as_it_was() {
+    let atoll = Atoll::new();
+    rows(&atoll, "CREATE TABLE t AS SELECT 1 AS n, 'a' AS m");
+    let many = "SELECT value AS n, md5(CAST(value AS TEXT)) AS m \
+                FROM generate_series(1, 50000)";
+    let out = atoll.path("out").display().to_string();
+    for (sql, where_to) in [
+        (format!("CREATE TABLE other AS {many}"), "tables/other: "),
+        (format!("INSERT INTO t {many}"), "tables/t: "),
+        (
+            format!(
+                "MERGE INTO t USING ({many}) AS s ON t.n = s.n WHEN NOT MATCHED THEN INSERT *"
+            ),
+            // Its rows are copied first.
+            "cannot write /",
+        ),
+        (
+            format!("COPY ({many}) TO '{out}/' STORED AS DELTA"),
+            "out: ",
+        ),
+        (
+            format!("COPY ({many}) TO '{out}/' STORED AS PARQUET"),
+            "out: ",
+        ),
+        (format!("COPY ({many}) TO '{out}.parquet'"), "out.parquet: "),
+    ] {
+        let output = without_room(&atoll, &sql);
+        output.fails_naming(&["cannot write", where_to, "File too large"]);
+        assert!(!output.stderr.contains("internal"), "{}", output.stderr);
+    }
+    assert_eq!(rows(&atoll, "SELECT * FROM t"), "n,m\n1,a\n");
+    assert_eq!(files(&atoll.path("storage/tables/t"), "parquet"), 1);
+    assert!(!atoll.path("storage/tables/other/_delta_log").exists());
+}
+
 #[test]
 fn a_table_says_what_it_consists_of_below_its_columns() {
     let atoll = Atoll::new();
@@ -291,20 +345,48 @@ fn a_table_says_what_it_consists_of_below_its_columns() {
         &atoll,
         "CREATE TABLE t PARTITIONED BY (day) AS SELECT 1 AS n, 2 AS day",
     );
-    let found = rows(&atoll, "DESCRIBE EXTENDED t");
+    rows(&atoll, "INSERT INTO t VALUES (2, 2), (3, 3)");
     let columns = "column_name,data_type,is_nullable\nn,Int64,YES\nday,Int64,YES\n";
-    assert!(found.starts_with(columns), "{found}");
-    for row in [
-        "format,delta,",
-        "version,0,",
-        "rows,1,",
-        "partition_columns,day,",
+    let has = |statement: &str, expected: [&str; 3]| {
+        let found = rows(&atoll, statement);
+        let table = found.strip_prefix(columns);
+        let table = table.unwrap_or_else(|| panic!("{statement}: {found}"));
+        for row in ["format,delta", "partition_columns,day"]
+            .iter()
+            .chain(&expected)
+        {
+            let row = format!("\n{row},\"\"\n");
+            assert!(table.contains(&row), "{statement}: {row} in {found}");
+        }
+        assert!(table.contains("\nbytes,"), "{statement}: {found}");
+    };
+    for name in [
+        "DESCRIBE t",
+        "DESC t",
+        "DESCRIBE public.\"t\"",
+        "DESCRIBE EXTENDED t",
     ] {
-        assert!(
-            found.contains(&format!("\n{row}\"\"\n")),
-            "{row} in {found}"
-        );
+        has(name, ["version,1", "rows,3", "files,3"]);
     }
+    has(
+        "DESCRIBE t VERSION AS OF 0",
+        ["version,0", "rows,1", "files,1"],
+    );
+    // What is no stored table has columns only, whatever it is called.
+    let storage = atoll.path("storage");
+    let storage = storage.display();
+    let others = format!(
+        "CREATE VIEW v AS SELECT * FROM t; DESCRIBE v; DESCRIBE (SELECT * FROM t); \
+         DESCRIBE '{storage}/tables/t/'; CREATE EXTERNAL TABLE e STORED AS DELTA \
+         LOCATION '{storage}/tables/t/'; DESCRIBE e"
+    );
+    assert_eq!(rows(&atoll, &others), columns.repeat(4));
+    // Unless it is asked for.
+    let external = format!(
+        "CREATE EXTERNAL TABLE e STORED AS DELTA LOCATION '{storage}/tables/t/'; \
+         DESCRIBE EXTENDED e"
+    );
+    has(&external, ["version,1", "rows,3", "files,3"]);
 }
 
 /// Adds a commit to a table's log that another engine may have made: features of its

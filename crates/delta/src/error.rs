@@ -2,6 +2,7 @@
 
 use atoll_udf_common::{Location, StoreError};
 use datafusion::common::{DataFusionError, exec_datafusion_err};
+use datafusion::parquet::errors::ParquetError;
 use deltalake_core::DeltaTableError;
 use deltalake_core::kernel::transaction::TransactionError;
 
@@ -12,6 +13,13 @@ pub(crate) fn explain(
     error: DeltaTableError,
 ) -> DataFusionError {
     let what = format!("cannot {doing} the table {location}");
+    let error = match error {
+        DeltaTableError::Parquet { source } => match refused(source) {
+            Ok(refused) => return StoreError::new(&what, location, refused).into(),
+            Err(source) => DeltaTableError::Parquet { source },
+        },
+        error => error,
+    };
     match error {
         DeltaTableError::ObjectStore { source }
         | DeltaTableError::Transaction {
@@ -25,6 +33,26 @@ pub(crate) fn explain(
             listed(&features)
         ),
         error => exec_datafusion_err!("{what}: {error}"),
+    }
+}
+
+/// What a store said to a writer of Parquet, if it was that which failed.
+fn refused(error: ParquetError) -> Result<object_store::Error, ParquetError> {
+    let ParquetError::External(error) = error else {
+        return Err(error);
+    };
+    let error = match error.downcast::<object_store::Error>() {
+        Ok(refused) => return Ok(*refused),
+        Err(error) => error,
+    };
+    // An upload is also a file that is written to, whose errors are those of files.
+    let error = match error.downcast::<std::io::Error>() {
+        Ok(error) => error,
+        Err(error) => return Err(ParquetError::External(error)),
+    };
+    match error.downcast::<object_store::Error>() {
+        Ok(refused) => Ok(refused),
+        Err(error) => Err(ParquetError::External(Box::new(error))),
     }
 }
 

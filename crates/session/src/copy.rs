@@ -41,6 +41,7 @@ use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 
 pub(crate) use self::delta::DeltaFactory;
 pub(crate) use self::files::digest;
+pub(crate) use self::refusal::explain;
 use self::files::{CopyFile, below, list};
 use self::options::{CopyOptions, Mode};
 use self::staging::Staging;
@@ -207,7 +208,10 @@ impl Copy<'_> {
         let old = self.before(&before).await?;
         let staging = Staging::beside(target)?;
         let folder = Location::parse(&staging.path())?;
-        let (counts, mut files) = self.write(&folder, &old).await?;
+        let (counts, mut files) = match self.write(&folder, &old).await {
+            Ok(written) => written,
+            Err(error) => return Err(refusal::explain(&before, error).await),
+        };
         for file in &mut files {
             let to = below(&folder, &file.name);
             let renamed = folder.store.rename(&file.at, &to).await;

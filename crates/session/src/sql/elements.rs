@@ -2,13 +2,15 @@
 //!
 //! The planner finds two columns of that name and asks which one is meant. A list has no
 //! fields, so a dot behind the name means the element: `ls.label` becomes `ls.ls.label`.
+//! `LATERAL` before `unnest` may be left out, and is.
 
 use std::ops::ControlFlow;
 
 use datafusion::common::{DataFusionError, Result};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, Expr, Ident, Query, SetExpr, TableFactor, TableWithJoins, VisitorMut,
+    AccessExpr, Expr, FunctionArg, FunctionArgExpr, Ident, ObjectNamePart, Query,
+    SetExpr, TableFactor, TableWithJoins, VisitorMut,
 };
 
 use super::{normalized, visit};
@@ -34,8 +36,14 @@ impl VisitorMut for Elements {
     type Break = DataFusionError;
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<DataFusionError> {
-        let names = match query.body.as_ref() {
+        let names = match query.body.as_mut() {
             SetExpr::Select(select) => {
+                for table in &mut select.from {
+                    without_lateral(&mut table.relation);
+                    for join in &mut table.joins {
+                        without_lateral(&mut join.relation);
+                    }
+                }
                 let joined = |table: &TableWithJoins| {
                     let joins = table.joins.iter().map(|join| &join.relation);
                     std::iter::once(&table.relation)
@@ -80,6 +88,36 @@ impl VisitorMut for Elements {
             _ => {}
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// Writes `LATERAL unnest(p.ls)` as `unnest(p.ls)`, which means the same. The parser takes
+/// the first for a function that gives a table.
+fn without_lateral(table: &mut TableFactor) {
+    let TableFactor::Function {
+        lateral: true,
+        name,
+        args,
+        with_ordinality,
+        alias,
+    } = table
+    else {
+        return;
+    };
+    let is_unnest = matches!(name.0.as_slice(), [ObjectNamePart::Identifier(name)]
+        if normalized(name) == "unnest");
+    let lists = args.iter().map(|arg| match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(list)) => Some(list.clone()),
+        _ => None,
+    });
+    if let (true, Some(array_exprs)) = (is_unnest, lists.collect()) {
+        *table = TableFactor::UNNEST {
+            alias: alias.take(),
+            array_exprs,
+            with_offset: false,
+            with_offset_alias: None,
+            with_ordinality: *with_ordinality,
+        };
     }
 }
 
