@@ -43,6 +43,7 @@ pub(crate) use self::delta::DeltaFactory;
 pub(crate) use self::files::digest;
 use self::files::{CopyFile, below, list};
 use self::options::{CopyOptions, Mode};
+pub(crate) use self::refusal::explain;
 use self::staging::Staging;
 pub(crate) use self::target::FolderTarget;
 use crate::{Origin, parquet_files};

@@ -15,6 +15,7 @@ use object_store::buffered::BufWriter;
 use tokio::task::JoinSet;
 
 use crate::Origin;
+use crate::copy::explain;
 
 /// A row group is closed at this size, so that tables of images need little memory.
 const ROW_GROUP_BYTES: usize = 128 << 20;
@@ -36,7 +37,10 @@ pub(crate) async fn write(
         writers.spawn(write_file(rows, file, origin.provenance()));
     }
     while let Some(written) = writers.join_next().await {
-        written.map_err(|error| DataFusionError::External(Box::new(error)))??;
+        let written = written.map_err(|error| DataFusionError::External(Box::new(error)));
+        if let Err(error) = written.flatten() {
+            return Err(explain(folder, error).await);
+        }
     }
     unfinished.0 = None;
     Ok(())

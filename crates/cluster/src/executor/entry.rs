@@ -64,7 +64,10 @@ impl Running {
                 task.token.cancel();
             }
             let superseded = &wanted.superseded;
-            if superseded.iter().any(|(job, task)| *job == id.job && *task == id.task) {
+            if superseded
+                .iter()
+                .any(|(job, task)| *job == id.job && *task == id.task)
+            {
                 task.superseded.cancel();
             }
         }

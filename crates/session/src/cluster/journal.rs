@@ -344,9 +344,8 @@ async fn take_over(runs: &Location) -> Result<Option<(u64, Vec<Note>)>> {
 async fn delete_old(journals: &Location) {
     let old = Utc::now() - STALE;
     let objects = journals.store.list(Some(&journals.path));
-    let objects = objects.try_filter(move |object| {
-        futures::future::ready(object.last_modified < old)
-    });
+    let objects = objects
+        .try_filter(move |object| futures::future::ready(object.last_modified < old));
     let paths = objects.map_ok(|object| object.location).boxed();
     let deleted = journals.store.delete_stream(paths);
     let _ = deleted.try_collect::<Vec<_>>().await;

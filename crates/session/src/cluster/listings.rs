@@ -34,7 +34,7 @@ use super::exec::{envelope, task};
 use super::ledger::Ledger;
 use super::messages::WireTarget;
 use super::notes::Notes;
-use super::output::{WrittenByTasks, OutputExec, Target, TaskTerms, Terms};
+use super::output::{OutputExec, Target, TaskTerms, Terms, WrittenByTasks};
 use super::pace::TASKS_PER_JOB;
 use super::stages::Work;
 use super::wire::from_ipc;

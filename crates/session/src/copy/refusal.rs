@@ -13,14 +13,16 @@ const UNNAMED: &str = "Unable to copy data to file: ";
 /// How many bytes a disk that was full a moment ago has no room for, mostly.
 const PROBE: usize = 64 << 10;
 
-/// The error of a COPY, with the reason that the engine leaves out: the store says it
+/// The error of who writes files, with the reason that the engine leaves out: the store says it
 /// when it is asked once more, for a small file beside the target.
-pub(super) async fn explain(
+pub(crate) async fn explain(
     target: &Location,
     error: DataFusionError,
 ) -> DataFusionError {
-    let said = error.find_root().message().into_owned();
+    // All of it: several writers may have failed, and what wraps their errors varies.
+    let said = error.strip_backtrace();
     if let Some((_, reason)) = said.rsplit_once(UNNAMED) {
+        let reason = reason.lines().next().unwrap_or(reason);
         return exec_datafusion_err!("cannot write {target}: {reason}");
     }
     if !said.contains(UNSAID) {

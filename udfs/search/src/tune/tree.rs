@@ -59,7 +59,8 @@ impl Tree {
             }
             fields.push((name, node));
         }
-        let space = Space::new(&parameters(&fields)).map_err(plan_error)?;
+        let space = Space::new(&parameters(&fields));
+        let space = space.map_err(|error| plan_datafusion_err!("tune: {error}"))?;
         let paths = space.dimensions().iter().enumerate();
         let places = paths.map(|(n, d)| (d.path.clone(), n)).collect();
         let varying = varying(&fields);
@@ -182,10 +183,6 @@ impl Tree {
         });
         words.collect::<Vec<_>>().join(", ")
     }
-}
-
-fn plan_error(error: atoll_search::Error) -> datafusion::common::DataFusionError {
-    plan_datafusion_err!("tune: {error}")
 }
 
 /// Whether two values are the same hyperparameter: 1 and 1.0 are.
