@@ -41,9 +41,9 @@ use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 
 pub(crate) use self::delta::DeltaFactory;
 pub(crate) use self::files::digest;
-pub(crate) use self::refusal::explain;
 use self::files::{CopyFile, below, list};
 use self::options::{CopyOptions, Mode};
+pub(crate) use self::refusal::explain;
 use self::staging::Staging;
 pub(crate) use self::target::FolderTarget;
 use crate::{Origin, parquet_files};
@@ -167,7 +167,7 @@ async fn to_file(
     let schema = Arc::clone(frame.schema().inner());
     let counts = match frame.collect().await {
         Ok(counts) => MemTable::try_new(schema, vec![counts])?,
-        Err(error) => return Err(refusal::explain(&target, error).await),
+        Err(error) => return Err(explain(&target, error).await),
     };
     if let Some(log) = &origin.log {
         let (bytes, sha256) = digest(&target, &target.path).await?;
@@ -210,7 +210,7 @@ impl Copy<'_> {
         let folder = Location::parse(&staging.path())?;
         let (counts, mut files) = match self.write(&folder, &old).await {
             Ok(written) => written,
-            Err(error) => return Err(refusal::explain(&before, error).await),
+            Err(error) => return Err(explain(&before, error).await),
         };
         for file in &mut files {
             let to = below(&folder, &file.name);
@@ -246,7 +246,7 @@ impl Copy<'_> {
         };
         let done = match done.await {
             Ok(done) => Ok(done),
-            Err(error) => Err(refusal::explain(target, error).await),
+            Err(error) => Err(explain(target, error).await),
         };
         let left = list(&staging).await?;
         let deletions = left.iter().map(|path| staging.store.delete(path));
