@@ -171,7 +171,7 @@ async fn to_file(
     let schema = Arc::clone(frame.schema().inner());
     let counts = match frame.collect().await {
         Ok(counts) => MemTable::try_new(schema, vec![counts])?,
-        Err(error) => return Err(refusal::explain(&target, error).await),
+        Err(error) => return Err(explain(&target, error).await),
     };
     if let Some(log) = &origin.log {
         let (bytes, sha256) = digest(&target, &target.path).await?;
@@ -214,7 +214,7 @@ impl Copy<'_> {
         let folder = Location::parse(&staging.path())?;
         let (counts, mut files) = match self.write(&folder, &old).await {
             Ok(written) => written,
-            Err(error) => return Err(refusal::explain(&before, error).await),
+            Err(error) => return Err(explain(&before, error).await),
         };
         for file in &mut files {
             let to = below(&folder, &file.name);
@@ -253,7 +253,7 @@ impl Copy<'_> {
         };
         let done = match done.await {
             Ok(done) => Ok(done),
-            Err(error) => Err(refusal::explain(target, error).await),
+            Err(error) => Err(explain(target, error).await),
         };
         let left = list(&staging).await?;
         let deletions = left.iter().map(|path| staging.store.delete(path));
