@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use crate::bucket::{S3, Trap};
+use crate::bucket::{IsBait, S3, Trap};
 use crate::cluster::{executors, kill, slots_busy, with_test_functions, within};
 use crate::server::Server;
 use crate::support::{Atoll, Output, Running, files};
@@ -72,7 +72,7 @@ impl Plan {
         Self {
             victim: [Victim::Executor, Victim::Worker, Victim::Client][seed % 3],
             moment,
-            is_table: seed / 15 % 2 == 0,
+            is_table: (seed / 15).is_multiple_of(2),
             // What the client reads of the files to plan comes first.
             skip: match moment {
                 Map => 12 + later,
@@ -84,7 +84,7 @@ impl Plan {
     }
 
     /// Whether a request belongs to the moment.
-    fn is_bait(&self) -> Box<dyn Fn(&str, &str) -> bool + Send> {
+    fn is_bait(&self) -> IsBait {
         let (moment, is_table) = (self.moment, self.is_table);
         Box::new(move |method, path| {
             let is_write = method == "PUT" || method == "POST";

@@ -32,10 +32,13 @@ pub(crate) struct S3 {
     _runtime: Runtime,
 }
 
+/// Whether a request is meant, by its method and path.
+pub(crate) type IsBait = Box<dyn Fn(&str, &str) -> bool + Send>;
+
 /// Something that happens at a request.
 pub(crate) struct Trap {
-    /// Whether a request is one of those that count, by its method and path.
-    pub(crate) is_bait: Box<dyn Fn(&str, &str) -> bool + Send>,
+    /// Whether a request is one of those that count.
+    pub(crate) is_bait: IsBait,
     /// How many of them pass before.
     pub(crate) skip: usize,
     /// Whether the request is answered first.

@@ -183,9 +183,15 @@ impl<'a> Submission<'a> {
         results: &mpsc::Sender<Result<TaskOutput>>,
     ) -> Result<(), Failure> {
         for location in locations {
-            let mut batches = self.client.fetch(location).await.map_err(lost)?;
+            let mut batches = self
+                .client
+                .fetch(location)
+                .await
+                .map_err(|error| lost(&error))?;
             let mut parts: Vec<TaskOutput> = Vec::new();
-            while let Some(batch) = batches.try_next().await.map_err(lost)? {
+            while let Some(batch) =
+                batches.try_next().await.map_err(|error| lost(&error))?
+            {
                 for output in outputs(&batch)? {
                     let (task, is_last) = (output.task, output.rows_in.is_some());
                     // An earlier submission delivered it.
@@ -237,8 +243,14 @@ impl<'a> Submission<'a> {
         };
         let mut parts = Vec::new();
         for location in locations {
-            let mut batches = self.client.fetch(location).await.map_err(lost)?;
-            while let Some(batch) = batches.try_next().await.map_err(lost)? {
+            let mut batches = self
+                .client
+                .fetch(location)
+                .await
+                .map_err(|error| lost(&error))?;
+            while let Some(batch) =
+                batches.try_next().await.map_err(|error| lost(&error))?
+            {
                 parts.extend(outputs(&batch)?);
             }
         }
@@ -251,7 +263,7 @@ impl<'a> Submission<'a> {
     }
 }
 
-fn lost(error: DataFusionError) -> Failure {
+fn lost(error: &DataFusionError) -> Failure {
     Failure::Lost(format!("results are gone: {}", error.strip_backtrace()))
 }
 

@@ -149,7 +149,7 @@ mod tests {
             rows: 1,
             plan: bytes::Bytes::new(),
         };
-        let job = job_plan("job", &[task], &Token::default()).unwrap();
+        let job = job_plan("job", [(0, &task)], &Token::default()).unwrap();
         let mut token = None;
         check(&job, &mut token).unwrap();
         assert!(token.is_some(), "the task can be stopped");

@@ -236,9 +236,18 @@ async fn run(
     }
 }
 
+/// Where a partition's tasks are noted.
+struct Notebook {
+    journal: Arc<Journal>,
+    target: Arc<dyn Target>,
+    terms: Terms,
+    /// What the rows depend on.
+    key: Vec<u8>,
+}
+
 /// What a partition of a statement that writes notes of its tasks, if it does.
 struct Noted {
-    journal: Option<(Arc<Journal>, Arc<dyn Target>, Terms, Vec<u8>)>,
+    notes: Option<Notebook>,
     partition: usize,
     /// How many rows went into tasks that ended.
     rows: u64,
@@ -255,14 +264,18 @@ impl Noted {
         let output = shipped.downcast_ref::<OutputExec>();
         let journal = output.and_then(|output| Some((output, output.terms.journal()?)));
         let journal = match journal {
-            Some((output, journal)) => journal::key(shipped, context)?.map(|key| {
-                let target = Arc::clone(&output.target);
-                (Arc::clone(journal), target, output.terms.clone(), key)
-            }),
+            Some((output, journal)) => {
+                journal::key(shipped, context)?.map(|key| Notebook {
+                    journal: Arc::clone(journal),
+                    target: Arc::clone(&output.target),
+                    terms: output.terms.clone(),
+                    key,
+                })
+            }
             None => None,
         };
         Ok(Self {
-            journal,
+            notes: journal,
             partition,
             rows: 0,
             outputs: vec![],
@@ -277,10 +290,14 @@ impl Noted {
         rows: &mpsc::Sender<Result<RecordBatch>>,
         schema: &SchemaRef,
     ) -> Result<bool> {
-        let Some((journal, target, terms, key)) = &self.journal else {
+        let Some(notes) = &self.notes else {
             return Ok(true);
         };
-        for note in journal.resume(key, self.partition, target).await? {
+        let journal = &notes.journal;
+        for note in journal
+            .resume(&notes.key, self.partition, &notes.target)
+            .await?
+        {
             for output in note.outputs() {
                 let columns = output?.columns().to_vec();
                 let batch = RecordBatch::try_new(Arc::clone(schema), columns)?;
@@ -288,7 +305,7 @@ impl Noted {
                     return Ok(false);
                 }
             }
-            terms.skip(note.tasks);
+            notes.terms.skip(note.tasks);
             self.rows += note.rows;
         }
         source.skip(self.rows).await?;
@@ -296,13 +313,13 @@ impl Noted {
     }
 
     fn enter(&mut self, output: &RecordBatch) {
-        if self.journal.is_some() && output.num_rows() > 0 {
+        if self.notes.is_some() && output.num_rows() > 0 {
             self.outputs.push(output.clone());
         }
     }
 
     async fn job_ended(&mut self, tasks: u64, rows: u64) -> Result<()> {
-        if let Some((journal, _, _, key)) = &self.journal {
+        if let Some(Notebook { journal, key, .. }) = &self.notes {
             let at = (self.partition, self.rows);
             journal.note(key, at, (tasks, rows), &self.outputs).await?;
         }

@@ -64,7 +64,7 @@ pub(super) fn can_be_cut(plan: &dyn ExecutionPlan) -> bool {
     (bytes >= LEAST_BYTES || rows.sum::<usize>() >= LEAST_ROWS)
         && config.output_ordering.is_empty()
         && config.limit.is_none()
-        && files().all(|file| may_be_read_by_tasks(file))
+        && files().all(may_be_read_by_tasks)
         && encode_plan(scan_of(&without_files(config), file.clone())).is_ok()
 }
 
