@@ -137,9 +137,9 @@ fn rows_of_jobs(cluster: &Server) -> u64 {
 fn a_statement_goes_on_where_its_killed_client_stopped() {
     let cluster = cluster(2);
     let atoll = Atoll::new();
-    let path = make(&atoll, &FILES.replace("40000", "4000"), "rows");
+    let path = make(&atoll, FILES, "rows");
     let sql = format!(
-        "CREATE TABLE slept AS SELECT id, bytes, test_sleep_in_group(0.005) AS s FROM '{path}'"
+        "CREATE TABLE slept AS SELECT id, bytes, test_sleep_in_group(0.0005) AS s FROM '{path}'"
     );
     let address = cluster.address();
     let mut first = start(&atoll, &["--cluster", &address, "-c", &sql]);
@@ -160,18 +160,21 @@ fn a_statement_goes_on_where_its_killed_client_stopped() {
     );
     atoll.on(&cluster, &sql).ok();
     let again = rows_of_jobs(&cluster) - before;
-    assert!(again > 0 && again < 4000, "{again} of 4000 rows again");
+    assert!(again > 0 && again < 40000, "{again} of 40000 rows again");
     let sums = "SELECT count(*) AS n, count(DISTINCT id) AS ids, sum(id) AS s, \
         count(DISTINCT bytes) AS b, count(s) AS slept FROM slept";
     let found = atoll.run(&["--format", "csv", "-c", sums]).ok().stdout;
-    assert_eq!(found, "n,ids,s,b,slept\n4000,4000,8002000,4000,4000\n");
+    assert_eq!(
+        found,
+        "n,ids,s,b,slept\n40000,40000,800020000,40000,40000\n"
+    );
     assert_eq!(notes(), 0);
     // What ran to its end is not taken for one that did not.
     let before = rows_of_jobs(&cluster);
     atoll
         .on(&cluster, &sql.replace("CREATE", "CREATE OR REPLACE"))
         .ok();
-    assert_eq!(rows_of_jobs(&cluster) - before, 4000);
+    assert_eq!(rows_of_jobs(&cluster) - before, 40000);
 }
 
 #[test]
@@ -392,7 +395,12 @@ fn explain_says_where_each_part_runs_and_why() {
         "{EVERYTHING}EXPLAIN ANALYZE SELECT part, count(*) FROM '{wide}' WHERE id > 390000 \
          GROUP BY part"
     ));
-    check(&few, &["row_groups_skipped=8 total → 1 matched"]);
+    let (_, skipped) = few.split_once("row_groups_skipped=").unwrap();
+    let (of, rest) = skipped.split_once(" total → ").unwrap();
+    let (read, _) = rest.split_once(" matched").unwrap();
+    let number = |text: &str| text.parse::<usize>().unwrap();
+    // Two files hold the last of the rows.
+    assert!(number(of) >= 8 && number(read) <= 4, "{few}");
 }
 
 #[test]
@@ -413,10 +421,7 @@ fn tasks_write_what_update_delete_and_merge_leave() {
     let counts = atoll.on(&cluster, &script).ok().stdout;
     // 70 n + 1 is odd and no multiple of 4; 700001 is not there, the others are, but for
     // those that 7 divides: none.
-    assert_eq!(
-        counts,
-        "count\n700000\ncount\n350000\ncount\n100000\ncount\n10000\n"
-    );
+    assert_eq!(counts, "count\n350000\ncount\n100000\ncount\n10000\n");
     let sums = "SELECT part, count(*) AS n, count(DISTINCT id) AS ids, sum(id) AS s, \
         count(bytes) AS b FROM made GROUP BY part ORDER BY part";
     let found = atoll.run(&["--format", "csv", "-c", sums]).ok().stdout;
