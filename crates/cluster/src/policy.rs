@@ -3,7 +3,7 @@
 //! slots of one with a single job.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use ballista_core::JobId;
@@ -27,6 +27,8 @@ use crate::protocol::JobName;
 #[derive(Debug)]
 pub(crate) struct FairShares {
     board: Arc<Board>,
+    /// When each client was last dealt a task, as the number of the deal.
+    turns: Mutex<HashMap<String, u64>>,
 }
 
 /// A job that may have tasks to deal.
@@ -42,7 +44,22 @@ struct Candidate<'a> {
 
 impl FairShares {
     pub(crate) fn new(board: Arc<Board>) -> Self {
-        Self { board }
+        Self {
+            board,
+            turns: Mutex::default(),
+        }
+    }
+
+    /// Of clients with as many slots, who was dealt a task longest ago is next.
+    fn turn_of(&self, client: &str) -> u64 {
+        let turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.get(client).copied().unwrap_or_default()
+    }
+
+    fn enter_turn(&self, client: &str) {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = turns.values().max().copied().unwrap_or_default() + 1;
+        turns.insert(client.to_string(), turn);
     }
 
     /// Gives one task of the job to the executor with the most free slots that may run it,
@@ -151,11 +168,13 @@ impl DistributionPolicy for FairShares {
             order(a).cmp(&order(b)).then_with(|| a.id.cmp(b.id))
         });
         // Each round deals one task of the client with the fewest slots.
-        while let Some(next) = (0..candidates.len())
-            .min_by_key(|place| slots.get(&candidates[*place].client).copied())
-        {
+        while let Some(next) = (0..candidates.len()).min_by_key(|place| {
+            let client = &candidates[*place].client;
+            (slots.get(client).copied(), self.turn_of(client))
+        }) {
             match self.deal(&mut candidates[next], &mut budgets, &slow) {
                 Some(task) => {
+                    self.enter_turn(&candidates[next].client);
                     *slots.entry(candidates[next].client.clone()).or_default() += 1;
                     dealt.push(task);
                 }
