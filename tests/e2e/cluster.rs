@@ -223,17 +223,18 @@ fn a_row_that_kills_executors_is_given_up() {
 fn rows_are_dealt_one_by_one_to_free_slots() {
     let cluster = cluster(3);
     let atoll = Atoll::new();
-    // One long row and eight short ones: two slots do the short ones meanwhile.
-    let sql = "SELECT sum(test_sleep(CASE WHEN n = 1 THEN 2.0 ELSE 0.4 END)) AS slept \
+    let address = cluster.address();
+    // One long row and eight short ones: two slots do the short ones meanwhile. In three
+    // equal runs of rows two of them would wait for the long one.
+    let sql = "SELECT sum(test_sleep(CASE WHEN n = 1 THEN 120.0 ELSE 0.1 END)) AS slept \
         FROM generate_series(1, 9) AS s(n)";
-    let output = atoll.on(&cluster, sql).ok();
-    assert_eq!(output.stdout, "slept\n5.2\n");
-    // All in a row take 5.2 s; split in three equal runs of rows, 2.8 s at least.
-    assert!(
-        output.took < Duration::from_millis(2750),
-        "{:?}",
-        output.took
-    );
+    let running = atoll.start(&["--cluster", &address, "-c", sql]);
+    within(Duration::from_secs(60), "eight rows", || {
+        status(&cluster).contains("\"done\":8")
+    });
+    assert_eq!(slots_busy(&cluster), 1);
+    running.signal("INT");
+    assert_eq!(running.finish().status.code(), Some(130));
 }
 
 #[test]

@@ -126,8 +126,9 @@ fn executors_list_ranges_of_a_bucket() {
     let stream = format!("{STREAM}; {sql}");
     assert_eq!(run(None, &stream), kept);
     assert_eq!(run(Some(&cluster), &stream), kept);
-    // The first rows are those of the first keys, each time.
-    let first = "SELECT filename FROM read_blob('s3://bucket/photos/**') LIMIT 2";
+    // The first rows are those of the first keys, each time, in whatever order.
+    let first = "SELECT filename FROM (SELECT filename FROM \
+        read_blob('s3://bucket/photos/**') LIMIT 2) ORDER BY filename";
     let keys =
         "filename\ns3://bucket/photos/00/00000.jpg\ns3://bucket/photos/00/00012.jpg\n";
     assert_eq!(run(None, &format!("{STREAM}; {first}")), keys);

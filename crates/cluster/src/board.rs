@@ -107,6 +107,11 @@ impl Board {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn slow(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        // As above.
+        self.slow.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A client is about to submit a job, for the first time or again. Attempts count
     /// on: a row that brings executors down does so in every submission.
     pub(crate) fn announce(&self, new: NewJob) {
@@ -160,8 +165,13 @@ impl Board {
 
     /// The executors that were overtaken when they last ran a task.
     pub(crate) fn slow_executors(&self) -> BTreeSet<String> {
-        let slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
-        slow.clone()
+        self.slow().clone()
+    }
+
+    /// The sessions of the clients whose jobs are shown.
+    pub(crate) fn clients(&self) -> BTreeSet<String> {
+        let jobs = self.jobs();
+        jobs.values().map(|job| job.new.session.clone()).collect()
     }
 
     /// The session of a job's client; the job itself where the board does not know it.
@@ -294,19 +304,18 @@ impl Board {
             }
             job.executor_seen = Instant::now();
             if job.enter(said, &mut wanted) {
-                let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
-                slow.remove(&report.executor);
+                self.slow().remove(&report.executor);
             }
         }
         if !wanted.superseded.is_empty() {
-            let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
-            slow.insert(report.executor);
+            self.slow().insert(report.executor);
         }
         wanted
     }
 
     /// An executor is gone, and its tasks with it.
     pub(crate) fn lose(&self, executor: &str) {
+        self.slow().remove(executor);
         for job in self.jobs().values_mut() {
             for task in job.tasks.values_mut() {
                 task.running.retain(|running| running.executor != executor);

@@ -50,18 +50,6 @@ impl FairShares {
         }
     }
 
-    /// Of clients with as many slots, who was dealt a task longest ago is next.
-    fn turn_of(&self, client: &str) -> u64 {
-        let turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        turns.get(client).copied().unwrap_or_default()
-    }
-
-    fn enter_turn(&self, client: &str) {
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        let turn = turns.values().max().copied().unwrap_or_default() + 1;
-        turns.insert(client.to_string(), turn);
-    }
-
     /// Gives one task of the job to the executor with the most free slots that may run it,
     /// and to a slow one only if no other has a slot;
     /// nothing if the job has no task to deal, or no executor has a slot for it.
@@ -167,14 +155,20 @@ impl DistributionPolicy for FairShares {
             let order = |job: &Candidate<'_>| (job.name.task.is_none(), job.since);
             order(a).cmp(&order(b)).then_with(|| a.id.cmp(b.id))
         });
-        // Each round deals one task of the client with the fewest slots.
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let clients = self.board.clients();
+        turns.retain(|client, _| clients.contains(client));
+        let mut turn = turns.values().max().copied().unwrap_or_default();
+        // Each round deals one task of the client with the fewest slots; of those with as
+        // many, the one that was dealt a task longest ago.
         while let Some(next) = (0..candidates.len()).min_by_key(|place| {
             let client = &candidates[*place].client;
-            (slots.get(client).copied(), self.turn_of(client))
+            (slots.get(client).copied(), turns.get(client).copied())
         }) {
             match self.deal(&mut candidates[next], &mut budgets, &slow) {
                 Some(task) => {
-                    self.enter_turn(&candidates[next].client);
+                    turn += 1;
+                    turns.insert(candidates[next].client.clone(), turn);
                     *slots.entry(candidates[next].client.clone()).or_default() += 1;
                     dealt.push(task);
                 }

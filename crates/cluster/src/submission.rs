@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use atoll_session::{Job, TaskOutput};
 use ballista_core::serde::protobuf::{PartitionLocation, job_status::Status};
+use datafusion::arrow::array::RecordBatch;
 use datafusion::common::{DataFusionError, Result, exec_datafusion_err};
-use futures::TryStreamExt;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
 
 use crate::client::{Client, PATIENCE};
@@ -175,6 +177,18 @@ impl<'a> Submission<'a> {
         }
     }
 
+    /// The results at a location; without them the submission is lost.
+    async fn fetch(
+        &self,
+        location: PartitionLocation,
+    ) -> Result<BoxStream<'static, Result<RecordBatch, Failure>>, Failure> {
+        let lost = |error: DataFusionError| {
+            Failure::Lost(format!("results are gone: {}", error.strip_backtrace()))
+        };
+        let batches = self.client.fetch(location).await.map_err(lost)?;
+        Ok(batches.map_err(lost).boxed())
+    }
+
     /// Fetches the results and passes them on.
     async fn deliver(
         &self,
@@ -183,15 +197,9 @@ impl<'a> Submission<'a> {
         results: &mpsc::Sender<Result<TaskOutput>>,
     ) -> Result<(), Failure> {
         for location in locations {
-            let mut batches = self
-                .client
-                .fetch(location)
-                .await
-                .map_err(|error| lost(&error))?;
+            let mut batches = self.fetch(location).await?;
             let mut parts: Vec<TaskOutput> = Vec::new();
-            while let Some(batch) =
-                batches.try_next().await.map_err(|error| lost(&error))?
-            {
+            while let Some(batch) = batches.try_next().await? {
                 for output in outputs(&batch)? {
                     let (task, is_last) = (output.task, output.rows_in.is_some());
                     // An earlier submission delivered it.
@@ -243,14 +251,8 @@ impl<'a> Submission<'a> {
         };
         let mut parts = Vec::new();
         for location in locations {
-            let mut batches = self
-                .client
-                .fetch(location)
-                .await
-                .map_err(|error| lost(&error))?;
-            while let Some(batch) =
-                batches.try_next().await.map_err(|error| lost(&error))?
-            {
+            let mut batches = self.fetch(location).await?;
+            while let Some(batch) = batches.try_next().await? {
                 parts.extend(outputs(&batch)?);
             }
         }
@@ -261,10 +263,6 @@ impl<'a> Submission<'a> {
             _ => Err(gone("has an incomplete result")),
         }
     }
-}
-
-fn lost(error: &DataFusionError) -> Failure {
-    Failure::Lost(format!("results are gone: {}", error.strip_backtrace()))
 }
 
 /// Passes the complete result of the next task on.

@@ -10,13 +10,10 @@ use chrono::Utc;
 use datafusion::common::Result;
 use deltalake_core::kernel::Add;
 use deltalake_core::logstore::commit_uri_from_version;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::TryStreamExt;
 use object_store::{ObjectStore, ObjectStoreExt};
 
 use crate::open::{At, Table};
-
-/// How many files are looked at at once.
-const LOOKS: usize = 16;
 
 /// A version is young for so many seconds. Within the second of its commit a table can be
 /// dropped and made anew with a version of the same number and the same time; the rest is
@@ -156,16 +153,7 @@ pub(crate) async fn has_start(location: &Location) -> Result<bool> {
 /// Whether the files of a commit are there.
 pub(crate) async fn are_there(location: &Location, adds: &[Add]) -> Result<bool> {
     let files = adds.iter().map(|add| location.join(&add.path));
-    let files = files.collect::<Result<Vec<_>>>()?;
-    let looks = files.into_iter().map(|file| async move {
-        match file.store.head(&file.path).await {
-            Ok(_) => Ok(true),
-            Err(object_store::Error::NotFound { .. }) => Ok(false),
-            Err(error) => Err(file.error(error)),
-        }
-    });
-    let looks = stream::iter(looks).buffer_unordered(LOOKS);
-    looks.try_all(|is_there| async move { is_there }).await
+    Location::all_exist(files.collect::<Result<_>>()?).await
 }
 
 /// Takes a commit back that no table has, or one that was made to a table which is not

@@ -3,23 +3,20 @@
 use std::fmt::{self, Formatter};
 use std::sync::Arc;
 
-use atoll_udf_common::CallContext;
 use atoll_udf_common::args::string_at;
 use atoll_udf_common::files::{Opened, open};
+use atoll_udf_common::{CallContext, as_many_rows, known_rows};
 use datafusion::arrow::array::{
     ArrayRef, BinaryBuilder, Int64Array, RecordBatch, RecordBatchOptions,
     TimestampMicrosecondArray, new_null_array,
 };
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, Statistics, exec_err, internal_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::CardinalityEffect;
-use datafusion::physical_plan::statistics::{
-    ChildStats, StatisticsArgs, StatisticsContext,
-};
+use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
@@ -157,11 +154,7 @@ impl ReadFilesExec {
         if let Some(known) = self.known {
             return known.bytes;
         }
-        let known =
-            StatisticsContext::new().compute(self.input.as_ref(), &StatisticsArgs::new());
-        let rows = known
-            .ok()
-            .and_then(|known| known.num_rows.get_value().copied());
+        let rows = known_rows(self.input.as_ref());
         (rows.unwrap_or_default() as u64).saturating_mul(FILE_BYTES)
     }
 }
@@ -238,11 +231,7 @@ impl ExecutionPlan for ReadFilesExec {
         inputs: &[Arc<Statistics>],
         _args: &StatisticsArgs,
     ) -> Result<Arc<Statistics>> {
-        let mut statistics = Statistics::new_unknown(&self.schema());
-        statistics.num_rows = inputs
-            .first()
-            .map_or(Precision::Absent, |input| input.num_rows);
-        Ok(Arc::new(statistics))
+        Ok(as_many_rows(&self.schema(), inputs))
     }
 
     fn execute(

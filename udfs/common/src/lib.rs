@@ -13,6 +13,7 @@ mod expensive;
 pub mod files;
 pub mod image;
 mod options;
+mod rows;
 mod store_error;
 mod stores;
 pub mod structs;
@@ -24,5 +25,6 @@ pub use expensive::{
     pool_error,
 };
 pub use options::{AtollOptions, Fallback};
+pub use rows::{as_many_rows, known_rows};
 pub use store_error::{StoreError, explain_store_error};
 pub use stores::{Location, Stores, read_local_beside, storage_root};

@@ -13,15 +13,19 @@ use bytes::Bytes;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::{DataFusionError, Result, exec_datafusion_err, exec_err};
 use datafusion::execution::object_store::ObjectStoreRegistry;
+use futures::{StreamExt, TryStreamExt, future, stream};
 use object_store::aws::AmazonS3Builder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::list::PaginatedListStore;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, parse_url_opts};
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload, parse_url_opts};
 use url::{Position, Url};
 
 use crate::store_error::StoreError;
+
+/// How many files are looked for at once.
+const LOOKS: usize = 16;
 
 /// Environment variables that configure an object store.
 const ENVIRONMENT: [&str; 3] = ["aws_", "google_", "azure_"];
@@ -162,6 +166,33 @@ impl Location {
             files.push((name.clone(), file));
         }
         Ok(files)
+    }
+
+    /// Whether the file is there.
+    pub async fn exists(&self) -> Result<bool> {
+        match self.store.head(&self.path).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(self.error(error)),
+        }
+    }
+
+    /// Whether all of these files are there.
+    pub async fn all_exist(files: Vec<Self>) -> Result<bool> {
+        let looks = stream::iter(files).map(|file| async move { file.exists().await });
+        let looks = looks.buffer_unordered(LOOKS);
+        looks.try_all(future::ready).await
+    }
+
+    /// Writes a file unless it is there; whether it was written. Of several that do so at
+    /// once, one writes.
+    pub async fn create(&self, content: PutPayload) -> object_store::Result<bool> {
+        let mode = PutMode::Create.into();
+        match self.store.put_opts(&self.path, content, mode).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Translates an error of the store, naming this location.

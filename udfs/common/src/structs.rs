@@ -5,6 +5,23 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{Result, ScalarValue, exec_err, plan_err};
 use serde_json::{Map, Value};
 
+/// The keys of the options of `train`, which `tune` takes too.
+pub const TRAIN_KEYS: [&str; 13] = [
+    "image",
+    "features",
+    "label",
+    "split_column",
+    "height",
+    "width",
+    "channels",
+    "scale",
+    "split_seed",
+    "timeout_seconds",
+    "threads_per_trial",
+    "checkpoint",
+    "resume_from",
+];
+
 /// How alike two words must be for one to be suggested for the other.
 const ALIKE: f64 = 0.7;
 

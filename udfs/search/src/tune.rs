@@ -205,14 +205,15 @@ impl TableProvider for TuneTable {
         };
         let state = Erased::new(state.clone());
         let template = Template::plan(&self.0, &state).await?;
-        if let Some(start) = &self.0.options.start {
-            earlier::plan(earlier::START, start, &state).await?;
-        }
+        let earlier = match &self.0.options.start {
+            Some(start) => Some(earlier::plan(earlier::START, start, &state).await?),
+            None => None,
+        };
         let (search, template) = (Arc::clone(&self.0), Arc::new(template));
         let description = search.describe();
         let start = move |context, rows| {
-            let (search, state) = (Arc::clone(&search), state.clone());
-            run(search, state, Arc::clone(&template), context, rows).boxed()
+            let (search, earlier) = (Arc::clone(&search), earlier.clone());
+            run(search, earlier, Arc::clone(&template), context, rows).boxed()
         };
         let schema = self.schema();
         RowsExec::new("TuneExec", description, schema, Arc::new(start))

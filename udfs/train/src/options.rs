@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use atoll_udf_common::structs::{check_keys, row_to_json};
+use atoll_udf_common::structs::{TRAIN_KEYS, check_keys, row_to_json};
 use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::logical_expr::Expr;
 use serde_json::{Map, Value};
@@ -19,23 +19,6 @@ const COLUMN_KEYS: [&str; 8] = [
     "width",
     "channels",
     "scale",
-];
-
-/// The keys of the options of `train`.
-pub(crate) const TRAIN_KEYS: [&str; 13] = [
-    "image",
-    "features",
-    "label",
-    "split_column",
-    "height",
-    "width",
-    "channels",
-    "scale",
-    "split_seed",
-    "timeout_seconds",
-    "threads_per_trial",
-    "checkpoint",
-    "resume_from",
 ];
 
 /// The keys of the options of `evaluate`.

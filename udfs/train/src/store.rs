@@ -99,29 +99,13 @@ impl TrialStore {
     }
 }
 
-/// Whether the file is there.
-pub(crate) async fn exists(location: &Location) -> Result<bool> {
-    match location.store.head(&location.path).await {
-        Ok(_) => Ok(true),
-        Err(object_store::Error::NotFound { .. }) => Ok(false),
-        Err(error) => Err(location.error(error)),
-    }
-}
-
 /// Writes a file unless it is there; whether it was written.
 pub(crate) async fn put_if_absent(location: &Location, bytes: Vec<u8>) -> Result<bool> {
-    if exists(location).await? {
+    if location.exists().await? {
         return Ok(false);
     }
-    match location
-        .store
-        .put_opts(&location.path, bytes.into(), PutMode::Create.into())
-        .await
-    {
-        Ok(_) => Ok(true),
-        Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
-        Err(error) => Err(unwritable(location, error)),
-    }
+    let created = location.create(bytes.into()).await;
+    created.map_err(|error| unwritable(location, error))
 }
 
 pub(crate) async fn put(

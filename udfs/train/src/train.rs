@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use atoll_compute::CancellationToken;
 use atoll_nn::{Augmentation, Hyperparameters};
 use atoll_udf_common::args::string_at;
-use atoll_udf_common::structs::{check_keys, row_to_json};
+use atoll_udf_common::structs::{TRAIN_KEYS, check_keys, row_to_json};
 use atoll_udf_common::{
     Call, CallContext, EXECUTOR_DIED, ExpensiveFunction, Grain, PreparedCall, Price,
     not_here, storage_root,
@@ -30,7 +30,7 @@ use futures::{StreamExt, TryStreamExt};
 use serde_json::{Map, Value};
 
 use crate::arguments::{DatasetArgument, arrays, check_count, check_dataset, is_null};
-use crate::options::{TRAIN_KEYS, TrainOptions};
+use crate::options::TrainOptions;
 use crate::record::{Status, TrialRecord, TrialRow, trial_array, trial_type};
 use crate::single_flight::{Memo, SingleFlight};
 use crate::snapshot::{SharedSnapshot, Snapshot};

@@ -20,7 +20,7 @@ use crate::checkpoints::{self, Maker};
 use crate::record::{Status, TrialRecord};
 use crate::single_flight::SingleFlight;
 use crate::snapshot::SharedSnapshot;
-use crate::store::{TrialStore, exists};
+use crate::store::TrialStore;
 use training::code;
 
 /// Trainings of this process so far.
@@ -145,7 +145,7 @@ impl Study {
         }
         // It runs again for the checkpoint that it does not have.
         let is_there = match &record.checkpoint_sha256 {
-            Some(sha256) => exists(&self.store.checkpoint(sha256)?).await?,
+            Some(sha256) => self.store.checkpoint(sha256)?.exists().await?,
             None => false,
         };
         Ok(is_there.then_some(record))

@@ -223,7 +223,7 @@ impl Worker {
                  executor), or crashes a library"
             );
         }
-        if attempt == 1 || task.rows <= 1 {
+        let last = if attempt == 1 || task.rows <= 1 {
             let mut context = entry.context(!makes_rows && attempt > ATTEMPTS);
             if makes_rows && attempt > 1 {
                 let rescue = TaskRescue::new(self.http.clone(), entry.id.clone());
@@ -231,15 +231,24 @@ impl Worker {
             }
             let mut running = self.runtime.start(&task.plan, context).await?;
             parts.pass(&mut running).await?;
-            let noticed = entry.warnings.take();
-            parts
-                .finish(task.rows, running, noticed, started.elapsed())
-                .await?;
-            return Ok(Evaluated::Done);
-        }
-        // Some row of these brought an executor down, or the machine was lost. By groups,
-        // and row by row in the group that did it, so that it is known which row it is
-        // and the others come to an end.
+            running
+        } else {
+            self.evaluate_in_groups(entry, task, &mut parts).await?
+        };
+        let (noticed, took) = (entry.warnings.take(), started.elapsed());
+        parts.finish(task.rows, last, noticed, took).await?;
+        Ok(Evaluated::Done)
+    }
+
+    /// Evaluates a task of which some row brought an executor down, or whose machine was
+    /// lost. By groups, and row by row in the group that did it, so that it is known which
+    /// row it is and the others come to an end.
+    async fn evaluate_in_groups(
+        &self,
+        entry: &Entry<'_>,
+        task: &SignedTask,
+        parts: &mut Parts<'_>,
+    ) -> Result<RunningTask> {
         let mut last = None;
         let step = task.rows.isqrt().max(1);
         for first in (0..task.rows).step_by(usize::try_from(step).unwrap_or(1)) {
@@ -247,7 +256,7 @@ impl Worker {
             let Attempt { attempt, .. } = self.start(entry, &group).await?;
             if attempt == 1 && step > 1 {
                 let context = entry.context(false);
-                last = Some(self.pass(task, group, context, &mut parts).await?);
+                last = Some(self.pass(task, group, context, parts).await?);
                 continue;
             }
             for row in group {
@@ -258,17 +267,11 @@ impl Worker {
                 };
                 // The first attempt was that of all rows together.
                 let context = entry.context(attempt >= ATTEMPTS);
-                last = Some(self.pass(task, row..row + 1, context, &mut parts).await?);
+                last = Some(self.pass(task, row..row + 1, context, parts).await?);
             }
         }
         match last {
-            Some(last) => {
-                let noticed = entry.warnings.take();
-                parts
-                    .finish(task.rows, last, noticed, started.elapsed())
-                    .await?;
-                Ok(Evaluated::Done)
-            }
+            Some(last) => Ok(last),
             None => internal_err!("a task without rows"),
         }
     }

@@ -25,7 +25,7 @@ use datafusion::physical_plan::displayable;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::{StreamExt, TryStreamExt};
-use object_store::{ObjectStoreExt, PutMode, PutPayload};
+use object_store::{ObjectStoreExt, PutPayload};
 use prost::Message;
 use sha2::{Digest, Sha256};
 
@@ -33,7 +33,7 @@ use super::exec::{ClusterExec, over, task_input};
 use super::output::{OutputExec, Target};
 use super::runtime::{changed_options, encode_plan};
 use super::source::ReadBy;
-use super::stages::delete;
+use super::stages::{delete, keep_alive};
 use super::wire::{from_ipc, to_ipc};
 
 /// The folder of the storage that has the journals.
@@ -54,9 +54,6 @@ const OWNER: &str = "owner";
 
 /// The object that is created before a journal is taken over, and before it ends.
 const TAKEN: &str = "taken";
-
-/// How many files are looked for at once.
-const LOOKS: usize = 64;
 
 /// The journal of a run.
 #[derive(Debug)]
@@ -125,14 +122,8 @@ impl Journal {
         if !create(&folder, OWNER).await? {
             return Ok(None);
         }
-        let owner = folder.join(OWNER)?;
-        let beat = SpawnedTask::spawn(async move {
-            loop {
-                tokio::time::sleep(BEAT).await;
-                // Who misses it takes over, and this run then says so.
-                let _ = owner.store.put(&owner.path, PutPayload::new()).await;
-            }
-        });
+        // Who misses it takes over, and this run then says so.
+        let beat = keep_alive(folder.join(OWNER)?, BEAT);
         Ok(Some(Self {
             earlier: match found.is_empty() {
                 true => None,
@@ -243,17 +234,7 @@ impl Note {
                 }
             }
         }
-        let looks = futures::stream::iter(files).map(|file| async move {
-            match file.store.head(&file.path).await {
-                Ok(_) => Ok(true),
-                Err(object_store::Error::NotFound { .. }) => Ok(false),
-                Err(error) => Err(file.error(error)),
-            }
-        });
-        looks
-            .buffer_unordered(LOOKS)
-            .try_all(futures::future::ready)
-            .await
+        Location::all_exist(files).await
     }
 }
 
@@ -359,11 +340,6 @@ fn run_name(number: u64) -> String {
 /// Creates an empty object; whether it was not there.
 async fn create(folder: &Location, name: &str) -> Result<bool> {
     let object = folder.join(name)?;
-    let mode = PutMode::Create.into();
-    let put = object.store.put_opts(&object.path, PutPayload::new(), mode);
-    match put.await {
-        Ok(_) => Ok(true),
-        Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
-        Err(error) => Err(object.error(error)),
-    }
+    let created = object.create(PutPayload::new()).await;
+    created.map_err(|error| object.error(error))
 }

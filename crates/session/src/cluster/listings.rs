@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use atoll_delta::Clock;
 use atoll_udf_blob::{Known, ListExec, ListedFiles, MakesTables};
 use atoll_udf_common::files::{FileScan, Parquet};
-use atoll_udf_common::{AtollOptions, CallContext, Location, storage_root};
+use atoll_udf_common::{Location, storage_root};
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::Int64Type;
 use datafusion::catalog::Session;
@@ -30,15 +30,14 @@ use futures::TryStreamExt;
 use object_store::buffered::BufWriter;
 use serde::{Deserialize, Serialize};
 
+use super::TaskRunner;
 use super::exec::{envelope, task};
-use super::ledger::Ledger;
 use super::messages::WireTarget;
-use super::notes::Notes;
-use super::output::{OutputExec, Target, TaskTerms, Terms, WrittenByTasks};
+use super::numbers::Numbers;
+use super::output::{OutputExec, Target, TaskTerms, Terms};
+use super::outputs::Outputs;
 use super::pace::TASKS_PER_JOB;
 use super::stages::Work;
-use super::wire::from_ipc;
-use super::{Job, TaskRunner};
 
 /// Tasks of a listing for each slot of the cluster. Ranges of keys are of unlike length.
 const TASKS_PER_SLOT: usize = 4;
@@ -168,28 +167,21 @@ impl ListingTables {
             task(&envelope, 0, Arc::new(output))
         });
         let tasks = tasks.collect::<Result<Vec<_>>>()?;
-        let context = CallContext::of(state.config());
-        let speculates = AtollOptions::get(state.config_options()).speculation;
-        let written = WrittenByTasks::default();
-        for tasks in tasks.chunks(TASKS_PER_JOB) {
-            let mut ledger = Ledger::new(vec![0; tasks.len()], false);
-            let mut outputs = self.cluster.run(Job {
-                label: "list files".to_string(),
-                tasks: tasks.to_vec(),
-                progress: context.progress.clone(),
-                speculates,
-            });
-            while let Some(output) = outputs.try_next().await? {
-                let batch = from_ipc(&output.data)?;
-                ledger.enter(&output, batch.num_rows())?;
-                context.warnings.merge(Notes::of(&batch).noticed);
-                // With no rows for the client, whatever the task wrote.
-                drop(written.enter(&batch)?);
+        let mut outputs = Outputs::new(
+            Arc::clone(&self.cluster),
+            "list files".to_string(),
+            state.config(),
+            Numbers::default(),
+            &tasks,
+        );
+        let mut files = Vec::new();
+        while let Some((_, output, _)) = outputs.next().await? {
+            // With no rows for the client, whatever the task wrote.
+            for file in OutputExec::files_of(&output)? {
+                files.push(ListingFile::read(&file)?);
             }
-            ledger.finish()?;
         }
-        let files = written.take();
-        files.iter().map(|file| ListingFile::read(file)).collect()
+        Ok(files)
     }
 }
 

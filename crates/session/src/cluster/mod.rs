@@ -16,6 +16,7 @@ mod messages;
 mod notes;
 mod numbers;
 mod output;
+mod outputs;
 mod pace;
 mod pieces;
 mod rule;

@@ -94,19 +94,18 @@ impl WrittenByTasks {
     }
 
     /// Takes files out of a task's output, and gives the rows.
-    pub(super) fn enter(
+    fn enter(
         &self,
         output: &RecordBatch,
     ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
-        let [_, rows, files] = output.columns() else {
+        let rows = output
+            .columns()
+            .get(1)
+            .and_then(|rows| rows.as_binary_opt());
+        let Some(rows): Option<&BinaryArray> = rows else {
             return internal_err!("a task's output has other columns");
         };
-        let (Some(rows), Some(files)) =
-            (rows.as_binary_opt::<i32>(), files.as_string_opt::<i32>())
-        else {
-            return internal_err!("a task's output is of other types");
-        };
-        let files = files.iter().flatten().map(ToString::to_string);
+        let files = OutputExec::files_of(output)?;
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.extend(files);
         let rows = rows.iter().flatten().map(from_ipc).collect::<Vec<_>>();

@@ -27,7 +27,7 @@ use datafusion_proto::bytes::{
     physical_plan_from_bytes_with_extension_codec,
     physical_plan_to_bytes_with_extension_codec,
 };
-use object_store::{ObjectStoreExt, PutMode};
+use object_store::ObjectStoreExt;
 use prost::Message;
 use sha2::{Digest, Sha256};
 
@@ -81,15 +81,9 @@ pub(super) fn changed_options(options: &ConfigOptions) -> HashMap<String, String
 pub(super) async fn identify_storage(storage: &Location) -> Result<String> {
     let file = storage.join(STORAGE_ID)?;
     let id = crate::unique_id();
-    let put = file
-        .store
-        .put_opts(&file.path, id.clone().into(), PutMode::Create.into())
-        .await;
-    match put {
-        Ok(_) => Ok(id),
-        Err(object_store::Error::AlreadyExists { .. }) => {
-            Ok(String::from_utf8_lossy(&file.read().await?).into_owned())
-        }
+    match file.create(id.clone().into()).await {
+        Ok(true) => Ok(id),
+        Ok(false) => Ok(String::from_utf8_lossy(&file.read().await?).into_owned()),
         Err(error) => {
             let what = format!("cannot write {file}");
             Err(StoreError::new(&what, &file, error).into())

@@ -3,9 +3,8 @@
 use std::fmt::{self, Formatter};
 use std::sync::Arc;
 
-use atoll_udf_common::{CallContext, Grain, PreparedCall};
+use atoll_udf_common::{CallContext, Grain, PreparedCall, as_many_rows};
 use datafusion::arrow::datatypes::{FieldRef, Schema};
-use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, Statistics, internal_err};
 use datafusion::execution::memory_pool::MemoryConsumer;
@@ -187,11 +186,7 @@ impl ExecutionPlan for ExpensiveExec {
         inputs: &[Arc<Statistics>],
         _args: &StatisticsArgs,
     ) -> Result<Arc<Statistics>> {
-        let mut statistics = Statistics::new_unknown(&self.schema());
-        statistics.num_rows = inputs
-            .first()
-            .map_or(Precision::Absent, |input| input.num_rows);
-        Ok(Arc::new(statistics))
+        Ok(as_many_rows(&self.schema(), inputs))
     }
 
     fn execute(

@@ -3,7 +3,8 @@
 //! A store gives a thousand keys a request, and the next thousand only after them. What
 //! makes a listing fast is to ask for ranges of the keys at the same time, so a range
 //! whose end is far is cut where folders begin, or where keys go on with another letter or
-//! digit, for as long as there are requests to spare. Objects of one range come in the order of their keys, ranges in any.
+//! digit, for as long as there are requests to spare. Objects of one range come in the
+//! order of their keys, ranges in any.
 
 use std::collections::VecDeque;
 

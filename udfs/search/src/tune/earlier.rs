@@ -50,12 +50,10 @@ pub(crate) async fn plan(
 
 /// Reads them; also how many say nothing about this space.
 pub(super) async fn read(
-    table: &str,
+    plan: Arc<dyn ExecutionPlan>,
     search: &Search,
-    state: &Erased<SessionState>,
     context: Arc<TaskContext>,
 ) -> Result<(Vec<Observation>, usize)> {
-    let plan = plan(START, table, state).await?;
     let batches: Vec<RecordBatch> = execute_stream(plan, context)?.try_collect().await?;
     let (mut seen, mut left_out, mut number) = (vec![], 0, 0);
     for batch in batches {

@@ -1,7 +1,7 @@
 //! The options struct of `tune`.
 
 use atoll_search::{PrunerKind, SamplerKind, StudyOptions};
-use atoll_udf_common::structs::{check_keys, scalar_to_json, suggest};
+use atoll_udf_common::structs::{TRAIN_KEYS, check_keys, scalar_to_json, suggest};
 use datafusion::common::{Result, ScalarValue, plan_err};
 use serde_json::Value;
 
@@ -20,25 +20,17 @@ const OWN: [&str; 11] = [
     "budget_seconds",
 ];
 
-/// The keys that go on to `train`.
-const OF_TRAIN: [&str; 12] = [
-    "image",
-    "features",
-    "label",
-    "split_column",
-    "height",
-    "width",
-    "channels",
-    "scale",
-    "split_seed",
-    "timeout_seconds",
-    "threads_per_trial",
-    "checkpoint",
-];
+/// The keys that go on to `train`: a search resumes its trials itself.
+fn of_train() -> impl Iterator<Item = &'static str> {
+    TRAIN_KEYS.into_iter().filter(|key| *key != "resume_from")
+}
 
 /// All keys, for the documentation.
 pub(super) fn keys() -> String {
-    [OWN.as_slice(), OF_TRAIN.as_slice()].concat().join(", ")
+    OWN.into_iter()
+        .chain(of_train())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// The epochs of a trial that names none.
@@ -165,7 +157,7 @@ impl Reader {
             None => vec![],
             Some(value) if value.is_null() => vec![],
             Some(value @ ScalarValue::Struct(options)) => {
-                let all = [OWN.as_slice(), OF_TRAIN.as_slice()].concat();
+                let all: Vec<_> = OWN.into_iter().chain(of_train()).collect();
                 check_keys("tune", "option", &value.data_type(), &all)?;
                 let named = options.fields().iter().zip(options.columns());
                 let values = named.map(|(field, column)| {
@@ -302,7 +294,7 @@ impl Reader {
 
     fn of_train(self) -> Vec<(String, ScalarValue)> {
         let all = self.values.into_iter();
-        all.filter(|(name, _)| OF_TRAIN.contains(&name.as_str()))
+        all.filter(|(name, _)| of_train().any(|key| key == name))
             .collect()
     }
 }

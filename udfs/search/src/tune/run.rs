@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atoll_search::{Job, Outcome, Point, Step, Study, TrialEnd};
-use atoll_udf_common::{CallContext, Erased, Price};
+use atoll_udf_common::{CallContext, Price};
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, RecordBatch, StringArray, StructArray,
 };
 use datafusion::arrow::datatypes::Float64Type;
 use datafusion::common::runtime::JoinSet;
 use datafusion::common::{DataFusionError, Result, exec_datafusion_err, exec_err};
-use datafusion::execution::{SessionState, TaskContext};
+use datafusion::execution::TaskContext;
+use datafusion::physical_plan::ExecutionPlan;
 use serde_json::{Map, Value};
 use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, sleep_until};
@@ -25,21 +26,20 @@ use super::{RESULT, RUNG, Search, TRIAL};
 /// The status of a trial that a pruner ended.
 const PRUNED: &str = "PRUNED";
 
-/// Runs a study and sends a row for each trial when it is known how it ends.
+/// Runs a study and sends a row for each trial when it is known how it ends; `earlier`
+/// gives the rows that it starts from.
 pub(super) async fn run(
     search: Arc<Search>,
-    state: Erased<SessionState>,
+    earlier: Option<Arc<dyn ExecutionPlan>>,
     template: Arc<Template>,
     context: Arc<TaskContext>,
     rows: Sender<Result<RecordBatch>>,
 ) -> Result<()> {
     let calls = CallContext::of(context.session_config());
     let price = template.price(&search.dataset, &calls).await?;
-    let (seen, left_out) = match &search.options.start {
+    let (seen, left_out) = match earlier {
         None => (vec![], 0),
-        Some(start) => {
-            earlier::read(start, &search, &state, Arc::clone(&context)).await?
-        }
+        Some(rows) => earlier::read(rows, &search, Arc::clone(&context)).await?,
     };
     if left_out > 0 {
         calls.warnings.add(format!(
@@ -276,12 +276,7 @@ impl Tally {
 
 /// What a unit of a point's budget costs.
 fn cost(search: &Search, price: Option<&Price>, point: &Point) -> f64 {
-    let row = search.tree.resolve(point);
-    let all = search.tree.constants.iter().filter_map(|(name, value)| {
-        let value = atoll_udf_common::structs::scalar_to_json(name, value);
-        value.ok().map(|value| (name.clone(), value))
-    });
-    let all: Map<String, Value> = all.chain(row).collect();
+    let all = search.tree.resolve(point);
     let epoch = price.map_or(1.0, |price| price(&all));
     match search.epochs {
         Some(_) => epoch,

@@ -27,7 +27,7 @@ use datafusion::parquet::file::properties::{EnabledStatistics, WriterProperties}
 use super::Snapshot;
 use crate::options::ColumnOptions;
 use crate::rows::{Format, Labels, Part};
-use crate::store::{exists, put_if_absent};
+use crate::store::put_if_absent;
 
 /// The column of images.
 const IMAGE: &str = "image";
@@ -53,7 +53,7 @@ const BATCH_BYTES: usize = 64 << 20;
 /// to compare.
 pub(super) async fn write(snapshot: &Arc<Snapshot>, storage: &Location) -> Result<()> {
     let location = location(storage, &snapshot.sha256)?;
-    if exists(&location).await? {
+    if location.exists().await? {
         return Ok(());
     }
     let snapshot = Arc::clone(snapshot);

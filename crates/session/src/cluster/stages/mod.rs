@@ -40,7 +40,7 @@ pub(super) use scans::ScansExec;
 pub(super) use shuffle::ShuffleExec;
 pub(super) use size::FilesRead;
 pub(super) use statement::StagesExec;
-pub(super) use work::{Work, delete};
+pub(super) use work::{Work, delete, keep_alive};
 
 /// Cuts plans, and sorts the rows of a task by who will read them.
 #[async_trait]

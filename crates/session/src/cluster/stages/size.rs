@@ -4,13 +4,13 @@ use std::fmt::{self, Display, Formatter};
 use std::sync::Arc;
 
 use atoll_udf_blob::ReadFilesExec;
+use atoll_udf_common::known_rows;
 use datafusion::arrow::datatypes::Field;
 use datafusion::common::Result;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::physical_plan::aggregates::AggregateExec;
-use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
 use super::scans::ScansExec;
@@ -88,11 +88,7 @@ pub(super) fn bytes_of_client(plan: &Arc<dyn ExecutionPlan>) -> u64 {
         if exec.chain().is::<AggregateExec>() {
             return 0;
         }
-        let known = StatisticsContext::new().compute(exec, &StatisticsArgs::new());
-        let rows = known
-            .ok()
-            .and_then(|known| known.num_rows.get_value().copied());
-        if let Some(rows) = rows {
+        if let Some(rows) = known_rows(exec) {
             let schema = plan.schema();
             let width: u64 = schema.fields().iter().map(|field| width_of(field)).sum();
             return (rows as u64).saturating_mul(width);

@@ -1,10 +1,10 @@
 //! Runs the stages of a statement, each as jobs of the cluster.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::{self, Formatter};
 use std::sync::Arc;
 
-use atoll_udf_common::{AtollOptions, CallContext, storage_root};
+use atoll_udf_common::{CallContext, storage_root};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
@@ -16,8 +16,6 @@ use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties,
 };
-use futures::TryStreamExt;
-use futures::stream::BoxStream;
 use tokio::sync::mpsc;
 
 use super::scans::ScansExec;
@@ -26,14 +24,11 @@ use super::stage::StageExec;
 use super::work::Work;
 use super::{Left, PartsExec, Shuffle, Stage, TaskPlan};
 use crate::cluster::exec::{envelope, label, ship, task};
-use crate::cluster::ledger::Ledger;
 use crate::cluster::messages::WireTask;
-use crate::cluster::notes::Notes;
 use crate::cluster::numbers::Numbers;
 use crate::cluster::output::{OutputExec, Target, Terms, counted};
-use crate::cluster::pace::TASKS_PER_JOB;
-use crate::cluster::wire::from_ipc;
-use crate::cluster::{Job, Task, TaskOutput, TaskRunner};
+use crate::cluster::outputs::Outputs;
+use crate::cluster::{Task, TaskRunner};
 
 /// Parts of results that wait for the operators above.
 const PARTS_AHEAD: usize = 4;
@@ -214,8 +209,6 @@ struct Shared {
     /// Where rows are shuffled.
     folder: String,
     label: String,
-    speculates: bool,
-    call_context: CallContext,
 }
 
 impl Statement {
@@ -234,8 +227,6 @@ impl Statement {
             envelope,
             folder: work.folder.to_string(),
             label: label(&self.plan),
-            speculates: AtollOptions::get(config.options()).speculation,
-            call_context,
         };
         let done = self.run_stages(&shared, stages, rows).await;
         work.close().await;
@@ -320,72 +311,15 @@ impl Statement {
         self.numbers.get(&stage).cloned().unwrap_or_default()
     }
 
-    /// Runs tasks of a stage, in jobs of a bounded number.
-    fn outputs<'a>(
-        &'a self,
-        shared: &'a Shared,
-        stage: usize,
-        tasks: &[Task],
-    ) -> Outputs<'a> {
-        let jobs = tasks.chunks(TASKS_PER_JOB).map(<[Task]>::to_vec);
-        Outputs {
-            cluster: self.cluster.as_ref(),
-            shared,
-            numbers: self.numbers(stage),
-            jobs: jobs.collect(),
-            running: None,
-            started: 0,
-        }
-    }
-}
-
-/// What tasks give, in their order.
-struct Outputs<'a> {
-    cluster: &'a dyn TaskRunner,
-    shared: &'a Shared,
-    numbers: Numbers,
-    /// Jobs that were not started yet.
-    jobs: VecDeque<Vec<Task>>,
-    /// The one under way: the number of its first task, what comes of it, and what must.
-    running: Option<(usize, BoxStream<'static, Result<TaskOutput>>, Ledger)>,
-    /// How many tasks were in the jobs so far.
-    started: usize,
-}
-
-impl Outputs<'_> {
-    /// The next rows, the number of the task that gave them, and their bytes.
-    async fn next(&mut self) -> Result<Option<(usize, RecordBatch, u64)>> {
-        let shared = self.shared;
-        loop {
-            let Some((first, outputs, ledger)) = &mut self.running else {
-                let Some(tasks) = self.jobs.pop_front() else {
-                    return Ok(None);
-                };
-                let ledger = Ledger::new(vec![0; tasks.len()], false);
-                let first = self.started;
-                self.started += tasks.len();
-                let outputs = self.cluster.run(Job {
-                    label: shared.label.clone(),
-                    tasks,
-                    progress: shared.call_context.progress.clone(),
-                    speculates: shared.speculates,
-                });
-                self.running = Some((first, outputs, ledger));
-                continue;
-            };
-            let Some(output) = outputs.try_next().await? else {
-                ledger.finish()?;
-                self.running = None;
-                continue;
-            };
-            let batch = from_ipc(&output.data)?;
-            ledger.enter(&output, batch.num_rows())?;
-            let notes = Notes::of(&batch);
-            self.numbers.end(&notes);
-            shared.call_context.warnings.merge(notes.noticed);
-            let (task, bytes) = (*first + output.task as usize, output.data.len() as u64);
-            return Ok(Some((task, batch, bytes)));
-        }
+    /// Runs tasks of a stage.
+    fn outputs(&self, shared: &Shared, stage: usize, tasks: &[Task]) -> Outputs {
+        Outputs::new(
+            Arc::clone(&self.cluster),
+            shared.label.clone(),
+            self.context.session_config(),
+            self.numbers(stage),
+            tasks,
+        )
     }
 }
 

@@ -46,18 +46,11 @@ impl Work {
     ) -> Result<Self> {
         let folder = storage.join(&format!("{WORK}/{}", crate::unique_id()))?;
         let alive = folder.join(ALIVE)?;
-        let beat = SpawnedTask::spawn(async move {
-            loop {
-                // One that fails is made up for by the next, or by what tasks write.
-                let _ = alive.store.put(&alive.path, PutPayload::new()).await;
-                tokio::time::sleep(BEAT).await;
-            }
-        });
         Ok(Self {
             storage,
             folder,
             cluster,
-            beat: Some(beat),
+            beat: Some(keep_alive(alive, BEAT)),
         })
     }
 
@@ -88,6 +81,20 @@ impl Drop for Work {
             self.cluster.linger(last.boxed());
         }
     }
+}
+
+/// Writes an empty object again and again, as long as the task is held.
+pub(in crate::cluster) fn keep_alive(
+    object: Location,
+    every: Duration,
+) -> SpawnedTask<()> {
+    SpawnedTask::spawn(async move {
+        loop {
+            // One that fails is made up for by the next.
+            let _ = object.store.put(&object.path, PutPayload::new()).await;
+            tokio::time::sleep(every).await;
+        }
+    })
 }
 
 /// The time by the store's clock.
