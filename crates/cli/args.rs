@@ -17,6 +17,7 @@ use crate::errors::Failure;
 use crate::job::RunArgs;
 use crate::output::Format;
 use crate::report::{PlotArgs, ReportArgs};
+use crate::runs::RunsArgs;
 use crate::schedule::{BackfillArgs, ScheduleArgs};
 
 /// Deep learning in SQL
@@ -92,6 +93,8 @@ pub(crate) struct SessionArgs {
 pub(crate) enum Command {
     /// Run a SQL script, then exit
     Run(RunArgs),
+    /// Show the scripts that a cluster runs on its own, follow or end one
+    Runs(RunsArgs),
     /// Write a page about studies or labelled images
     Report(ReportArgs),
     /// Draw one chart of a study or of labelled images

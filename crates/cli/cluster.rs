@@ -1,10 +1,13 @@
 //! The commands that start the processes of a cluster.
 
+use std::path::Path;
 use std::process::{ExitCode, Stdio};
 
-use atoll_cluster::executor::{self, Event, ExecutorOptions, Held, READY, WorkerId};
+use atoll_cluster::executor::{
+    self, Event, ExecutorOptions, Held, READY, RunCommand, WorkerId,
+};
 use atoll_cluster::scheduler::{Scheduler, SchedulerOptions};
-use atoll_cluster::{Address, Token};
+use atoll_cluster::{Address, RunOrder, Token};
 use atoll_compute::pool;
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
@@ -169,14 +172,38 @@ async fn supervise(
         }
         command
     };
+    let run_command = run_command(&options, session)?;
     let shown = options.clone();
     let tell = move |event| tell(&shown, event);
     let ended = work
-        .spawn(async move { executor::supervise(&options, stop, command, tell).await })
+        .spawn(async move { executor::supervise(&options, stop, command, run_command, tell).await })
         .await;
     ended.map_err(|_| gave_up())??;
     note("executor stopped");
     Ok(Ending::Finished)
+}
+
+/// The command line of a script that was left with the scheduler.
+fn run_command(
+    options: &ExecutorOptions,
+    session: &SessionArgs,
+) -> Result<Box<RunCommand>, Failure> {
+    let program = std::env::current_exe()?;
+    let scheduler = options.scheduler.to_string();
+    let token_file = session.token_file.clone();
+    Ok(Box::new(move |order: &RunOrder, script: &Path| {
+        let mut command = Command::new(&program);
+        command
+            .arg("run")
+            .arg(script)
+            .args(["--stop-with-input", "--run-id", &order.id])
+            .args(["--cluster", &scheduler])
+            .args(&order.arguments);
+        if let Some(file) = &token_file {
+            command.arg("--token-file").arg(file);
+        }
+        command
+    }))
 }
 
 fn tell(options: &ExecutorOptions, event: Event) {

@@ -1,8 +1,10 @@
 //! `atoll run`: a script as a job, with a lock, a time limit, retries and a record of what
 //! it did.
 
+mod detach;
 mod log;
 mod record;
+mod resume;
 mod transient;
 
 use std::io::{self, Write};
@@ -23,7 +25,7 @@ pub(crate) use self::transient::is_transient;
 use crate::args::{self, SessionArgs, StopArgs};
 use crate::errors::Failure;
 use crate::parameters;
-use crate::prepared::{Place, Prepared, check_used, read};
+use crate::prepared::{Place, Prepared, called, check_used, read};
 use crate::run::{Ending, Runner};
 use crate::script::Script;
 
@@ -72,6 +74,22 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     pub(crate) dry_run: bool,
 
+    /// Leave the script with the cluster, print the name of the run and exit
+    ///
+    /// An executor runs it, and another one goes on where that is lost. See atoll runs.
+    /// Files that the script names are read and written on the executors: name shared
+    /// folders by whole paths, or URLs.
+    #[arg(long, conflicts_with_all = ["dry_run", "manifest"])]
+    pub(crate) detach: bool,
+
+    /// Be this run, which may have been begun by another process
+    #[arg(long, value_name = "ID", hide = true)]
+    pub(crate) run_id: Option<String>,
+
+    /// The name of the script where it was left with the cluster
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub(crate) script_name: Option<PathBuf>,
+
     /// Write the record of the run to this file too
     #[arg(long, value_name = "FILE")]
     pub(crate) manifest: Option<PathBuf>,
@@ -98,6 +116,7 @@ pub(crate) async fn run(
         return print_help();
     };
     let (name, source) = read(file)?;
+    let name = args.script_name.as_deref().map_or(name, called);
     if args.help {
         let declared = parameters::declared(&name, &source)?;
         let help = parameters::help(&name, &source, &declared);
@@ -117,6 +136,9 @@ pub(crate) async fn run(
             return Ok(Ending::Code(USAGE));
         }
     };
+    if args.detach {
+        return detach::detach(args, session, (&name, &source)).await;
+    }
     if args.dry_run {
         return rehearse(&prepared, session).await;
     }
@@ -225,7 +247,9 @@ impl<'a> Job<'a> {
     }
 
     async fn run(mut self) -> Result<Ending, Failure> {
-        let mut lock = match self.store.lock(&self.record, &self.scope).await {
+        let is_named = self.args.run_id.is_some();
+        let lock = resume::lock(&self.store, &self.record, &self.scope, is_named);
+        let mut lock = match lock.await {
             Ok(lock) => lock,
             Err(error @ Error::AlreadyRunning { .. }) => {
                 Failure::from(error).print();
@@ -237,6 +261,10 @@ impl<'a> Job<'a> {
             }
             Err(error) => return Err(error.into()),
         };
+        if is_named {
+            let session = &self.runner.session;
+            resume::take_over(&mut self.record, &self.store, session).await?;
+        }
         let parameters = self.record.parameters.clone();
         let named = self.args.job.is_some();
         self.store
@@ -260,6 +288,10 @@ impl<'a> Job<'a> {
     /// Runs the statements in order, up to the first that does not succeed.
     async fn statements(&mut self, lock: &mut Lock) -> Outcome {
         for index in 0..self.prepared.statements.len() {
+            if self.record.statements[index].status == Status::Succeeded {
+                // By the process that ran this before.
+                continue;
+            }
             self.record.statements[index].status = Status::Running;
             let id = format!("{}/{index}", self.record.run_id);
             let writes = self.runner.writes.take();
@@ -291,6 +323,10 @@ impl<'a> Job<'a> {
             self.log.statement(&self.record, index);
             if self.record.statements[index].status != Status::Succeeded {
                 return outcome;
+            }
+            if self.args.run_id.is_some() {
+                // Where it is not kept, whoever goes on runs the statement again.
+                let _ = self.store.keep(&self.record).await;
             }
         }
         Outcome::Ended(Ending::Finished)

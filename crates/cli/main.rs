@@ -19,6 +19,7 @@ mod progress;
 mod repl;
 mod report;
 mod run;
+mod runs;
 mod schedule;
 mod script;
 mod serve;
@@ -113,6 +114,7 @@ async fn dispatch(
         Some(Command::Backfill(args)) => schedule::backfill(args, &cli.session).await,
         Some(Command::Serve(args)) => serve::serve(args, &cli.session, work).await,
         Some(Command::Run(args)) => job::run(args, &cli.session, work).await,
+        Some(Command::Runs(args)) => runs::runs(args, &cli.session).await,
         None if !sources.is_empty() => {
             let mut runner = Runner::new(&cli.session, work).await?;
             runner.run_all(sources, &cli.session.set).await

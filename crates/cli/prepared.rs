@@ -101,11 +101,20 @@ impl Prepared {
     }
 }
 
+/// What a script is called in records and errors.
+pub(crate) fn called(path: &Path) -> String {
+    match path == Path::new("-") {
+        true => "<stdin>".to_string(),
+        false => path.display().to_string(),
+    }
+}
+
 /// The name and the content of a script; `-` is standard input.
 pub(crate) fn read(path: &Path) -> Result<(String, String), Failure> {
-    let (file, text) = match path == Path::new("-") {
-        true => ("<stdin>".to_string(), io::read_to_string(io::stdin())),
-        false => (path.display().to_string(), std::fs::read_to_string(path)),
+    let file = called(path);
+    let text = match path == Path::new("-") {
+        true => io::read_to_string(io::stdin()),
+        false => std::fs::read_to_string(path),
     };
     match text {
         Ok(text) => Ok((file, without_mark(text))),

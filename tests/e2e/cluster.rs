@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::bucket::{S3, SECRET};
 use crate::server::Server;
-use crate::support::{Atoll, Output};
+use crate::support::{Atoll, Output, Running};
 
 /// Twelve short trials. Seconds and paths differ between runs, and are left out.
 const STUDY: &str = "SELECT hidden, seed, t.status, t.epochs, t.validation_accuracy, \
@@ -28,16 +28,16 @@ pub(crate) fn cluster(executors: usize) -> Server {
 impl Atoll {
     /// Runs statements on a cluster.
     pub(crate) fn on(&self, cluster: &Server, sql: &str) -> Output {
-        let mut command = self.command(&[
-            "--format",
-            "csv",
-            "--cluster",
-            &cluster.address(),
-            "-c",
-            sql,
-        ]);
+        self.start_on(cluster, &["--format", "csv", "-c", sql])
+            .finish()
+    }
+
+    /// Starts something on a cluster.
+    pub(crate) fn start_on(&self, cluster: &Server, args: &[&str]) -> Running {
+        let mut command = self.command(args);
+        command.args(["--cluster", &cluster.address()]);
         with_test_functions(&mut command);
-        crate::support::Running::new(command.spawn().unwrap()).finish()
+        Running::new(command.spawn().unwrap())
     }
 }
 
@@ -223,12 +223,11 @@ fn a_row_that_kills_executors_is_given_up() {
 fn rows_are_dealt_one_by_one_to_free_slots() {
     let cluster = cluster(3);
     let atoll = Atoll::new();
-    let address = cluster.address();
     // One long row and eight short ones: two slots do the short ones meanwhile. In three
     // equal runs of rows two of them would wait for the long one.
     let sql = "SELECT sum(test_sleep(CASE WHEN n = 1 THEN 120.0 ELSE 0.1 END)) AS slept \
         FROM generate_series(1, 9) AS s(n)";
-    let running = atoll.start(&["--cluster", &address, "-c", sql]);
+    let running = atoll.start_on(&cluster, &["-c", sql]);
     within(Duration::from_secs(60), "eight rows", || {
         status(&cluster).contains("\"done\":8")
     });

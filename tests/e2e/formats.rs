@@ -66,6 +66,32 @@ fn json_is_one_array_per_statement() {
 }
 
 #[test]
+fn floats_that_are_no_numbers_are_words() {
+    let sql = "SELECT CAST('NaN' AS DOUBLE) AS f, {'x': CAST('-inf' AS REAL), 'n': NULL} AS p, \
+        [1.5, CAST('NaN' AS DOUBLE), NULL, CAST('inf' AS DOUBLE)] AS l";
+    let words = "{\"x\":\"-Infinity\",\"n\":null}";
+    let list = "[1.5,\"NaN\",null,\"Infinity\"]";
+    let quoted = |text: &str| text.replace('"', "\"\"");
+    for (format, expected) in [
+        (
+            "ndjson",
+            format!("{{\"f\":\"NaN\",\"p\":{words},\"l\":{list}}}\n"),
+        ),
+        (
+            "csv",
+            format!(
+                "f,p,l\nNaN,\"{}\",\"{}\"\n",
+                quoted(words),
+                quoted(list)
+            ),
+        ),
+    ] {
+        let output = Atoll::new().run(&["--format", format, "-c", sql]).ok();
+        assert_eq!(output.stdout, expected, "{format}");
+    }
+}
+
+#[test]
 fn markdown() {
     check(
         "markdown",

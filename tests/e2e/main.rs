@@ -13,6 +13,7 @@ mod bucket;
 mod cancel;
 mod cluster;
 mod copy;
+mod detached;
 mod distribution;
 mod doctor;
 mod examples;

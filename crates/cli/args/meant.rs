@@ -23,6 +23,7 @@ fn meant(command: &str) -> Option<Vec<&'static str>> {
     let meant: &[&str] = match command {
         "scheduler" => &["token_file"],
         "executor" | "cluster" => &["memory_limit", "token_file"],
+        "runs" => &["format", "cluster", "token_file"],
         "serve" | "doctor" => &OPENS,
         "report" | "plot" | "schedule" | "backfill" => {
             return Some([&["quiet"], &OPENS[..]].concat());

@@ -19,6 +19,14 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+impl LogFormat {
+    /// What it is called on the command line.
+    pub(super) fn name(self) -> String {
+        let value = self.to_possible_value();
+        value.map_or_else(String::new, |value| value.get_name().to_string())
+    }
+}
+
 /// Writes log lines, or none.
 pub(super) struct Log(Option<LogFormat>);
 

@@ -18,8 +18,8 @@ pub(super) fn record(
     (name, source): (&str, &str),
 ) -> Run {
     let now = Utc::now();
-    let pid = std::process::id();
-    let stem = args.file.as_deref().and_then(|file| file.file_stem());
+    let file = args.script_name.as_deref().or(args.file.as_deref());
+    let stem = file.and_then(|file| file.file_stem());
     let stem = stem.map(|stem| stem.to_string_lossy().into_owned());
     let job = args.job.clone().or(stem).filter(|job| job != "-");
     let statement = |statement: &Statement| StatementRun {
@@ -34,7 +34,7 @@ pub(super) fn record(
     };
     Run {
         version: 1,
-        run_id: format!("{}-{pid}", now.format("%Y%m%dT%H%M%S%.6fZ")),
+        run_id: args.run_id.clone().unwrap_or_else(new_run_id),
         job: job.unwrap_or_else(|| "stdin".to_string()),
         script: name.to_string(),
         script_sha256: hex::encode(Sha256::digest(source)),
@@ -47,10 +47,16 @@ pub(super) fn record(
         parameters: prepared.script.values.clone(),
         versions: versions(),
         host: atoll_compute::pool::hostname(),
-        pid,
+        pid: std::process::id(),
         statements: prepared.statements.iter().map(statement).collect(),
         error: None,
     }
+}
+
+/// A name for a run: when it was asked for, and by which process.
+pub(super) fn new_run_id() -> String {
+    let now = Utc::now().format("%Y%m%dT%H%M%S%.6fZ");
+    format!("{now}-{}", std::process::id())
 }
 
 fn versions() -> BTreeMap<String, String> {

@@ -6,11 +6,11 @@ use std::io::Write;
 use datafusion::arrow::array::{Array, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use datafusion::arrow::error::ArrowError;
-use datafusion::arrow::json::writer::{EncoderOptions, make_encoder};
+use datafusion::arrow::json::writer::make_encoder;
 use datafusion::arrow::util::display::ArrayFormatter;
 
 use super::cell::Detail;
-use super::{RowWriter, cell};
+use super::{RowWriter, cell, json};
 use crate::errors::Failure;
 
 /// Which of the formats.
@@ -99,8 +99,7 @@ fn texts(
         return rows.map(|row| text(row).map(Some)).collect();
     }
     if is_nested(field.data_type()) {
-        let options = EncoderOptions::default().with_explicit_nulls(true);
-        let mut encoder = make_encoder(field, array, &options)?;
+        let mut encoder = make_encoder(field, array, &json::OPTIONS)?;
         return Ok(rows
             .map(|row| {
                 let mut json = Vec::new();

@@ -1,13 +1,19 @@
 //! JSON, streamed: an array of objects or one object per line. NULL is `null`,
-//! binary is hexadecimal, NaN and infinities are `null` as JSON has no word for them.
+//! binary is hexadecimal. JSON has no word for NaN and infinities, which are the texts
+//! `"NaN"`, `"Infinity"` and `"-Infinity"`, as BigQuery and Spark write them.
 
 use std::io::Write;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use datafusion::arrow::array::{ArrayRef, RecordBatch, StructArray};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StructArray};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields, SchemaRef};
-use datafusion::arrow::json::writer::{EncoderOptions, make_encoder};
+use datafusion::arrow::datatypes::{
+    DataType, Field, FieldRef, Fields, Float64Type, SchemaRef,
+};
+use datafusion::arrow::error::ArrowError;
+use datafusion::arrow::json::writer::{
+    Encoder, EncoderFactory, EncoderOptions, NullableEncoder, make_encoder,
+};
 
 use super::RowWriter;
 use crate::errors::Failure;
@@ -53,6 +59,70 @@ fn without_keys(field: &FieldRef) -> FieldRef {
     }
 }
 
+/// How values are written as JSON, inside the cells of other formats too.
+pub(super) static OPTIONS: LazyLock<EncoderOptions> = LazyLock::new(|| {
+    EncoderOptions::default()
+        .with_explicit_nulls(true)
+        .with_encoder_factory(Arc::new(Floats))
+});
+
+/// Arrow's own encoders.
+static PLAIN: LazyLock<EncoderOptions> = LazyLock::new(EncoderOptions::default);
+
+/// Makes encoders for floats that are no numbers to JSON.
+#[derive(Debug)]
+struct Floats;
+
+impl EncoderFactory for Floats {
+    fn make_default_encoder<'a>(
+        &self,
+        field: &'a FieldRef,
+        array: &'a dyn Array,
+        _: &'a EncoderOptions,
+    ) -> Result<Option<NullableEncoder<'a>>, ArrowError> {
+        if !array.data_type().is_floating() {
+            return Ok(None);
+        }
+        let numbers = cast(array, &DataType::Float64)?;
+        let numbers = numbers.as_primitive::<Float64Type>().values();
+        if numbers.iter().all(|number| number.is_finite()) {
+            return Ok(None);
+        }
+        let encoder = WithWords {
+            words: numbers.iter().copied().map(word).collect(),
+            inner: make_encoder(field, array, &PLAIN)?,
+        };
+        Ok(Some(NullableEncoder::new(
+            Box::new(encoder),
+            array.nulls().cloned(),
+        )))
+    }
+}
+
+fn word(number: f64) -> Option<&'static [u8]> {
+    match number {
+        number if number.is_nan() => Some(b"\"NaN\""),
+        f64::INFINITY => Some(b"\"Infinity\""),
+        f64::NEG_INFINITY => Some(b"\"-Infinity\""),
+        _ => None,
+    }
+}
+
+/// Writes the floats of an array for which JSON has no number as words.
+struct WithWords<'a> {
+    words: Vec<Option<&'static [u8]>>,
+    inner: NullableEncoder<'a>,
+}
+
+impl Encoder for WithWords<'_> {
+    fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
+        match self.words[row] {
+            Some(word) => out.extend_from_slice(word),
+            None => self.inner.encode(row, out),
+        }
+    }
+}
+
 impl RowWriter for Json {
     fn write(&mut self, batch: &RecordBatch, out: &mut dyn Write) -> Result<(), Failure> {
         let columns: Vec<ArrayRef> = (self.columns.iter().zip(batch.columns()))
@@ -64,8 +134,7 @@ impl RowWriter for Json {
             None,
             batch.num_rows(),
         )?;
-        let options = EncoderOptions::default().with_explicit_nulls(true);
-        let mut encoder = make_encoder(&self.row, &rows, &options)?;
+        let mut encoder = make_encoder(&self.row, &rows, &OPTIONS)?;
         let mut text = Vec::new();
         for row in 0..batch.num_rows() {
             text.clear();

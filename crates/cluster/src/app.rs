@@ -16,6 +16,7 @@ use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
 use crate::Token;
 use crate::board::Board;
 use crate::protocol::{JobName, Slots};
+use crate::runs::Runs;
 use crate::scheduler::{EXECUTOR_SILENCE_SECONDS, ROUND};
 use crate::status::{Executor, Status};
 
@@ -27,13 +28,15 @@ pub(crate) struct App {
     /// Where Ballista keeps jobs that ended.
     pub(crate) jobs: Arc<dyn JobState>,
     pub(crate) board: Arc<Board>,
+    pub(crate) runs: Runs,
     pub(crate) token: Token,
     pub(crate) since: SystemTime,
 }
 
 impl App {
     pub(crate) async fn status(&self) -> Status {
-        Status::new(self.since, self.executors().await, &self.board)
+        let executors = self.executors().await;
+        Status::new(self.since, executors, &self.board, self.runs.all())
     }
 
     /// Has Ballista forget an executor, whose tasks then start elsewhere.
@@ -152,6 +155,7 @@ impl App {
         let mut known: HashSet<String> = HashSet::new();
         loop {
             tokio::time::sleep(ROUND).await;
+            self.runs.look_for_lost();
             for key in self.board.forsaken() {
                 self.cancel(&key, "abandoned").await;
             }

@@ -26,7 +26,10 @@ use tokio_util::task::TaskTracker;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::http::Http;
-use crate::protocol::{BEAT, JOBS, JobName, JobState, NewJob, SLOTS, STALLED, Slots};
+use crate::protocol::{
+    BEAT, JOBS, JobName, JobState, NewJob, RUNS, SLOTS, STALLED, Slots,
+};
+use crate::runs::{self, NewRun, RunOrder, RunState, SignedOrder};
 use crate::scheduler::MESSAGE_BYTES;
 use crate::stages::Stages;
 use crate::submission::{Failure, Submission};
@@ -91,6 +94,44 @@ impl Client {
             session: unique_id(),
             farewells: TaskTracker::new(),
         })
+    }
+
+    /// Has the cluster run a script on its own.
+    pub async fn order(&self, order: RunOrder) -> Result<(), Error> {
+        let order = SignedOrder::new(order, &self.token);
+        let running = None;
+        self.http.post(RUNS, &NewRun { order, running }).await
+    }
+
+    /// The runs that the scheduler knows, the latest first, without what they printed.
+    pub async fn runs(&self) -> Result<Vec<RunState>, Error> {
+        self.http.get(RUNS).await
+    }
+
+    /// One run, with the last of what it printed.
+    pub async fn show_run(&self, id: &str) -> Result<RunState, Error> {
+        self.knows_run(id)?;
+        let state = self.http.get(&format!("{RUNS}/{id}")).await;
+        state.map_err(|error| runs::unknown(error, id))
+    }
+
+    /// Ends a run, as Ctrl-C would.
+    pub async fn cancel_run(&self, id: &str) -> Result<(), Error> {
+        self.knows_run(id)?;
+        let ended = self.http.delete(&format!("{RUNS}/{id}")).await;
+        ended.map_err(|error| runs::unknown(error, id))
+    }
+
+    /// Refuses what is the name of no run and would ask the scheduler something else.
+    fn knows_run(&self, id: &str) -> Result<(), Error> {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
+        match id.chars().all(is_plain) && id.starts_with(|c: char| c.is_ascii_digit()) {
+            true => Ok(()),
+            false => Err(Error::NoRun {
+                id: id.to_string(),
+                address: self.http.address().clone(),
+            }),
+        }
     }
 
     async fn run_job(
@@ -378,7 +419,7 @@ fn unique_id() -> String {
 }
 
 /// What this client is called on the status page.
-fn who() -> String {
+pub fn who() -> String {
     let user = std::env::var("USER").unwrap_or_else(|_| "someone".to_string());
     format!("{user}, process {}", std::process::id())
 }

@@ -86,6 +86,17 @@ pub enum Error {
         /// What was said the last time.
         reason: String,
     },
+    /// The scheduler does not know a run.
+    #[error(
+        "the scheduler at {address} knows no run {id}; see atoll runs, and job_runs() for \
+         those that ended long ago"
+    )]
+    NoRun {
+        /// What was asked for.
+        id: String,
+        /// The scheduler.
+        address: Address,
+    },
     /// The text of a token is no token.
     #[error("{0}")]
     Token(String),
@@ -105,6 +116,7 @@ impl Error {
             | Self::Lost { .. } => true,
             Self::Address(_)
             | Self::NotAtoll { .. }
+            | Self::NoRun { .. }
             | Self::Version { .. }
             | Self::NoToken(_)
             | Self::WrongToken(_)

@@ -18,6 +18,7 @@ mod http;
 mod joins;
 mod policy;
 mod protocol;
+mod runs;
 pub mod scheduler;
 mod stages;
 mod status;
@@ -26,6 +27,7 @@ mod task;
 mod token;
 
 pub use address::{Address, DEFAULT_PORT};
-pub use client::Client;
+pub use client::{Client, who};
 pub use error::Error;
+pub use runs::{RunOrder, RunPhase, RunState};
 pub use token::Token;

@@ -20,6 +20,13 @@ pub(crate) const START_ROWS: &str = "/work/row";
 pub(crate) const REPORT: &str = "/work/report";
 /// An executor's supervisor says that it is gone: its name.
 pub(crate) const GONE: &str = "/work/gone";
+/// A client orders a run: `NewRun`; `/runs` lists all, `/runs/<id>` shows one, and DELETE
+/// ends it.
+pub(crate) const RUNS: &str = "/runs";
+/// An executor asks for a run to start: its name, answered by `TakenRun` or nothing.
+pub(crate) const TAKE_RUN: &str = "/work/run/take";
+/// An executor says what a run does: `RunReport`, answered by whether it is to go on.
+pub(crate) const REPORT_RUN: &str = "/work/run/report";
 /// How many tasks run at once: [`Slots`].
 pub(crate) const SLOTS: &str = "/slots";
 /// Whether an executor is connected: `/executors/<id>`.

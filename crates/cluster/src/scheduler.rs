@@ -24,10 +24,11 @@ use crate::app::App;
 use crate::board::Board;
 use crate::policy::FairShares;
 use crate::protocol::{
-    Attempt, EXECUTORS, GONE, Hello, JOBS, JobState, NewJob, REPORT, Report, RowsId,
-    SLOTS, STALLED, START, START_ROWS, STATUS, STATUS_JSON, Slots, TaskId, VERSION,
-    Wanted,
+    Attempt, EXECUTORS, GONE, Hello, JOBS, JobState, NewJob, REPORT, REPORT_RUN, RUNS,
+    Report, RowsId, SLOTS, STALLED, START, START_ROWS, STATUS, STATUS_JSON, Slots,
+    TAKE_RUN, TaskId, VERSION, Wanted,
 };
+use crate::runs::{NewRun, RunReport, RunState, Runs, TakenRun};
 use crate::status::{Status, page};
 use crate::task::TaskCodec;
 use crate::{Error, Token};
@@ -130,6 +131,7 @@ impl Scheduler {
             server,
             jobs,
             board,
+            runs: Runs::default(),
             token: self.options.token,
             since: SystemTime::now(),
         });
@@ -208,6 +210,10 @@ fn routes(app: &Arc<App>) -> Router {
         .route(START_ROWS, post(start_rows))
         .route(REPORT, post(report))
         .route(GONE, post(gone))
+        .route(RUNS, get(list_runs).post(order_run))
+        .route(&format!("{RUNS}/{{id}}"), get(show_run).delete(cancel_run))
+        .route(TAKE_RUN, post(take_run))
+        .route(REPORT_RUN, post(report_run))
         .with_state(Arc::clone(app))
         .merge(services.routes().into_axum_router())
         .layer(middleware::from_fn_with_state(Arc::clone(app), admit))
@@ -330,6 +336,42 @@ async fn stalled(State(app): State<Arc<App>>) -> Json<()> {
         app.remove(idle.id, "a job stalled while it was idle").await;
     }
     Json(())
+}
+
+async fn order_run(State(app): State<Arc<App>>, Json(new): Json<NewRun>) -> Json<()> {
+    app.runs.order(new);
+    Json(())
+}
+
+async fn list_runs(State(app): State<Arc<App>>) -> Json<Vec<RunState>> {
+    Json(app.runs.all())
+}
+
+async fn show_run(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> Answer<RunState> {
+    app.runs.one(&id).map(Json).ok_or(StatusCode::NOT_FOUND)
+}
+
+async fn cancel_run(State(app): State<Arc<App>>, Path(id): Path<String>) -> Answer<()> {
+    let is_known = app.runs.cancel(&id);
+    is_known.then_some(Json(())).ok_or(StatusCode::NOT_FOUND)
+}
+
+async fn take_run(
+    State(app): State<Arc<App>>,
+    Json(executor): Json<String>,
+) -> Json<Option<TakenRun>> {
+    Json(app.runs.take(executor))
+}
+
+async fn report_run(
+    State(app): State<Arc<App>>,
+    Json(report): Json<RunReport>,
+) -> Answer<bool> {
+    let goes_on = app.runs.report(report);
+    goes_on.map(Json).ok_or(StatusCode::NOT_FOUND)
 }
 
 async fn status_json(State(app): State<Arc<App>>) -> Json<Status> {

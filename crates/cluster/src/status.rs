@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::board::{Board, Job, RunningTask};
 use crate::protocol::{WireProgress, WireTrial};
+use crate::runs::RunState;
 
 pub(crate) use page::page;
 
@@ -18,6 +19,8 @@ pub(crate) struct Status {
     pub(crate) up_seconds: u64,
     pub(crate) executors: Vec<Executor>,
     pub(crate) jobs: Vec<JobStatus>,
+    /// Scripts that run without their client, the latest first.
+    pub(crate) runs: Vec<RunState>,
 }
 
 /// An executor that is connected.
@@ -62,6 +65,7 @@ impl Status {
         since: SystemTime,
         executors: Vec<Executor>,
         board: &Board,
+        runs: Vec<RunState>,
     ) -> Self {
         let mut jobs = Vec::new();
         board.each(|job| jobs.push(JobStatus::of(job)));
@@ -70,6 +74,7 @@ impl Status {
             up_seconds: seconds(since, SystemTime::now()) as u64,
             executors,
             jobs,
+            runs,
         }
     }
 }
@@ -113,7 +118,9 @@ fn seconds(from: SystemTime, to: SystemTime) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Token;
     use crate::protocol::{NewJob, TaskId};
+    use crate::runs::{NewRun, RunOrder, Runs, SignedOrder};
 
     #[test]
     fn the_page_shows_jobs_and_escapes_what_users_wrote() {
@@ -132,11 +139,25 @@ mod tests {
             task: 1,
             executor: "node1".to_string(),
         });
-        let status = Status::new(SystemTime::now(), vec![], &board);
+        let runs = Runs::default();
+        let order = RunOrder {
+            id: "20261130-1".to_string(),
+            script: "<b>nightly</b>.sql".to_string(),
+            text: "SELECT 1".to_string(),
+            arguments: vec![],
+            client: "me".to_string(),
+        };
+        runs.order(NewRun {
+            order: SignedOrder::new(order, &Token::default()),
+            running: None,
+        });
+        let status = Status::new(SystemTime::now(), vec![], &board, runs.all());
         let page = page(&status);
         assert!(page.contains("&lt;script&gt;"), "{page}");
         assert!(!page.contains("<script>"), "{page}");
         assert!(page.contains("me &amp; you"), "{page}");
+        assert!(page.contains("&lt;b&gt;nightly"), "{page}");
+        assert!(page.contains("<td>waiting</td>"), "{page}");
         assert!(page.contains("<td>node1</td>"), "{page}");
         assert!(page.contains("0 done, 1 running, 1 pending"), "{page}");
     }

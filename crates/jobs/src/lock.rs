@@ -170,7 +170,9 @@ async fn remote_for(
             let age = (Utc::now() - before.renewed_at)
                 .to_std()
                 .unwrap_or_default();
-            if age < expiry {
+            // A run that is begun again elsewhere, because nothing is heard of its process,
+            // takes its own lock over; the process loses it, if there still is one.
+            if age < expiry && before.run_id != run.run_id {
                 return Err(already_running(run, &before));
             }
             match put(store, &path, &holder, PutMode::Update(version)).await {
@@ -351,6 +353,19 @@ mod tests {
         let (a, b) = (run("a", 0), run("b", 0));
         let (a, b) = tokio::join!(remote(&store, path(), &a), remote(&store, path(), &b));
         assert!(a.is_ok() != b.is_ok(), "{a:?} {b:?}");
+    }
+
+    #[tokio::test]
+    async fn a_run_takes_over_its_own_lock() {
+        let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let taken = remote_for(&store, path(), &run("a", 0), SHORT).await;
+        let mut first = taken.unwrap();
+        remote(&store, path(), &run("b", 0)).await.unwrap_err();
+        let second = remote(&store, path(), &run("a", 0)).await.unwrap();
+        first.lost().await;
+        drop(first);
+        assert!(store.head(&path()).await.is_ok());
+        drop(second);
     }
 
     #[tokio::test]

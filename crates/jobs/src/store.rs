@@ -66,6 +66,12 @@ impl RunStore {
             .map_err(|error| Error::storage("write", &path, error))
     }
 
+    /// The record of a run, if there is one.
+    pub async fn find(&self, job: &str, run_id: &str) -> Result<Option<Run>, Error> {
+        let name = format!("{run_id}.json");
+        self.read(self.root.clone().join(job).join(name)).await
+    }
+
     /// The runs of one job or of all, oldest first. What is no record is passed over.
     pub async fn runs(&self, job: Option<&str>) -> Result<Vec<Run>, Error> {
         let root = match job {

@@ -184,6 +184,12 @@ impl Session {
         &self.context
     }
 
+    /// Whether a statement changes nothing but its session, such as SET and CREATE VIEW,
+    /// so that a session which goes on where another one stopped needs it again.
+    pub fn is_of_session(&self, sql: &str) -> bool {
+        sql::is_of_session(&self.context.state(), sql)
+    }
+
     /// Where snapshots, trials, models and tables are kept.
     pub fn storage(&self) -> String {
         AtollOptions::get(self.context.state().config().options()).storage

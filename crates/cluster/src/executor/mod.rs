@@ -4,6 +4,7 @@
 //! lack of memory. [`supervise`] therefore runs the [`work`] in a child process and
 //! starts it anew, and tells the scheduler at once what is lost.
 
+mod driver;
 mod engine;
 mod entry;
 mod held;
@@ -16,6 +17,7 @@ use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+pub use driver::RunCommand;
 pub use held::Held;
 pub use supervisor::{Event, supervise};
 pub use worker::work;

@@ -8,7 +8,9 @@ use atoll_compute::pool;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
+use super::driver::{RunCommand, drive};
 use super::{DRAIN, ExecutorOptions, Held, READY, WorkerId};
 use crate::Error;
 use crate::http::Http;
@@ -38,17 +40,44 @@ pub enum Event {
 }
 
 /// Runs workers, one after the other, until `stop` changes: then the worker finishes its
-/// tasks, and at the second change it ends at once.
+/// tasks, and at the second change it ends at once. Beside them it runs scripts that were
+/// left with the scheduler, until the first change.
 ///
-/// `command` makes the command line of a worker process, which runs [`super::work`].
+/// `command` makes the command line of a worker process, which runs [`super::work`], and
+/// `run_command` that of a script.
 pub async fn supervise(
     options: &ExecutorOptions,
     mut stop: watch::Receiver<u32>,
     command: impl Fn(&WorkerId) -> Command,
+    run_command: Box<RunCommand>,
     tell: impl Fn(Event),
 ) -> Result<(), Error> {
     let http = Http::new(options.scheduler.clone(), &options.token)?;
     http.check_version().await?;
+    let (mut stopped, gave_up) = (stop.clone(), CancellationToken::new());
+    let stop_driving = async {
+        tokio::select! {
+            _ = stopped.wait_for(|times| *times > 0) => {}
+            () = gave_up.cancelled() => {}
+        }
+    };
+    let driving = drive(options, unique_id(), run_command, stop_driving);
+    let working = async {
+        let worked = keep_working(options, &http, &mut stop, command, tell).await;
+        gave_up.cancel();
+        worked
+    };
+    let (drove, worked) = tokio::join!(driving, working);
+    worked.and(drove)
+}
+
+async fn keep_working(
+    options: &ExecutorOptions,
+    http: &Http,
+    stop: &mut watch::Receiver<u32>,
+    command: impl Fn(&WorkerId) -> Command,
+    tell: impl Fn(Event),
+) -> Result<(), Error> {
     let mut pause = FIRST_PAUSE;
     loop {
         if *stop.borrow() > 0 {
@@ -59,12 +88,12 @@ pub async fn supervise(
                 return Err(error);
             }
             tell(Event::Waiting(error));
-            wait(&mut stop, LONGEST_PAUSE).await;
+            wait(stop, LONGEST_PAUSE).await;
             continue;
         }
         let worker = identify(options)?;
         let started = Instant::now();
-        let ended = run(options, &worker, &mut stop, &command, &tell).await?;
+        let ended = run(options, &worker, stop, &command, &tell).await?;
         // So that its tasks start elsewhere now, not when its heartbeats are missed.
         let gone = http.post::<serde_json::Value>(GONE, &worker.id);
         // The scheduler notices the missing heartbeats otherwise.
@@ -77,7 +106,7 @@ pub async fn supervise(
             true => FIRST_PAUSE,
             false => (pause * 2).min(LONGEST_PAUSE),
         };
-        wait(&mut stop, pause).await;
+        wait(stop, pause).await;
     }
 }
 

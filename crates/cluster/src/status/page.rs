@@ -4,6 +4,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{Executor, JobStatus, Status, TaskStatus};
 use crate::protocol::{WireProgress, WireTrial};
+use crate::runs::RunState;
 
 const STYLE: &str = include_str!("page.css");
 
@@ -30,6 +31,7 @@ pub(crate) fn page(status: &Status) -> String {
                     " slots busy. " a href="/status.json" { "JSON" }
                 }
                 (executors(&status.executors))
+                (runs(&status.runs))
                 @for job in &open { (running_job(job)) }
                 @if open.is_empty() {
                     h2 { "Jobs" }
@@ -62,6 +64,31 @@ fn executors(executors: &[Executor]) -> Markup {
                             td { (one.id) } td { (one.address) }
                             td.number { (one.slots) } td.number { (one.running) }
                             td.number { (one.silent_seconds) " s ago" }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn runs(runs: &[RunState]) -> Markup {
+    html! {
+        @if !runs.is_empty() {
+            h2 { "Runs" }
+            div.table {
+                table {
+                    tr {
+                        th { "Run" } th { "Script" } th { "Client" } th { "State" }
+                        th { "Executor" } th.number { "Started" } th.number { "Took" }
+                    }
+                    @for run in runs {
+                        tr {
+                            td { (run.id) } td { (run.script) } td { (run.client) }
+                            td { (run.phase) }
+                            td { (run.executor.as_deref().unwrap_or_default()) }
+                            td.number { (run.starts) " times" }
+                            td.number { (duration(run.seconds)) }
                         }
                     }
                 }

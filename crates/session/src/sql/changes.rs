@@ -2,16 +2,18 @@
 //! as it looks for them.
 
 use datafusion::common::{Result, plan_err};
+use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     Assignment, AssignmentTarget, Delete, FromTable, Ident, Insert, ObjectName,
-    ObjectNamePart, Query, SetExpr, SqliteOnConflict, Statement as SqlStatement,
+    ObjectNamePart, ObjectType, Query, SetExpr, SqliteOnConflict, Statement as SqlStatement,
     TableFactor, TableObject, TableWithJoins, Update,
 };
 
 use super::commands::TableCommand;
 use super::normalized;
+use super::parse::{Parsed, parse};
 
 /// Whether a statement is there for what it does and not for its rows.
 pub fn changes_something(plan: &LogicalPlan) -> bool {
@@ -25,6 +27,29 @@ pub fn changes_something(plan: &LogicalPlan) -> bool {
         | LogicalPlan::Statement(_) => true,
         // EXPLAIN ANALYZE does what it explains.
         LogicalPlan::Analyze(analyze) => changes_something(&analyze.input),
+        _ => false,
+    }
+}
+
+/// Whether a statement changes nothing but its session, such as SET and CREATE VIEW, so
+/// that a session which goes on where another one stopped needs it again.
+pub(crate) fn is_of_session(state: &SessionState, sql: &str) -> bool {
+    let Ok(Parsed::Statement(statement, _)) = parse(state, sql) else {
+        return false;
+    };
+    match *statement {
+        Statement::CreateExternalTable(_) | Statement::Reset(_) => true,
+        Statement::Statement(statement) => match *statement {
+            SqlStatement::Drop { object_type, .. } => object_type == ObjectType::View,
+            statement => matches!(
+                statement,
+                SqlStatement::Set(_)
+                    | SqlStatement::CreateView(_)
+                    | SqlStatement::CreateFunction(_)
+                    | SqlStatement::Prepare { .. }
+                    | SqlStatement::Deallocate { .. }
+            ),
+        },
         _ => false,
     }
 }

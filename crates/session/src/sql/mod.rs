@@ -52,6 +52,7 @@ use datafusion::sql::sqlparser::ast::{
 pub use at::without_version;
 pub(crate) use at::{At, milliseconds, split};
 pub use changes::changes_something;
+pub(crate) use changes::is_of_session;
 pub(crate) use commands::{Action, NewColumn, TableCommand};
 pub(crate) use lateral::UnnestBesideTables;
 pub(crate) use names::FieldNames;
