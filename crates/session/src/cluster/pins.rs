@@ -96,6 +96,7 @@ fn options(key: &str, value: impl Into<ScalarValue>) -> Argument {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of calls")]
 fn calls_are_sent_as_before() {
     let (bytes, text) = (|| Of(DataType::Binary), || Of(DataType::Utf8View));
     let four = || Is(ScalarValue::Int32(Some(4)));
