@@ -20,9 +20,7 @@ use atoll_compute::progress::Progress;
 use atoll_compute::warnings::Warnings;
 use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion::common::{
-    DataFusionError, Result, exec_datafusion_err, exec_err, internal_err,
-};
+use datafusion::common::{DataFusionError, Result, exec_datafusion_err, exec_err};
 use datafusion::execution::SessionState;
 use datafusion::execution::config::SessionConfig;
 use datafusion::logical_expr::{
@@ -278,8 +276,16 @@ impl ScalarUDFImpl for ExpensiveUdf {
         self.function.usage().coerce(arg_types)
     }
 
-    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
-        internal_err!("the type of {} may depend on its literals", self.name())
+    /// For arguments of these types none of which is a literal.
+    fn return_type(&self, arg_types: &[DataType]) -> Result<DataType> {
+        let fields: Vec<FieldRef> = arg_types
+            .iter()
+            .map(|data_type| Arc::new(Field::new("argument", data_type.clone(), true)))
+            .collect();
+        self.function.return_type(&ReturnFieldArgs {
+            arg_fields: &fields,
+            scalar_arguments: &vec![None; fields.len()],
+        })
     }
 
     /// Every result can be NULL, because NULL in is NULL out.
