@@ -19,16 +19,15 @@ use async_trait::async_trait;
 use atoll_compute::{CancellationToken, pool};
 use atoll_session::{Session, SessionOptions};
 use atoll_udf_common::{
-    Call, CallContext, ExpensiveFunction, PreparedCall, expensive, map_rows, not_here,
+    Argument, Call, CallContext, ExpensiveFunction, PreparedCall, Usage, expensive,
+    map_rows, usage,
 };
 use datafusion::arrow::array::{
     ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch, StructArray,
 };
 use datafusion::arrow::datatypes::{DataType, Field, Fields, Int64Type};
 use datafusion::common::Result;
-use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
-};
+use datafusion::logical_expr::{ReturnFieldArgs, ScalarFunctionArgs};
 use futures::TryStreamExt;
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -40,36 +39,29 @@ static MOST: AtomicUsize = AtomicUsize::new(0);
 static TURN: Mutex<()> = Mutex::const_new(());
 
 /// `probe(x)`: a struct of x and its negative, after a while.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Probe {
-    signature: Signature,
-}
+#[derive(Debug)]
+struct Probe;
 
 fn fields() -> Fields {
     let field = |name| Field::new(name, DataType::Int64, true);
     vec![field("x"), field("minus")].into()
 }
 
-impl ScalarUDFImpl for Probe {
-    fn name(&self) -> &'static str {
-        "probe"
+#[async_trait]
+impl ExpensiveFunction for Probe {
+    fn usage(&self) -> &Usage {
+        &Usage {
+            name: "probe",
+            syntax: "probe(x)",
+            arguments: &[Argument("x", usage::any)],
+            optional: 0,
+        }
     }
 
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+    fn return_type(&self, _: &ReturnFieldArgs<'_>) -> Result<DataType> {
         Ok(DataType::Struct(fields()))
     }
 
-    fn invoke_with_args(&self, _: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        not_here("probe")
-    }
-}
-
-#[async_trait]
-impl ExpensiveFunction for Probe {
     async fn prepare(&self, _: &Call<'_>) -> Result<Arc<dyn PreparedCall>> {
         Ok(Arc::new(PreparedProbe))
     }
@@ -108,33 +100,26 @@ impl PreparedCall for PreparedProbe {
 }
 
 /// `wide(x)`: four mebibytes.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Wide {
-    signature: Signature,
-}
+#[derive(Debug)]
+struct Wide;
 
 const WIDTH: usize = 4 << 20;
 
-impl ScalarUDFImpl for Wide {
-    fn name(&self) -> &'static str {
-        "wide"
+#[async_trait]
+impl ExpensiveFunction for Wide {
+    fn usage(&self) -> &Usage {
+        &Usage {
+            name: "wide",
+            syntax: "wide(x)",
+            arguments: &[Argument("x", usage::any)],
+            optional: 0,
+        }
     }
 
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+    fn return_type(&self, _: &ReturnFieldArgs<'_>) -> Result<DataType> {
         Ok(DataType::Binary)
     }
 
-    fn invoke_with_args(&self, _: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        not_here("wide")
-    }
-}
-
-#[async_trait]
-impl ExpensiveFunction for Wide {
     async fn prepare(&self, _: &Call<'_>) -> Result<Arc<dyn PreparedCall>> {
         Ok(Arc::new(PreparedWide))
     }
@@ -175,13 +160,8 @@ impl Bench {
             ..SessionOptions::default()
         };
         let session = Session::new(options).await.unwrap();
-        let signature = Signature::exact(vec![DataType::Int64], Volatility::Volatile);
-        session.context().register_udf(expensive(Probe {
-            signature: signature.clone(),
-        }));
-        session
-            .context()
-            .register_udf(expensive(Wide { signature }));
+        session.context().register_udf(expensive(Probe));
+        session.context().register_udf(expensive(Wide));
         let bench = Self {
             session,
             _storage: storage,

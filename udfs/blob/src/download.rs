@@ -3,25 +3,15 @@
 use std::sync::Arc;
 
 use atoll_udf_common::CallContext;
-use atoll_udf_common::args::{is_text, string_at};
+use atoll_udf_common::args::string_at;
 use bytes::Bytes;
 use datafusion::arrow::array::{ArrayRef, BinaryArray};
-use datafusion::arrow::datatypes::DataType;
-use datafusion::common::{DataFusionError, Result, exec_err, plan_err};
+use datafusion::common::{DataFusionError, Result, exec_err};
 use datafusion::logical_expr::ColumnarValue;
 use futures::{Stream, StreamExt, stream};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::fetch::{AT_ONCE, Failure, Fetched, Limits, fetch};
-
-/// Checks the type of the argument that both functions begin with.
-pub(crate) fn coerce_url(function: &str, url: &DataType) -> Result<DataType> {
-    match url {
-        text if is_text(text) => Ok(text.clone()),
-        DataType::Null => Ok(DataType::Utf8),
-        other => plan_err!("{function}: url must be text, got {other}"),
-    }
-}
 
 /// Fetches the URL of every row, in the order of rows; `None` for a NULL.
 ///

@@ -44,10 +44,7 @@ const SECTION: DocSection = DocSection {
 
 /// The scalar functions of this family.
 pub fn functions() -> Vec<ScalarUDF> {
-    let mut functions = vec![
-        expensive(TryUrlDownload::default()),
-        expensive(UrlDownload::default()),
-    ];
+    let mut functions = vec![expensive(TryUrlDownload), expensive(UrlDownload)];
     functions.extend(measures::functions());
     functions
 }

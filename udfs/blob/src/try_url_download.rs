@@ -4,25 +4,31 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use atoll_udf_common::structs::{check_keys, row_to_json};
+use atoll_udf_common::structs::check_keys;
 use atoll_udf_common::{
-    Call, CallContext, EXECUTOR_DIED, ExpensiveFunction, PreparedCall, not_here,
+    Argument, Call, CallContext, EXECUTOR_DIED, ExpensiveFunction, OptionStruct,
+    PreparedCall, Usage, usage,
 };
 use datafusion::arrow::array::{ArrayRef, StringArray, StructArray};
 use datafusion::arrow::buffer::NullBuffer;
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields};
-use datafusion::common::{Result, ScalarValue, exec_err, internal_err, plan_err};
-use datafusion::logical_expr::{
-    ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs,
-    ScalarUDFImpl, Signature, Volatility,
-};
+use datafusion::arrow::datatypes::{DataType, Field, Fields};
+use datafusion::common::{Result, exec_err, internal_err};
+use datafusion::logical_expr::{Documentation, ReturnFieldArgs, ScalarFunctionArgs};
 use futures::StreamExt;
 
 use crate::SECTION;
-use crate::download::{coerce_url, content_column, fetch_rows, urls};
+use crate::download::{content_column, fetch_rows, urls};
 use crate::fetch::{Failure, Fetched, Limits};
 
-const NAME: &str = "try_url_download";
+const USAGE: Usage = Usage {
+    name: "try_url_download",
+    syntax: "try_url_download(url [, options])",
+    arguments: &[
+        Argument("url", usage::text),
+        Argument("options", usage::any),
+    ],
+    optional: 1,
+};
 
 const OPTIONS: [&str; 3] = ["timeout_ms", "retries", "max_bytes"];
 
@@ -37,7 +43,7 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
          NOT_FOUND, PERMISSION_DENIED or FETCH_FAILED. Failures that may pass are tried again \
          after 0.2 seconds, doubled each time, or when the server's Retry-After says; \
          the page Error codes of the book says which they are. Connections are used again.",
-        "try_url_download(url [, options])",
+        USAGE.syntax,
     )
     .with_argument("url", "URL (https://, http://, s3://, gs://, az://, file://) or local path.")
     .with_argument(
@@ -58,18 +64,8 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
 });
 
 /// The SQL function `try_url_download(url [, options])`.
-#[derive(Debug, PartialEq, Eq, Hash)]
-pub struct TryUrlDownload {
-    signature: Signature,
-}
-
-impl Default for TryUrlDownload {
-    fn default() -> Self {
-        Self {
-            signature: Signature::user_defined(Volatility::Volatile),
-        }
-    }
-}
+#[derive(Debug)]
+pub struct TryUrlDownload;
 
 fn fields() -> Fields {
     Fields::from(vec![
@@ -80,95 +76,46 @@ fn fields() -> Fields {
     ])
 }
 
-impl ScalarUDFImpl for TryUrlDownload {
-    fn name(&self) -> &str {
-        NAME
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
-        match arg_types {
-            [url] => Ok(vec![coerce_url(NAME, url)?]),
-            [url, options] => {
-                check_keys(NAME, "option", options, &OPTIONS)?;
-                Ok(vec![coerce_url(NAME, url)?, options.clone()])
-            }
-            _ => plan_err!(
-                "try_url_download takes one or two arguments, \
-                 try_url_download(url [, options]), got {}",
-                arg_types.len()
-            ),
-        }
-    }
-
-    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Struct(fields()))
-    }
-
-    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
-        if let Some(Some(options)) = args.scalar_arguments.get(1) {
-            limits(options)?;
-        }
-        Ok(Arc::new(Field::new(NAME, DataType::Struct(fields()), true)))
-    }
-
-    fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        not_here(NAME)
+#[async_trait]
+impl ExpensiveFunction for TryUrlDownload {
+    fn usage(&self) -> &Usage {
+        &USAGE
     }
 
     fn documentation(&self) -> Option<&Documentation> {
         Some(&DOCUMENTATION)
     }
-}
 
-#[async_trait]
-impl ExpensiveFunction for TryUrlDownload {
+    fn return_type(&self, args: &ReturnFieldArgs<'_>) -> Result<DataType> {
+        if let Some(options) = args.arg_fields.get(1) {
+            check_keys(USAGE.name, "option", options.data_type(), &OPTIONS)?;
+        }
+        if let Some(Some(options)) = args.scalar_arguments.get(1) {
+            limits(&OptionStruct::of_value(USAGE.name, options)?)?;
+        }
+        Ok(DataType::Struct(fields()))
+    }
+
     async fn prepare(&self, call: &Call<'_>) -> Result<Arc<dyn PreparedCall>> {
-        let limits = match call.args.get(1) {
-            None => Limits::default(),
-            Some(Expr::Literal(options, _)) => limits(options)?,
-            Some(other) => {
-                return plan_err!(
-                    "try_url_download: options must be a literal, got {other}"
-                );
-            }
-        };
+        let options = call.args.get(1);
+        let options =
+            OptionStruct::of_call(USAGE.name, options, &OPTIONS, "{timeout_ms: 5000}")?;
+        let limits = limits(&options)?;
         Ok(Arc::new(Prepared { limits }))
     }
 }
 
-/// The limits that an options struct asks for.
-fn limits(options: &ScalarValue) -> Result<Limits> {
+/// The limits that a call asks for.
+fn limits(options: &OptionStruct) -> Result<Limits> {
     let mut limits = Limits::default();
-    let ScalarValue::Struct(options) = options else {
-        return Ok(limits);
-    };
-    for (key, value) in row_to_json(options, 0)? {
-        if value.is_null() {
-            continue;
-        }
-        let most = match key.as_str() {
-            "timeout_ms" => 3_600_000,
-            "retries" => 10,
-            _ => i32::MAX as u64,
-        };
-        let least = u64::from(key != "retries");
-        let number = value
-            .as_u64()
-            .filter(|number| (least..=most).contains(number));
-        let Some(number) = number else {
-            return plan_err!(
-                "{NAME}: {key} must be from {least} to {most}, got {value}"
-            );
-        };
-        match key.as_str() {
-            "timeout_ms" => limits.timeout = Duration::from_millis(number),
-            "retries" => limits.retries = u32::try_from(number).unwrap_or(u32::MAX),
-            _ => limits.max_bytes = number,
-        }
+    if let Some(milliseconds) = options.between("timeout_ms", 1..=3_600_000)? {
+        limits.timeout = Duration::from_millis(milliseconds);
+    }
+    if let Some(retries) = options.between("retries", 0..=10)? {
+        limits.retries = retries as u32;
+    }
+    if let Some(bytes) = options.between("max_bytes", 1..=i32::MAX as u64)? {
+        limits.max_bytes = bytes;
     }
     Ok(limits)
 }
@@ -189,7 +136,9 @@ impl PreparedCall for Prepared {
             return internal_err!("try_url_download without url");
         };
         let urls = urls(url, args.number_rows)?;
-        let fetched = fetch_rows(NAME, urls, self.limits, context).collect().await;
+        let fetched = fetch_rows(USAGE.name, urls, self.limits, context)
+            .collect()
+            .await;
         if context.token.is_cancelled() {
             return exec_err!("cancelled");
         }
@@ -225,7 +174,7 @@ fn struct_column(fetched: Vec<Option<Result<Fetched, Failure>>>) -> Result<Array
         errors.push(failure.map(|failure| failure.message));
     }
     let columns: Vec<ArrayRef> = vec![
-        content_column(NAME, &contents)?,
+        content_column(USAGE.name, &contents)?,
         Arc::new(StringArray::from(codes)),
         Arc::new(StringArray::from(errors)),
         Arc::new(StringArray::from(digests)),
@@ -240,6 +189,7 @@ fn struct_column(fetched: Vec<Option<Result<Fetched, Failure>>>) -> Result<Array
 #[cfg(test)]
 mod tests {
     use datafusion::arrow::array::Int64Array;
+    use datafusion::common::ScalarValue;
 
     use super::*;
 
@@ -249,36 +199,22 @@ mod tests {
         ScalarValue::Struct(Arc::new(StructArray::from(vec![(field, value)])))
     }
 
+    fn read(key: &str, value: i64) -> Result<Limits> {
+        limits(&OptionStruct::of_value(USAGE.name, &options(key, value))?)
+    }
+
     #[test]
     fn options_set_the_limits() {
-        assert_eq!(
-            limits(&options("timeout_ms", 50))
-                .unwrap()
-                .timeout
-                .as_millis(),
-            50
-        );
-        assert_eq!(limits(&options("retries", 0)).unwrap().retries, 0);
-        assert_eq!(limits(&options("max_bytes", 9)).unwrap().max_bytes, 9);
+        assert_eq!(read("timeout_ms", 50).unwrap().timeout.as_millis(), 50);
+        assert_eq!(read("retries", 0).unwrap().retries, 0);
+        assert_eq!(read("max_bytes", 9).unwrap().max_bytes, 9);
     }
 
     #[test]
     fn an_option_outside_its_domain_is_named() {
-        let error = limits(&options("timeout_ms", -1))
-            .unwrap_err()
-            .strip_backtrace();
+        let error = read("timeout_ms", -1).unwrap_err().strip_backtrace();
         assert!(
-            error.contains("timeout_ms must be from 1 to 3600000, got -1"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn a_misspelt_option_is_named() {
-        let types = [DataType::Utf8, options("timeout", 1).data_type()];
-        let error = TryUrlDownload::default().coerce_types(&types).unwrap_err();
-        assert!(
-            error.strip_backtrace().contains("did you mean timeout_ms?"),
+            error.contains("option timeout_ms must be from 1 to 3600000, got -1"),
             "{error}"
         );
     }

@@ -4,23 +4,25 @@ use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use atoll_udf_common::{
-    Call, CallContext, ExpensiveFunction, PreparedCall, RowError, not_here,
+    Argument, Call, CallContext, ExpensiveFunction, PreparedCall, RowError, Usage, usage,
 };
 use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::utils::take_function_args;
-use datafusion::common::{DataFusionError, Result, plan_err};
-use datafusion::logical_expr::{
-    ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDFImpl, Signature,
-    Volatility,
-};
+use datafusion::common::{DataFusionError, Result};
+use datafusion::logical_expr::{Documentation, ReturnFieldArgs, ScalarFunctionArgs};
 use futures::StreamExt;
 
 use crate::SECTION;
-use crate::download::{coerce_url, content_column, fetch_rows, urls};
+use crate::download::{content_column, fetch_rows, urls};
 use crate::fetch::Limits;
 
-const NAME: &str = "url_download";
+const USAGE: Usage = Usage {
+    name: "url_download",
+    syntax: "url_download(url)",
+    arguments: &[Argument("url", usage::text)],
+    optional: 0,
+};
 
 static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     Documentation::builder(
@@ -29,7 +31,7 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
          Failures that may pass are tried again twice. A file that cannot be \
          fetched within 30 seconds, or is larger than 256 MiB, ends the statement with an \
          error; `try_url_download` gives a row that says why instead.",
-        "url_download(url)",
+        USAGE.syntax,
     )
     .with_argument("url", "URL (https://, http://, s3://, gs://, az://, file://) or local path.")
     .with_sql_example(
@@ -42,54 +44,23 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
 });
 
 /// The SQL function `url_download(url)`.
-#[derive(Debug, PartialEq, Eq, Hash)]
-pub struct UrlDownload {
-    signature: Signature,
-}
+#[derive(Debug)]
+pub struct UrlDownload;
 
-impl Default for UrlDownload {
-    fn default() -> Self {
-        Self {
-            signature: Signature::user_defined(Volatility::Volatile),
-        }
-    }
-}
-
-impl ScalarUDFImpl for UrlDownload {
-    fn name(&self) -> &str {
-        NAME
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
-        match arg_types {
-            [url] => Ok(vec![coerce_url(NAME, url)?]),
-            _ => plan_err!(
-                "url_download takes one argument, url_download(url), got {}; for options \
-                 see try_url_download",
-                arg_types.len()
-            ),
-        }
-    }
-
-    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Binary)
-    }
-
-    fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        not_here(NAME)
+#[async_trait]
+impl ExpensiveFunction for UrlDownload {
+    fn usage(&self) -> &Usage {
+        &USAGE
     }
 
     fn documentation(&self) -> Option<&Documentation> {
         Some(&DOCUMENTATION)
     }
-}
 
-#[async_trait]
-impl ExpensiveFunction for UrlDownload {
+    fn return_type(&self, _args: &ReturnFieldArgs<'_>) -> Result<DataType> {
+        Ok(DataType::Binary)
+    }
+
     async fn prepare(&self, _call: &Call<'_>) -> Result<Arc<dyn PreparedCall>> {
         Ok(Arc::new(Prepared))
     }
@@ -105,9 +76,10 @@ impl PreparedCall for Prepared {
         args: ScalarFunctionArgs,
         context: &CallContext,
     ) -> Result<ArrayRef> {
-        let [url] = take_function_args(NAME, args.args)?;
+        let [url] = take_function_args(USAGE.name, args.args)?;
         let urls = urls(url, args.number_rows)?;
-        let mut fetched = Box::pin(fetch_rows(NAME, urls, Limits::default(), context));
+        let mut fetched =
+            Box::pin(fetch_rows(USAGE.name, urls, Limits::default(), context));
         let mut contents = Vec::with_capacity(args.number_rows);
         while let Some(content) = fetched.next().await {
             let row = contents.len();
@@ -117,6 +89,6 @@ impl PreparedCall for Prepared {
             })?;
             contents.push(content.map(|fetched| fetched.content));
         }
-        content_column(NAME, &contents)
+        content_column(USAGE.name, &contents)
     }
 }

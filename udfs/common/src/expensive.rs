@@ -19,24 +19,39 @@ use atoll_compute::pool::{self, PoolError};
 use atoll_compute::progress::Progress;
 use atoll_compute::warnings::Warnings;
 use datafusion::arrow::array::ArrayRef;
-use datafusion::arrow::datatypes::{DataType, FieldRef};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{DataFusionError, Result, exec_datafusion_err, exec_err};
 use datafusion::execution::SessionState;
 use datafusion::execution::config::SessionConfig;
 use datafusion::logical_expr::{
     ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
-    ScalarUDFImpl, Signature,
+    ScalarUDFImpl, Signature, Volatility,
 };
 use serde_json::{Map, Value};
 
-use crate::{Erased, Location};
+use crate::{Erased, Location, Usage};
 
 /// A SQL function whose rows each cost milliseconds to hours.
 ///
-/// Its `invoke_with_args` returns [`not_here`], because calls are evaluated through
-/// [`prepare`](Self::prepare) only.
+/// [`expensive`] turns one into a function that a session can register. A call is checked
+/// in this order: [`Usage::coerce`] checks its types, [`return_type`](Self::return_type)
+/// what its literals say, [`check`](Self::check) what its structs say for every row, and
+/// [`prepare`](Self::prepare) opens what it names. Then [`PreparedCall::invoke`] evaluates
+/// rows.
 #[async_trait]
-pub trait ExpensiveFunction: ScalarUDFImpl {
+pub trait ExpensiveFunction: Debug + Send + Sync + 'static {
+    /// Its name, and what a call looks like. No two functions have the same name.
+    fn usage(&self) -> &Usage;
+
+    /// What the function reference says of it.
+    fn documentation(&self) -> Option<&Documentation> {
+        None
+    }
+
+    /// The type of the result, from the types of the arguments and from those that are
+    /// literals. Literals that are wrong in every row are refused here.
+    fn return_type(&self, args: &ReturnFieldArgs<'_>) -> Result<DataType>;
+
     /// Checks one call at plan time and returns what runs it.
     async fn prepare(&self, call: &Call<'_>) -> Result<Arc<dyn PreparedCall>>;
 
@@ -212,74 +227,81 @@ impl CallContext {
 }
 
 /// Turns an expensive function into one that a session can register.
-pub fn expensive(function: impl ExpensiveFunction + 'static) -> ScalarUDF {
-    ScalarUDF::new_from_impl(Expensive {
+pub fn expensive(function: impl ExpensiveFunction) -> ScalarUDF {
+    ScalarUDF::new_from_impl(ExpensiveUdf {
         function: Arc::new(function),
+        // Not because of chance: the optimizer folds and duplicates calls of anything else.
+        signature: Signature::user_defined(Volatility::Volatile),
     })
 }
 
 /// The expensive function behind `udf`, if it is one.
 pub fn as_expensive(udf: &ScalarUDF) -> Option<&Arc<dyn ExpensiveFunction>> {
     udf.inner()
-        .downcast_ref::<Expensive>()
+        .downcast_ref::<ExpensiveUdf>()
         .map(|udf| &udf.function)
 }
 
-/// The error of an expensive function that was called like an ordinary one.
-pub fn not_here(function: &str) -> Result<ColumnarValue> {
-    exec_err!(
-        "{function}() cannot be evaluated here; call it in the SELECT list of a \
-         subquery and use its result"
-    )
-}
-
-/// Marks a function as expensive; everything else is the function's own.
+/// An expensive function as DataFusion sees it while it plans.
 #[derive(Debug)]
-struct Expensive {
+struct ExpensiveUdf {
     function: Arc<dyn ExpensiveFunction>,
+    signature: Signature,
 }
 
-impl PartialEq for Expensive {
+impl PartialEq for ExpensiveUdf {
     fn eq(&self, other: &Self) -> bool {
-        self.function.as_ref().dyn_eq(other.function.as_ref())
+        self.name() == other.name()
     }
 }
 
-impl Eq for Expensive {}
+impl Eq for ExpensiveUdf {}
 
-impl Hash for Expensive {
+impl Hash for ExpensiveUdf {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.function.as_ref().dyn_hash(state);
+        self.name().hash(state);
     }
 }
 
-impl ScalarUDFImpl for Expensive {
+impl ScalarUDFImpl for ExpensiveUdf {
     fn name(&self) -> &str {
-        self.function.name()
-    }
-
-    fn aliases(&self) -> &[String] {
-        self.function.aliases()
+        self.function.usage().name
     }
 
     fn signature(&self) -> &Signature {
-        self.function.signature()
-    }
-
-    fn return_type(&self, arg_types: &[DataType]) -> Result<DataType> {
-        self.function.return_type(arg_types)
-    }
-
-    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
-        self.function.return_field_from_args(args)
+        &self.signature
     }
 
     fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
-        self.function.coerce_types(arg_types)
+        self.function.usage().coerce(arg_types)
     }
 
+    /// For arguments of these types none of which is a literal.
+    fn return_type(&self, arg_types: &[DataType]) -> Result<DataType> {
+        let fields: Vec<FieldRef> = arg_types
+            .iter()
+            .map(|data_type| Arc::new(Field::new("argument", data_type.clone(), true)))
+            .collect();
+        self.function.return_type(&ReturnFieldArgs {
+            arg_fields: &fields,
+            scalar_arguments: &vec![None; fields.len()],
+        })
+    }
+
+    /// Every result can be NULL, because NULL in is NULL out.
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        let data_type = self.function.return_type(&args)?;
+        Ok(Arc::new(Field::new(self.name(), data_type, true)))
+    }
+
+    /// The session takes expensive calls out of all expressions, so that this is reached
+    /// only where it cannot.
     fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        not_here(self.name())
+        exec_err!(
+            "{}() cannot be evaluated here; call it in the SELECT list of a subquery and \
+             use its result",
+            self.name()
+        )
     }
 
     fn documentation(&self) -> Option<&Documentation> {

@@ -39,8 +39,14 @@ fn image_fields() -> Fields {
     ])
 }
 
-/// The type an image argument is coerced to, for `coerce_types`: bytes as they are,
-/// a struct with the fields of an IMAGE to an IMAGE.
+/// An argument that is the bytes of an image file or an IMAGE, for a
+/// [`Usage`](crate::Usage).
+pub fn image(function: &str, _argument: &str, data_type: &DataType) -> Result<DataType> {
+    coerce_image_type(function, data_type)
+}
+
+/// The type that an image is cast to: bytes stay as they are, a struct with the fields of
+/// an IMAGE becomes an IMAGE.
 pub fn coerce_image_type(function: &str, data_type: &DataType) -> Result<DataType> {
     match data_type {
         DataType::Binary

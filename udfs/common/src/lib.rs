@@ -12,19 +12,28 @@ mod erased;
 mod expensive;
 pub mod files;
 pub mod image;
+pub mod model;
+mod option_struct;
 mod options;
 mod rows;
 mod store_error;
 mod stores;
 pub mod structs;
+pub mod usage;
 
 pub use erased::Erased;
 pub use expensive::{
     Call, CallContext, EXECUTOR_DIED, ExpensiveFunction, Grain, PreparedCall, Price,
-    REPORT, Rescue, RowError, as_expensive, expensive, map_rows, not_here, panicked,
-    pool_error,
+    REPORT, Rescue, RowError, as_expensive, expensive, map_rows, panicked, pool_error,
 };
+pub use option_struct::OptionStruct;
 pub use options::{AtollOptions, Fallback};
 pub use rows::{as_many_rows, known_rows};
 pub use store_error::{StoreError, explain_store_error};
 pub use stores::{Location, Stores, read_local_beside, storage_root};
+pub use usage::{Argument, Usage};
+
+// The function in CONTRIBUTING.md is compiled and run with the doc tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../CONTRIBUTING.md")]
+struct Contributing;

@@ -127,6 +127,18 @@ pub fn scalar_to_json(key: &str, value: &ScalarValue) -> Result<Value> {
     }
 }
 
+/// A value as a model's metadata writes it: words bare, lists with commas.
+pub fn metadata_text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(values) => {
+            let values = values.iter().map(metadata_text);
+            values.collect::<Vec<_>>().join(",")
+        }
+        other => other.to_string(),
+    }
+}
+
 fn decimal_to_json(key: &str, value: &ScalarValue) -> Result<Value> {
     match value.cast_to(&DataType::Float64)? {
         ScalarValue::Float64(Some(number)) => Ok(json_number(number)),

@@ -4,27 +4,25 @@ use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use atoll_imaging::{Image, crop};
-use atoll_udf_common::image::{image_array, image_type};
-use atoll_udf_common::{Call, ExpensiveFunction, PreparedCall, not_here};
-use datafusion::arrow::datatypes::{DataType, FieldRef};
+use atoll_udf_common::image::{image, image_array, image_type};
+use atoll_udf_common::{Argument, Call, ExpensiveFunction, PreparedCall, Usage};
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::Result;
-use datafusion::logical_expr::{
-    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl,
-    Signature, Volatility,
-};
+use datafusion::logical_expr::{Documentation, ReturnFieldArgs};
 
-use crate::arguments::{Kind, Usage};
+use crate::arguments::{check_pixels, pixels};
 use crate::rows::{EachRow, Row};
 use crate::{IMAGE_ARGUMENT, SECTION};
 
 const USAGE: Usage = Usage {
-    function: "image_crop",
+    name: "image_crop",
     syntax: "image_crop(image, x, y, width, height)",
     arguments: &[
-        ("x", Kind::Pixels(0)),
-        ("y", Kind::Pixels(0)),
-        ("width", Kind::Pixels(1)),
-        ("height", Kind::Pixels(1)),
+        Argument("image", image),
+        Argument("x", pixels),
+        Argument("y", pixels),
+        Argument("width", pixels),
+        Argument("height", pixels),
     ],
     optional: 0,
 };
@@ -51,52 +49,24 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
 });
 
 /// The SQL function `image_crop(image, x, y, width, height)`.
-#[derive(Debug, PartialEq, Eq, Hash)]
-pub struct ImageCrop {
-    signature: Signature,
-}
+#[derive(Debug)]
+pub struct ImageCrop;
 
-impl Default for ImageCrop {
-    fn default() -> Self {
-        Self {
-            signature: Signature::user_defined(Volatility::Volatile),
-        }
-    }
-}
-
-impl ScalarUDFImpl for ImageCrop {
-    fn name(&self) -> &str {
-        USAGE.function
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
-        USAGE.coerce(arg_types)
-    }
-
-    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
-        Ok(image_type())
-    }
-
-    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
-        USAGE.check_literals(&args)?;
-        Ok(USAGE.field(image_type()))
-    }
-
-    fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        not_here(self.name())
+#[async_trait]
+impl ExpensiveFunction for ImageCrop {
+    fn usage(&self) -> &Usage {
+        &USAGE
     }
 
     fn documentation(&self) -> Option<&Documentation> {
         Some(&DOCUMENTATION)
     }
-}
 
-#[async_trait]
-impl ExpensiveFunction for ImageCrop {
+    fn return_type(&self, args: &ReturnFieldArgs<'_>) -> Result<DataType> {
+        check_pixels(&USAGE, args)?;
+        Ok(image_type())
+    }
+
     async fn prepare(&self, _call: &Call<'_>) -> Result<Arc<dyn PreparedCall>> {
         Ok(Arc::new(EachRow {
             usage: &USAGE,

@@ -3,23 +3,19 @@
 use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
-use atoll_udf_common::image::{image_array, image_type};
-use atoll_udf_common::{Call, ExpensiveFunction, PreparedCall, not_here};
-use datafusion::arrow::datatypes::{DataType, FieldRef};
+use atoll_udf_common::image::{image, image_array, image_type};
+use atoll_udf_common::{Argument, Call, ExpensiveFunction, PreparedCall, Usage};
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::Result;
-use datafusion::logical_expr::{
-    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl,
-    Signature, Volatility,
-};
+use datafusion::logical_expr::{Documentation, ReturnFieldArgs};
 
-use crate::arguments::Usage;
 use crate::rows::EachRow;
 use crate::{IMAGE_ARGUMENT, SECTION};
 
 const USAGE: Usage = Usage {
-    function: "image_decode",
+    name: "image_decode",
     syntax: "image_decode(image)",
-    arguments: &[],
+    arguments: &[Argument("image", image)],
     optional: 0,
 };
 
@@ -45,51 +41,23 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
 });
 
 /// The SQL function `image_decode(image)`.
-#[derive(Debug, PartialEq, Eq, Hash)]
-pub struct ImageDecode {
-    signature: Signature,
-}
+#[derive(Debug)]
+pub struct ImageDecode;
 
-impl Default for ImageDecode {
-    fn default() -> Self {
-        Self {
-            signature: Signature::user_defined(Volatility::Volatile),
-        }
-    }
-}
-
-impl ScalarUDFImpl for ImageDecode {
-    fn name(&self) -> &str {
-        USAGE.function
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
-        USAGE.coerce(arg_types)
-    }
-
-    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
-        Ok(image_type())
-    }
-
-    fn return_field_from_args(&self, _args: ReturnFieldArgs) -> Result<FieldRef> {
-        Ok(USAGE.field(image_type()))
-    }
-
-    fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        not_here(self.name())
+#[async_trait]
+impl ExpensiveFunction for ImageDecode {
+    fn usage(&self) -> &Usage {
+        &USAGE
     }
 
     fn documentation(&self) -> Option<&Documentation> {
         Some(&DOCUMENTATION)
     }
-}
 
-#[async_trait]
-impl ExpensiveFunction for ImageDecode {
+    fn return_type(&self, _args: &ReturnFieldArgs<'_>) -> Result<DataType> {
+        Ok(image_type())
+    }
+
     async fn prepare(&self, _call: &Call<'_>) -> Result<Arc<dyn PreparedCall>> {
         Ok(Arc::new(EachRow {
             usage: &USAGE,

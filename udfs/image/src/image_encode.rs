@@ -4,24 +4,21 @@ use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use atoll_imaging::{Format, encode};
-use atoll_udf_common::image::image_error;
-use atoll_udf_common::{Call, ExpensiveFunction, PreparedCall, not_here};
+use atoll_udf_common::image::{image, image_error};
+use atoll_udf_common::{Argument, Call, ExpensiveFunction, PreparedCall, Usage, usage};
 use datafusion::arrow::array::{ArrayRef, BinaryArray};
-use datafusion::arrow::datatypes::{DataType, FieldRef};
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{Result, exec_err};
-use datafusion::logical_expr::{
-    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl,
-    Signature, Volatility,
-};
+use datafusion::logical_expr::{Documentation, ReturnFieldArgs};
 
-use crate::arguments::{Kind, Usage, literal_text};
+use crate::arguments::{literal_text, word};
 use crate::rows::{EachRow, Row};
 use crate::{IMAGE_ARGUMENT, SECTION};
 
 const USAGE: Usage = Usage {
-    function: "image_encode",
+    name: "image_encode",
     syntax: "image_encode(image, format)",
-    arguments: &[("format", Kind::Text)],
+    arguments: &[Argument("image", image), Argument("format", usage::text)],
     optional: 0,
 };
 
@@ -45,54 +42,26 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
 });
 
 /// The SQL function `image_encode(image, format)`.
-#[derive(Debug, PartialEq, Eq, Hash)]
-pub struct ImageEncode {
-    signature: Signature,
-}
+#[derive(Debug)]
+pub struct ImageEncode;
 
-impl Default for ImageEncode {
-    fn default() -> Self {
-        Self {
-            signature: Signature::user_defined(Volatility::Volatile),
-        }
-    }
-}
-
-impl ScalarUDFImpl for ImageEncode {
-    fn name(&self) -> &str {
-        USAGE.function
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
-        USAGE.coerce(arg_types)
-    }
-
-    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Binary)
-    }
-
-    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
-        if let Some(format) = literal_text(&args, 1) {
-            writable(format)?;
-        }
-        Ok(USAGE.field(DataType::Binary))
-    }
-
-    fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        not_here(self.name())
+#[async_trait]
+impl ExpensiveFunction for ImageEncode {
+    fn usage(&self) -> &Usage {
+        &USAGE
     }
 
     fn documentation(&self) -> Option<&Documentation> {
         Some(&DOCUMENTATION)
     }
-}
 
-#[async_trait]
-impl ExpensiveFunction for ImageEncode {
+    fn return_type(&self, args: &ReturnFieldArgs<'_>) -> Result<DataType> {
+        if let Some(format) = literal_text(args, 1) {
+            writable(format)?;
+        }
+        Ok(DataType::Binary)
+    }
+
     async fn prepare(&self, _call: &Call<'_>) -> Result<Arc<dyn PreparedCall>> {
         Ok(Arc::new(EachRow {
             usage: &USAGE,
@@ -103,9 +72,9 @@ impl ExpensiveFunction for ImageEncode {
 }
 
 fn writable(format: &str) -> Result<Format> {
-    let format: Format = USAGE.word(format)?;
+    let format: Format = word(&USAGE, format)?;
     let checked = format.check_encodable();
-    checked.map_err(|error| image_error(USAGE.function, &error, "try_image_decode"))?;
+    checked.map_err(|error| image_error(USAGE.name, &error, "try_image_decode"))?;
     Ok(format)
 }
 

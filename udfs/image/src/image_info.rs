@@ -3,7 +3,8 @@
 use std::sync::{Arc, LazyLock};
 
 use atoll_imaging::{Error, info};
-use atoll_udf_common::image::{ImageColumn, ImageValue, image_error};
+use atoll_udf_common::image::{ImageColumn, ImageValue, image, image_error};
+use atoll_udf_common::{Argument, Usage};
 use datafusion::arrow::array::{
     ArrayRef, BooleanArray, StringArray, StructArray, UInt8Array, UInt32Array,
 };
@@ -16,13 +17,12 @@ use datafusion::logical_expr::{
     Volatility,
 };
 
-use crate::arguments::Usage;
 use crate::{IMAGE_ARGUMENT, SECTION};
 
 const USAGE: Usage = Usage {
-    function: "image_info",
+    name: "image_info",
     syntax: "image_info(image)",
-    arguments: &[],
+    arguments: &[Argument("image", image)],
     optional: 0,
 };
 
@@ -68,7 +68,7 @@ impl Default for ImageInfo {
 
 impl ScalarUDFImpl for ImageInfo {
     fn name(&self) -> &str {
-        USAGE.function
+        USAGE.name
     }
 
     fn signature(&self) -> &Signature {

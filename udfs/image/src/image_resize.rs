@@ -4,26 +4,24 @@ use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use atoll_imaging::{Filter, Image, resize};
-use atoll_udf_common::image::{image_array, image_type};
-use atoll_udf_common::{Call, ExpensiveFunction, PreparedCall, not_here};
-use datafusion::arrow::datatypes::{DataType, FieldRef};
+use atoll_udf_common::image::{image, image_array, image_type};
+use atoll_udf_common::{Argument, Call, ExpensiveFunction, PreparedCall, Usage, usage};
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::Result;
-use datafusion::logical_expr::{
-    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl,
-    Signature, Volatility,
-};
+use datafusion::logical_expr::{Documentation, ReturnFieldArgs};
 
-use crate::arguments::{Kind, Usage, literal_text};
+use crate::arguments::{check_pixels, literal_text, pixels, word};
 use crate::rows::{EachRow, Row};
 use crate::{IMAGE_ARGUMENT, SECTION};
 
 const USAGE: Usage = Usage {
-    function: "image_resize",
+    name: "image_resize",
     syntax: "image_resize(image, width, height [, filter])",
     arguments: &[
-        ("width", Kind::Pixels(1)),
-        ("height", Kind::Pixels(1)),
-        ("filter", Kind::Text),
+        Argument("image", image),
+        Argument("width", pixels),
+        Argument("height", pixels),
+        Argument("filter", usage::text),
     ],
     optional: 1,
 };
@@ -54,55 +52,27 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
 });
 
 /// The SQL function `image_resize(image, width, height [, filter])`.
-#[derive(Debug, PartialEq, Eq, Hash)]
-pub struct ImageResize {
-    signature: Signature,
-}
+#[derive(Debug)]
+pub struct ImageResize;
 
-impl Default for ImageResize {
-    fn default() -> Self {
-        Self {
-            signature: Signature::user_defined(Volatility::Volatile),
-        }
-    }
-}
-
-impl ScalarUDFImpl for ImageResize {
-    fn name(&self) -> &str {
-        USAGE.function
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
-        USAGE.coerce(arg_types)
-    }
-
-    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
-        Ok(image_type())
-    }
-
-    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
-        USAGE.check_literals(&args)?;
-        if let Some(filter) = literal_text(&args, 3) {
-            USAGE.word::<Filter>(filter)?;
-        }
-        Ok(USAGE.field(image_type()))
-    }
-
-    fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        not_here(self.name())
+#[async_trait]
+impl ExpensiveFunction for ImageResize {
+    fn usage(&self) -> &Usage {
+        &USAGE
     }
 
     fn documentation(&self) -> Option<&Documentation> {
         Some(&DOCUMENTATION)
     }
-}
 
-#[async_trait]
-impl ExpensiveFunction for ImageResize {
+    fn return_type(&self, args: &ReturnFieldArgs<'_>) -> Result<DataType> {
+        check_pixels(&USAGE, args)?;
+        if let Some(filter) = literal_text(args, 3) {
+            word::<Filter>(&USAGE, filter)?;
+        }
+        Ok(image_type())
+    }
+
     async fn prepare(&self, _call: &Call<'_>) -> Result<Arc<dyn PreparedCall>> {
         Ok(Arc::new(EachRow {
             usage: &USAGE,
@@ -118,7 +88,7 @@ fn resized(row: &Row<'_>) -> Result<Option<Image>> {
     };
     let filter = match (row.has(2), row.has(2).then(|| row.text(2)).flatten()) {
         (false, _) => Filter::Bicubic,
-        (true, Some(filter)) => USAGE.word(filter)?,
+        (true, Some(filter)) => word(&USAGE, filter)?,
         (true, None) => return Ok(None),
     };
     row.with_image(|image| resize(image, width, height, filter))

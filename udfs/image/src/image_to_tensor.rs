@@ -4,29 +4,24 @@ use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use atoll_imaging::{Error, ImageRef, Preprocess};
-use atoll_udf_common::image::image_error;
-use atoll_udf_common::structs::{check_keys, row_to_json};
-use atoll_udf_common::{Call, ExpensiveFunction, PreparedCall, not_here};
+use atoll_udf_common::image::{image, image_error};
+use atoll_udf_common::structs::{check_keys, metadata_text, row_to_json};
+use atoll_udf_common::{Argument, Call, ExpensiveFunction, PreparedCall, Usage, usage};
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, Float32Array, ListArray, StructArray,
 };
 use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{Result, ScalarValue, exec_err};
-use datafusion::logical_expr::{
-    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl,
-    Signature, Volatility,
-};
-use serde_json::Value;
+use datafusion::logical_expr::{Documentation, ReturnFieldArgs};
 
-use crate::arguments::{Kind, Usage};
 use crate::rows::{EachRow, Row};
 use crate::{IMAGE_ARGUMENT, SECTION};
 
 const USAGE: Usage = Usage {
-    function: "image_to_tensor",
+    name: "image_to_tensor",
     syntax: "image_to_tensor(image [, options])",
-    arguments: &[("options", Kind::Options)],
+    arguments: &[Argument("image", image), Argument("options", usage::any)],
     optional: 1,
 };
 
@@ -58,41 +53,23 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
 });
 
 /// The SQL function `image_to_tensor(image [, options])`.
-#[derive(Debug, PartialEq, Eq, Hash)]
-pub struct ImageToTensor {
-    signature: Signature,
-}
+#[derive(Debug)]
+pub struct ImageToTensor;
 
-impl Default for ImageToTensor {
-    fn default() -> Self {
-        Self {
-            signature: Signature::user_defined(Volatility::Volatile),
+#[async_trait]
+impl ExpensiveFunction for ImageToTensor {
+    fn usage(&self) -> &Usage {
+        &USAGE
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        Some(&DOCUMENTATION)
+    }
+
+    fn return_type(&self, args: &ReturnFieldArgs<'_>) -> Result<DataType> {
+        if let Some(options) = args.arg_fields.get(1) {
+            check_keys(USAGE.name, "option", options.data_type(), &KEYS)?;
         }
-    }
-}
-
-impl ScalarUDFImpl for ImageToTensor {
-    fn name(&self) -> &str {
-        USAGE.function
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
-        let types = USAGE.coerce(arg_types)?;
-        if let Some(options) = types.get(1) {
-            check_keys(self.name(), "option", options, &KEYS)?;
-        }
-        Ok(types)
-    }
-
-    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
-        Ok(DataType::List(item()))
-    }
-
-    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
         if let Some(Some(ScalarValue::Struct(options))) = args.scalar_arguments.get(1) {
             let pixel = ImageRef {
                 width: 1,
@@ -109,22 +86,11 @@ impl ScalarUDFImpl for ImageToTensor {
             let settings = settings(options, 0)?;
             tensor(pixel, &settings)
                 .or_else(|error| tensor(gray, &settings).map_err(|_| error))
-                .map_err(|error| image_error(USAGE.function, &error, ""))?;
+                .map_err(|error| image_error(USAGE.name, &error, ""))?;
         }
-        Ok(USAGE.field(DataType::List(item())))
+        Ok(DataType::List(item()))
     }
 
-    fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        not_here(self.name())
-    }
-
-    fn documentation(&self) -> Option<&Documentation> {
-        Some(&DOCUMENTATION)
-    }
-}
-
-#[async_trait]
-impl ExpensiveFunction for ImageToTensor {
     async fn prepare(&self, _call: &Call<'_>) -> Result<Arc<dyn PreparedCall>> {
         Ok(Arc::new(EachRow {
             usage: &USAGE,
@@ -160,16 +126,9 @@ fn row_tensor(row: &Row<'_>) -> Result<Option<Vec<f32>>> {
 fn settings(structs: &StructArray, row: usize) -> Result<Vec<(String, String)>> {
     let options = row_to_json(structs, row)?;
     let given = options.into_iter().filter(|(_, value)| !value.is_null());
-    Ok(given.map(|(key, value)| (key, text(&value))).collect())
-}
-
-/// As in a model's metadata: words bare, lists with commas.
-fn text(value: &Value) -> String {
-    match value {
-        Value::String(word) => word.clone(),
-        Value::Array(values) => values.iter().map(text).collect::<Vec<_>>().join(","),
-        other => other.to_string(),
-    }
+    Ok(given
+        .map(|(key, value)| (key, metadata_text(&value)))
+        .collect())
 }
 
 fn tensor(image: ImageRef<'_>, options: &[(String, String)]) -> Result<Vec<f32>, Error> {

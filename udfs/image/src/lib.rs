@@ -47,13 +47,13 @@ const IMAGE_ARGUMENT: &str = "Bytes of an image file, or an IMAGE.";
 /// The functions of this family.
 pub fn functions() -> Vec<ScalarUDF> {
     vec![
-        expensive(ImageCenterCrop::default()),
-        expensive(ImageCrop::default()),
-        expensive(ImageDecode::default()),
-        expensive(ImageEncode::default()),
+        expensive(ImageCenterCrop),
+        expensive(ImageCrop),
+        expensive(ImageDecode),
+        expensive(ImageEncode),
         ScalarUDF::new_from_impl(ImageInfo::default()),
-        expensive(ImageResize::default()),
-        expensive(ImageToTensor::default()),
-        expensive(TryImageDecode::default()),
+        expensive(ImageResize),
+        expensive(ImageToTensor),
+        expensive(TryImageDecode),
     ]
 }

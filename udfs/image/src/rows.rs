@@ -6,13 +6,13 @@ use async_trait::async_trait;
 use atoll_imaging::{Error, Image, ImageRef};
 use atoll_udf_common::args::string_at;
 use atoll_udf_common::image::{ImageColumn, ImageValue, image_error};
-use atoll_udf_common::{CallContext, PreparedCall, map_rows};
+use atoll_udf_common::{CallContext, PreparedCall, Usage, map_rows};
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::datatypes::Int64Type;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs};
 
-use crate::arguments::Usage;
+use crate::arguments::count;
 
 /// One row whose image is not NULL.
 pub(crate) struct Row<'a> {
@@ -36,7 +36,7 @@ impl Row<'_> {
         if column.is_null(self.row) {
             return Ok(None);
         }
-        self.usage.pixels(n, column.value(self.row)).map(Some)
+        count(self.usage, n + 1, column.value(self.row)).map(Some)
     }
 
     /// The text in the argument `n` after the image; `None` for NULL.
@@ -70,7 +70,7 @@ impl Row<'_> {
     }
 
     fn error(&self, error: &Error) -> DataFusionError {
-        image_error(self.usage.function, error, "try_image_decode")
+        image_error(self.usage.name, error, "try_image_decode")
     }
 }
 
@@ -85,9 +85,7 @@ pub(crate) struct EachRow<T> {
 
 impl<T> Debug for EachRow<T> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("EachRow")
-            .field(&self.usage.function)
-            .finish()
+        f.debug_tuple("EachRow").field(&self.usage.name).finish()
     }
 }
 
@@ -109,8 +107,8 @@ impl<T: Send + 'static> PreparedCall for EachRow<T> {
             .into_iter()
             .map(|arg: ColumnarValue| arg.into_array(rows))
             .collect::<Result<_>>()?;
-        let images = ImageColumn::try_new(usage.function, &args[0])?;
-        let progress = context.progress.rows(usage.function);
+        let images = ImageColumn::try_new(usage.name, &args[0])?;
+        let progress = context.progress.rows(usage.name);
         progress.add_total(rows as u64);
         let values = map_rows(rows, context, move |row, _| {
             let result = match images.get(row) {

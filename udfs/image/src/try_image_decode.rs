@@ -4,27 +4,23 @@ use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use atoll_imaging::{Error, Image};
-use atoll_udf_common::image::{image_array, image_type};
+use atoll_udf_common::image::{image, image_array, image_type};
 use atoll_udf_common::{
-    Call, CallContext, EXECUTOR_DIED, ExpensiveFunction, PreparedCall, not_here,
+    Argument, Call, CallContext, EXECUTOR_DIED, ExpensiveFunction, PreparedCall, Usage,
 };
 use datafusion::arrow::array::{ArrayRef, StringArray, StructArray};
 use datafusion::arrow::buffer::NullBuffer;
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields};
+use datafusion::arrow::datatypes::{DataType, Field, Fields};
 use datafusion::common::Result;
-use datafusion::logical_expr::{
-    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl,
-    Signature, Volatility,
-};
+use datafusion::logical_expr::{Documentation, ReturnFieldArgs, ScalarFunctionArgs};
 
-use crate::arguments::Usage;
 use crate::rows::EachRow;
 use crate::{IMAGE_ARGUMENT, SECTION};
 
 const USAGE: Usage = Usage {
-    function: "try_image_decode",
+    name: "try_image_decode",
     syntax: "try_image_decode(image)",
-    arguments: &[],
+    arguments: &[Argument("image", image)],
     optional: 0,
 };
 
@@ -50,51 +46,23 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
 });
 
 /// The SQL function `try_image_decode(image)`.
-#[derive(Debug, PartialEq, Eq, Hash)]
-pub struct TryImageDecode {
-    signature: Signature,
-}
+#[derive(Debug)]
+pub struct TryImageDecode;
 
-impl Default for TryImageDecode {
-    fn default() -> Self {
-        Self {
-            signature: Signature::user_defined(Volatility::Volatile),
-        }
-    }
-}
-
-impl ScalarUDFImpl for TryImageDecode {
-    fn name(&self) -> &str {
-        USAGE.function
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
-        USAGE.coerce(arg_types)
-    }
-
-    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Struct(fields()))
-    }
-
-    fn return_field_from_args(&self, _args: ReturnFieldArgs) -> Result<FieldRef> {
-        Ok(USAGE.field(DataType::Struct(fields())))
-    }
-
-    fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        not_here(self.name())
+#[async_trait]
+impl ExpensiveFunction for TryImageDecode {
+    fn usage(&self) -> &Usage {
+        &USAGE
     }
 
     fn documentation(&self) -> Option<&Documentation> {
         Some(&DOCUMENTATION)
     }
-}
 
-#[async_trait]
-impl ExpensiveFunction for TryImageDecode {
+    fn return_type(&self, _args: &ReturnFieldArgs<'_>) -> Result<DataType> {
+        Ok(DataType::Struct(fields()))
+    }
+
     async fn prepare(&self, _call: &Call<'_>) -> Result<Arc<dyn PreparedCall>> {
         Ok(Arc::new(PreparedTryImageDecode(EachRow {
             usage: &USAGE,

@@ -5,30 +5,25 @@ use std::sync::Arc;
 
 use atoll_onnx::{LoadedModel, Provider};
 use atoll_udf_common::args::{bytes_at, is_text, literal_str, string_at};
+use atoll_udf_common::model::{self, BYTES, ModelFailure};
 use atoll_udf_common::{AtollOptions, Call, CallContext};
 use datafusion::arrow::array::{Array, ArrayRef};
-use datafusion::arrow::datatypes::DataType;
-use datafusion::common::{Result, ScalarValue, plan_err};
+use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::{ColumnarValue, Expr};
 
-use crate::failure::Failure;
 use crate::options::Options;
 use crate::pipeline::{Pipeline, Purpose};
-use crate::source;
 
 /// The model that a call names, with the SHA-256 of its file.
 pub(crate) fn named(args: &[Expr]) -> Vec<(String, String)> {
     let name = args.first().and_then(literal_str);
     // A model that cannot be loaded is an error wherever it is used.
-    let model = name.and_then(|name| source::load_now(name).ok());
+    let model = name.and_then(|name| model::load_now(name).ok());
     let named = model.map(|model| (model.name().to_string(), model.sha256().to_string()));
     named.into_iter().collect()
 }
 
-/// What error messages call a model that has no name.
-const BYTES: &str = "given as bytes";
-
-type Outcome = Result<Arc<Pipeline>, Failure>;
+type Outcome = Result<Arc<Pipeline>, ModelFailure>;
 
 /// The model of a call, as far as it is known before the first row.
 #[derive(Debug)]
@@ -59,21 +54,6 @@ pub(crate) enum Models {
     },
 }
 
-/// Checks that a type can say which model to use.
-pub(crate) fn check_type(function: &str, data_type: &DataType) -> Result<()> {
-    let is_bytes = matches!(
-        data_type,
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView
-    );
-    if is_text(data_type) || is_bytes || data_type.is_null() {
-        return Ok(());
-    }
-    plan_err!(
-        "{function}: model must be the path or URL of an ONNX file, or a BINARY column \
-         that holds one, got {data_type}"
-    )
-}
-
 /// Loads the model that a literal names, at plan time.
 ///
 /// For the processor, whatever the session says: what a model takes and gives is the same
@@ -87,7 +67,7 @@ pub(crate) fn literal(
     let Some(name) = value.and_then(|value| value.try_as_str().flatten()) else {
         return Ok(None);
     };
-    source::load_now(name)
+    model::load_now(name)
         .and_then(|model| Pipeline::new(model, options, purpose))
         .map(Some)
         .map_err(|error| error.at_plan_time(function))
@@ -110,7 +90,7 @@ impl ModelArgument {
                 provider,
             });
         };
-        let model = source::load(name, provider, &CallContext::of(config)).await;
+        let model = model::load(name, provider, &CallContext::of(config)).await;
         model
             .and_then(|model| Pipeline::new(model, &options, purpose))
             .map(|pipeline| Self::Literal(Arc::new(pipeline)))
@@ -149,7 +129,7 @@ impl ModelArgument {
             if by_name.contains_key(name) {
                 continue;
             }
-            let pipeline = source::load(name, provider, context)
+            let pipeline = model::load(name, provider, context)
                 .await
                 .and_then(|model| Pipeline::new(model, options, purpose));
             by_name.insert(name.to_string(), pipeline.map(Arc::new));
@@ -160,7 +140,7 @@ impl ModelArgument {
 
 impl Models {
     /// The model of a row; `None` when the argument is NULL.
-    pub(crate) fn get(&self, row: usize) -> Result<Option<Arc<Pipeline>>, Failure> {
+    pub(crate) fn get(&self, row: usize) -> Result<Option<Arc<Pipeline>>, ModelFailure> {
         match self {
             Self::One(pipeline) => Ok(Some(Arc::clone(pipeline))),
             Self::Named { column, by_name } => string_at(column, row)

@@ -4,30 +4,42 @@ use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use atoll_compute::panics::catch;
-use atoll_udf_common::image::{ImageColumn, coerce_image_type};
+use atoll_udf_common::image::{ImageColumn, image};
+use atoll_udf_common::model::{ModelFailure, model};
 use atoll_udf_common::{
-    Call, CallContext, ExpensiveFunction, PreparedCall, REPORT, map_rows, not_here,
+    Argument, Call, CallContext, ExpensiveFunction, PreparedCall, REPORT, Usage,
+    map_rows, usage,
 };
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, Float32Builder, Int32Builder, ListArray, StringBuilder,
     StructArray,
 };
 use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer};
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields, Int64Type};
+use datafusion::arrow::datatypes::{DataType, Field, Fields, Int64Type};
 use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::logical_expr::{
-    ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs,
-    ScalarUDFImpl, Signature, Volatility,
+    Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs,
 };
 
 use crate::SECTION;
 use crate::argument::{self, ModelArgument};
-use crate::failure::Failure;
 use crate::options::{Accepts, Options};
 use crate::pipeline::{Purpose, Scored};
 
 /// How many classes come back when the call does not say.
 const DEFAULT_K: usize = 5;
+
+const USAGE: Usage = Usage {
+    name: "classify",
+    syntax: "classify(model, image [, k [, options]])",
+    arguments: &[
+        Argument("model", model),
+        Argument("image", image),
+        Argument("k", k),
+        Argument("options", usage::any),
+    ],
+    optional: 2,
+};
 
 static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     Documentation::builder(
@@ -42,7 +54,7 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
          Preprocessing and labels come from the model's metadata, or from the options. \
          An image that cannot be decoded is an error that names its file; see \
          `try_classify`.",
-        "classify(model, image [, k [, options]])",
+        USAGE.syntax,
     )
     .with_argument(
         "model",
@@ -78,52 +90,24 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
 });
 
 /// The SQL function `classify(model, image [, k [, options]])`.
-#[derive(Debug, PartialEq, Eq, Hash)]
-pub struct Classify {
-    signature: Signature,
-}
+#[derive(Debug)]
+pub struct Classify;
 
-impl Default for Classify {
-    fn default() -> Self {
-        Self {
-            signature: Signature::user_defined(Volatility::Volatile),
-        }
-    }
-}
-
-impl ScalarUDFImpl for Classify {
-    fn name(&self) -> &str {
-        "classify"
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
-        coerce(self.name(), arg_types)
-    }
-
-    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
-        Ok(labels_type())
-    }
-
-    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
-        check(self.name(), &args)?;
-        Ok(Arc::new(Field::new(self.name(), labels_type(), true)))
-    }
-
-    fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        not_here(self.name())
+#[async_trait]
+impl ExpensiveFunction for Classify {
+    fn usage(&self) -> &Usage {
+        &USAGE
     }
 
     fn documentation(&self) -> Option<&Documentation> {
         Some(&DOCUMENTATION)
     }
-}
 
-#[async_trait]
-impl ExpensiveFunction for Classify {
+    fn return_type(&self, args: &ReturnFieldArgs<'_>) -> Result<DataType> {
+        check(USAGE.name, args)?;
+        Ok(labels_type())
+    }
+
     fn models(&self, args: &[Expr]) -> Vec<(String, String)> {
         argument::named(args)
     }
@@ -154,7 +138,7 @@ impl PreparedCall for PreparedClassify {
 }
 
 /// The classes of one row; `None` when an argument is NULL.
-pub(crate) type Outcome = Option<Result<Vec<Scored>, Failure>>;
+pub(crate) type Outcome = Option<Result<Vec<Scored>, ModelFailure>>;
 
 /// What `classify` and `try_classify` share.
 #[derive(Debug)]
@@ -210,18 +194,18 @@ impl Classifier {
 
 /// What a row gives. A panic outside the decoder and the model is an outcome, too.
 pub(crate) fn outcome(
-    work: impl FnOnce() -> Result<Option<Vec<Scored>>, Failure>,
+    work: impl FnOnce() -> Result<Option<Vec<Scored>>, ModelFailure>,
 ) -> Outcome {
     catch(work)
         .unwrap_or_else(|panic| {
             let message = format!("internal error: {panic}; {REPORT}");
-            Err(Failure::new("MODEL_RUNTIME", message))
+            Err(ModelFailure::new("MODEL_RUNTIME", message))
         })
         .transpose()
 }
 
 /// Checks what is known before the first row: keys, `k`, and a literal model.
-pub(crate) fn check(function: &str, args: &ReturnFieldArgs) -> Result<()> {
+pub(crate) fn check(function: &'static str, args: &ReturnFieldArgs) -> Result<()> {
     let literal = |idx: usize| args.scalar_arguments.get(idx).copied().flatten();
     check_k(function, literal(2))?;
     let options = Options::at_plan_time(function, args, 3, Accepts::Classifier)?;
@@ -231,26 +215,19 @@ pub(crate) fn check(function: &str, args: &ReturnFieldArgs) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn coerce(function: &str, arg_types: &[DataType]) -> Result<Vec<DataType>> {
-    let [model, image, rest @ ..] = arg_types else {
-        return plan_err!("{function} takes (model, image [, k [, options]])");
-    };
-    if rest.len() > 2 {
-        return plan_err!("{function} takes (model, image [, k [, options]])");
+/// The argument `k`, a whole number.
+pub(crate) fn k(
+    function: &str,
+    _argument: &str,
+    data_type: &DataType,
+) -> Result<DataType> {
+    if data_type.is_integer() || data_type.is_null() {
+        return Ok(DataType::Int64);
     }
-    argument::check_type(function, model)?;
-    let mut types = vec![model.clone(), coerce_image_type(function, image)?];
-    if let Some(k) = rest.first() {
-        if !k.is_integer() && !k.is_null() {
-            return plan_err!(
-                "{function}: k must be a whole number, got {k}; options are the fourth \
-                 argument"
-            );
-        }
-        types.push(DataType::Int64);
-    }
-    types.extend(rest.get(1).cloned());
-    Ok(types)
+    plan_err!(
+        "{function}: k must be a whole number, got {data_type}; options are the fourth \
+         argument"
+    )
 }
 
 fn check_k(function: &str, k: Option<&ScalarValue>) -> Result<()> {
@@ -262,7 +239,7 @@ fn check_k(function: &str, k: Option<&ScalarValue>) -> Result<()> {
     }
 }
 
-fn k_at(ks: Option<&ArrayRef>, row: usize) -> Result<Option<usize>, Failure> {
+fn k_at(ks: Option<&ArrayRef>, row: usize) -> Result<Option<usize>, ModelFailure> {
     let Some(ks) = ks else {
         return Ok(Some(DEFAULT_K));
     };
@@ -279,8 +256,8 @@ fn k_at(ks: Option<&ArrayRef>, row: usize) -> Result<Option<usize>, Failure> {
     }
 }
 
-fn bad_k(k: i64) -> Failure {
-    Failure::argument(format!("k must be at least 1, got {k}"))
+fn bad_k(k: i64) -> ModelFailure {
+    ModelFailure::argument(format!("k must be at least 1, got {k}"))
 }
 
 fn class_fields() -> Fields {

@@ -3,23 +3,33 @@
 use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
-use atoll_udf_common::image::{ImageColumn, coerce_image_type};
+use atoll_udf_common::image::{ImageColumn, image};
+use atoll_udf_common::model::{ModelFailure, model};
 use atoll_udf_common::{
-    Call, CallContext, ExpensiveFunction, PreparedCall, map_rows, not_here,
+    Argument, Call, CallContext, ExpensiveFunction, PreparedCall, Usage, map_rows, usage,
 };
 use datafusion::arrow::array::{ArrayRef, Float32Builder, ListBuilder};
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion::common::{Result, plan_err};
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::Result;
 use datafusion::logical_expr::{
-    ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs,
-    ScalarUDFImpl, Signature, Volatility,
+    Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs,
 };
 
 use crate::SECTION;
 use crate::argument::{self, ModelArgument};
-use crate::failure::Failure;
 use crate::options::{Accepts, Options};
 use crate::pipeline::Purpose;
+
+const USAGE: Usage = Usage {
+    name: "embed",
+    syntax: "embed(model, image [, options])",
+    arguments: &[
+        Argument("model", model),
+        Argument("image", image),
+        Argument("options", usage::any),
+    ],
+    optional: 1,
+};
 
 static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     Documentation::builder(
@@ -28,7 +38,7 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
          numbers, or the one named by the option `output`, flattened in row-major order. \
          Nothing is normalised. Preprocessing comes from the model's metadata, or from \
          the options.",
-        "embed(model, image [, options])",
+        USAGE.syntax,
     )
     .with_argument(
         "model",
@@ -49,68 +59,28 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
 });
 
 /// The SQL function `embed(model, image [, options])`.
-#[derive(Debug, PartialEq, Eq, Hash)]
-pub struct Embed {
-    signature: Signature,
-}
+#[derive(Debug)]
+pub struct Embed;
 
-impl Default for Embed {
-    fn default() -> Self {
-        Self {
-            signature: Signature::user_defined(Volatility::Volatile),
-        }
-    }
-}
-
-impl ScalarUDFImpl for Embed {
-    fn name(&self) -> &str {
-        "embed"
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
-        let (model, image, options) = match arg_types {
-            [model, image] => (model, image, None),
-            [model, image, options] => (model, image, Some(options)),
-            _ => return plan_err!("embed takes (model, image [, options])"),
-        };
-        argument::check_type(self.name(), model)?;
-        let mut types = vec![model.clone(), coerce_image_type(self.name(), image)?];
-        types.extend(options.cloned());
-        Ok(types)
-    }
-
-    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
-        Ok(DataType::new_list(DataType::Float32, true))
-    }
-
-    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
-        let options = Options::at_plan_time(self.name(), &args, 2, Accepts::Output)?;
-        if let Some(options) = options {
-            let model = args.scalar_arguments.first().copied().flatten();
-            argument::literal(self.name(), model, &options, Purpose::Embed)?;
-        }
-        Ok(Arc::new(Field::new(
-            self.name(),
-            self.return_type(&[])?,
-            true,
-        )))
-    }
-
-    fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        not_here(self.name())
+#[async_trait]
+impl ExpensiveFunction for Embed {
+    fn usage(&self) -> &Usage {
+        &USAGE
     }
 
     fn documentation(&self) -> Option<&Documentation> {
         Some(&DOCUMENTATION)
     }
-}
 
-#[async_trait]
-impl ExpensiveFunction for Embed {
+    fn return_type(&self, args: &ReturnFieldArgs<'_>) -> Result<DataType> {
+        let options = Options::at_plan_time(USAGE.name, args, 2, Accepts::Output)?;
+        if let Some(options) = options {
+            let model = args.scalar_arguments.first().copied().flatten();
+            argument::literal(USAGE.name, model, &options, Purpose::Embed)?;
+        }
+        Ok(DataType::new_list(DataType::Float32, true))
+    }
+
     fn models(&self, args: &[Expr]) -> Vec<(String, String)> {
         argument::named(args)
     }
@@ -151,7 +121,7 @@ impl PreparedCall for PreparedEmbed {
                 pipeline.embed(&image).map(Some)
             })();
             progress.advance(1);
-            embedding.map_err(|error: Failure| error.in_a_row("embed"))
+            embedding.map_err(|error: ModelFailure| error.in_a_row("embed"))
         })
         .await?;
         let mut lists = ListBuilder::new(Float32Builder::new());

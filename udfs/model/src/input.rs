@@ -5,6 +5,7 @@ use std::sync::Arc;
 use atoll_onnx::{Data, LoadedModel};
 use atoll_udf_common::args::is_text;
 use atoll_udf_common::image::{ImageColumn, ImageValue, coerce_image_type, image_type};
+use atoll_udf_common::model::ModelFailure;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::datatypes::{
     DataType, Field, FieldRef, Float32Type, Float64Type, Int64Type,
@@ -12,7 +13,6 @@ use datafusion::arrow::datatypes::{
 use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::logical_expr::ColumnarValue;
 
-use crate::failure::Failure;
 use crate::pipeline::Pipeline;
 
 /// The inputs of one record batch.
@@ -93,8 +93,12 @@ fn element_type(data_type: &DataType) -> Option<DataType> {
     }
 }
 
-/// The type that the second argument is cast to.
-pub(crate) fn coerce(function: &str, data_type: &DataType) -> Result<DataType> {
+/// The second argument, for a [`Usage`](atoll_udf_common::Usage).
+pub(crate) fn x(
+    function: &str,
+    _argument: &str,
+    data_type: &DataType,
+) -> Result<DataType> {
     match (kind(data_type), data_type) {
         (Some(Kind::Image), _) => coerce_image_type(function, data_type),
         (Some(Kind::ByName), DataType::Struct(fields)) => {
@@ -132,7 +136,7 @@ pub(crate) fn check(
     pipeline: &Pipeline,
     data_type: &DataType,
     literal: Option<&ScalarValue>,
-) -> Result<(), Failure> {
+) -> Result<(), ModelFailure> {
     let model = &pipeline.model;
     match (kind(data_type), data_type) {
         (Some(Kind::Image), _) => pipeline.check_image(),
@@ -196,7 +200,7 @@ impl Inputs {
         &self,
         model: &LoadedModel,
         row: usize,
-    ) -> Result<Option<Input<'_>>, Failure> {
+    ) -> Result<Option<Input<'_>>, ModelFailure> {
         match self {
             Self::Image(images) => Ok(images.get(row).map(Input::Image)),
             Self::Numbers(array) => match values(array, row)? {
@@ -225,7 +229,7 @@ impl Inputs {
 }
 
 /// The values in one row: of a list, or a single one.
-fn values(array: &ArrayRef, row: usize) -> Result<Option<Data>, Failure> {
+fn values(array: &ArrayRef, row: usize) -> Result<Option<Data>, ModelFailure> {
     if array.is_null(row) {
         return Ok(None);
     }
@@ -236,7 +240,7 @@ fn values(array: &ArrayRef, row: usize) -> Result<Option<Data>, Failure> {
         _ => array.slice(row, 1),
     };
     if list.null_count() > 0 {
-        return Err(Failure::argument(
+        return Err(ModelFailure::argument(
             "the list has a NULL in it; a model takes numbers only",
         ));
     }
@@ -255,7 +259,7 @@ fn values(array: &ArrayRef, row: usize) -> Result<Option<Data>, Failure> {
             Data::Strings(texts.map(str::to_string).collect())
         }
         other => {
-            return Err(Failure::argument(format!(
+            return Err(ModelFailure::argument(format!(
                 "a model cannot take values of {other}"
             )));
         }
@@ -271,7 +275,7 @@ mod tests {
 
     #[track_caller]
     fn check_type(given: &DataType, expected: Option<&DataType>) {
-        assert_eq!(coerce("predict", given).ok().as_ref(), expected, "{given}");
+        assert_eq!(x("predict", "x", given).ok().as_ref(), expected, "{given}");
     }
 
     #[test]

@@ -10,13 +10,11 @@
 mod argument;
 mod classify;
 mod embed;
-mod failure;
 mod input;
 mod model_info;
 mod options;
 mod pipeline;
 mod predict;
-mod source;
 mod try_classify;
 
 use atoll_udf_common::expensive;
@@ -38,10 +36,10 @@ const SECTION: DocSection = DocSection {
 /// The functions of this family.
 pub fn functions() -> Vec<ScalarUDF> {
     vec![
-        expensive(Classify::default()),
-        expensive(Embed::default()),
-        expensive(ModelInfo::default()),
-        expensive(Predict::default()),
-        expensive(TryClassify::default()),
+        expensive(Classify),
+        expensive(Embed),
+        expensive(ModelInfo),
+        expensive(Predict),
+        expensive(TryClassify),
     ]
 }

@@ -4,28 +4,34 @@ use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use atoll_onnx::{LoadedModel, Port};
+use atoll_udf_common::model::{ModelFailure, model};
 use atoll_udf_common::{
-    Call, CallContext, ExpensiveFunction, PreparedCall, map_rows, not_here,
+    Argument, Call, CallContext, ExpensiveFunction, PreparedCall, Usage, map_rows, usage,
 };
 use datafusion::arrow::array::{
     ArrayBuilder, ArrayRef, Int32Builder, Int64Builder, ListBuilder, MapBuilder,
     StringBuilder, StructArray, StructBuilder, UInt64Builder,
 };
 use datafusion::arrow::buffer::NullBuffer;
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields};
-use datafusion::common::{Result, plan_err};
+use datafusion::arrow::datatypes::{DataType, Field, Fields};
+use datafusion::common::Result;
 use datafusion::logical_expr::{
-    ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs,
-    ScalarUDFImpl, Signature, Volatility,
+    Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs,
 };
 
 use sha2::{Digest, Sha256};
 
 use crate::SECTION;
 use crate::argument::{self, ModelArgument};
-use crate::failure::Failure;
 use crate::options::{Accepts, Options};
 use crate::pipeline::{Pipeline, Purpose};
+
+const USAGE: Usage = Usage {
+    name: "model_info",
+    syntax: "model_info(model [, options])",
+    arguments: &[Argument("model", model), Argument("options", usage::any)],
+    optional: 1,
+};
 
 static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     Documentation::builder(
@@ -42,7 +48,7 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
          atoll.execution_provider`). An answer is the same while `sha256`, \
          `preprocess_sha256` and the image's own hash are, up to rounding by another \
          `engine`.",
-        "model_info(model [, options])",
+        USAGE.syntax,
     )
     .with_argument(
         "model",
@@ -61,66 +67,29 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     .build()
 });
 
-/// The SQL function `model_info(model)`.
-#[derive(Debug, PartialEq, Eq, Hash)]
-pub struct ModelInfo {
-    signature: Signature,
-}
+/// The SQL function `model_info(model [, options])`.
+#[derive(Debug)]
+pub struct ModelInfo;
 
-impl Default for ModelInfo {
-    fn default() -> Self {
-        Self {
-            signature: Signature::user_defined(Volatility::Volatile),
-        }
-    }
-}
-
-impl ScalarUDFImpl for ModelInfo {
-    fn name(&self) -> &str {
-        "model_info"
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
-        match arg_types {
-            [model] | [model, _] => argument::check_type(self.name(), model)?,
-            _ => return plan_err!("model_info takes (model [, options])"),
-        }
-        Ok(arg_types.to_vec())
-    }
-
-    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Struct(fields()?))
-    }
-
-    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
-        let model = args.scalar_arguments.first().copied().flatten();
-        let options =
-            Options::at_plan_time(self.name(), &args, 1, Accepts::Preprocessing)?;
-        if let Some(options) = options {
-            argument::literal(self.name(), model, &options, Purpose::Describe)?;
-        }
-        Ok(Arc::new(Field::new(
-            self.name(),
-            DataType::Struct(fields()?),
-            true,
-        )))
-    }
-
-    fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        not_here(self.name())
+#[async_trait]
+impl ExpensiveFunction for ModelInfo {
+    fn usage(&self) -> &Usage {
+        &USAGE
     }
 
     fn documentation(&self) -> Option<&Documentation> {
         Some(&DOCUMENTATION)
     }
-}
 
-#[async_trait]
-impl ExpensiveFunction for ModelInfo {
+    fn return_type(&self, args: &ReturnFieldArgs<'_>) -> Result<DataType> {
+        let model = args.scalar_arguments.first().copied().flatten();
+        let options = Options::at_plan_time(USAGE.name, args, 1, Accepts::Preprocessing)?;
+        if let Some(options) = options {
+            argument::literal(USAGE.name, model, &options, Purpose::Describe)?;
+        }
+        Ok(DataType::Struct(fields()?))
+    }
+
     fn models(&self, args: &[Expr]) -> Vec<(String, String)> {
         argument::named(args)
     }
@@ -152,7 +121,7 @@ impl PreparedCall for PreparedModelInfo {
         let models = map_rows(rows, context, move |row, _| {
             let pipeline = models
                 .get(row)
-                .map_err(|error: Failure| error.in_a_row("model_info"))?;
+                .map_err(|error: ModelFailure| error.in_a_row("model_info"))?;
             Ok(pipeline)
         })
         .await?;

@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 use atoll_imaging::Preprocess;
 use atoll_onnx::OutputKind;
-use atoll_udf_common::CallContext;
-use atoll_udf_common::structs::{check_keys, row_to_json};
+use atoll_udf_common::model::ModelFailure;
+use atoll_udf_common::structs::{check_keys, metadata_text};
+use atoll_udf_common::{CallContext, OptionStruct};
 use datafusion::arrow::datatypes::DataType;
-use datafusion::common::{Result, ScalarValue, plan_err};
+use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::{Expr, ReturnFieldArgs};
 use serde_json::Value;
-
-use crate::failure::Failure;
 
 /// The keys that only a classifier takes.
 const CLASSIFIER: [&str; 2] = ["labels", "output_kind"];
@@ -68,7 +67,7 @@ impl Options {
     /// when the struct is there and not folded to a literal yet. It will be, and then
     /// the call is checked again.
     pub(crate) fn at_plan_time(
-        function: &str,
+        function: &'static str,
         args: &ReturnFieldArgs,
         idx: usize,
         accepts: Accepts,
@@ -85,30 +84,23 @@ impl Options {
 
     /// Reads the options of a call. They describe the call and not a row, so a column
     /// is refused.
-    pub(crate) fn of_call(function: &str, arg: Option<&Expr>) -> Result<Self> {
-        match arg {
-            None => Ok(Self::default()),
-            Some(Expr::Literal(value, _)) => Self::of_value(function, value),
-            Some(Expr::Alias(alias)) => Self::of_call(function, Some(&alias.expr)),
-            Some(other) => plan_err!(
-                "{function}: options must be a literal struct such as \
-                 {{resize: 'squash'}}, got {other}"
-            ),
-        }
+    pub(crate) fn of_call(function: &'static str, arg: Option<&Expr>) -> Result<Self> {
+        // Which keys are valid was checked with the types.
+        let keys = Accepts::Classifier.keys();
+        let options = OptionStruct::of_call(function, arg, &keys, "{resize: 'squash'}")?;
+        Self::of_struct(function, &options)
     }
 
     /// Reads the options from a literal.
-    pub(crate) fn of_value(function: &str, value: &ScalarValue) -> Result<Self> {
-        let ScalarValue::Struct(structs) = value else {
-            return Ok(Self::default());
-        };
-        if value.is_null() {
-            return Ok(Self::default());
-        }
+    pub(crate) fn of_value(function: &'static str, value: &ScalarValue) -> Result<Self> {
+        Self::of_struct(function, &OptionStruct::of_value(function, value)?)
+    }
+
+    fn of_struct(function: &str, given: &OptionStruct) -> Result<Self> {
         let mut options = Self::default();
-        for (key, value) in row_to_json(structs, 0)? {
+        for (key, value) in given.iter() {
             options
-                .set(&key, &value)
+                .set(key, value)
                 .map_err(|error| error.at_plan_time(function))?;
         }
         Ok(options)
@@ -125,7 +117,7 @@ impl Options {
             let bytes = read.await.map_err(|error| {
                 let message =
                     format!("labels {file} cannot be read: {}", error.message());
-                Failure::argument(message).at_plan_time(function)
+                ModelFailure::argument(message).at_plan_time(function)
             })?;
             let text = String::from_utf8_lossy(&bytes);
             // A spreadsheet's file starts with a byte order mark.
@@ -135,24 +127,23 @@ impl Options {
         Ok(self)
     }
 
-    fn set(&mut self, key: &str, value: &Value) -> Result<(), Failure> {
+    fn set(&mut self, key: &str, value: &Value) -> Result<(), ModelFailure> {
         match (key, value) {
-            (_, Value::Null) => {}
             ("labels", Value::Array(labels)) => {
-                self.labels = Some(labels.iter().map(text).collect());
+                self.labels = Some(labels.iter().map(metadata_text).collect());
             }
             ("labels", Value::String(file)) => self.labels_file = Some(file.clone()),
             ("labels", other) => {
-                return Err(Failure::argument(format!(
+                return Err(ModelFailure::argument(format!(
                     "option labels must be a list of text, or the path or URL of a file \
                      with a label a line, got {other}"
                 )));
             }
-            ("output", name) => self.output = Some(text(name)),
+            ("output", name) => self.output = Some(metadata_text(name)),
             ("output_kind", kind) => {
-                let kind = text(kind);
+                let kind = metadata_text(kind);
                 self.output_kind = Some(OutputKind::parse(&kind).ok_or_else(|| {
-                    Failure::argument(format!(
+                    ModelFailure::argument(format!(
                         "option output_kind must be 'logits' or 'probabilities', got \
                          '{kind}'"
                     ))
@@ -160,19 +151,10 @@ impl Options {
             }
             (key, value) => {
                 self.preprocessing
-                    .insert(format!("image.{key}"), text(value));
+                    .insert(format!("image.{key}"), metadata_text(value));
             }
         }
         Ok(())
-    }
-}
-
-/// A value as metadata writes it: lists with commas.
-fn text(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Array(values) => values.iter().map(text).collect::<Vec<_>>().join(","),
-        other => other.to_string(),
     }
 }
 

@@ -11,8 +11,8 @@ use atoll_onnx::{
     Data, Head, LoadedModel, NoClasses, Output, OutputKind, Port, scores, top_k,
 };
 use atoll_udf_common::image::{ImageValue, guarded};
+use atoll_udf_common::model::ModelFailure;
 
-use crate::failure::Failure;
 use crate::options::Options;
 
 /// How many numbers a thread keeps for its next image, rather than clear new ones for each:
@@ -62,7 +62,7 @@ impl Pipeline {
         model: LoadedModel,
         options: &Options,
         purpose: Purpose,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, ModelFailure> {
         let preprocess = match purpose {
             Purpose::Describe => None,
             _ => preprocess(&model, options)?,
@@ -96,7 +96,7 @@ impl Pipeline {
     }
 
     /// Checks that a preprocessed image fits the model's only input.
-    pub(crate) fn check_image(&self) -> Result<(), Failure> {
+    pub(crate) fn check_image(&self) -> Result<(), ModelFailure> {
         self.model.single_input()?;
         let shape = self.preprocess()?.output_shape();
         Ok(self.model.check_image(shape)?)
@@ -104,12 +104,12 @@ impl Pipeline {
 
     /// How an image becomes the input, for people; an unusable description is no
     /// reason not to describe the rest.
-    pub(crate) fn describe_preprocess(&self) -> Result<Option<Preprocess>, Failure> {
+    pub(crate) fn describe_preprocess(&self) -> Result<Option<Preprocess>, ModelFailure> {
         preprocess(&self.model, &self.options)
     }
 
     /// Checks that the output holds classes, as far as its shape tells.
-    fn check_classes(&self) -> Result<(), Failure> {
+    fn check_classes(&self) -> Result<(), ModelFailure> {
         let Some(port) = self.port() else {
             return Err(self.unreadable());
         };
@@ -123,7 +123,7 @@ impl Pipeline {
     }
 
     /// Checks that the labels are those of so many numbers.
-    fn check_labels(&self, numbers: usize) -> Result<(), Failure> {
+    fn check_labels(&self, numbers: usize) -> Result<(), ModelFailure> {
         let labels = self.labels().len();
         self.kind
             .check(numbers, labels)
@@ -133,7 +133,7 @@ impl Pipeline {
             return Ok(());
         }
         let classes = if numbers == 1 { "class" } else { "classes" };
-        Err(Failure::argument(format!(
+        Err(ModelFailure::argument(format!(
             "model {} has {numbers} {classes} in its output {}, got {labels} labels; \
              choose another output or give as many labels",
             self.model.name(),
@@ -141,16 +141,16 @@ impl Pipeline {
         )))
     }
 
-    fn no_classes(&self, problem: &NoClasses) -> Failure {
-        Failure::argument(format!(
+    fn no_classes(&self, problem: &NoClasses) -> ModelFailure {
+        ModelFailure::argument(format!(
             "output {} of model {} {problem}",
             self.output_name(),
             self.model.name()
         ))
     }
 
-    fn no_list(&self, shape: &dyn Display) -> Failure {
-        Failure::argument(format!(
+    fn no_list(&self, shape: &dyn Display) -> ModelFailure {
+        ModelFailure::argument(format!(
             "output {} of model {} is {shape} and no list of classes; choose another \
              output",
             self.output_name(),
@@ -158,9 +158,9 @@ impl Pipeline {
         ))
     }
 
-    fn unreadable(&self) -> Failure {
+    fn unreadable(&self) -> ModelFailure {
         let ports = &self.model.signature().outputs;
-        Failure::argument(format!(
+        ModelFailure::argument(format!(
             "model {} has no output of numbers or text; its outputs are {}",
             self.model.name(),
             listed(ports.iter())
@@ -182,9 +182,9 @@ impl Pipeline {
             .unwrap_or_else(|| self.model.labels())
     }
 
-    fn preprocess(&self) -> Result<&Preprocess, Failure> {
+    fn preprocess(&self) -> Result<&Preprocess, ModelFailure> {
         self.preprocess.as_ref().ok_or_else(|| {
-            Failure::argument(format!(
+            ModelFailure::argument(format!(
                 "model {} does not say how an image becomes its input; pass options such \
                  as {{resize: 'shortest_side', resize_size: 256, crop: 'center', \
                  scale: 1.0, mean: [127, 127, 127], std: [128, 128, 128]}}",
@@ -199,7 +199,7 @@ impl Pipeline {
         &self,
         image: &ImageValue<'_>,
         numbers: &mut Vec<f32>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), ModelFailure> {
         let preprocess = self.preprocess()?;
         numbers.resize(preprocess.output_len(), 0.0);
         match image {
@@ -218,21 +218,25 @@ impl Pipeline {
     pub(crate) fn run(
         &self,
         inputs: Vec<(String, Data)>,
-    ) -> Result<Vec<Output>, Failure> {
+    ) -> Result<Vec<Output>, ModelFailure> {
         self.catch(|| Ok(self.model.run(inputs)?))
     }
 
     /// Does what asks the model. A panic is an error of this row only.
-    fn catch<T>(&self, work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
-        catch(work)
-            .unwrap_or_else(|panic| Err(Failure::panicked(self.model.name(), &panic)))
+    fn catch<T>(
+        &self,
+        work: impl FnOnce() -> Result<T, ModelFailure>,
+    ) -> Result<T, ModelFailure> {
+        catch(work).unwrap_or_else(|panic| {
+            Err(ModelFailure::panicked(self.model.name(), &panic))
+        })
     }
 
     /// Runs the model on an image and returns all outputs.
     pub(crate) fn run_image(
         &self,
         image: &ImageValue<'_>,
-    ) -> Result<Vec<Output>, Failure> {
+    ) -> Result<Vec<Output>, ModelFailure> {
         let mut numbers = NUMBERS.take();
         self.write_image(image, &mut numbers)?;
         let shape = self.preprocess()?.output_shape();
@@ -244,12 +248,12 @@ impl Pipeline {
     }
 
     /// The chosen output for an image.
-    pub(crate) fn embed(&self, image: &ImageValue<'_>) -> Result<Vec<f32>, Failure> {
+    pub(crate) fn embed(&self, image: &ImageValue<'_>) -> Result<Vec<f32>, ModelFailure> {
         let output = self.run_image(image)?.swap_remove(self.output);
         self.floats(output.data)
     }
 
-    fn floats(&self, data: Data) -> Result<Vec<f32>, Failure> {
+    fn floats(&self, data: Data) -> Result<Vec<f32>, ModelFailure> {
         data.into_floats().ok_or_else(|| self.not_numbers())
     }
 
@@ -258,7 +262,7 @@ impl Pipeline {
         &self,
         image: &ImageValue<'_>,
         k: usize,
-    ) -> Result<Vec<Scored>, Failure> {
+    ) -> Result<Vec<Scored>, ModelFailure> {
         let output = self.run_image(image)?.swap_remove(self.output);
         if !output.is_list() {
             return Err(self.no_list(&format!("of shape {:?}", output.shape)));
@@ -276,8 +280,8 @@ impl Pipeline {
         Ok(scored.collect())
     }
 
-    fn not_numbers(&self) -> Failure {
-        Failure::argument(format!(
+    fn not_numbers(&self) -> ModelFailure {
+        ModelFailure::argument(format!(
             "output {} of model {} is text; choose one of numbers",
             self.output_name(),
             self.model.name()
@@ -286,7 +290,7 @@ impl Pipeline {
 }
 
 /// The output that the options name, else the first one of floating point numbers.
-fn output(model: &LoadedModel, options: &Options) -> Result<usize, Failure> {
+fn output(model: &LoadedModel, options: &Options) -> Result<usize, ModelFailure> {
     let found = match &options.output {
         Some(name) => model.outputs().position(|port| port.name == *name),
         None => model.default_output(),
@@ -296,7 +300,7 @@ fn output(model: &LoadedModel, options: &Options) -> Result<usize, Failure> {
             Some(name) => format!("has no output {name}"),
             None => "has no output of floating point numbers".to_string(),
         };
-        Failure::argument(format!(
+        ModelFailure::argument(format!(
             "model {} {problem}; its outputs are {}",
             model.name(),
             listed(model.signature().outputs.iter())
@@ -315,7 +319,7 @@ fn output_kind(
     model: &LoadedModel,
     output: usize,
     options: &Options,
-) -> Result<OutputKind, Failure> {
+) -> Result<OutputKind, ModelFailure> {
     model
         .output_kind(output, options.output_kind)
         .map_err(|head| {
@@ -324,7 +328,7 @@ fn output_kind(
                 Head::Sigmoid => "a sigmoid, so that it holds probabilities",
                 _ => "LogSoftmax, so that it holds logarithms",
             };
-            Failure::argument(format!(
+            ModelFailure::argument(format!(
                 "option output_kind does not fit: the output of model {} comes from \
                  {ends}; leave the option out",
                 model.name()
@@ -336,7 +340,7 @@ fn output_kind(
 fn preprocess(
     model: &LoadedModel,
     options: &Options,
-) -> Result<Option<Preprocess>, Failure> {
+) -> Result<Option<Preprocess>, ModelFailure> {
     if options.preprocessing.is_empty() {
         return Ok(model.preprocess()?);
     }

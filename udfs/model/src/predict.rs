@@ -5,27 +5,37 @@ use std::sync::{Arc, LazyLock};
 use async_trait::async_trait;
 use atoll_compute::warnings::Warnings;
 use atoll_onnx::{Data, ElementType, LoadedModel, Output};
+use atoll_udf_common::model::{ModelFailure, model};
 use atoll_udf_common::{
-    Call, CallContext, ExpensiveFunction, PreparedCall, map_rows, not_here,
+    Argument, Call, CallContext, ExpensiveFunction, PreparedCall, Usage, map_rows, usage,
 };
 use datafusion::arrow::array::{
     ArrayRef, Float32Builder, Float64Builder, Int64Builder, ListBuilder, StringBuilder,
     StructArray,
 };
 use datafusion::arrow::buffer::NullBuffer;
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields};
-use datafusion::common::{Result, internal_err, plan_err};
+use datafusion::arrow::datatypes::{DataType, Field, Fields};
+use datafusion::common::{Result, internal_err};
 use datafusion::logical_expr::{
-    ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs,
-    ScalarUDFImpl, Signature, Volatility,
+    Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs,
 };
 
 use crate::SECTION;
 use crate::argument::{self, ModelArgument};
-use crate::failure::Failure;
 use crate::input::{self, Input, Inputs};
 use crate::options::{Accepts, Options};
 use crate::pipeline::Purpose;
+
+const USAGE: Usage = Usage {
+    name: "predict",
+    syntax: "predict(model, x [, options])",
+    arguments: &[
+        Argument("model", model),
+        Argument("x", input::x),
+        Argument("options", usage::any),
+    ],
+    optional: 1,
+};
 
 static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     Documentation::builder(
@@ -36,7 +46,7 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
          ZipMap makes, are left out. A model that is not a literal is known only row by row: then \
          the struct has one field `logits`, a list of FLOAT with the model's first \
          output.",
-        "predict(model, x [, options])",
+        USAGE.syntax,
     )
     .with_argument(
         "model",
@@ -68,53 +78,27 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
 });
 
 /// The SQL function `predict(model, x [, options])`.
-#[derive(Debug, PartialEq, Eq, Hash)]
-pub struct Predict {
-    signature: Signature,
-}
+#[derive(Debug)]
+pub struct Predict;
 
-impl Default for Predict {
-    fn default() -> Self {
-        Self {
-            signature: Signature::user_defined(Volatility::Volatile),
-        }
-    }
-}
-
-impl ScalarUDFImpl for Predict {
-    fn name(&self) -> &str {
-        "predict"
+#[async_trait]
+impl ExpensiveFunction for Predict {
+    fn usage(&self) -> &Usage {
+        &USAGE
     }
 
-    fn signature(&self) -> &Signature {
-        &self.signature
+    fn documentation(&self) -> Option<&Documentation> {
+        Some(&DOCUMENTATION)
     }
 
-    fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
-        let (model, x, options) = match arg_types {
-            [model, x] => (model, x, None),
-            [model, x, options] => (model, x, Some(options)),
-            _ => return plan_err!("predict takes (model, x [, options])"),
-        };
-        argument::check_type(self.name(), model)?;
-        let mut types = vec![model.clone(), input::coerce(self.name(), x)?];
-        types.extend(options.cloned());
-        Ok(types)
-    }
-
-    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
-        internal_err!("the type of predict depends on its model")
-    }
-
-    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
-        let options =
-            Options::at_plan_time(self.name(), &args, 2, Accepts::Preprocessing)?;
+    fn return_type(&self, args: &ReturnFieldArgs<'_>) -> Result<DataType> {
+        let options = Options::at_plan_time(USAGE.name, args, 2, Accepts::Preprocessing)?;
         let scalar = |idx: usize| args.scalar_arguments.get(idx).copied().flatten();
         // Options that are not folded yet do not change the type.
         let unfolded = options.is_none();
         let options = options.unwrap_or_default();
         let pipeline =
-            argument::literal(self.name(), scalar(0), &options, Purpose::Predict)?;
+            argument::literal(USAGE.name, scalar(0), &options, Purpose::Predict)?;
         let fields = match &pipeline {
             Some(pipeline) => output_fields(&pipeline.model),
             None => unknown_fields(),
@@ -123,26 +107,11 @@ impl ScalarUDFImpl for Predict {
             (&pipeline, args.arg_fields.get(1), unfolded)
         {
             input::check(pipeline, x.data_type(), scalar(1))
-                .map_err(|error| error.at_plan_time(self.name()))?;
+                .map_err(|error| error.at_plan_time(USAGE.name))?;
         }
-        Ok(Arc::new(Field::new(
-            self.name(),
-            DataType::Struct(fields),
-            true,
-        )))
+        Ok(DataType::Struct(fields))
     }
 
-    fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        not_here(self.name())
-    }
-
-    fn documentation(&self) -> Option<&Documentation> {
-        Some(&DOCUMENTATION)
-    }
-}
-
-#[async_trait]
-impl ExpensiveFunction for Predict {
     fn models(&self, args: &[Expr]) -> Vec<(String, String)> {
         argument::named(args)
     }
@@ -205,7 +174,7 @@ impl PreparedCall for PreparedPredict {
                 }
             })();
             progress.advance(1);
-            outputs.map_err(|error: Failure| error.in_a_row("predict"))
+            outputs.map_err(|error: ModelFailure| error.in_a_row("predict"))
         })
         .await?;
         Ok(Arc::new(outputs_array(&self.fields, outputs)))
@@ -217,7 +186,7 @@ fn first(
     model: &LoadedModel,
     outputs: Vec<Output>,
     warnings: &Warnings,
-) -> Result<Option<Vec<Output>>, Failure> {
+) -> Result<Option<Vec<Output>>, ModelFailure> {
     let first = outputs.into_iter().next();
     if let Some(Data::Doubles(_)) = first.as_ref().map(|output| &output.data) {
         warnings.add(format!(
@@ -234,7 +203,7 @@ fn first(
     });
     match floats {
         Some(output) => Ok(Some(vec![output])),
-        None => Err(Failure::argument(format!(
+        None => Err(ModelFailure::argument(format!(
             "the first output of model {} is text; name the model by a literal to get \
              all its outputs",
             model.name()

@@ -3,22 +3,35 @@
 use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
+use atoll_udf_common::image::image;
+use atoll_udf_common::model::{ModelFailure, model};
 use atoll_udf_common::{
-    Call, CallContext, EXECUTOR_DIED, ExpensiveFunction, PreparedCall, not_here,
+    Argument, Call, CallContext, EXECUTOR_DIED, ExpensiveFunction, PreparedCall, Usage,
+    usage,
 };
 use datafusion::arrow::array::{ArrayRef, StringBuilder, StructArray};
 use datafusion::arrow::buffer::NullBuffer;
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields};
+use datafusion::arrow::datatypes::{DataType, Field, Fields};
 use datafusion::common::Result;
 use datafusion::logical_expr::{
-    ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs,
-    ScalarUDFImpl, Signature, Volatility,
+    Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs,
 };
 
 use crate::SECTION;
 use crate::argument;
-use crate::classify::{Classifier, Outcome, check, coerce, labels_array, labels_type};
-use crate::failure::Failure;
+use crate::classify::{Classifier, Outcome, check, k, labels_array, labels_type};
+
+const USAGE: Usage = Usage {
+    name: "try_classify",
+    syntax: "try_classify(model, image [, k [, options]])",
+    arguments: &[
+        Argument("model", model),
+        Argument("image", image),
+        Argument("k", k),
+        Argument("options", usage::any),
+    ],
+    optional: 2,
+};
 
 static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     Documentation::builder(
@@ -29,7 +42,7 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
          MODEL_INVALID, MODEL_INPUT_MISMATCH, MODEL_RUNTIME or INVALID_ARGUMENT. A model \
          that is named by a literal and cannot be loaded is still an error, because no \
          row could have an answer.",
-        "try_classify(model, image [, k [, options]])",
+        USAGE.syntax,
     )
     .with_argument(
         "model",
@@ -51,56 +64,24 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
 });
 
 /// The SQL function `try_classify(model, image [, k [, options]])`.
-#[derive(Debug, PartialEq, Eq, Hash)]
-pub struct TryClassify {
-    signature: Signature,
-}
+#[derive(Debug)]
+pub struct TryClassify;
 
-impl Default for TryClassify {
-    fn default() -> Self {
-        Self {
-            signature: Signature::user_defined(Volatility::Volatile),
-        }
-    }
-}
-
-impl ScalarUDFImpl for TryClassify {
-    fn name(&self) -> &str {
-        "try_classify"
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
-        coerce(self.name(), arg_types)
-    }
-
-    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Struct(fields()))
-    }
-
-    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
-        check(self.name(), &args)?;
-        Ok(Arc::new(Field::new(
-            self.name(),
-            DataType::Struct(fields()),
-            true,
-        )))
-    }
-
-    fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        not_here(self.name())
+#[async_trait]
+impl ExpensiveFunction for TryClassify {
+    fn usage(&self) -> &Usage {
+        &USAGE
     }
 
     fn documentation(&self) -> Option<&Documentation> {
         Some(&DOCUMENTATION)
     }
-}
 
-#[async_trait]
-impl ExpensiveFunction for TryClassify {
+    fn return_type(&self, args: &ReturnFieldArgs<'_>) -> Result<DataType> {
+        check(USAGE.name, args)?;
+        Ok(DataType::Struct(fields()))
+    }
+
     fn models(&self, args: &[Expr]) -> Vec<(String, String)> {
         argument::named(args)
     }
@@ -130,7 +111,7 @@ impl PreparedCall for PreparedTryClassify {
         _context: &CallContext,
         reason: &str,
     ) -> Result<ArrayRef> {
-        let failed = || Some(Err(Failure::new(EXECUTOR_DIED, reason)));
+        let failed = || Some(Err(ModelFailure::new(EXECUTOR_DIED, reason)));
         Ok(result_array(
             (0..args.number_rows).map(|_| failed()).collect(),
         ))

@@ -396,7 +396,7 @@ async fn wrong_types_are_refused_at_plan_time() {
     );
     check_error(
         evaluate("embed", vec![number(1)]).await,
-        &["embed takes (model, image"],
+        &["embed is called as embed(model, image"],
     );
 }
 

@@ -4,24 +4,28 @@ use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use atoll_udf_common::{
-    Call, CallContext, ExpensiveFunction, Grain, PreparedCall, not_here,
+    Argument, Call, CallContext, ExpensiveFunction, Grain, PreparedCall, Usage, usage,
 };
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, StringArray};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::Result;
-use datafusion::logical_expr::{
-    ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDFImpl, Signature,
-    Volatility,
-};
+use datafusion::logical_expr::{Documentation, ReturnFieldArgs, ScalarFunctionArgs};
 
 use crate::SECTION;
+
+const USAGE: Usage = Usage {
+    name: "test_abort",
+    syntax: "test_abort(abort)",
+    arguments: &[Argument("abort", usage::flag)],
+    optional: 0,
+};
 
 static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     Documentation::builder(
         SECTION,
         "Ends its process if its argument is true, else returns SUCCEEDED. A row that is \
          given up is FAILED.",
-        "test_abort(abort)",
+        USAGE.syntax,
     )
     .with_argument("abort", "Whether to end the process.")
     .with_sql_example("SELECT test_abort(false) AS status;")
@@ -29,57 +33,40 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
 });
 
 /// The SQL functions `test_abort(abort)` and `test_abort_in_group(abort)`.
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Debug)]
 pub struct TestAbort {
-    name: &'static str,
-    grouped: bool,
-    signature: Signature,
+    usage: Usage,
+    grain: Grain,
 }
 
 impl TestAbort {
     /// A function whose rows are dealt in this way.
     pub(crate) fn new(name: &'static str, grain: Grain) -> Self {
-        Self {
-            name,
-            grouped: grain == Grain::Groups,
-            signature: Signature::exact(vec![DataType::Boolean], Volatility::Volatile),
-        }
-    }
-}
-
-impl ScalarUDFImpl for TestAbort {
-    fn name(&self) -> &str {
-        self.name
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Utf8)
-    }
-
-    fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        not_here(self.name())
-    }
-
-    fn documentation(&self) -> Option<&Documentation> {
-        Some(&DOCUMENTATION)
+        let usage = Usage { name, ..USAGE };
+        Self { usage, grain }
     }
 }
 
 #[async_trait]
 impl ExpensiveFunction for TestAbort {
+    fn usage(&self) -> &Usage {
+        &self.usage
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        Some(&DOCUMENTATION)
+    }
+
+    fn return_type(&self, _args: &ReturnFieldArgs<'_>) -> Result<DataType> {
+        Ok(DataType::Utf8)
+    }
+
     async fn prepare(&self, _call: &Call<'_>) -> Result<Arc<dyn PreparedCall>> {
         Ok(Arc::new(Abort))
     }
 
     fn grain(&self) -> Grain {
-        match self.grouped {
-            true => Grain::Groups,
-            false => Grain::Rows,
-        }
+        self.grain
     }
 }
 

@@ -4,23 +4,27 @@ use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use atoll_udf_common::{
-    Call, CallContext, ExpensiveFunction, PreparedCall, map_rows, not_here,
+    Argument, Call, CallContext, ExpensiveFunction, PreparedCall, Usage, map_rows, usage,
 };
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, StringArray};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::Result;
-use datafusion::logical_expr::{
-    ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDFImpl, Signature,
-    Volatility,
-};
+use datafusion::logical_expr::{Documentation, ReturnFieldArgs, ScalarFunctionArgs};
 
 use crate::SECTION;
+
+const USAGE: Usage = Usage {
+    name: "test_panic",
+    syntax: "test_panic(panic)",
+    arguments: &[Argument("panic", usage::flag)],
+    optional: 0,
+};
 
 static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     Documentation::builder(
         SECTION,
         "Panics if its argument is true, else returns SUCCEEDED.",
-        "test_panic(panic)",
+        USAGE.syntax,
     )
     .with_argument("panic", "Whether to panic.")
     .with_sql_example("SELECT test_panic(false) AS status;")
@@ -28,48 +32,34 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
 });
 
 /// The SQL functions `test_panic(panic)` and `test_panic_in_call(panic)`.
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Debug)]
 pub struct TestPanic {
-    name: &'static str,
+    usage: Usage,
     in_call: bool,
-    signature: Signature,
 }
 
 impl TestPanic {
     /// A function that panics in its rows, or in what is around them.
     pub(crate) fn new(name: &'static str, in_call: bool) -> Self {
-        Self {
-            name,
-            in_call,
-            signature: Signature::exact(vec![DataType::Boolean], Volatility::Volatile),
-        }
-    }
-}
-
-impl ScalarUDFImpl for TestPanic {
-    fn name(&self) -> &str {
-        self.name
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Utf8)
-    }
-
-    fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        not_here(self.name())
-    }
-
-    fn documentation(&self) -> Option<&Documentation> {
-        Some(&DOCUMENTATION)
+        let usage = Usage { name, ..USAGE };
+        Self { usage, in_call }
     }
 }
 
 #[async_trait]
 impl ExpensiveFunction for TestPanic {
+    fn usage(&self) -> &Usage {
+        &self.usage
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        Some(&DOCUMENTATION)
+    }
+
+    fn return_type(&self, _args: &ReturnFieldArgs<'_>) -> Result<DataType> {
+        Ok(DataType::Utf8)
+    }
+
     async fn prepare(&self, _call: &Call<'_>) -> Result<Arc<dyn PreparedCall>> {
         Ok(Arc::new(Prepared {
             in_call: self.in_call,

@@ -5,26 +5,31 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use atoll_udf_common::{
-    Call, CallContext, ExpensiveFunction, Grain, PreparedCall, map_rows, not_here,
+    Argument, Call, CallContext, ExpensiveFunction, Grain, PreparedCall, Usage, map_rows,
+    usage,
 };
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float64Array};
 use datafusion::arrow::datatypes::{DataType, Float64Type};
 use datafusion::common::{Result, exec_err};
-use datafusion::logical_expr::{
-    ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDFImpl, Signature,
-    Volatility,
-};
+use datafusion::logical_expr::{Documentation, ReturnFieldArgs, ScalarFunctionArgs};
 
 use crate::SECTION;
 
 /// How often a sleeping row looks whether it is still wanted.
 const GLANCE: Duration = Duration::from_millis(5);
 
+const USAGE: Usage = Usage {
+    name: "test_sleep",
+    syntax: "test_sleep(seconds)",
+    arguments: &[Argument("seconds", usage::number)],
+    optional: 0,
+};
+
 static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     Documentation::builder(
         SECTION,
         "Waits on a thread of the compute pool, then returns its argument.",
-        "test_sleep(seconds)",
+        USAGE.syntax,
     )
     .with_argument("seconds", "How long to wait. NULL gives NULL.")
     .with_sql_example("SELECT test_sleep(0.001) AS slept;")
@@ -38,57 +43,40 @@ static SLOWNESS: LazyLock<f64> = LazyLock::new(|| {
 });
 
 /// The SQL functions `test_sleep(seconds)` and `test_sleep_in_group(seconds)`.
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Debug)]
 pub struct TestSleep {
-    name: &'static str,
-    grouped: bool,
-    signature: Signature,
+    usage: Usage,
+    grain: Grain,
 }
 
 impl TestSleep {
     /// A function whose rows are dealt in this way.
     pub(crate) fn new(name: &'static str, grain: Grain) -> Self {
-        Self {
-            name,
-            grouped: grain == Grain::Groups,
-            signature: Signature::exact(vec![DataType::Float64], Volatility::Volatile),
-        }
-    }
-}
-
-impl ScalarUDFImpl for TestSleep {
-    fn name(&self) -> &str {
-        self.name
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Float64)
-    }
-
-    fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        not_here(self.name())
-    }
-
-    fn documentation(&self) -> Option<&Documentation> {
-        Some(&DOCUMENTATION)
+        let usage = Usage { name, ..USAGE };
+        Self { usage, grain }
     }
 }
 
 #[async_trait]
 impl ExpensiveFunction for TestSleep {
+    fn usage(&self) -> &Usage {
+        &self.usage
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        Some(&DOCUMENTATION)
+    }
+
+    fn return_type(&self, _args: &ReturnFieldArgs<'_>) -> Result<DataType> {
+        Ok(DataType::Float64)
+    }
+
     async fn prepare(&self, _call: &Call<'_>) -> Result<Arc<dyn PreparedCall>> {
         Ok(Arc::new(Sleep))
     }
 
     fn grain(&self) -> Grain {
-        match self.grouped {
-            true => Grain::Groups,
-            false => Grain::Rows,
-        }
+        self.grain
     }
 }
 

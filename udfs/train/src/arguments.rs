@@ -1,7 +1,5 @@
 //! The arguments that `train` and `evaluate` have in common.
 
-use std::ops::RangeInclusive;
-
 use atoll_udf_common::args::{is_text, literal_str};
 use datafusion::arrow::array::{Array, ArrayRef};
 use datafusion::arrow::datatypes::DataType;
@@ -56,27 +54,14 @@ impl DatasetArgument {
     }
 }
 
-/// Checks how many arguments a call has.
-pub(crate) fn check_count(
+/// An argument that names a dataset, for a [`Usage`](atoll_udf_common::Usage).
+pub(crate) fn dataset(
     function: &str,
-    types: &[DataType],
-    valid: RangeInclusive<usize>,
-) -> Result<()> {
-    if valid.contains(&types.len()) {
-        return Ok(());
-    }
-    plan_err!(
-        "{function} takes from {} to {} arguments, got {}",
-        valid.start(),
-        valid.end(),
-        types.len()
-    )
-}
-
-/// Checks the type of a dataset argument.
-pub(crate) fn check_dataset(function: &str, data_type: &DataType) -> Result<()> {
+    _argument: &str,
+    data_type: &DataType,
+) -> Result<DataType> {
     if is_text(data_type) || *data_type == DataType::Null {
-        return Ok(());
+        return Ok(data_type.clone());
     }
     plan_err!(
         "{function} takes its dataset as text, the name of a table or view, or a Parquet \

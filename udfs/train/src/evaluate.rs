@@ -1,41 +1,45 @@
 //! `evaluate`: how well a model labels images it never saw.
 
-use std::collections::HashMap;
 use std::fmt::{self, Debug, Formatter};
 use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
-use atoll_compute::pool;
-use atoll_onnx::{LoadedModel, ModelFiles, Provider, weight_files};
-use atoll_udf_common::args::{bytes_at, is_text, string_at};
+use atoll_onnx::Provider;
+use atoll_udf_common::args::{bytes_at, string_at};
+use atoll_udf_common::model::{self, model};
 use atoll_udf_common::structs::check_keys;
 use atoll_udf_common::{
-    AtollOptions, Call, CallContext, ExpensiveFunction, Grain, PreparedCall, not_here,
-    pool_error, storage_root,
+    Argument, AtollOptions, Call, CallContext, ExpensiveFunction, Grain, PreparedCall,
+    Usage, storage_root, usage,
 };
-use bytes::Bytes;
 use datafusion::arrow::array::{
     ArrayRef, Float64Array, Int64Array, ListArray, NullBufferBuilder, StructArray,
 };
 use datafusion::arrow::buffer::OffsetBuffer;
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields};
-use datafusion::common::{
-    DataFusionError, Result, exec_datafusion_err, exec_err, plan_err,
-};
+use datafusion::arrow::datatypes::{DataType, Field, Fields};
+use datafusion::common::{Result, exec_err, plan_err};
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::{
-    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl,
-    Signature, Volatility,
-};
+use datafusion::logical_expr::{Documentation, ReturnFieldArgs, ScalarFunctionArgs};
 
 use crate::arguments::{
-    COLUMN_OPTIONS, DATASET, DatasetArgument, SECTION, arrays, check_count, check_dataset,
+    COLUMN_OPTIONS, DATASET, DatasetArgument, SECTION, arrays, dataset,
 };
 use crate::options::{EVALUATE_KEYS, EvaluateOptions};
 use crate::rows::{Part, Rows};
-use crate::score::{Score, failure, score};
+use crate::score::{Score, score};
 use crate::single_flight::Memo;
 use crate::source::{Source, Wanted};
+
+const USAGE: Usage = Usage {
+    name: "evaluate",
+    syntax: "evaluate(model, dataset [, options])",
+    arguments: &[
+        Argument("model", model),
+        Argument("dataset", dataset),
+        Argument("options", usage::any),
+    ],
+    optional: 1,
+};
 
 static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     Documentation::builder(
@@ -49,7 +53,7 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
          labels are matched with the names of the model's classes, integers with their \
          indices. If the dataset has a split column with 'test' rows, only those count, \
          unless the options say otherwise.",
-        "evaluate(model, dataset [, options])",
+        USAGE.syntax,
     )
     .with_argument(
         "model",
@@ -100,69 +104,26 @@ fn line_field() -> Field {
 }
 
 /// The SQL function `evaluate(model, dataset [, options])`.
-#[derive(Debug, PartialEq, Eq, Hash)]
-pub struct Evaluate {
-    signature: Signature,
-}
+#[derive(Debug)]
+pub struct Evaluate;
 
-impl Default for Evaluate {
-    fn default() -> Self {
-        // The optimizer folds and duplicates anything that is not volatile.
-        Self {
-            signature: Signature::user_defined(Volatility::Volatile),
-        }
-    }
-}
-
-impl ScalarUDFImpl for Evaluate {
-    fn name(&self) -> &str {
-        "evaluate"
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
-        check_count(self.name(), arg_types, 2..=3)?;
-        check_dataset(self.name(), &arg_types[1])?;
-        match &arg_types[0] {
-            DataType::Null
-            | DataType::Binary
-            | DataType::LargeBinary
-            | DataType::BinaryView
-            | DataType::FixedSizeBinary(_) => Ok(arg_types.to_vec()),
-            text if is_text(text) => Ok(arg_types.to_vec()),
-            other => plan_err!(
-                "evaluate takes its model as a path or URL, or as the bytes of an ONNX \
-                 file; got {other}"
-            ),
-        }
-    }
-
-    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Struct(EVALUATION.clone()))
-    }
-
-    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
-        if let Some(options) = args.arg_fields.get(2) {
-            check_keys(self.name(), "option", options.data_type(), &EVALUATE_KEYS)?;
-        }
-        let data_type = DataType::Struct(EVALUATION.clone());
-        Ok(Arc::new(Field::new(self.name(), data_type, true)))
-    }
-
-    fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        not_here(self.name())
+#[async_trait]
+impl ExpensiveFunction for Evaluate {
+    fn usage(&self) -> &Usage {
+        &USAGE
     }
 
     fn documentation(&self) -> Option<&Documentation> {
         Some(&DOCUMENTATION)
     }
-}
 
-#[async_trait]
-impl ExpensiveFunction for Evaluate {
+    fn return_type(&self, args: &ReturnFieldArgs<'_>) -> Result<DataType> {
+        if let Some(options) = args.arg_fields.get(2) {
+            check_keys(USAGE.name, "option", options.data_type(), &EVALUATE_KEYS)?;
+        }
+        Ok(DataType::Struct(EVALUATION.clone()))
+    }
+
     async fn prepare(&self, call: &Call<'_>) -> Result<Arc<dyn PreparedCall>> {
         let options = EvaluateOptions::from_argument(call.args.get(2))?;
         let source = match DatasetArgument::new(&call.args[1]) {
@@ -179,7 +140,9 @@ impl ExpensiveFunction for Evaluate {
         // broken file is a plan-time error.
         if let DatasetArgument::Literal(name) = DatasetArgument::new(&call.args[0]) {
             let config = call.session.config();
-            load(&name, provider(call.session), &CallContext::of(config)).await?;
+            let context = CallContext::of(config);
+            let model = model::load(&name, provider(call.session), &context).await;
+            model.map_err(|error| error.at_plan_time(USAGE.name))?;
         }
         Ok(Arc::new(EvaluateCall::new(call, options, source)))
     }
@@ -247,7 +210,6 @@ impl PreparedCall for EvaluateCall {
         let rows = args.number_rows;
         let args = arrays(args)?;
         let provider = provider(&self.session);
-        let mut models = HashMap::new();
         let mut scores = Vec::with_capacity(rows);
         // One model after the other: each one's images fill the compute pool.
         for row in 0..rows {
@@ -256,23 +218,14 @@ impl PreparedCall for EvaluateCall {
                 continue;
             };
             let model = match (string_at(&args[0], row), bytes_at(&args[0], row)) {
-                (Some(name), _) => match models.get(name) {
-                    Some(model) => LoadedModel::clone(model),
-                    None => {
-                        let model = load(name, provider, context).await?;
-                        models.insert(name.to_string(), model.clone());
-                        model
-                    }
-                },
-                (None, Some(bytes)) => {
-                    let files = ModelFiles::alone(Bytes::copy_from_slice(bytes));
-                    open("in the column", files, provider, context).await?
-                }
+                (Some(name), _) => model::load(name, provider, context).await,
+                (None, Some(bytes)) => model::load_bytes(bytes, provider, context).await,
                 (None, None) => {
                     scores.push(None);
                     continue;
                 }
             };
+            let model = model.map_err(|error| error.in_a_row(USAGE.name))?;
             let images = self.rows(dataset, context).await?;
             scores.push(Some(score(model, dataset, images, context).await?));
         }
@@ -337,41 +290,6 @@ fn check_split(source: &Source, part: Option<Part>) -> Result<()> {
 /// What the session's models run on.
 fn provider(session: &SessionState) -> Provider {
     AtollOptions::get(session.config_options()).execution_provider
-}
-
-async fn load(
-    name: &str,
-    provider: Provider,
-    context: &CallContext,
-) -> Result<LoadedModel> {
-    let cannot = |error: DataFusionError| {
-        exec_datafusion_err!("evaluate: cannot load model: {}", error.strip_backtrace())
-    };
-    let location = context.locate(name)?;
-    let bytes = location.read().await.map_err(cannot)?;
-    // Weights may be in other files beside it.
-    let weights = weight_files(name, &bytes).map_err(failure)?;
-    let weights = location.read_beside(&weights).await.map_err(cannot)?;
-    let weights = weights.into_iter();
-    let files = ModelFiles {
-        bytes,
-        weights: weights
-            .map(|(name, file)| (name, Arc::from(&*file)))
-            .collect(),
-    };
-    open(name, files, provider, context).await
-}
-
-async fn open(
-    name: &str,
-    files: ModelFiles<Bytes>,
-    provider: Provider,
-    context: &CallContext,
-) -> Result<LoadedModel> {
-    let name = name.to_string();
-    let load = move || LoadedModel::load_from(provider, &name, || Ok(files));
-    let open = pool::run(&context.token, load);
-    open.await.map_err(pool_error)?.map_err(failure)
 }
 
 fn evaluation_array(scores: &[Option<Score>]) -> Result<ArrayRef> {

@@ -31,5 +31,5 @@ pub use trial::trainings_started;
 
 /// The functions of this family.
 pub fn functions() -> Vec<ScalarUDF> {
-    vec![expensive(Train::default()), expensive(Evaluate::default())]
+    vec![expensive(Train), expensive(Evaluate)]
 }

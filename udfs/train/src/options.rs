@@ -1,38 +1,24 @@
 //! The options struct of `train` and of `evaluate`.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use atoll_udf_common::structs::{TRAIN_KEYS, check_keys, row_to_json};
-use datafusion::common::{Result, ScalarValue, plan_err};
+use atoll_udf_common::OptionStruct;
+use atoll_udf_common::structs::TRAIN_KEYS;
+use datafusion::common::Result;
 use datafusion::logical_expr::Expr;
-use serde_json::{Map, Value};
 
 use crate::rows::Part;
 
-/// Keys that both functions take: they say how to read a dataset.
-const COLUMN_KEYS: [&str; 8] = [
-    "image",
-    "features",
-    "label",
-    "split_column",
-    "height",
-    "width",
-    "channels",
-    "scale",
-];
+/// The keys that say how to read a dataset; among those of `train` they come first.
+const COLUMN_KEYS: &[&str] = TRAIN_KEYS.split_at(8).0;
 
 /// The keys of the options of `evaluate`.
-pub(crate) const EVALUATE_KEYS: [&str; 9] = [
-    "image",
-    "features",
-    "label",
-    "split_column",
-    "height",
-    "width",
-    "channels",
-    "scale",
-    "split",
-];
+pub(crate) static EVALUATE_KEYS: LazyLock<Vec<&str>> =
+    LazyLock::new(|| [COLUMN_KEYS, &["split"]].concat());
+
+/// What errors show of the options.
+const EXAMPLE: &str = "{image: '...'}";
 
 /// How to read a dataset.
 #[derive(Debug, Clone, PartialEq)]
@@ -101,16 +87,16 @@ impl TrainOptions {
     /// Reads the options argument, which must be a literal: it decides what is read at
     /// plan time.
     pub(crate) fn from_argument(argument: Option<&Expr>) -> Result<Self> {
-        let reader = Reader::new("train", argument, &TRAIN_KEYS)?;
+        let options = OptionStruct::of_call("train", argument, &TRAIN_KEYS, EXAMPLE)?;
         Ok(Self {
-            columns: reader.columns()?,
-            split_seed: reader.whole("split_seed", 0)?.unwrap_or_default(),
-            timeout: reader.positive("timeout_seconds")?.map(|seconds| {
+            columns: columns(&options)?,
+            split_seed: options.whole("split_seed", 0)?.unwrap_or_default(),
+            timeout: options.positive("timeout_seconds")?.map(|seconds| {
                 Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
             }),
-            threads: reader.size("threads_per_trial")?,
-            checkpoint: reader.flag("checkpoint")?.unwrap_or_default(),
-            resume_from: reader.text("resume_from")?,
+            threads: options.size("threads_per_trial")?,
+            checkpoint: options.flag("checkpoint")?.unwrap_or_default(),
+            resume_from: options.text("resume_from")?,
         })
     }
 }
@@ -118,141 +104,38 @@ impl TrainOptions {
 impl EvaluateOptions {
     /// Reads the options argument, which must be a literal.
     pub(crate) fn from_argument(argument: Option<&Expr>) -> Result<Self> {
-        let reader = Reader::new("evaluate", argument, &EVALUATE_KEYS)?;
-        let part = reader
+        let options =
+            OptionStruct::of_call("evaluate", argument, &EVALUATE_KEYS, EXAMPLE)?;
+        let part = options
             .text("split")?
             .map(|name| Part::parse(&name))
             .transpose()?;
         Ok(Self {
-            columns: reader.columns()?,
+            columns: columns(&options)?,
             part,
         })
     }
 }
 
-/// Typed access to the options, with errors that name the function and the key.
-struct Reader {
-    function: &'static str,
-    values: Map<String, Value>,
-}
-
-impl Reader {
-    fn new(
-        function: &'static str,
-        argument: Option<&Expr>,
-        valid: &[&str],
-    ) -> Result<Self> {
-        let values = match argument {
-            None => Map::new(),
-            Some(Expr::Literal(value, _)) if value.is_null() => Map::new(),
-            Some(Expr::Literal(ScalarValue::Struct(options), _)) => {
-                row_to_json(options, 0)?
-            }
-            Some(other) => {
-                return plan_err!(
-                    "the options of {function} must be a literal struct such as \
-                     {{{}: '...'}}, got {other}",
-                    COLUMN_KEYS[0]
-                );
-            }
-        };
-        if let Some(Expr::Literal(value, _)) = argument {
-            check_keys(function, "option", &value.data_type(), valid)?;
-        }
-        Ok(Self { function, values })
-    }
-
-    fn columns(&self) -> Result<ColumnOptions> {
-        let defaults = ColumnOptions::default();
-        Ok(ColumnOptions {
-            image: self.text("image")?,
-            features: self.texts("features")?,
-            label: self.text("label")?.unwrap_or(defaults.label),
-            split: self.text("split_column")?,
-            height: self.size("height")?,
-            width: self.size("width")?,
-            channels: self.size("channels")?,
-            scale: self.positive("scale")?,
-        })
-    }
-
-    fn get(&self, key: &str) -> Option<&Value> {
-        self.values.get(key).filter(|value| !value.is_null())
-    }
-
-    fn text(&self, key: &str) -> Result<Option<String>> {
-        match self.get(key) {
-            None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text.clone())),
-            Some(other) => self.refuse(key, "text", other),
-        }
-    }
-
-    /// One text, or a list of them.
-    fn texts(&self, key: &str) -> Result<Option<Vec<String>>> {
-        let value = match self.get(key) {
-            None => return Ok(None),
-            Some(Value::String(text)) => return Ok(Some(vec![text.clone()])),
-            Some(value) => value,
-        };
-        let texts = value.as_array().filter(|list| !list.is_empty());
-        let texts = texts.and_then(|list| {
-            let texts = list
-                .iter()
-                .map(|text| text.as_str().map(ToString::to_string));
-            texts.collect::<Option<Vec<_>>>()
-        });
-        match texts {
-            Some(texts) => Ok(Some(texts)),
-            None => self.refuse(key, "the name of a column or a list of names", value),
-        }
-    }
-
-    fn flag(&self, key: &str) -> Result<Option<bool>> {
-        match self.get(key) {
-            None => Ok(None),
-            Some(Value::Bool(flag)) => Ok(Some(*flag)),
-            Some(other) => self.refuse(key, "true or false", other),
-        }
-    }
-
-    fn whole(&self, key: &str, least: u64) -> Result<Option<u64>> {
-        match self.get(key) {
-            None => Ok(None),
-            Some(value) => match value.as_u64().filter(|number| *number >= least) {
-                Some(number) => Ok(Some(number)),
-                None => self.refuse(key, &format!("an integer from {least}"), value),
-            },
-        }
-    }
-
-    fn size(&self, key: &str) -> Result<Option<usize>> {
-        Ok(self
-            .whole(key, 1)?
-            .map(|size| usize::try_from(size).unwrap_or(usize::MAX)))
-    }
-
-    fn positive(&self, key: &str) -> Result<Option<f64>> {
-        match self.get(key) {
-            None => Ok(None),
-            Some(value) => match value.as_f64().filter(|number| *number > 0.0) {
-                Some(number) => Ok(Some(number)),
-                None => self.refuse(key, "greater than 0", value),
-            },
-        }
-    }
-
-    fn refuse<T>(&self, key: &str, expected: &str, actual: &Value) -> Result<T> {
-        plan_err!(
-            "{}: option {key} must be {expected}, got {actual}",
-            self.function
-        )
-    }
+/// What the options say of the dataset.
+fn columns(options: &OptionStruct) -> Result<ColumnOptions> {
+    let defaults = ColumnOptions::default();
+    Ok(ColumnOptions {
+        image: options.text("image")?,
+        features: options.names("features")?,
+        label: options.text("label")?.unwrap_or(defaults.label),
+        split: options.text("split_column")?,
+        height: options.size("height")?,
+        width: options.size("width")?,
+        channels: options.size("channels")?,
+        scale: options.positive("scale")?,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use datafusion::arrow::datatypes::{DataType, Field};
+    use datafusion::common::ScalarValue;
     use datafusion::common::scalar::ScalarStructBuilder;
     use datafusion::logical_expr::lit;
 
@@ -340,14 +223,13 @@ mod tests {
 
     #[test]
     fn the_functions_share_the_keys_that_read_a_dataset() {
-        for key in COLUMN_KEYS {
-            assert!(
-                TRAIN_KEYS.contains(&key) && EVALUATE_KEYS.contains(&key),
-                "{key}"
-            );
-        }
-        let argument = options(&[("split", "test".into())]);
+        let keys = "image features label split_column height width channels scale";
+        assert_eq!(COLUMN_KEYS.join(" "), keys);
+        let argument = options(&[("split", "test".into()), ("height", 8_i64.into())]);
         let read = EvaluateOptions::from_argument(Some(&argument)).unwrap();
-        assert_eq!(read.part, Some(Part::Test));
+        assert_eq!(
+            (read.part, read.columns.height),
+            (Some(Part::Test), Some(8))
+        );
     }
 }

@@ -372,7 +372,7 @@ fn without_row(error: DataFusionError) -> DataFusionError {
 
 /// Translates an error of a model once, at the edge to SQL.
 #[expect(clippy::needless_pass_by_value, reason = "map_err passes it by value")]
-pub(crate) fn failure(error: atoll_onnx::Error) -> DataFusionError {
+fn failure(error: atoll_onnx::Error) -> DataFusionError {
     exec_datafusion_err!("evaluate: {error} ({})", error.code())
 }
 

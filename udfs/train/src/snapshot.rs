@@ -469,6 +469,20 @@ mod tests {
         assert_eq!(snapshot(&houses).sha256, hex::encode(expected.finalize()));
     }
 
+    /// The digest was made with Python's hashlib from the layout of version 1.
+    #[test]
+    fn images_keep_their_digest() {
+        let parts = [Part::Train, Part::Train, Part::Validation];
+        let mut animals =
+            rows(&[(vec![1, 2], 0), (vec![3, 4], 1), (vec![5, 6], 0)], &parts);
+        let names = ["cat", "dog", "cat"].map(String::from).to_vec();
+        animals.labels = Labels::Names(names);
+        assert_eq!(
+            snapshot(&animals).sha256,
+            "8a0fcbd481c2e97e2acf400e4b4c5f4e4a4bad04fa4c145f5d8f40d53364ecc2"
+        );
+    }
+
     #[test]
     fn numbers_that_do_not_fit_32_bits_keep_all_of_them() {
         let sha256 = |first: f64| {

@@ -14,22 +14,21 @@ use atoll_nn::{Augmentation, Hyperparameters};
 use atoll_udf_common::args::string_at;
 use atoll_udf_common::structs::{TRAIN_KEYS, check_keys, row_to_json};
 use atoll_udf_common::{
-    Call, CallContext, EXECUTOR_DIED, ExpensiveFunction, Grain, PreparedCall, Price,
-    not_here, storage_root,
+    Argument, Call, CallContext, EXECUTOR_DIED, ExpensiveFunction, Grain, PreparedCall,
+    Price, Usage, storage_root, usage,
 };
 use datafusion::arrow::array::{ArrayRef, AsArray};
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::Result;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{
-    ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs,
-    ScalarUDFImpl, Signature, Volatility,
+    Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs,
 };
 use futures::future::try_join_all;
 use futures::{StreamExt, TryStreamExt};
 use serde_json::{Map, Value};
 
-use crate::arguments::{DatasetArgument, arrays, check_count, check_dataset, is_null};
+use crate::arguments::{DatasetArgument, arrays, dataset, is_null};
 use crate::options::TrainOptions;
 use crate::record::{Status, TrialRecord, TrialRow, trial_array, trial_type};
 use crate::single_flight::{Memo, SingleFlight};
@@ -46,73 +45,53 @@ const RESUME_FROM: &str = "resume_from";
 static HYPERPARAMETER_KEYS: LazyLock<Vec<&str>> =
     LazyLock::new(|| [Hyperparameters::keys(), &[RESUME_FROM]].concat());
 
+pub(crate) const USAGE: Usage = Usage {
+    name: "train",
+    syntax: "train(dataset [, hyperparameters [, options]])",
+    arguments: &[
+        Argument("dataset", dataset),
+        Argument("hyperparameters", usage::any),
+        Argument("options", usage::any),
+    ],
+    optional: 2,
+};
+
 /// Lookups in the trial store at once. They wait for a disk or a network, not for a
 /// core, so there are more of them than threads.
 const LOOKUPS: usize = 64;
 
 /// The SQL function `train(dataset [, hyperparameters [, options]])`.
-#[derive(Debug, PartialEq, Eq, Hash)]
-pub struct Train {
-    signature: Signature,
-}
+#[derive(Debug)]
+pub struct Train;
 
-impl Default for Train {
-    fn default() -> Self {
-        // Not because of chance: the optimizer folds and duplicates anything else.
-        Self {
-            signature: Signature::user_defined(Volatility::Volatile),
-        }
-    }
-}
-
-impl ScalarUDFImpl for Train {
-    fn name(&self) -> &str {
-        "train"
+#[async_trait]
+impl ExpensiveFunction for Train {
+    fn usage(&self) -> &Usage {
+        &USAGE
     }
 
-    fn signature(&self) -> &Signature {
-        &self.signature
+    fn documentation(&self) -> Option<&Documentation> {
+        Some(&documentation::DOCUMENTATION)
     }
 
-    fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
-        check_count(self.name(), arg_types, 1..=3)?;
-        check_dataset(self.name(), &arg_types[0])?;
-        Ok(arg_types.to_vec())
-    }
-
-    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
-        Ok(trial_type())
-    }
-
-    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+    fn return_type(&self, args: &ReturnFieldArgs<'_>) -> Result<DataType> {
         let keys = [
             ("hyperparameter", HYPERPARAMETER_KEYS.as_slice()),
             ("option", &TRAIN_KEYS),
         ];
         for (field, (what, keys)) in args.arg_fields.iter().skip(1).zip(keys) {
-            check_keys(self.name(), what, field.data_type(), keys)?;
+            check_keys(USAGE.name, what, field.data_type(), keys)?;
         }
         if let Some(DataType::Struct(fields)) =
             args.arg_fields.get(1).map(|f| f.data_type())
             && let Some((_, augmentation)) = fields.find("augmentation")
         {
             let keys = Augmentation::keys();
-            check_keys(self.name(), "augmentation", augmentation.data_type(), keys)?;
+            check_keys(USAGE.name, "augmentation", augmentation.data_type(), keys)?;
         }
-        Ok(Arc::new(Field::new(self.name(), trial_type(), true)))
+        Ok(trial_type())
     }
 
-    fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        not_here(self.name())
-    }
-
-    fn documentation(&self) -> Option<&Documentation> {
-        Some(&documentation::DOCUMENTATION)
-    }
-}
-
-#[async_trait]
-impl ExpensiveFunction for Train {
     fn check(&self, args: &[Expr]) -> Result<()> {
         args.get(1).map_or(Ok(()), literals::check)
     }

@@ -75,6 +75,15 @@ struct Identity<'a, H> {
     hyperparameters: H,
 }
 
+impl<H: Serialize> Identity<'_, H> {
+    /// The name of the trial.
+    fn digest(&self) -> Result<String> {
+        let text = serde_json::to_vec(self)
+            .map_err(|error| exec_datafusion_err!("cannot name a trial: {error}"))?;
+        Ok(hex::encode(Sha256::digest(text)))
+    }
+}
+
 /// How a trial left the compute pool.
 struct Ended {
     record: TrialRecord,
@@ -122,16 +131,14 @@ impl Study {
     }
 
     fn identify(&self, hyperparameters: impl Serialize) -> Result<String> {
-        let identity = Identity {
+        Identity {
             version: 1,
             snapshot: &self.snapshot.sha256,
             split_seed: self.split_seed(),
             engine: atoll_nn::engine(),
             hyperparameters,
-        };
-        let text = serde_json::to_vec(&identity)
-            .map_err(|error| exec_datafusion_err!("cannot name a trial: {error}"))?;
-        Ok(hex::encode(Sha256::digest(text)))
+        }
+        .digest()
     }
 
     /// The trial, if it is kept and running it again would give the same.
@@ -416,6 +423,51 @@ mod tests {
         assert_ne!(id(&study1, "{}"), base);
         let refused = id(&study0, r#"{"learning_rate": -1}"#);
         assert_ne!(refused, id(&study0, r#"{"learning_rate": -2}"#));
+    }
+
+    /// A storage of before is found again. The digests were made with Python's hashlib
+    /// from the JSON text of version 1.
+    #[test]
+    fn a_trial_keeps_its_name() {
+        let name = |split_seed, json: &str| {
+            let given = given(json);
+            let complete = Hyperparameters::from_json(&given);
+            let (version, snapshot, engine) = (1, "5a", "some engine".to_string());
+            match complete {
+                Ok(hyperparameters) => Identity {
+                    version,
+                    snapshot,
+                    split_seed,
+                    engine,
+                    hyperparameters,
+                }
+                .digest(),
+                Err(_) => Identity {
+                    version,
+                    snapshot,
+                    split_seed,
+                    engine,
+                    hyperparameters: given.iter().collect::<BTreeMap<_, _>>(),
+                }
+                .digest(),
+            }
+            .unwrap()
+        };
+        assert_eq!(
+            name(Some(0), "{}"),
+            "808980cd2709fbc00573ea811c347559c761035eb9f05b5861c823b2ef401599"
+        );
+        let other = r#"{"hidden": 32, "augmentation": {"shift": 2}, "filters": [4, 8],
+            "epochs": 3, "stop_after": 2, "schedule": "step", "loss": "mse", "seed": 9}"#;
+        assert_eq!(
+            name(None, other),
+            "1238149fe67ea1851b24dde145d5067396fdaef3555b362d4636c3abe4740823"
+        );
+        let refused = r#"{"seed": 9, "learning_rate": -1, "batch_size": 8}"#;
+        assert_eq!(
+            name(Some(7), refused),
+            "ac2421e125c1d2b2dc5980ee4237d9072b0e2e4eb77b8688e7c7931b4fc2d316"
+        );
     }
 
     #[tokio::test]

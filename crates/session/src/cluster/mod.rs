@@ -19,6 +19,8 @@ mod output;
 mod outputs;
 mod pace;
 mod pieces;
+#[cfg(test)]
+mod pins;
 mod rule;
 mod runtime;
 mod source;

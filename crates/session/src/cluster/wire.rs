@@ -283,7 +283,7 @@ fn decode_reads(
     Ok(ReadFilesExec::new(input, filename, columns, None))
 }
 
-fn encode_call(call: &PhysicalCall) -> Result<WireCall> {
+pub(super) fn encode_call(call: &PhysicalCall) -> Result<WireCall> {
     let mut fields: Vec<FieldRef> = Vec::new();
     let mut values: Vec<ArrayRef> = Vec::new();
     let mut columns = Vec::new();

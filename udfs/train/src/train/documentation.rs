@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use atoll_nn::Augmentation;
 use datafusion::logical_expr::Documentation;
 
-use super::HYPERPARAMETER_KEYS;
+use super::{HYPERPARAMETER_KEYS, USAGE};
 use crate::arguments::{COLUMN_OPTIONS, DATASET, SECTION};
 
 /// The documentation of the keys of `augmentation`.
@@ -41,7 +41,7 @@ pub(super) static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
          same; and so is a statement in which no trial succeeded. What cannot be used (a \
          NULL, a NaN, a whole number beyond 2^53, a NUL in a class name) is an error that \
          names column and row.",
-        "train(dataset [, hyperparameters [, options]])",
+        USAGE.syntax,
     )
     .with_argument("dataset", DATASET)
     .with_argument(

@@ -50,7 +50,7 @@ fn options(checkpoint: bool) -> Argument {
 
 async fn trained(storage: &Path, row: Argument, checkpoint: bool) -> StructArray {
     let arguments = [text(&digits()), row, options(checkpoint)];
-    call(&session(storage), &Train::default(), &arguments, 1)
+    call(&session(storage), &Train, &arguments, 1)
         .await
         .unwrap()
 }
@@ -128,9 +128,7 @@ async fn a_trial_that_was_stopped_goes_on_where_it_was() {
     let epochs = 60;
     let arguments = [text(&digits()), row(epochs, 0.1, None), options(true)];
     let ctx = session(storage.path());
-    let prepared = prepare(&ctx, &Train::default(), &arguments, 1)
-        .await
-        .unwrap();
+    let prepared = prepare(&ctx, &Train, &arguments, 1).await.unwrap();
     let context = CallContext::default();
     let token = context.token.clone();
     let running =

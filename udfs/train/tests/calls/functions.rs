@@ -140,9 +140,7 @@ async fn a_cancelled_statement_stops_and_keeps_nothing() {
         0,
     );
     let arguments = [text(&digits()), Argument::Literal(long.unwrap())];
-    let prepared = prepare(&ctx, &Train::default(), &arguments, 1)
-        .await
-        .unwrap();
+    let prepared = prepare(&ctx, &Train, &arguments, 1).await.unwrap();
     let context = CallContext::default();
     let token = context.token.clone();
     let running =
@@ -168,10 +166,7 @@ async fn wrong_datasets_are_errors_at_plan_time() {
     ctx.sql(view).await.unwrap().collect().await.unwrap();
     let check = async |dataset: &str, expected: &str| {
         let arguments = [text(dataset)];
-        let error = prepare(&ctx, &Train::default(), &arguments, 1)
-            .await
-            .err()
-            .unwrap();
+        let error = prepare(&ctx, &Train, &arguments, 1).await.err().unwrap();
         let error = error.strip_backtrace();
         assert!(error.contains(expected), "{dataset}: {error}");
     };
@@ -209,9 +204,7 @@ async fn evaluate_scores_the_test_rows() {
     let trained = train(&ctx, &digits(), seeds(&[1]), 1).await;
     let model = Arc::clone(trained.column_by_name("model").unwrap());
     let arguments = [Argument::Column(model), text(&digits())];
-    let scored = call(&ctx, &Evaluate::default(), &arguments, 1)
-        .await
-        .unwrap();
+    let scored = call(&ctx, &Evaluate, &arguments, 1).await.unwrap();
     let count = format!("SELECT count(*) FROM '{}' WHERE split = 'test'", digits());
     let count = ctx.clone().enable_url_table().sql(&count).await.unwrap();
     let count = Arc::clone(count.collect().await.unwrap()[0].column(0));
@@ -286,7 +279,7 @@ async fn threads_of_a_trial_change_no_bit() {
         let options = ScalarStructBuilder::new().with_scalar(field, threads.into());
         let options = Argument::Literal(options.build().unwrap());
         let arguments = [text(&digits()), seeds(&[5]), options];
-        let trained = call(&ctx, &Train::default(), &arguments, 1).await.unwrap();
+        let trained = call(&ctx, &Train, &arguments, 1).await.unwrap();
         digests.push(strings(&trained, "model_sha256")[0].unwrap().to_string());
     }
     assert_eq!(digests[0], digests[1]);

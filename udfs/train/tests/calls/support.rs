@@ -99,7 +99,7 @@ pub(crate) async fn prepare(
         .iter()
         .map(|field| field.data_type().clone())
         .collect();
-    function.coerce_types(&types)?;
+    function.usage().coerce(&types)?;
     let scalar_arguments: Vec<_> = arguments
         .iter()
         .map(|argument| match argument {
@@ -107,10 +107,11 @@ pub(crate) async fn prepare(
             Argument::Column(_) => None,
         })
         .collect();
-    let return_field = function.return_field_from_args(ReturnFieldArgs {
+    let return_type = function.return_type(&ReturnFieldArgs {
         arg_fields: &arg_fields,
         scalar_arguments: &scalar_arguments,
     })?;
+    let return_field = Arc::new(Field::new("returned", return_type, true));
     let exprs: Vec<Expr> = arguments
         .iter()
         .map(|argument| match argument {
@@ -163,9 +164,7 @@ pub(crate) async fn train(
     rows: usize,
 ) -> StructArray {
     let arguments = [text(dataset), hyperparameters];
-    call(ctx, &Train::default(), &arguments, rows)
-        .await
-        .unwrap()
+    call(ctx, &Train, &arguments, rows).await.unwrap()
 }
 
 pub(crate) fn strings<'a>(structs: &'a StructArray, name: &str) -> Vec<Option<&'a str>> {

@@ -15,16 +15,19 @@ use std::time::{Duration, Instant, SystemTime};
 use atoll_compute::panics::catch;
 use atoll_compute::pool::{self, PoolError};
 use atoll_onnx::{LoadedModel, ModelFiles, Provider};
-use atoll_udf_common::{CallContext, Location, read_local_beside};
 use bytes::Bytes;
 use datafusion::common::DataFusionError;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::failure::Failure;
+use super::ModelFailure;
+use crate::{CallContext, Location, read_local_beside};
 
 /// How long a model behind a URL counts as unchanged. A statement must see one model
 /// from its planning to its last row, and a later one must see a new upload.
 const FRESH: Duration = Duration::from_secs(60);
+
+/// What error messages call a model that has no name.
+pub const BYTES: &str = "given as bytes";
 
 /// How many names are remembered; the models themselves are kept by their content.
 const REMEMBERED: usize = 256;
@@ -56,7 +59,7 @@ type Files = ModelFiles<Bytes>;
 static NAMES: LazyLock<Mutex<Names>> = LazyLock::new(Mutex::default);
 
 /// Loads a model at plan time, on the thread that plans.
-pub(crate) fn load_now(name: &str) -> Result<LoadedModel, Failure> {
+pub fn load_now(name: &str) -> Result<LoadedModel, ModelFailure> {
     let location = Location::parse(name).map_err(|error| not_found(name, &error))?;
     let key = (location.url.to_string(), Provider::Cpu);
     let stamp = stamp(name, &location)?;
@@ -69,17 +72,17 @@ pub(crate) fn load_now(name: &str) -> Result<LoadedModel, Failure> {
         None => read_and_wait(name, &location),
     };
     let load = || LoadedModel::load_from(Provider::Cpu, name, read);
-    let model = catch(load).map_err(|panic| Failure::panicked(name, &panic))??;
+    let model = catch(load).map_err(|panic| ModelFailure::panicked(name, &panic))??;
     remember(key, stamp, weights, &model);
     Ok(model)
 }
 
 /// Loads a model that a row names.
-pub(crate) async fn load(
+pub async fn load(
     name: &str,
     provider: Provider,
     context: &CallContext,
-) -> Result<LoadedModel, Failure> {
+) -> Result<LoadedModel, ModelFailure> {
     let location = context
         .locate(name)
         .map_err(|error| not_found(name, &error))?;
@@ -93,28 +96,47 @@ pub(crate) async fn load(
         Some(path) => read_local(name, &path, &mut weights)?,
         None => read_remote(name, &location).await?,
     };
-    // Opening a session takes a core for up to seconds, so it happens on the pool.
-    let owned = name.to_string();
-    let load = move || LoadedModel::load_from(provider, &owned, || Ok(files));
-    let model: Result<LoadedModel, atoll_onnx::Error> = pool::run(&context.token, load)
-        .await
-        .map_err(|error| match error {
-            PoolError::Panicked(panic) => Failure::panicked(name, &panic),
-            error => Failure::new("MODEL_RUNTIME", error.to_string()),
-        })?;
-    let model = model?;
+    let model = open(name, files, provider, context).await?;
     remember(key, stamp, weights, &model);
     Ok(model)
 }
 
-fn stamp(name: &str, location: &Location) -> Result<Stamp, Failure> {
+/// Loads a model whose file is a value: it has no name, and no weights beside it.
+pub async fn load_bytes(
+    bytes: &[u8],
+    provider: Provider,
+    context: &CallContext,
+) -> Result<LoadedModel, ModelFailure> {
+    let files = Files::alone(Bytes::copy_from_slice(bytes));
+    open(BYTES, files, provider, context).await
+}
+
+/// Opens a session, which takes a core for up to seconds, on the compute pool.
+async fn open(
+    name: &str,
+    files: Files,
+    provider: Provider,
+    context: &CallContext,
+) -> Result<LoadedModel, ModelFailure> {
+    let owned = name.to_string();
+    let read = || Ok::<_, ModelFailure>(files);
+    let load = move || LoadedModel::load_from(provider, &owned, read);
+    let opened = pool::run(&context.token, load).await;
+    let opened = opened.map_err(|error| match error {
+        PoolError::Panicked(panic) => ModelFailure::panicked(name, &panic),
+        error => ModelFailure::new("MODEL_RUNTIME", error.to_string()),
+    });
+    opened?
+}
+
+fn stamp(name: &str, location: &Location) -> Result<Stamp, ModelFailure> {
     let Some(path) = location.local_path() else {
         return Ok(Stamp::Fetched(Instant::now()));
     };
     let metadata = std::fs::metadata(&path).map_err(|error| unreadable(name, &error))?;
     if metadata.is_dir() {
         let message = format!("model {name} is a folder; name the .onnx file in it");
-        return Err(Failure::new("MODEL_NOT_FOUND", message));
+        return Err(ModelFailure::new("MODEL_NOT_FOUND", message));
     }
     Ok(Stamp::of(&metadata))
 }
@@ -181,7 +203,7 @@ fn read_local(
     name: &str,
     path: &Path,
     stamps: &mut Vec<(PathBuf, Stamp)>,
-) -> Result<Files, Failure> {
+) -> Result<Files, ModelFailure> {
     let bytes = std::fs::read(path).map_err(|error| unreadable(name, &error))?;
     let mut files = Files::alone(Bytes::from(bytes));
     for file in atoll_onnx::weight_files(name, &files.bytes)? {
@@ -198,7 +220,7 @@ fn read_local(
 }
 
 /// The same from a URL.
-async fn read_remote(name: &str, location: &Location) -> Result<Files, Failure> {
+async fn read_remote(name: &str, location: &Location) -> Result<Files, ModelFailure> {
     let bytes = location.read().await;
     let mut files = Files::alone(bytes.map_err(|error| not_found(name, &error))?);
     let wanted = atoll_onnx::weight_files(name, &files.bytes)?;
@@ -209,36 +231,36 @@ async fn read_remote(name: &str, location: &Location) -> Result<Files, Failure> 
     Ok(files)
 }
 
-fn unreadable(name: &str, error: &std::io::Error) -> Failure {
+fn unreadable(name: &str, error: &std::io::Error) -> ModelFailure {
     let message = match error.kind() {
         std::io::ErrorKind::NotFound => {
             format!("model file not found: {name}; check the path")
         }
         _ => format!("model {name} cannot be read: {error}"),
     };
-    Failure::new("MODEL_NOT_FOUND", message)
+    ModelFailure::new("MODEL_NOT_FOUND", message)
 }
 
-fn weights_not_found(name: &str, error: &DataFusionError) -> Failure {
+fn weights_not_found(name: &str, error: &DataFusionError) -> ModelFailure {
     let message = format!(
         "model {name} keeps weights in a file beside it: {}",
         error.message()
     );
-    Failure::new("MODEL_NOT_FOUND", message)
+    ModelFailure::new("MODEL_NOT_FOUND", message)
 }
 
-fn not_found(name: &str, error: &DataFusionError) -> Failure {
+fn not_found(name: &str, error: &DataFusionError) -> ModelFailure {
     let message = format!("model {name} cannot be read: {}", error.message());
-    Failure::new("MODEL_NOT_FOUND", message)
+    ModelFailure::new("MODEL_NOT_FOUND", message)
 }
 
 /// Reads a URL from a thread that may itself drive a runtime, where blocking on a
 /// future is not allowed. The reading runtime is never dropped, because connections
 /// that other statements share live in it.
-fn read_and_wait(name: &str, location: &Location) -> Result<Files, Failure> {
+fn read_and_wait(name: &str, location: &Location) -> Result<Files, ModelFailure> {
     static READER: OnceLock<Runtime> = OnceLock::new();
     let failed = |error: &dyn Display| {
-        Failure::new(
+        ModelFailure::new(
             "MODEL_NOT_FOUND",
             format!("model {name} cannot be read: {error}"),
         )

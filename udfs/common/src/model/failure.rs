@@ -1,21 +1,32 @@
 //! Why a row or a call has no answer, and how that reaches SQL.
 
+use std::fmt::{self, Display, Formatter};
+
 use atoll_compute::panics::Panic;
-use atoll_udf_common::REPORT;
 use datafusion::common::{DataFusionError, exec_datafusion_err, plan_datafusion_err};
 
+use crate::REPORT;
+
 /// Why a row or a call has no answer: what `error_code` and `error` hold.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message} ({code})")]
-pub(crate) struct Failure {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelFailure {
     /// A word that a query can compare with.
-    pub(crate) code: &'static str,
+    pub code: &'static str,
     /// What is wrong and what to do.
-    pub(crate) message: String,
+    pub message: String,
 }
 
-impl Failure {
-    pub(crate) fn new(code: &'static str, message: impl Into<String>) -> Self {
+impl Display for ModelFailure {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.message, self.code)
+    }
+}
+
+impl std::error::Error for ModelFailure {}
+
+impl ModelFailure {
+    /// A failure with the word that names its kind.
+    pub fn new(code: &'static str, message: impl Into<String>) -> Self {
         Self {
             code,
             message: message.into(),
@@ -23,23 +34,23 @@ impl Failure {
     }
 
     /// The options or the arguments are wrong, whatever the row.
-    pub(crate) fn argument(message: impl Into<String>) -> Self {
+    pub fn argument(message: impl Into<String>) -> Self {
         Self::new("INVALID_ARGUMENT", message)
     }
 
     /// The model, or what is around it, panicked on a row.
-    pub(crate) fn panicked(model: &str, panic: &Panic) -> Self {
+    pub fn panicked(model: &str, panic: &Panic) -> Self {
         let message = format!("model {model} failed: {panic}; {REPORT}");
         Self::new("MODEL_RUNTIME", message)
     }
 
     /// The error of a call that no row can save.
-    pub(crate) fn at_plan_time(self, function: &str) -> DataFusionError {
+    pub fn at_plan_time(self, function: &str) -> DataFusionError {
         plan_datafusion_err!("{function}: {self}")
     }
 
     /// The error of one row of a strict function.
-    pub(crate) fn in_a_row(&self, function: &str) -> DataFusionError {
+    pub fn in_a_row(&self, function: &str) -> DataFusionError {
         match function {
             "classify" => exec_datafusion_err!(
                 "{function}: {self}; try_classify gives the error as a value instead"
@@ -49,13 +60,13 @@ impl Failure {
     }
 }
 
-impl From<atoll_onnx::Error> for Failure {
+impl From<atoll_onnx::Error> for ModelFailure {
     fn from(error: atoll_onnx::Error) -> Self {
         Self::new(error.code(), error.to_string())
     }
 }
 
-impl From<atoll_imaging::Error> for Failure {
+impl From<atoll_imaging::Error> for ModelFailure {
     fn from(error: atoll_imaging::Error) -> Self {
         Self::new(error.code(), error.to_string())
     }
