@@ -330,7 +330,7 @@ fn a_lost_scheduler_is_reported_and_the_study_resumes() {
     let mut command = job.command(&arguments);
     command.args(["--format", "csv", "--cluster", &address]);
     command.stderr(std::fs::File::create(&log).unwrap());
-    let retrying = crate::support::Running::new(command.spawn().unwrap());
+    let retrying = Running::new(command.spawn().unwrap());
     let both = || atoll.trials() >= 2 && job.trials() >= 2;
     within(Duration::from_secs(60), "trials", both);
     first.child.kill().unwrap();
@@ -417,7 +417,7 @@ fn an_executor_that_is_told_to_stop_finishes_first() {
         "SELECT test_sleep(3) AS s",
     ]);
     with_test_functions(&mut command);
-    let running = crate::support::Running::new(command.spawn().unwrap());
+    let running = Running::new(command.spawn().unwrap());
     within(Duration::from_secs(30), "a task", || {
         slots_busy(&scheduler) == 1
     });
@@ -455,7 +455,7 @@ fn only_holders_of_the_token_are_served() {
         if let Some(given) = given {
             command.env("ATOLL_TOKEN", given);
         }
-        crate::support::Running::new(command.spawn().unwrap()).finish()
+        Running::new(command.spawn().unwrap()).finish()
     };
     run(None).fails_naming(&["asks for a token", "ATOLL_TOKEN"]);
     let wrong = [
@@ -472,7 +472,7 @@ fn only_holders_of_the_token_are_served() {
     let intruder = ["executor", "--scheduler", &address, "--slots", "1"];
     let mut command = atoll.command(&intruder);
     command.env_remove("ATOLL_TOKEN");
-    let output = crate::support::Running::new(command.spawn().unwrap()).finish();
+    let output = Running::new(command.spawn().unwrap()).finish();
     output.fails_naming(&["asks for a token"]);
     assert!(!cluster.said().contains(token), "{}", cluster.said());
 }
@@ -539,7 +539,7 @@ fn secrets_are_in_no_plan_record_page_or_log() {
     with_test_functions(&mut command);
     s3.open_to(&mut command);
     command.env("ATOLL_TOKEN", token);
-    let output = crate::support::Running::new(command.spawn().unwrap()).finish();
+    let output = Running::new(command.spawn().unwrap()).finish();
     output.fails_naming(&["absent.onnx"]);
     assert!(
         output.stdout.contains("SUCCEEDED,1000"),

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use crate::Provider;
+use crate::inner::Outputs;
 use crate::loaded::Loaded;
 
 /// How many models stay loaded when nobody uses them. A search over hundreds of
@@ -13,13 +14,16 @@ const KEPT: usize = 64;
 /// The SHA-256 of a model file.
 pub(crate) type Digest = [u8; 32];
 
+/// What is loaded once: a file on a provider, with what it gives.
+pub(crate) type Key = (Digest, Provider, Outputs);
+
 /// Holds one model, or nothing yet. Whoever loads it holds the lock, so that the
 /// others wait for the one load.
 type Slot = Arc<Mutex<Option<Arc<Loaded>>>>;
 
 #[derive(Default)]
 struct Cache {
-    slots: HashMap<(Digest, Provider), (Slot, u64)>,
+    slots: HashMap<Key, (Slot, u64)>,
     clock: u64,
 }
 
@@ -27,7 +31,7 @@ static CACHE: LazyLock<Mutex<Cache>> = LazyLock::new(Mutex::default);
 
 /// The model with this content, loaded by `load` if it is not there.
 pub(crate) fn get_or_load<E>(
-    key: (Digest, Provider),
+    key: Key,
     load: impl FnOnce() -> Result<Loaded, E>,
 ) -> Result<Arc<Loaded>, E> {
     let slot = slot(key);
@@ -40,7 +44,7 @@ pub(crate) fn get_or_load<E>(
     Ok(loaded)
 }
 
-fn slot(key: (Digest, Provider)) -> Slot {
+fn slot(key: Key) -> Slot {
     let mut cache = lock(&CACHE);
     cache.clock += 1;
     let now = cache.clock;
@@ -50,7 +54,7 @@ fn slot(key: (Digest, Provider)) -> Slot {
     }
     if cache.slots.len() >= KEPT {
         let oldest = cache.slots.iter().min_by_key(|(_, (_, used))| *used);
-        if let Some(key) = oldest.map(|(key, _)| *key) {
+        if let Some(key) = oldest.map(|(key, _)| key.clone()) {
             // Whoever still uses that model keeps it alive.
             cache.slots.remove(&key);
         }

@@ -10,6 +10,7 @@ use prost::Message;
 
 use crate::Error;
 use crate::head::{Head, heads};
+use crate::inner::{Inner, Tensors};
 use crate::proto::{EXTERNAL, Graph, Model, Node, SparseTensor, Tensor};
 
 /// How a file of ONNX Runtime's own format begins, after four bytes of an offset. Only
@@ -24,6 +25,10 @@ pub(crate) struct Header {
     /// Whether an input or output has a shape, by its name.
     has_shape: HashMap<Vec<u8>, bool>,
     external: Vec<External>,
+    /// What is inside the graph.
+    pub(crate) tensors: Tensors,
+    /// The graph's own outputs.
+    outputs: Vec<String>,
 }
 
 /// Values that are kept in another file.
@@ -83,7 +88,15 @@ impl Header {
             heads: heads(graph, &model.functions),
             has_shape: shapes(graph),
             external: external?,
+            tensors: Tensors::of(graph),
+            outputs: graph.outputs.iter().map(|port| text(&port.name)).collect(),
         })
+    }
+
+    /// The tensor inside the graph that a query names as an output.
+    pub(crate) fn inner(&self, wanted: &str) -> Option<Inner> {
+        let outputs: Vec<&str> = self.outputs.iter().map(String::as_str).collect();
+        self.tensors.find(&outputs, wanted)
     }
 
     /// What the last operators say of an output.
@@ -253,6 +266,7 @@ mod tests {
             name: b"w".to_vec(),
             external: entries.iter().map(entry).collect(),
             place: EXTERNAL,
+            ..Tensor::default()
         };
         let mut graph = Graph {
             initializers: vec![tensor],

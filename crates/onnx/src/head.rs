@@ -45,7 +45,7 @@ pub(crate) fn heads(graph: &Graph, functions: &[Function]) -> HashMap<Vec<u8>, H
 }
 
 /// The node that makes each value.
-fn makers(nodes: &[Node]) -> HashMap<&[u8], &Node> {
+pub(crate) fn makers(nodes: &[Node]) -> HashMap<&[u8], &Node> {
     let made_by = nodes.iter().flat_map(|node| {
         let outputs = node.outputs.iter().filter(|name| !name.is_empty());
         outputs.map(move |name| (name.as_slice(), node))
@@ -191,7 +191,7 @@ impl<'a> Search<'a> {
 }
 
 /// The name of an operator that ONNX or ONNX Runtime defines; empty for others.
-fn operator(node: &Node) -> &str {
+pub(crate) fn operator(node: &Node) -> &str {
     match node.domain.as_slice() {
         b"" | b"ai.onnx" | b"ai.onnx.ml" | b"com.microsoft" => {
             std::str::from_utf8(&node.operator).unwrap_or_default()
@@ -207,11 +207,11 @@ fn attribute<'a>(node: &'a Node, name: &str) -> Option<&'a [u8]> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// Nodes of lines such as `y = Softmax(x)`.
-    fn nodes(lines: &str) -> Vec<Node> {
+    pub(crate) fn nodes(lines: &str) -> Vec<Node> {
         let node = |line: &str| {
             let (outputs, call) = line.split_once(" = ").unwrap();
             let (operator, inputs) = call.trim_end_matches(')').split_once('(').unwrap();

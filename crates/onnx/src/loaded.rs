@@ -1,5 +1,6 @@
 //! A model file and what is read from it once, whatever it is called.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use ort::value::Outlet;
 use sha2::{Digest as _, Sha256};
 
 use crate::file::{Header, invalid};
+use crate::inner::{Inner, Outputs, with_outputs};
 use crate::message::{Newer, clean};
 use crate::runtime::runtime;
 use crate::session::{OpenError, SharedSession};
@@ -61,6 +63,12 @@ pub(crate) struct Loaded {
     pub(crate) producer: Option<String>,
     pub(crate) opset: Option<u32>,
     pub(crate) labels: Vec<String>,
+    /// The tensor inside the graph that is the last one of the outputs.
+    pub(crate) inner: Option<Inner>,
+    /// What enters the last dense layer.
+    pub(crate) features: Option<Inner>,
+    /// All tensors inside the graph, where they were asked for.
+    pub(crate) tensors: Vec<Port>,
     pub(crate) sha256: String,
 }
 
@@ -68,21 +76,42 @@ impl Loaded {
     pub(crate) fn open<B: AsRef<[u8]>>(
         provider: Provider,
         files: &ModelFiles<B>,
-        digest: cache::Digest,
+        (digest, outputs): (cache::Digest, &Outputs),
     ) -> Result<Self, OpenError> {
         let bytes = files.bytes.as_ref();
         let header = Header::read(bytes).map_err(OpenError::Model)?;
         header
             .check_weights(&files.weights)
             .map_err(OpenError::Model)?;
-        let shared = SharedSession::open(provider, bytes, &files.weights)?;
+        let more: &[String] = match outputs {
+            Outputs::Own => &[],
+            Outputs::And(inner) => std::slice::from_ref(&inner.tensor),
+            Outputs::All => &header.tensors.inner,
+        };
+        let bytes = match more {
+            [] => Cow::Borrowed(bytes),
+            more => Cow::Owned(with_outputs(bytes, more)),
+        };
+        let shared = SharedSession::open(provider, &bytes, &files.weights)?;
         let session = shared.about();
         let port =
             |outlet: &Outlet| Port::new(outlet, header.is_shapeless(outlet.name()));
-        let signature = Signature {
+        let own = session.outputs().len() - more.len();
+        let (own, inner) = session.outputs().split_at(own);
+        // ONNX Runtime works out the shapes of inner tensors, and not of all.
+        let tensors = inner.iter().map(|outlet| Port::new(outlet, true));
+        let mut signature = Signature {
             inputs: session.inputs().iter().map(port).collect(),
-            outputs: session.outputs().iter().map(port).collect(),
+            outputs: own.iter().map(port).collect(),
         };
+        let (mut tensors, inner) = match outputs {
+            Outputs::Own => (vec![], None),
+            Outputs::And(inner) => (tensors.collect(), Some(inner.clone())),
+            Outputs::All => (tensors.collect(), None),
+        };
+        if inner.is_some() {
+            signature.outputs.append(&mut tensors);
+        }
         let outputs = signature.outputs.iter().enumerate();
         let readable: Vec<usize> = outputs
             .filter(|(_, port)| port.is_readable())
@@ -100,6 +129,9 @@ impl Loaded {
             heads,
             size: files.size(),
             labels: labels(&metadata),
+            inner,
+            features: header.tensors.features,
+            tensors,
             metadata,
             producer,
             opset,

@@ -8,12 +8,15 @@ use ort::session::SessionInputValue;
 use ort::value::{DynValue, TensorRef};
 
 use crate::data::{ConversionError, from_value};
+use crate::file::{Header, invalid};
+use crate::inner::Outputs;
 use crate::loaded::{Loaded, ModelFiles, translate};
 use crate::message::clean;
 use crate::runtime::start_beside;
 use crate::signature::RowShape;
 use crate::{
-    Data, ElementType, Error, Head, OutputKind, Port, Provider, Signature, cache,
+    Data, ElementType, Error, FEATURES, Head, Inner, OutputKind, Port, Provider,
+    Signature, cache,
 };
 
 /// A model that is ready to run: a cheap handle, to be cloned freely.
@@ -34,7 +37,37 @@ pub struct Output {
     pub data: Data,
 }
 
+/// Which tensors a model is loaded with.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Wanted {
+    /// The outputs of its graph.
+    Outputs,
+    /// Those, and the one of this name if it is inside the graph, or `features`.
+    Output(String),
+    /// Those, and a description of everything inside the graph.
+    Tensors,
+}
+
 impl Output {
+    /// The mean over all but the first two dimensions, which are the mini-batch and the
+    /// channels.
+    #[must_use]
+    pub fn pooled(self) -> Self {
+        let (Data::Floats(numbers), [batch, channels, places @ ..]) =
+            (&self.data, self.shape.as_slice())
+        else {
+            return self;
+        };
+        let places: usize = places.iter().product();
+        let means = numbers
+            .chunks(places.max(1))
+            .map(|places| places.iter().sum::<f32>() / places.len() as f32);
+        Self {
+            shape: vec![*batch, *channels],
+            data: Data::Floats(means.collect()),
+        }
+    }
+
     /// Whether the values are a list: all lie along one dimension.
     pub fn is_list(&self) -> bool {
         let longest = self.shape.iter().max().copied().unwrap_or(1);
@@ -53,14 +86,16 @@ impl LoadedModel {
 
     /// Loads a model file for a provider, in the same way.
     pub fn load_on(provider: Provider, name: &str, bytes: &[u8]) -> Result<Self, Error> {
-        Self::load_from(provider, name, || Ok(ModelFiles::alone(bytes)))
+        let wanted = Wanted::Outputs;
+        Self::load_from(provider, name, &wanted, || Ok(ModelFiles::alone(bytes)))
     }
 
-    /// Loads what `read` reads, in the same way. It reads while ONNX Runtime is loaded, if
-    /// that is not there yet.
+    /// Loads what `read` reads, in the same way, with the tensors that are wanted. It reads
+    /// while ONNX Runtime is loaded, if that is not there yet.
     pub fn load_from<B: AsRef<[u8]>, E: From<Error>>(
         provider: Provider,
         name: &str,
+        wanted: &Wanted,
         read: impl FnOnce() -> Result<ModelFiles<B>, E>,
     ) -> Result<Self, E> {
         let (files, digest) = start_beside(|| {
@@ -68,8 +103,18 @@ impl LoadedModel {
             let digest = files.digest();
             Ok::<_, E>((files, digest))
         })?;
-        let loaded = cache::get_or_load((digest, provider), || {
-            Loaded::open(provider, &files, digest)
+        let outputs = match wanted {
+            Wanted::Outputs => Outputs::Own,
+            Wanted::Tensors => Outputs::All,
+            Wanted::Output(output) => {
+                let header = Header::read(files.bytes.as_ref());
+                let header = header.map_err(|reason| invalid(name, reason))?;
+                header.inner(output).map_or(Outputs::Own, Outputs::And)
+            }
+        };
+        let key = (digest, provider, outputs.clone());
+        let loaded = cache::get_or_load(key, || {
+            Loaded::open(provider, &files, (digest, &outputs))
         });
         Ok(Self {
             name: Arc::from(name),
@@ -91,6 +136,35 @@ impl LoadedModel {
     pub fn outputs(&self) -> impl ExactSizeIterator<Item = &Port> {
         let ports = &self.loaded.signature.outputs;
         self.loaded.readable.iter().map(move |place| &ports[*place])
+    }
+
+    /// The output that a query names: one of the graph, or the tensor inside of it that
+    /// the model was loaded with.
+    pub fn output_named(&self, name: &str) -> Option<usize> {
+        let own = self.outputs().position(|port| port.name == name);
+        let inner = self.loaded.inner.as_ref().filter(|_| name == FEATURES);
+        own.or_else(|| {
+            let inner = inner?;
+            self.outputs().position(|port| port.name == inner.tensor)
+        })
+    }
+
+    /// Whether what is wanted of an output is its mean over the places of an image.
+    pub fn is_pooled(&self, output: usize) -> bool {
+        let inner = self.loaded.inner.as_ref().filter(|inner| inner.pooled);
+        let port = self.outputs().nth(output);
+        inner.zip(port).is_some_and(|(inner, port)| port.name == inner.tensor)
+    }
+
+    /// What enters the last dense layer, if there is one with a layer before it.
+    pub fn features(&self) -> Option<&Inner> {
+        self.loaded.features.as_ref()
+    }
+
+    /// The tensors inside the graph, in the order of its operators, of a model that was
+    /// loaded with them.
+    pub fn tensors(&self) -> &[Port] {
+        &self.loaded.tensors
     }
 
     /// What the exporter wrote into the file beside the graph.

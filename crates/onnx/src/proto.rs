@@ -61,6 +61,8 @@ pub(crate) struct Attribute {
     pub(crate) tensor: Option<Tensor>,
     #[prost(message, optional, tag = "6")]
     pub(crate) graph: Option<Graph>,
+    #[prost(int64, repeated, tag = "8")]
+    pub(crate) ints: Vec<i64>,
     #[prost(message, repeated, tag = "10")]
     pub(crate) tensors: Vec<Tensor>,
     #[prost(message, repeated, tag = "11")]
@@ -73,6 +75,8 @@ pub(crate) struct Attribute {
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Tensor {
+    #[prost(int64, repeated, tag = "1")]
+    pub(crate) dims: Vec<i64>,
     #[prost(bytes, tag = "8")]
     pub(crate) name: Vec<u8>,
     #[prost(message, repeated, tag = "13")]

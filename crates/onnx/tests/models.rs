@@ -6,10 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Barrier};
 use std::thread;
 
-use atoll_onnx::{
-    Availability, Data, ElementType, Error, LoadedModel, ModelFiles, Output, OutputKind,
-    Provider, engine, runtime, weight_files,
-};
+use atoll_onnx::{Availability, Data, ElementType, Error, LoadedModel, ModelFiles, Output, OutputKind, Provider, Wanted, engine, runtime, weight_files};
 
 fn bytes(name: &str) -> Vec<u8> {
     let folder =
@@ -412,7 +409,7 @@ fn weights_may_be_in_another_file() {
             weights: weights.into_iter().collect(),
         };
         let read = || Ok::<_, Error>(files);
-        LoadedModel::load_from(Provider::Cpu, "external.onnx", read)
+        LoadedModel::load_from(Provider::Cpu, "external.onnx", &Wanted::Outputs, read)
     };
     let weights = bytes("external.onnx.data");
     let size = model.len() + weights.len();

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use atoll_onnx::{LoadedModel, Provider};
+use atoll_onnx::{LoadedModel, ModelFiles, Provider};
 use atoll_udf_common::args::{bytes_at, is_text, literal_str, string_at};
 use atoll_udf_common::model::{self, BYTES, ModelFailure};
 use atoll_udf_common::{AtollOptions, Call, CallContext};
@@ -67,7 +67,7 @@ pub(crate) fn literal(
     let Some(name) = value.and_then(|value| value.try_as_str().flatten()) else {
         return Ok(None);
     };
-    model::load_now(name)
+    model::load_now_with(name, &options.wanted())
         .and_then(|model| Pipeline::new(model, options, purpose))
         .map(Some)
         .map_err(|error| error.at_plan_time(function))
@@ -90,7 +90,8 @@ impl ModelArgument {
                 provider,
             });
         };
-        let model = model::load(name, provider, &CallContext::of(config)).await;
+        let (wanted, context) = (options.wanted_for(purpose), CallContext::of(config));
+        let model = model::load_with(name, &wanted, provider, &context).await;
         model
             .and_then(|model| Pipeline::new(model, &options, purpose))
             .map(|pipeline| Self::Literal(Arc::new(pipeline)))
@@ -129,7 +130,8 @@ impl ModelArgument {
             if by_name.contains_key(name) {
                 continue;
             }
-            let pipeline = model::load(name, provider, context)
+            let wanted = options.wanted_for(purpose);
+            let pipeline = model::load_with(name, &wanted, provider, context)
                 .await
                 .and_then(|model| Pipeline::new(model, options, purpose));
             by_name.insert(name.to_string(), pipeline.map(Arc::new));
@@ -155,7 +157,9 @@ impl Models {
                 let Some(bytes) = bytes_at(column, row) else {
                     return Ok(None);
                 };
-                let model = LoadedModel::load_on(*provider, BYTES, bytes)?;
+                let wanted = options.wanted_for(*purpose);
+                let read = || Ok::<_, ModelFailure>(ModelFiles::alone(bytes));
+                let model = LoadedModel::load_from(*provider, BYTES, &wanted, read)?;
                 Ok(Some(Arc::new(Pipeline::new(model, options, *purpose)?)))
             }
         }

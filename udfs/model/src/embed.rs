@@ -35,9 +35,14 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     Documentation::builder(
         SECTION,
         "Returns what a model makes of an image: its first output of floating point \
-         numbers, or the one named by the option `output`, flattened in row-major order. \
-         Nothing is normalised. Preprocessing comes from the model's metadata, or from \
-         the options.",
+         numbers, or the tensor named by the option `output`, flattened in row-major order. \
+         That is another output, any tensor inside the graph (`model_info` lists them), or \
+         `features`: what enters the last dense layer, averaged over the places of the image \
+         where that layer is a convolution. `normalize: true` divides the numbers by the \
+         root of the sum of their squares, so that the dot product of two embeddings is \
+         their cosine. Preprocessing comes from the model's metadata, or from the options. \
+         `arrow_cast(.., 'FixedSizeList(1280, Float32)')` makes a list of a fixed size of the \
+         result, for tools that search among vectors.",
         USAGE.syntax,
     )
     .with_argument(
@@ -48,10 +53,11 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     .with_argument("image", "Encoded bytes of an image, or an IMAGE struct.")
     .with_argument(
         "options",
-        "A literal struct: `output`, and the preprocessing keys of `classify`.",
+        "A literal struct: `output`, `normalize`, and the preprocessing keys of `classify`.",
     )
     .with_sql_example(
-        "SELECT array_length(embed('sql/data/efficientnet-lite0.onnx', content)) AS n\n\
+        "SELECT array_length(embed('sql/data/efficientnet-lite0.onnx', content,\n\
+         \x20   {output: 'features', normalize: true})) AS n\n\
          FROM read_blob('sql/data/photos/coffee.png');",
     )
     .with_related_udf("predict")
@@ -73,7 +79,7 @@ impl ExpensiveFunction for Embed {
     }
 
     fn return_type(&self, args: &ReturnFieldArgs<'_>) -> Result<DataType> {
-        let options = Options::at_plan_time(USAGE.name, args, 2, Accepts::Output)?;
+        let options = Options::at_plan_time(USAGE.name, args, 2, Accepts::Embedding)?;
         if let Some(options) = options {
             let model = args.scalar_arguments.first().copied().flatten();
             argument::literal(USAGE.name, model, &options, Purpose::Embed)?;

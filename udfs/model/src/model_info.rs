@@ -40,7 +40,8 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
          bytes, of weights in other files too, `producer`, `opset`; `inputs` and `outputs`, each a list of structs \
          `name`, `type` and `shape` (NULL in the shape is a dimension that the caller \
          chooses, most often the mini-batch; NULL instead of a shape is any number of \
-         them); `labels`, a line each in the metadata's `labels` or as Python writes a \
+         them); `tensors`, what operators inside the graph make, in the same form, any of which \
+         `embed` can give; `features`, which of them `embed` means by that; `labels`, a line each in the metadata's `labels` or as Python writes a \
          dictionary or a list in `names`; `preprocess`, one line that says \
          how an image becomes the input; `metadata`, everything else that the exporter \
          wrote; `preprocess_sha256`, of that line; and `engine`, the program, the release \
@@ -151,6 +152,8 @@ fn fields() -> Result<Fields> {
         "metadata",
         "preprocess_sha256",
         "engine",
+        "tensors",
+        "features",
     ];
     let columns = infos_columns(&[])?;
     Ok(names
@@ -178,6 +181,7 @@ fn infos_columns(pipelines: &[Option<Arc<Pipeline>>]) -> Result<Vec<ArrayRef>> {
     let mut preprocess = StringBuilder::new();
     let mut metadata = MapBuilder::new(None, StringBuilder::new(), StringBuilder::new());
     let (mut digest, mut engine) = (StringBuilder::new(), StringBuilder::new());
+    let mut features = StringBuilder::new();
     let models: Vec<Option<&LoadedModel>> = pipelines
         .iter()
         .map(|pipeline| Some(&pipeline.as_ref()?.model))
@@ -202,6 +206,8 @@ fn infos_columns(pipelines: &[Option<Arc<Pipeline>>]) -> Result<Vec<ArrayRef>> {
         engine.append_option(
             model.and_then(|model| atoll_onnx::engine(model.provider()).ok()),
         );
+        let inner = model.and_then(LoadedModel::features);
+        features.append_option(inner.map(|inner| &inner.tensor));
         // Labels have a column of their own, and would drown the rest here.
         let entries = model.map(LoadedModel::metadata).into_iter().flatten();
         let is_labels = |key: &str| model.is_some_and(|model| model.is_labels(key));
@@ -221,6 +227,7 @@ fn infos_columns(pipelines: &[Option<Arc<Pipeline>>]) -> Result<Vec<ArrayRef>> {
             .iter()
             .map(|model| Some(&*model.as_ref()?.signature().outputs)),
     );
+    let tensors = ports(models.iter().map(|model| Some(model.as_ref()?.tensors())));
     Ok(vec![
         Arc::new(sha256.finish()),
         Arc::new(size.finish()),
@@ -233,6 +240,8 @@ fn infos_columns(pipelines: &[Option<Arc<Pipeline>>]) -> Result<Vec<ArrayRef>> {
         Arc::new(metadata.finish()),
         Arc::new(digest.finish()),
         Arc::new(engine.finish()),
+        tensors,
+        Arc::new(features.finish()),
     ])
 }
 

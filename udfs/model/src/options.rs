@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use atoll_imaging::Preprocess;
-use atoll_onnx::OutputKind;
+use atoll_onnx::{OutputKind, Wanted};
 use atoll_udf_common::model::ModelFailure;
 use atoll_udf_common::structs::{check_keys, metadata_text};
 use atoll_udf_common::{CallContext, OptionStruct};
@@ -13,16 +13,21 @@ use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::{Expr, ReturnFieldArgs};
 use serde_json::Value;
 
+use crate::pipeline::Purpose;
+
 /// The keys that only a classifier takes.
 const CLASSIFIER: [&str; 2] = ["labels", "output_kind"];
+
+/// Whether an embedding gets the length 1.
+const NORMALIZE: &str = "normalize";
 
 /// Which options a function takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Accepts {
     /// Everything.
     Classifier,
-    /// Preprocessing and the choice of an output.
-    Output,
+    /// Preprocessing, the choice of a tensor and what is done with it.
+    Embedding,
     /// Preprocessing only.
     Preprocessing,
 }
@@ -36,6 +41,9 @@ impl Accepts {
         }
         if self != Self::Preprocessing {
             keys.push("output");
+        }
+        if self == Self::Embedding {
+            keys.push(NORMALIZE);
         }
         keys.extend(Preprocess::KEYS);
         keys
@@ -54,8 +62,11 @@ pub(crate) struct Options {
     pub(crate) labels: Option<Arc<[String]>>,
     /// The file that holds them, one a line, until it is read.
     pub(crate) labels_file: Option<String>,
-    /// The output to read; the first one that can be read otherwise.
+    /// The output to read, a tensor inside the graph, or `features`; the first output that
+    /// can be read otherwise.
     pub(crate) output: Option<String>,
+    /// Whether an embedding is divided by its length.
+    pub(crate) normalize: bool,
     /// What the output means.
     pub(crate) output_kind: Option<OutputKind>,
     /// Preprocessing, under the keys of a model's metadata.
@@ -86,7 +97,8 @@ impl Options {
     /// is refused.
     pub(crate) fn of_call(function: &'static str, arg: Option<&Expr>) -> Result<Self> {
         // Which keys are valid was checked with the types.
-        let keys = Accepts::Classifier.keys();
+        let mut keys = Accepts::Classifier.keys();
+        keys.push(NORMALIZE);
         let options = OptionStruct::of_call(function, arg, &keys, "{resize: 'squash'}")?;
         Self::of_struct(function, &options)
     }
@@ -104,6 +116,22 @@ impl Options {
                 .map_err(|error| error.at_plan_time(function))?;
         }
         Ok(options)
+    }
+
+    /// The tensors that a model is loaded with.
+    pub(crate) fn wanted(&self) -> Wanted {
+        match &self.output {
+            Some(output) => Wanted::Output(output.clone()),
+            None => Wanted::Outputs,
+        }
+    }
+
+    /// The same for whoever runs the call: a description is of all tensors.
+    pub(crate) fn wanted_for(&self, purpose: Purpose) -> Wanted {
+        match purpose {
+            Purpose::Describe => Wanted::Tensors,
+            _ => self.wanted(),
+        }
     }
 
     /// Reads the labels from their file, if they are in one.
@@ -140,6 +168,12 @@ impl Options {
                 )));
             }
             ("output", name) => self.output = Some(metadata_text(name)),
+            (NORMALIZE, Value::Bool(normalize)) => self.normalize = *normalize,
+            (NORMALIZE, other) => {
+                return Err(ModelFailure::argument(format!(
+                    "option normalize must be true or false, got {other}"
+                )));
+            }
             ("output_kind", kind) => {
                 let kind = metadata_text(kind);
                 self.output_kind = Some(OutputKind::parse(&kind).ok_or_else(|| {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use atoll_compute::panics::catch;
 use atoll_imaging::{DecodeOptions, Preprocess};
 use atoll_onnx::{
-    Data, Head, LoadedModel, NoClasses, Output, OutputKind, Port, scores, top_k,
+    Data, FEATURES, Head, LoadedModel, NoClasses, Output, OutputKind, Port, scores, top_k,
 };
 use atoll_udf_common::image::{ImageValue, guarded};
 use atoll_udf_common::model::ModelFailure;
@@ -250,7 +250,15 @@ impl Pipeline {
     /// The chosen output for an image.
     pub(crate) fn embed(&self, image: &ImageValue<'_>) -> Result<Vec<f32>, ModelFailure> {
         let output = self.run_image(image)?.swap_remove(self.output);
-        self.floats(output.data)
+        let output = match self.model.is_pooled(self.output) {
+            true => output.pooled(),
+            false => output,
+        };
+        let mut numbers = self.floats(output.data)?;
+        if self.options.normalize {
+            normalize(&mut numbers);
+        }
+        Ok(numbers)
     }
 
     fn floats(&self, data: Data) -> Result<Vec<f32>, ModelFailure> {
@@ -289,19 +297,37 @@ impl Pipeline {
     }
 }
 
+/// Divides numbers by their length, the root of the sum of their squares. Numbers without
+/// a length stay as they are.
+fn normalize(numbers: &mut [f32]) {
+    let squares: f64 = numbers.iter().map(|x| f64::from(*x).powi(2)).sum();
+    let length = squares.sqrt();
+    if length > 0.0 && length.is_finite() {
+        for number in numbers {
+            *number = (f64::from(*number) / length) as f32;
+        }
+    }
+}
+
 /// The output that the options name, else the first one of floating point numbers.
 fn output(model: &LoadedModel, options: &Options) -> Result<usize, ModelFailure> {
     let found = match &options.output {
-        Some(name) => model.outputs().position(|port| port.name == *name),
+        Some(name) => model.output_named(name),
         None => model.default_output(),
     };
     found.ok_or_else(|| {
         let problem = match &options.output {
+            Some(name) if name == FEATURES => {
+                "has no dense layer with a layer before it, whose input would be its \
+                 features"
+                    .to_string()
+            }
             Some(name) => format!("has no output {name}"),
             None => "has no output of floating point numbers".to_string(),
         };
         ModelFailure::argument(format!(
-            "model {} {problem}; its outputs are {}",
+            "model {} {problem}; its outputs are {}, and model_info lists the tensors \
+             inside of it, which can be named too",
             model.name(),
             listed(model.signature().outputs.iter())
         ))

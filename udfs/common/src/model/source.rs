@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use atoll_compute::panics::catch;
 use atoll_compute::pool::{self, PoolError};
-use atoll_onnx::{LoadedModel, ModelFiles, Provider};
+use atoll_onnx::{LoadedModel, ModelFiles, Provider, Wanted};
 use bytes::Bytes;
 use datafusion::common::DataFusionError;
 use tokio::runtime::{Builder, Runtime};
@@ -43,7 +43,9 @@ enum Stamp {
 }
 
 /// By URL, since a relative path means another file for another client.
-type Names = HashMap<(String, Provider), Known>;
+type Names = HashMap<Key, Known>;
+
+type Key = (String, Provider, Wanted);
 
 /// A model that was loaded, and what tells whether it is still the same.
 struct Known {
@@ -60,8 +62,13 @@ static NAMES: LazyLock<Mutex<Names>> = LazyLock::new(Mutex::default);
 
 /// Loads a model at plan time, on the thread that plans.
 pub fn load_now(name: &str) -> Result<LoadedModel, ModelFailure> {
+    load_now_with(name, &Wanted::Outputs)
+}
+
+/// Loads a model in the same way with some tensor inside of it.
+pub fn load_now_with(name: &str, wanted: &Wanted) -> Result<LoadedModel, ModelFailure> {
     let location = Location::parse(name).map_err(|error| not_found(name, &error))?;
-    let key = (location.url.to_string(), Provider::Cpu);
+    let key = (location.url.to_string(), Provider::Cpu, wanted.clone());
     let stamp = stamp(name, &location)?;
     if let Some(model) = remembered(&key, stamp) {
         return Ok(model);
@@ -71,7 +78,7 @@ pub fn load_now(name: &str) -> Result<LoadedModel, ModelFailure> {
         Some(path) => read_local(name, &path, &mut weights),
         None => read_and_wait(name, &location),
     };
-    let load = || LoadedModel::load_from(Provider::Cpu, name, read);
+    let load = || LoadedModel::load_from(Provider::Cpu, name, wanted, read);
     let model = catch(load).map_err(|panic| ModelFailure::panicked(name, &panic))??;
     remember(key, stamp, weights, &model);
     Ok(model)
@@ -83,10 +90,20 @@ pub async fn load(
     provider: Provider,
     context: &CallContext,
 ) -> Result<LoadedModel, ModelFailure> {
+    load_with(name, &Wanted::Outputs, provider, context).await
+}
+
+/// Loads a model in the same way with some tensor inside of it.
+pub async fn load_with(
+    name: &str,
+    wanted: &Wanted,
+    provider: Provider,
+    context: &CallContext,
+) -> Result<LoadedModel, ModelFailure> {
     let location = context
         .locate(name)
         .map_err(|error| not_found(name, &error))?;
-    let key = (location.url.to_string(), provider);
+    let key = (location.url.to_string(), provider, wanted.clone());
     let stamp = stamp(name, &location)?;
     if let Some(model) = remembered(&key, stamp) {
         return Ok(model);
@@ -96,7 +113,7 @@ pub async fn load(
         Some(path) => read_local(name, &path, &mut weights)?,
         None => read_remote(name, &location).await?,
     };
-    let model = open(name, files, provider, context).await?;
+    let model = open(name, wanted, files, provider, context).await?;
     remember(key, stamp, weights, &model);
     Ok(model)
 }
@@ -108,19 +125,20 @@ pub async fn load_bytes(
     context: &CallContext,
 ) -> Result<LoadedModel, ModelFailure> {
     let files = Files::alone(Bytes::copy_from_slice(bytes));
-    open(BYTES, files, provider, context).await
+    open(BYTES, &Wanted::Outputs, files, provider, context).await
 }
 
 /// Opens a session, which takes a core for up to seconds, on the compute pool.
 async fn open(
     name: &str,
+    wanted: &Wanted,
     files: Files,
     provider: Provider,
     context: &CallContext,
 ) -> Result<LoadedModel, ModelFailure> {
-    let owned = name.to_string();
+    let (owned, wanted) = (name.to_string(), wanted.clone());
     let read = || Ok::<_, ModelFailure>(files);
-    let load = move || LoadedModel::load_from(provider, &owned, read);
+    let load = move || LoadedModel::load_from(provider, &owned, &wanted, read);
     let opened = pool::run(&context.token, load).await;
     let opened = opened.map_err(|error| match error {
         PoolError::Panicked(panic) => ModelFailure::panicked(name, &panic),
@@ -164,7 +182,7 @@ impl Stamp {
     }
 }
 
-fn remembered(key: &(String, Provider), now: Stamp) -> Option<LoadedModel> {
+fn remembered(key: &Key, now: Stamp) -> Option<LoadedModel> {
     let names = names();
     let known = names.get(key)?;
     let is_same = known.stamp.is_same(now)
@@ -176,7 +194,7 @@ fn remembered(key: &(String, Provider), now: Stamp) -> Option<LoadedModel> {
 }
 
 fn remember(
-    key: (String, Provider),
+    key: Key,
     stamp: Stamp,
     weights: Vec<(PathBuf, Stamp)>,
     model: &LoadedModel,
