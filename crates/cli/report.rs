@@ -54,6 +54,10 @@ pub(crate) struct ReportArgs {
     /// Show this many images of each kind; 0 reads no image
     #[arg(long, value_name = "N", default_value_t = 12)]
     pub(crate) images: usize,
+
+    /// Draw the contour of these two hyperparameters, not of the two that matter most
+    #[arg(long, value_name = "NAME,NAME", value_parser = two_names)]
+    pub(crate) contour: Option<[String; 2]>,
 }
 
 /// Arguments of `atoll plot`.
@@ -66,6 +70,10 @@ pub(crate) struct PlotArgs {
     /// Draw this [default: learning-rate, or scores of labelled images]
     #[arg(long, value_name = "KIND", value_parser = kinds())]
     pub(crate) kind: Option<String>,
+
+    /// Draw the contour of these two hyperparameters, not of the two that matter most
+    #[arg(long, value_name = "NAME,NAME", value_parser = two_names)]
+    pub(crate) contour: Option<[String; 2]>,
 
     /// Write the drawing here, as its name ends in .svg or .png
     #[arg(short, long, value_name = "FILE")]
@@ -80,6 +88,17 @@ fn kinds() -> PossibleValuesParser {
     PossibleValuesParser::new(all_kinds())
 }
 
+/// Two names with a comma between them.
+fn two_names(text: &str) -> Result<[String; 2], String> {
+    let names: Vec<&str> = text.split(',').map(str::trim).collect();
+    match names[..] {
+        [one, other] if !one.is_empty() && !other.is_empty() && one != other => {
+            Ok([one, other].map(String::from))
+        }
+        _ => Err("name two hyperparameters, such as learning_rate,hidden".to_string()),
+    }
+}
+
 /// Writes a page about studies and labelled images.
 pub(crate) async fn report(
     args: &ReportArgs,
@@ -89,6 +108,7 @@ pub(crate) async fn report(
     let wanted = Wanted {
         test: args.test.clone(),
         images: args.images,
+        contour: args.contour.clone(),
     };
     let studies = args.studies.clone();
     let opened = Arc::new(Session::new(session.options().await?).await?);
@@ -96,6 +116,9 @@ pub(crate) async fn report(
         let mut subjects = Vec::new();
         for study in &studies {
             subjects.push(gather(&opened, study, &wanted).await?);
+        }
+        if wanted.contour.is_some() {
+            has_contour(&subjects)?;
         }
         let about = About {
             made_at: columns::now(&opened).await?,
@@ -109,6 +132,18 @@ pub(crate) async fn report(
     }
 }
 
+/// A contour that was asked for and no study has is a mistake, and no gap in a page.
+fn has_contour(subjects: &[Subject]) -> Result<(), Failure> {
+    let mut reason = None;
+    for subject in subjects {
+        match chart(subject, Kind::Contour) {
+            Ok(_) => return Ok(()),
+            Err(error) => reason = reason.or(Some(error)),
+        }
+    }
+    reason.map_or(Ok(()), |error| Err(error.into()))
+}
+
 /// Writes one chart.
 pub(crate) async fn plot(
     args: &PlotArgs,
@@ -117,10 +152,16 @@ pub(crate) async fn plot(
 ) -> Result<Ending, Failure> {
     let draw = drawn_as(&args.output)?;
     let kind = args.kind.as_deref().and_then(Kind::from_name);
+    // Who names its hyperparameters wants a contour.
+    let kind = kind.or(args.contour.as_ref().map(|_| Kind::Contour));
+    let wanted = Wanted {
+        contour: args.contour.clone(),
+        ..Wanted::default()
+    };
     let study = args.study.clone();
     let opened = Arc::new(Session::new(session.options().await?).await?);
     let make = async move {
-        let subject = gather(&opened, &study, &Wanted::default()).await?;
+        let subject = gather(&opened, &study, &wanted).await?;
         draw(&one_chart(&subject, kind)?)
     };
     match attended(make, session.quiet, work).await? {

@@ -1,54 +1,47 @@
--- Tune 12 networks on handwritten digits, then judge the best one, once, on digits that
--- no network saw.
+-- Tune networks on handwritten digits, then judge the best one, once, on digits that no
+-- network saw.
 -- Run:     atoll run sql/jobs/digits_search.sql --set output=out/digits
 -- Writes:  ${output}/trials.parquet, one row per trial with its curve and its model
 --          ${output}/best.parquet, the best network and its accuracy on the test split
 --          the table digits_study, the trials of all runs
 -- Parameter: data path = sql/data/digits.parquet -- a table or Parquet file with image, label and split
--- Parameter: epochs integer = 15 -- passes over the training images
+-- Parameter: trials integer = 27 -- how many networks to try
+-- Parameter: epochs integer = 15 -- passes over the training images of a network that is tried to the end
 -- Parameter: output path = out/digits -- the folder to write to
 CREATE OR REPLACE VIEW digits AS
 SELECT image, label, split
 FROM '${data}';
 
 -- `train` leaves the rows of the test split alone and validates on a tenth of the rest.
+-- Most networks are stopped after an epoch or a few; the best third of each rung goes on.
 CREATE OR REPLACE TABLE digits_trials AS
-WITH search_space AS (
-    SELECT learning_rate, hidden
-    FROM (SELECT unnest(logspace(0.01, 0.1, 4)) AS learning_rate) AS rates
-    CROSS JOIN (SELECT unnest([32, 64, 128]) AS hidden) AS sizes
-),
-trials AS (
-    SELECT
-        *,
-        train('digits', {
-            architecture: 'lenet',
-            filters: [16, 32],
-            hidden: hidden,
-            learning_rate: learning_rate,
-            momentum: 0.9,
-            batch_size: 32,
-            epochs: ${epochs},
-            schedule: 'cosine',
-            seed: 1
-        }) AS trial
-    FROM search_space
-)
 SELECT
+    trial,
     learning_rate,
     hidden,
-    trial['status'] AS status,
-    trial['validation_accuracy'] AS validation_accuracy,
-    trial['validation_loss'] AS validation_loss,
-    trial['best_epoch'] AS best_epoch,
-    trial['started_at'] AS started_at,
-    trial['worker'] AS worker,
-    trial['seconds'] AS seconds,
-    trial['model'] AS model,
-    trial['history'] AS history,
-    trial['error'] AS error,
-    trial['trial_id'] AS trial_id
-FROM trials;
+    rung,
+    t['status'] AS status,
+    t['validation_accuracy'] AS validation_accuracy,
+    t['validation_loss'] AS validation_loss,
+    t['best_epoch'] AS best_epoch,
+    t['started_at'] AS started_at,
+    t['worker'] AS worker,
+    t['seconds'] AS seconds,
+    t['model'] AS model,
+    t['history'] AS history,
+    t['error'] AS error,
+    t['trial_id'] AS trial_id
+FROM tune('digits', {
+    architecture: 'lenet',
+    filters: [16, 32],
+    hidden: hp_logint(32, 128),
+    learning_rate: hp_loguniform(0.01, 0.1),
+    momentum: 0.9,
+    batch_size: 32,
+    epochs: ${epochs},
+    schedule: 'cosine',
+    seed: 1
+}, {trials: ${trials}, sampler: 'tpe', pruner: 'hyperband', parallel: 4, seed: 1});
 
 -- The study keeps the trials of all nights, each once: one that was trained before, with the
 -- same hyperparameters on the same data, has the same identity.
@@ -67,18 +60,19 @@ VALUES (
     t.started_at, t.worker, t.seconds, t.model, t.history, t.error, t.trial_id
 );
 
-COPY (SELECT * FROM digits_trials ORDER BY validation_accuracy DESC, validation_loss)
+COPY (SELECT * FROM digits_trials ORDER BY validation_accuracy DESC, validation_loss, trial)
 TO '${output}/trials.parquet' STORED AS PARQUET;
 
-SELECT learning_rate, hidden, status, validation_accuracy, validation_loss, seconds
+SELECT trial, learning_rate, hidden, status, validation_accuracy, validation_loss, seconds
 FROM digits_trials
-ORDER BY validation_accuracy DESC, validation_loss;
+ORDER BY validation_accuracy DESC, validation_loss, trial
+LIMIT 12;
 
 -- Without a network there is nothing to judge. The trials are written, and say why.
 SELECT count(*) AS trials, count(model) AS networks
 FROM digits_trials
 HAVING assert(
-    count(model) > 0,
+    count(*) FILTER (WHERE status = 'SUCCEEDED') > 0,
     concat('none of ', count(*), ' trials succeeded, such as: ', min(error))
 );
 

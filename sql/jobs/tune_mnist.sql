@@ -1,10 +1,11 @@
--- Tune networks on MNIST: learning rates by sizes of the hidden layer. Validation chooses
--- the best, the test set judges it once, next to a network with default hyperparameters.
+-- Tune networks on MNIST: the learning rate, and the size of the hidden layer. Validation
+-- chooses the best, the test set judges it once, next to a network with default
+-- hyperparameters.
 -- Run:     atoll run sql/jobs/tune_mnist.sql --set data=mnist --set output=out/mnist
--- Sparse:  ... --set rates=5 --set 'sizes=[128, 512]' --set epochs=12
--- Deeper:  ... --set network=vgg --set rates=2 --set 'sizes=[256]' --set epochs=12
--- Best:    ... --set network=deep --set slowest=0.03 --set rates=1
---              --set 'sizes=[256]' --set epochs=28
+-- Sparse:  ... --set trials=10 --set epochs=12
+-- Deeper:  ... --set network=vgg --set trials=9 --set epochs=12
+-- Best:    ... --set network=deep --set slowest=0.03 --set narrowest=128 --set widest=512
+--              --set trials=9 --set epochs=28
 --              --set 'augmentation={shift: 2, rotate: 10, scale: 0.1}'
 -- Reads:   ${data}, the folder of MNIST's own four files
 -- Writes:  ${output}/trials.parquet, one row per trial with its curve and its model
@@ -13,11 +14,14 @@
 -- Parameter: network choice(lenet, vgg, deep) = lenet -- the layers before the hidden one
 -- Parameter: slowest number = 0.01 -- the smallest learning rate
 -- Parameter: fastest number = 0.1 -- the largest learning rate
--- Parameter: rates integer = 10 -- how many learning rates, evenly spaced in their logarithm
--- Parameter: sizes list = [64, 128, 256, 512, 1024] -- units of the hidden layer
--- Parameter: epochs integer = 20 -- passes over the training images
+-- Parameter: narrowest integer = 64 -- the fewest units of the hidden layer
+-- Parameter: widest integer = 1024 -- the most units of the hidden layer
+-- Parameter: trials integer = 50 -- how many networks to try
+-- Parameter: pruner choice(none, median, halving, hyperband) = hyperband -- what stops bad trials
+-- Parameter: parallel integer = 8 -- trials under way at once; twice the cores keeps them busy
+-- Parameter: epochs integer = 20 -- passes over the training images of a network that is tried to the end
 -- Parameter: augmentation struct = NULL -- random changes of training images, as train takes them
--- Parameter: seed integer = 1 -- of the weights, the order and the dropout
+-- Parameter: seed integer = 1 -- of the search, the weights, the order and the dropout
 -- Parameter: output path = out/mnist -- the folder to write to
 CREATE OR REPLACE VIEW mnist_train AS
 SELECT image, label
@@ -33,96 +37,77 @@ FROM read_idx(
     '${data}/t10k-labels-idx1-ubyte.gz'
 );
 
--- The layers before the hidden one. `lenet` is the network of the article with batch norm.
-CREATE OR REPLACE VIEW networks AS
-SELECT network, layers
-FROM (VALUES
-    (
-        'lenet',
-        'conv(32, 5), batch_norm, relu, max_pool(2), '
-        || 'conv(64, 5), batch_norm, relu, max_pool(2)'
-    ),
-    (
-        'vgg',
-        'conv(32, 3), batch_norm, relu, conv(32, 3), batch_norm, relu, max_pool(2), '
-        || 'dropout(0.2), '
-        || 'conv(64, 3), batch_norm, relu, conv(64, 3), batch_norm, relu, max_pool(2), '
-        || 'dropout(0.2)'
-    ),
-    (
-        'deep',
-        'conv(32, 3), batch_norm, relu, conv(32, 3), batch_norm, relu, max_pool(2), '
-        || 'dropout(0.2), '
-        || 'conv(64, 3), batch_norm, relu, conv(64, 3), batch_norm, relu, max_pool(2), '
-        || 'dropout(0.2), '
-        || 'conv(128, 3), batch_norm, relu, conv(128, 3), batch_norm, relu, max_pool(2), '
-        || 'dropout(0.2)'
-    )
-) AS networks(network, layers);
-
--- A killed run goes on where it stopped: finished trials are looked up, not trained.
+-- The layers before the hidden one: `lenet` is the network of the article with batch norm.
+-- A killed run goes on where it stopped: finished trials and rungs are looked up, not
+-- trained.
 CREATE OR REPLACE TABLE mnist_trials AS
-WITH search_space AS (
-    SELECT
-        network,
-        learning_rate,
-        hidden,
-        layers || ', dense(' || hidden || '), relu, dropout(0.5), dense(10)' AS architecture
-    FROM networks
-    CROSS JOIN (
-        SELECT unnest(logspace(${slowest}, ${fastest}, ${rates})) AS learning_rate
-    ) AS learning_rates
-    CROSS JOIN (SELECT unnest(${sizes}) AS hidden) AS sizes
-    WHERE network = '${network}'
-),
-trials AS (
-    SELECT
-        *,
-        train('mnist_train', {
-            architecture: architecture,
-            learning_rate: learning_rate,
-            momentum: 0.9,
-            weight_decay: 0.0005,
-            schedule: 'cosine',
-            label_smoothing: 0.1,
-            ema_decay: 0.999,
-            augmentation: ${augmentation},
-            batch_size: 64,
-            epochs: ${epochs},
-            seed: ${seed}
-        }) AS trial
-    FROM search_space
-)
 SELECT
-    network,
+    trial,
+    '${network}' AS network,
     learning_rate,
     hidden,
-    trial['status'] AS status,
-    trial['validation_accuracy'] AS validation_accuracy,
-    trial['validation_loss'] AS validation_loss,
-    trial['best_epoch'] AS best_epoch,
-    trial['started_at'] AS started_at,
-    trial['worker'] AS worker,
-    trial['seconds'] AS seconds,
-    trial['model'] AS model,
-    trial['history'] AS history,
-    trial['error'] AS error,
-    trial['trial_id'] AS trial_id
-FROM trials;
+    rung,
+    t['status'] AS status,
+    t['validation_accuracy'] AS validation_accuracy,
+    t['validation_loss'] AS validation_loss,
+    t['best_epoch'] AS best_epoch,
+    t['started_at'] AS started_at,
+    t['worker'] AS worker,
+    t['seconds'] AS seconds,
+    t['model'] AS model,
+    t['history'] AS history,
+    t['error'] AS error,
+    t['trial_id'] AS trial_id
+FROM tune('mnist_train', {
+    architecture: CASE '${network}'
+        WHEN 'lenet' THEN
+            'conv(32, 5), batch_norm, relu, max_pool(2), '
+            || 'conv(64, 5), batch_norm, relu, max_pool(2), '
+        ELSE
+            'conv(32, 3), batch_norm, relu, conv(32, 3), batch_norm, relu, max_pool(2), '
+            || 'dropout(0.2), '
+            || 'conv(64, 3), batch_norm, relu, conv(64, 3), batch_norm, relu, max_pool(2), '
+            || 'dropout(0.2), '
+    END
+    || CASE '${network}'
+        WHEN 'deep' THEN
+            'conv(128, 3), batch_norm, relu, conv(128, 3), batch_norm, relu, max_pool(2), '
+            || 'dropout(0.2), '
+        ELSE ''
+    END
+    || 'dense(hidden), relu, dropout(0.5), dense(10)',
+    hidden: hp_logint(${narrowest}, ${widest}),
+    learning_rate: hp_loguniform(${slowest}, ${fastest}),
+    momentum: 0.9,
+    weight_decay: 0.0005,
+    schedule: 'cosine',
+    label_smoothing: 0.1,
+    ema_decay: 0.999,
+    augmentation: ${augmentation},
+    batch_size: 64,
+    epochs: ${epochs},
+    seed: ${seed}
+}, {
+    trials: ${trials},
+    sampler: 'tpe',
+    pruner: '${pruner}',
+    parallel: ${parallel},
+    seed: ${seed}
+});
 
-COPY (SELECT * FROM mnist_trials ORDER BY validation_accuracy DESC, validation_loss)
+COPY (SELECT * FROM mnist_trials ORDER BY validation_accuracy DESC, validation_loss, trial)
 TO '${output}/trials.parquet' STORED AS PARQUET;
 
-SELECT learning_rate, hidden, status, validation_accuracy, validation_loss, seconds
+SELECT trial, learning_rate, hidden, status, validation_accuracy, validation_loss, seconds
 FROM mnist_trials
-ORDER BY validation_accuracy DESC, validation_loss
+ORDER BY validation_accuracy DESC, validation_loss, trial
 LIMIT 10;
 
 -- Without a network there is nothing to judge. The trials are written, and say why.
 SELECT count(*) AS trials, count(model) AS networks
 FROM mnist_trials
 HAVING assert(
-    count(model) > 0,
+    count(*) FILTER (WHERE status = 'SUCCEEDED') > 0,
     concat('none of ', count(*), ' trials succeeded, such as: ', min(error))
 );
 

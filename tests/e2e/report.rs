@@ -66,8 +66,10 @@ fn a_study_becomes_a_page_and_charts() {
     check_page(&html);
     for part in [
         "Validation error against learning_rate",
+        "History of the best",
         "Learning curves",
         "Hyperparameter importance",
+        "Validation error over ",
         "Parallel coordinates",
         "Trials over workers",
         "Speed-up over workers",
@@ -92,6 +94,84 @@ fn a_study_becomes_a_page_and_charts() {
         let bytes = std::fs::read(&path).unwrap();
         assert!(bytes.starts_with(start), "{name}");
     }
+}
+
+/// What `tune` writes beside hyperparameters is none, and has charts of its own.
+#[test]
+fn a_search_becomes_a_page() {
+    let atoll = Atoll::new();
+    let tune = |epochs: u32, options: &str| {
+        format!(
+            "SELECT * FROM tune('sql/data/digits.parquet', {{architecture: 'mlp', \
+             learning_rate: hp_loguniform(0.001, 0.5), hidden: hp_logint(4, 32), \
+             optimizer: hp_choice([{{optimizer: 'sgd', momentum: hp_uniform(0.5, 0.9)}}, \
+             {{optimizer: 'adam'}}]), epochs: {epochs}}}, {options})"
+        )
+    };
+    let pruned = tune(3, "{trials: 12, pruner: 'halving', sampler: 'sobol'}");
+    let options =
+        "{trials: 8, objective: ['validation_error', 'cost'], sampler: 'sobol'}";
+    let several = tune(1, options);
+    let sql =
+        format!("CREATE TABLE pruned AS {pruned}; CREATE TABLE several AS {several}");
+    atoll.run(&["-c", &sql]).ok();
+    let html = atoll.run(&["report", "pruned", "-o", "-"]).ok().stdout;
+    check_page(&html);
+    for part in [
+        "History of the best",
+        "in which they were proposed",
+        "12 had 1 epoch, and 4 of them went on; 4 had 3 epochs",
+        "Left out: pareto, because the study has one objective.",
+        "Validation error over ",
+        "trial 0",
+        "None: every trial succeeded or was ended by a pruner.",
+    ] {
+        assert!(html.contains(part), "no {part}: {html}");
+    }
+    // Neither numbers of trials nor rungs have a slice of their own.
+    let chosen = [
+        "report",
+        "several",
+        "-o",
+        "-",
+        "--contour",
+        "hidden,momentum",
+    ];
+    let html = atoll.run(&chosen).ok().stdout;
+    check_page(&html);
+    for part in [
+        "Pareto front",
+        "of 8 trials that succeeded are on the front",
+        "Validation error over hidden and momentum",
+        "Left out: rungs, because no pruner compared its trials at several rungs.",
+    ] {
+        assert!(html.contains(part), "no {part}: {html}");
+    }
+    let table = html.split("Parallel coordinates</caption>").nth(1).unwrap();
+    let (head, _) = table.split_once("</thead>").unwrap();
+    assert_eq!(head.matches("<th").count(), 6, "{head}");
+    let wrong = [
+        "report",
+        "pruned",
+        "-o",
+        "-",
+        "--contour",
+        "hidden,momentun",
+    ];
+    let error =
+        "contour cannot be drawn: no hyperparameter momentun differs among the trials";
+    atoll.run(&wrong).fails_naming(&[error]);
+    let file = atoll.path("contour.svg").display().to_string();
+    let wanted = [
+        "plot",
+        "pruned",
+        "--contour",
+        "hidden,learning_rate",
+        "-o",
+        &file,
+    ];
+    atoll.run(&wanted).ok();
+    assert!(read(&atoll.path("contour.svg")).contains("over hidden and learning_rate"));
 }
 
 /// The SQL in the page finds the best trial in the store and trains nothing.

@@ -156,6 +156,9 @@ async fn rows_have_the_columns_that_were_announced() {
         &format!("COPY (SELECT 1 AS n) TO '{copied}'"),
         "CREATE VIEW v AS SELECT 1 AS n",
         "SELECT * FROM v WHERE n > 1",
+        "SELECT * FROM tune('sql/data/digits.parquet', {architecture: 'mlp', \
+         hidden: hp_int(4, 8), optimizer: hp_choice(['sgd', 'adam']), epochs: 1}, \
+         {trials: 3, objective: ['validation_error', 'cost']})",
         "SET datafusion.execution.batch_size = 100",
     ] {
         let info = client.execute(sql.to_string(), None).await.unwrap();

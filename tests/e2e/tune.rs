@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use crate::cluster::{executors, kill};
 use crate::server::Server;
 use crate::support::{Atoll, wait_until};
 
@@ -24,19 +25,61 @@ fn rows(atoll: &Atoll, more: &[&str], sql: &str) -> String {
     atoll.run(&arguments).ok().stdout
 }
 
+/// On one machine and on executors of several slots; 20 kills of each are in
+/// benches/search/kills.py.
 #[test]
-fn one_thread_two_threads_and_a_cluster_give_the_same_rows_in_the_same_order() {
+fn any_number_of_slots_gives_the_same_rows_in_the_same_order() {
     let sql = study(24, "hyperband");
     let expected = rows(&Atoll::new(), &["--threads", "1"], &sql);
     assert_eq!(expected.lines().count(), 25, "{expected}");
     assert!(expected.contains("PRUNED") && expected.contains("SUCCEEDED"));
-    assert_eq!(rows(&Atoll::new(), &["--threads", "2"], &sql), expected);
-    let server = Server::cluster(3, |_| {});
+    for threads in ["2", "5", "13"] {
+        let found = rows(&Atoll::new(), &["--threads", threads], &sql);
+        assert_eq!(found, expected, "{threads} threads");
+    }
+    for (executors, slots) in [(1, "1"), (2, "1"), (1, "5"), (2, "7")] {
+        let server = Server::cluster(executors, |command| {
+            command.args(["--slots", slots]);
+        });
+        let found = rows(&Atoll::new(), &["--cluster", &server.address()], &sql);
+        assert_eq!(found, expected, "{executors} executors of {slots} slots");
+    }
+}
+
+#[test]
+fn killed_executors_change_no_row() {
+    let sql = study(24, "hyperband");
+    let expected = rows(&Atoll::new(), &[], &sql);
+    let server = Server::cluster(2, |_| {});
+    let atoll = Atoll::new();
     let address = server.address();
-    assert_eq!(
-        rows(&Atoll::new(), &["--cluster", &address], &sql),
-        expected
-    );
+    let running =
+        atoll.start(&["--format", "csv", "--cluster", &address, "-c", sql.as_str()]);
+    for (turn, trainings) in [2, 9, 17].into_iter().enumerate() {
+        wait_until("a training", || atoll.trials() >= trainings);
+        let (_, workers) = executors(&server);
+        // The one that was killed before may not be back yet.
+        if let Some(worker) = workers.get(turn % workers.len().max(1)) {
+            kill(*worker);
+        }
+    }
+    assert_eq!(running.finish().ok().stdout, expected);
+}
+
+#[test]
+fn a_cancelled_study_goes_on_where_it_was() {
+    let sql = study(24, "hyperband");
+    let expected = rows(&Atoll::new(), &[], &sql);
+    let atoll = Atoll::new();
+    let running = atoll.start(&["--format", "csv", "-c", &sql]);
+    wait_until("the sixth training", || atoll.trials() >= 6);
+    running.signal("INT");
+    let output = running.finish();
+    assert_eq!(output.status.code(), Some(130), "{}", output.stderr);
+    let before = names(&atoll.path("storage/trials"));
+    assert_eq!(rows(&atoll, &[], &sql), expected);
+    let after = names(&atoll.path("storage/trials"));
+    assert!(before.len() < after.len() && before.iter().all(|name| after.contains(name)));
 }
 
 #[test]
@@ -129,6 +172,74 @@ fn a_budget_cuts_a_study_and_the_same_statement_goes_on() {
     assert!(atoll.trials() > trials, "{trials}");
 }
 
+/// What seconds cut, a number of trainings cuts at the same place: with a pruner, in whose
+/// rungs trials wait.
+#[test]
+fn where_a_budget_cut_a_study_is_recorded() {
+    let whole = study(400, "halving");
+    let with = |budget: &str| whole.replace("seed: 3", &format!("seed: 3, {budget}"));
+    let atoll = Atoll::new();
+    let cut = with("budget_seconds: 0.5");
+    let rows_of_cut = rows(&atoll, &[], &cut);
+    let folder = atoll.path("storage/studies");
+    let records = names(&folder);
+    assert_eq!(records.len(), 1, "{records:?}");
+    let record = fs::read(folder.join(&records[0])).unwrap();
+    let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
+    let cuts = record["cuts"].as_array().unwrap();
+    assert_eq!(cuts.len(), 1, "{record}");
+    let trainings = cuts[0]["trainings"].as_u64().unwrap();
+    assert_eq!(
+        cuts[0]["trials"].as_u64().unwrap() as usize,
+        rows_of_cut.lines().count() - 1
+    );
+    let again = with(&format!("trainings: {trainings}"));
+    assert_eq!(
+        rows(&Atoll::new(), &["--threads", "1"], &again),
+        rows_of_cut
+    );
+    // EXPLAIN of the statement says where it was cut, whatever its budget is now.
+    let explain = format!("EXPLAIN {again}");
+    let plan = rows(&atoll, &[], &explain);
+    assert!(
+        plan.contains(&format!("cut=[after {trainings} trainings")),
+        "{plan}"
+    );
+    let reasons = again.replace("t.model_sha256", "t.error");
+    let reasons = rows(&atoll, &[], &reasons);
+    assert!(
+        reasons.contains("the budget of the study was over before it was decided"),
+        "{reasons}"
+    );
+}
+
+#[test]
+fn a_study_is_copied_viewed_and_inserted() {
+    let atoll = Atoll::new();
+    let sql = study(6, "halving");
+    let expected = rows(&atoll, &[], &sql);
+    let trained = atoll.trials();
+    let out = atoll.path("study.parquet").display().to_string();
+    let script = format!(
+        "CREATE VIEW as_view AS {sql}; CREATE TABLE as_table AS {sql}; \
+         CREATE TABLE inserted AS SELECT * FROM as_view WHERE false; \
+         INSERT INTO inserted SELECT * FROM as_view; \
+         COPY (SELECT * FROM as_view) TO '{out}' STORED AS PARQUET"
+    );
+    atoll.run(&["-c", &script]).ok();
+    let file = format!("'{out}'");
+    for table in ["as_view", "as_table", "inserted", &file] {
+        let found = rows(&atoll, &[], &format!("SELECT * FROM {table}"));
+        let sorted = |rows: &str| {
+            let mut rows: Vec<String> = rows.lines().map(str::to_string).collect();
+            rows.sort();
+            rows
+        };
+        assert_eq!(sorted(&found), sorted(&expected), "{table}");
+    }
+    assert_eq!(atoll.trials(), trained);
+}
+
 #[test]
 fn explain_shows_what_is_searched_and_how_and_trains_nothing() {
     let atoll = Atoll::new();
@@ -141,6 +252,13 @@ fn explain_shows_what_is_searched_and_how_and_trains_nothing() {
         sampler=tpe, pruner=halving, window=4, objective=[validation_error], \
         epochs=[1, 3, 9]";
     assert!(plan.contains(expected), "{plan}");
+    // Which would wait for thousands of rows before it gave the first.
+    let sql = sql.replace("SELECT *", "SELECT 1 - t.validation_accuracy");
+    let plan = rows(&atoll, &[], &sql);
+    assert!(
+        plan.contains("TuneExec") && !plan.contains("RepartitionExec"),
+        "{plan}"
+    );
     assert!(!atoll.path("storage/trials").exists());
 }
 

@@ -47,7 +47,7 @@ JOBS = {
         ["trials.parquet", "best.parquet"],
     ),
     "tune_mnist": (
-        {"data": "tests/data/idx", "rates": "2", "sizes": "[16]", "epochs": "1"},
+        {"data": "tests/data/idx", "trials": "2", "widest": "65", "epochs": "1"},
         ["trials.parquet", "best.parquet"],
     ),
     "label_images": (

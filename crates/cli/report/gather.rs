@@ -18,6 +18,8 @@ pub(super) struct Wanted {
     pub(super) test: Option<String>,
     /// How many images of each kind to show.
     pub(super) images: usize,
+    /// The hyperparameters of the contour; the two that matter most without it.
+    pub(super) contour: Option<[String; 2]>,
 }
 
 /// What the rows of a table are.

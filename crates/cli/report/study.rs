@@ -3,7 +3,7 @@
 use atoll_report::{Epoch, Status, Study, Trial, Value};
 use atoll_session::Session;
 use datafusion::arrow::array::{Array, ArrayRef, RecordBatch};
-use datafusion::arrow::datatypes::{DataType, Schema};
+use datafusion::arrow::datatypes::{DataType, Field, Schema};
 
 use super::columns::{
     column, field, integers, lists, moments, numbers, quoted, rows, texts,
@@ -50,6 +50,12 @@ const READ: [&str; 12] = [
     "epochs",
 ];
 
+/// What `tune` writes beside hyperparameters: the number of a trial, how often it went on,
+/// and what it made small where that was several things.
+const NUMBER: &str = "trial";
+const RUNG: &str = "rung";
+const OBJECTIVES: &str = "objectives";
+
 /// Rows that a report reads; a study beyond that is not for a page.
 const MOST_TRIALS: usize = 100_000;
 
@@ -72,12 +78,16 @@ pub(super) async fn gather(
     let sql = statement(source, schema, inside, &hyperparameters);
     let mut study = Study {
         name: name.to_string(),
-        hyperparameters: Vec::new(),
+        objectives: objectives(schema),
+        contour: wanted.contour.clone(),
         ..Study::default()
     };
     let mut ended = Vec::new();
     for batch in rows(session, &sql).await? {
+        let first = study.trials.len();
         read(&batch, &hyperparameters, &mut study.trials, &mut ended)?;
+        let count = study.objectives.len();
+        read_search(&batch, count, &mut study.trials[first..])?;
     }
     // A column `epochs` of its own is how many ended or how many there should be.
     if inside.is_none() && schema.column_with_name("epochs").is_some() {
@@ -101,6 +111,26 @@ pub(super) async fn gather(
         test::test(session, &mut study, dataset, wanted.images).await?;
     }
     Ok(study)
+}
+
+/// Whether a column is one that `tune` writes beside hyperparameters.
+fn is_of_search(column: &Field) -> bool {
+    match column.name().as_str() {
+        NUMBER | RUNG => column.data_type().is_integer(),
+        OBJECTIVES => matches!(column.data_type(), DataType::Struct(_)),
+        _ => false,
+    }
+}
+
+/// The names of several objectives.
+fn objectives(schema: &Schema) -> Vec<String> {
+    match schema.field_with_name(OBJECTIVES).map(Field::data_type) {
+        Ok(DataType::Struct(fields)) => {
+            let numbers = fields.iter().filter(|field| field.data_type().is_numeric());
+            numbers.map(|field| field.name().clone()).collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// The columns that are no results; a struct gives one for each of its fields.
@@ -127,7 +157,7 @@ fn hyperparameters(schema: &Schema, inside: Option<&str>) -> Vec<Hyperparameter>
             Some(inside) => name == inside,
             None => RESULTS.contains(&name.as_str()),
         };
-        if is_result {
+        if is_result || is_of_search(column) {
             continue;
         }
         match column.data_type() {
@@ -158,6 +188,17 @@ fn statement(
         .enumerate()
         .map(|(index, hyperparameter)| format!("{} AS \"h{index}\"", hyperparameter.sql))
         .collect();
+    let of_search = [NUMBER, RUNG].into_iter().filter(|name| {
+        let field = schema.field_with_name(name);
+        field.is_ok_and(is_of_search)
+    });
+    columns
+        .extend(of_search.map(|name| format!("{} AS \"search_{name}\"", quoted(name))));
+    let objectives = objectives(schema);
+    columns.extend(objectives.iter().enumerate().map(|(index, name)| {
+        let name = name.replace('\'', "''");
+        format!("{OBJECTIVES}['{name}'] AS \"o{index}\"")
+    }));
     match inside {
         // A NULL among the rows is no trial.
         Some(inside) => {
@@ -238,7 +279,34 @@ fn read(
             model: models[row].clone(),
             started_at: started[row],
             worker: workers[row].clone(),
+            ..Trial::default()
         });
+    }
+    Ok(())
+}
+
+/// Adds what `tune` says of the trials of a record batch.
+fn read_search(
+    batch: &RecordBatch,
+    objectives: usize,
+    trials: &mut [Trial],
+) -> Result<(), Failure> {
+    let whole = |name: &str| {
+        let array = column(batch, &format!("search_{name}"));
+        optional(array, batch.num_rows(), integers)
+    };
+    let (places, rungs) = (whole(NUMBER)?, whole(RUNG)?);
+    for (row, trial) in trials.iter_mut().enumerate() {
+        trial.number = places[row].and_then(|number| u64::try_from(number).ok());
+        trial.rung = rungs[row].and_then(|rung| u32::try_from(rung).ok());
+    }
+    for index in 0..objectives {
+        let array = column(batch, &format!("o{index}"));
+        let values = optional(array, batch.num_rows(), numbers)?;
+        for (trial, value) in trials.iter_mut().zip(values) {
+            // A trial that lacks one has no place among the others.
+            trial.objectives.push(value.unwrap_or(f64::NAN));
+        }
     }
     Ok(())
 }

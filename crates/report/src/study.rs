@@ -15,6 +15,11 @@ pub struct Study {
     pub again: Option<String>,
     /// How the best network does on images that chose nothing.
     pub test: Option<Evaluation>,
+    /// The names of what the study made small, where that was several things at once.
+    pub objectives: Vec<String>,
+    /// Two hyperparameters that a reader wants side by side, instead of those that matter
+    /// most.
+    pub contour: Option<[String; 2]>,
 }
 
 /// One training run.
@@ -22,6 +27,12 @@ pub struct Study {
 pub struct Trial {
     /// Its digest.
     pub id: Option<String>,
+    /// Its number, in the order in which a search proposed its trials.
+    pub number: Option<u64>,
+    /// How often it went on, where a pruner compared trials.
+    pub rung: Option<u32>,
+    /// A value for each name in [`Study::objectives`]; less is better.
+    pub objectives: Vec<f64>,
     /// A value for each name in [`Study::hyperparameters`].
     pub values: Vec<Value>,
     /// How it ended.
@@ -236,6 +247,20 @@ impl Study {
         };
         let counts = Status::ALL.map(|status| (status, count(status)));
         counts.into_iter().filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// Whether the table says in which order its trials were proposed.
+    pub(crate) fn is_numbered(&self) -> bool {
+        self.trials.iter().all(|trial| trial.number.is_some())
+    }
+
+    /// The number of a trial, or else its place in the table, from 1.
+    pub(crate) fn place(&self, index: usize) -> f64 {
+        let number = self.trials.get(index).and_then(|trial| trial.number);
+        match number.filter(|_| self.is_numbered()) {
+            Some(number) => number as f64,
+            None => index as f64 + 1.0,
+        }
     }
 
     /// The values of a hyperparameter, one a trial.

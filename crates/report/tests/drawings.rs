@@ -9,12 +9,13 @@
 mod support;
 
 use atoll_report::{About, Error, Kind, Study, Subject, chart, page, png, svg, terminal};
-use support::{digits, empty, failures, hostile, labelled, one, random, texts};
+use support::{digits, empty, failures, hostile, labelled, one, random, searched, texts};
 
 fn subjects() -> Vec<(&'static str, Subject)> {
     vec![
         ("digits", Subject::Study(digits())),
         ("random", Subject::Study(random(500))),
+        ("searched", Subject::Study(searched())),
         ("failures", Subject::Study(failures())),
         ("one", Subject::Study(one())),
         ("empty", Subject::Study(empty())),
@@ -44,6 +45,15 @@ fn charts() -> Vec<(String, atoll_report::Chart)> {
 #[test]
 fn an_ordinary_study_has_every_chart() {
     let subject = Subject::Study(digits());
+    // A grid has no pruner, and one objective.
+    let of_searches = [Kind::Rungs, Kind::Pareto];
+    for kind in Kind::STUDY
+        .into_iter()
+        .filter(|kind| !of_searches.contains(kind))
+    {
+        chart(&subject, kind).unwrap();
+    }
+    let subject = Subject::Study(searched());
     for kind in Kind::STUDY {
         chart(&subject, kind).unwrap();
     }

@@ -68,8 +68,10 @@ pub struct TrialEnd {
     pub job: u64,
     /// The last rung that it reached.
     pub rung: usize,
-    /// Whether a pruner ended it.
+    /// Whether it is no whole trial, because others were better.
     pub is_pruned: bool,
+    /// Whether that was decided; not where the study was stopped while it waited.
+    pub is_decided: bool,
 }
 
 /// A search under way.
@@ -254,7 +256,10 @@ impl Study {
         if self.is_stopped {
             return None;
         }
-        let trial = match self.ready.pop_front().or_else(|| self.climber(false)) {
+        let ready = self.ready.pop_front().inspect(|trial| {
+            self.trials[index(*trial)].rung += 1;
+        });
+        let trial = match ready.or_else(|| self.climber(false)) {
             Some(trial) => trial,
             None => match self.new_trial(cost) {
                 Some(trial) => trial,
@@ -353,10 +358,7 @@ impl Study {
                 let place = others.partition_point(|other| *other <= value);
                 others.insert(place, value);
                 match goes_on {
-                    true => {
-                        self.trials[index(trial)].rung += 1;
-                        self.ready.push_back(trial);
-                    }
+                    true => self.ready.push_back(trial),
                     false => self.end(trial, true),
                 }
             }
@@ -375,6 +377,7 @@ impl Study {
             job: known.job,
             rung: known.rung,
             is_pruned,
+            is_decided: true,
         });
     }
 
@@ -383,6 +386,9 @@ impl Study {
         for trial in 0..self.trials.len() as u64 {
             if !self.trials[index(trial)].has_ended {
                 self.end(trial, true);
+                if let Some(end) = self.ended.last_mut() {
+                    end.is_decided = !self.is_stopped;
+                }
             }
         }
     }

@@ -57,6 +57,14 @@ pub fn check_keys(
             );
         }
     };
+    for (n, field) in fields.iter().enumerate() {
+        let name = field.name();
+        if fields[..n].iter().any(|other| other.name() == name) {
+            return plan_err!(
+                "{function}: {what} {name} is given twice; leave one of them out"
+            );
+        }
+    }
     let unknown = fields
         .iter()
         .find(|field| !valid.contains(&field.name().as_str()));

@@ -1,6 +1,6 @@
 //! The domains of hyperparameters.
 
-use super::{Hyperparameters, MAX_EPOCHS, OptimizerKind, check, refuse};
+use super::{Hyperparameters, MAX_EPOCHS, OptimizerKind, check, places, refuse};
 use crate::Error;
 use crate::architecture::{Preset, parse};
 
@@ -73,15 +73,24 @@ impl Hyperparameters {
             ),
         ];
         for (name, actual) in given {
-            let Some(actual) = actual else { continue };
+            let is_named = preset.is_none()
+                && name != "filters"
+                && places::names(&self.architecture, name);
+            let Some(actual) = actual else {
+                if is_named {
+                    return refuse(name, "given where the layers name it", &"NULL");
+                }
+                continue;
+            };
             let expected = match preset {
+                None if is_named => continue,
                 None => format!(
                     "left out when architecture is a list of layers, because it is a key \
-                     of the presets; write {} into the layers instead",
-                    if name == "filters" {
-                        "conv"
-                    } else {
-                        if_hidden(name)
+                     of the presets; write {} into the layers",
+                    match name {
+                        "filters" => "conv",
+                        "hidden" => "dense(hidden)",
+                        _ => "dropout(dropout)",
                     }
                 ),
                 Some(Preset::Mlp) if name == "filters" => {
@@ -92,7 +101,7 @@ impl Hyperparameters {
             return refuse(name, &expected, &actual);
         }
         match (preset, &self.filters, self.hidden) {
-            (None, ..) => parse(&self.architecture).map(|_| ())?,
+            (None, ..) => parse(&self.layers()).map(|_| ())?,
             (_, Some(counts), _) if counts.is_empty() || counts.contains(&0) => {
                 return refuse(
                     "filters",
@@ -125,9 +134,4 @@ impl Hyperparameters {
             None => Ok(()),
         }
     }
-}
-
-/// The layer that stands for a preset's key.
-fn if_hidden(name: &str) -> &'static str {
-    if name == "hidden" { "dense" } else { "dropout" }
 }

@@ -2,6 +2,7 @@
 
 mod augmentation;
 mod check;
+mod places;
 mod read;
 
 use std::fmt::Display;
@@ -25,13 +26,17 @@ pub use augmentation::Augmentation;
 pub struct Hyperparameters {
     /// A preset (`lenet`, `mlp`, or `auto`: `lenet` for images and `mlp` for rows of
     /// numbers), or layers: `conv(32, 5), relu, max_pool(2), dense(10)`. Default `auto`.
+    ///
+    /// Layers may name `hidden` and `dropout`, as `dense(hidden)` and `dropout(dropout)`
+    /// do, so that a search may vary them.
     pub architecture: String,
     /// What the network learns to make small. Default `cross_entropy` for classes, `mse`
     /// for numbers.
     pub loss: Option<LossKind>,
     /// Preset `lenet`: filters of each convolution; default 32 and 64.
     pub filters: Option<Vec<u32>>,
-    /// Presets: units of the hidden dense layer; default 512 for `lenet`, 128 for `mlp`.
+    /// Units of the hidden dense layer; default 512 for `lenet`, 128 for `mlp`. Layers need
+    /// it where they name it.
     pub hidden: Option<u32>,
     /// Size of a step, before schedule and warm-up. Default 0.01.
     pub learning_rate: f64,
@@ -245,6 +250,14 @@ impl Hyperparameters {
         if open.contains(&"architecture") {
             known.insert("architecture".to_owned(), "lenet".into());
         }
+        // A list of layers that names them must get them.
+        let architecture = known.get("architecture").and_then(Value::as_str);
+        let architecture = architecture.unwrap_or_default().to_owned();
+        for (name, value) in [("hidden", Value::from(1)), ("dropout", Value::from(0.5))] {
+            if open.contains(&name) && places::names(&architecture, name) {
+                known.insert(name.to_owned(), value);
+            }
+        }
         Self::from_json(&known).map(|_| ())
     }
 
@@ -310,8 +323,21 @@ impl Hyperparameters {
                 let preset = preset.resolved(has_images);
                 preset.text(filters, self.hidden, self.dropout, outputs)
             }
-            None => self.architecture.clone(),
+            None => self.layers(),
         }
+    }
+
+    /// A list of layers with `hidden` and `dropout` in the places that name them.
+    fn layers(&self) -> String {
+        let units = self.hidden.map(|units| units.to_string());
+        let probability = self.dropout.map(|probability| probability.to_string());
+        let mut layers = self.architecture.clone();
+        for (name, value) in [("hidden", units), ("dropout", probability)] {
+            if let Some(value) = value {
+                layers = places::fill(&layers, name, &value);
+            }
+        }
+        layers
     }
 
     /// The loss that these labels are trained with.
@@ -559,13 +585,32 @@ mod tests {
         check_refused(
             r#"{"architecture": "dense(64), relu, dense(10)", "hidden": 32}"#,
             "hidden must be left out when architecture is a list of layers, because it is a \
-             key of the presets; write dense into the layers instead, got 32",
+             key of the presets; write dense(hidden) into the layers, got 32",
+        );
+        check_refused(
+            r#"{"architecture": "dense(hidden), relu, dense(10)"}"#,
+            "hidden must be given where the layers name it, got NULL",
         );
         check_refused(
             r#"{"architecture": "mlp", "filters": [8]}"#,
             "filters must be left out for the preset 'mlp', which has no convolution, \
              got [8]",
         );
+    }
+
+    #[test]
+    fn layers_name_what_a_search_varies() {
+        let json = r#"{"architecture": "dense( hidden ), relu, dropout(probability: dropout),
+            dense(10)", "hidden": 32, "dropout": 0.25}"#;
+        let layers = read(json).unwrap().text(true, 10);
+        let expected =
+            "dense( 32 ), relu, dropout(probability: 0.25),\n            dense(10)";
+        assert_eq!(layers, expected);
+        let known: Map<String, Value> =
+            serde_json::from_str(r#"{"architecture": "dense(hidden), relu, dense(10)"}"#)
+                .unwrap();
+        Hyperparameters::check_known(&known, &["hidden"]).unwrap();
+        assert!(Hyperparameters::check_known(&known, &[]).is_err());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::{Axis, Chart, Entry, Kind, Mark, Panel, Shape, Table, Ticks, Weight, 
 use crate::draw::Ink;
 use crate::format::count;
 use crate::parameter::Parameter;
-use crate::study::{Objective, Status, Study, Trial};
+use crate::study::{Objective, Status, Study, Trial, Value};
 
 /// Lines in colour; the rest is context.
 const HIGHLIGHTED: usize = 5;
@@ -85,7 +85,7 @@ fn curves(study: &Study, objective: Objective) -> Vec<Curve<'_>> {
                 .collect();
             Curve {
                 trial,
-                name: name(&varying, trial, index),
+                name: name(study, &varying, index),
                 points,
                 rank: rank(trial),
             }
@@ -96,18 +96,25 @@ fn curves(study: &Study, objective: Objective) -> Vec<Curve<'_>> {
     curves
 }
 
-/// What tells a trial from the others: the hyperparameters that differ.
-fn name(varying: &[Parameter], trial: &Trial, index: usize) -> String {
-    const PARTS: usize = 3;
-    let parts = varying.iter().take(PARTS).filter_map(|parameter| {
+/// What tells a trial from the others: its number, and the hyperparameters that differ.
+fn name(study: &Study, varying: &[Parameter], index: usize) -> String {
+    let parts = if study.is_numbered() { 2 } else { 3 };
+    let trial = &study.trials[index];
+    // What another choice brings is no part of this one.
+    let given = varying.iter().filter_map(|parameter| {
         let value = trial.values.get(parameter.index)?;
-        let value = crate::format::clip(&value.text(), 16);
-        Some(format!("{} {value}", parameter.name))
+        (*value != Value::Null).then_some((parameter, value))
     });
-    let name = parts.collect::<Vec<_>>().join(", ");
-    match name.is_empty() {
-        true => format!("trial {}", index + 1),
-        false => name,
+    let parts = given.take(parts).map(|(parameter, value)| {
+        let value = crate::format::clip(&value.text(), 16);
+        format!("{} {value}", parameter.name)
+    });
+    let parts = parts.collect::<Vec<_>>().join(", ");
+    let number = format!("trial {:.0}", study.place(index));
+    match (parts.is_empty(), study.is_numbered()) {
+        (true, _) => number,
+        (false, true) => format!("{number}: {parts}"),
+        (false, false) => parts,
     }
 }
 

@@ -1,10 +1,14 @@
 //! Charts as data: what is drawn, before anyone knows on what.
 
+mod contour;
 mod curves;
+mod history;
 mod importance;
 mod labels;
 mod learning_rate;
 mod parallel;
+mod pareto;
+mod rungs;
 mod slices;
 mod timeline;
 
@@ -142,10 +146,18 @@ impl Shape {
 pub enum Kind {
     /// Error against learning rate, a line a size of the network.
     LearningRate,
+    /// The best error so far, trial by trial.
+    History,
     /// Error after each epoch, a line a trial.
     Curves,
+    /// Which trials went on at which rung.
+    Rungs,
+    /// The trials that no other one beats in all objectives.
+    Pareto,
     /// How much each hyperparameter matters.
     Importance,
+    /// Error over two hyperparameters.
+    Contour,
     /// Error against each hyperparameter by itself.
     Slices,
     /// All hyperparameters side by side, a line a trial.
@@ -164,10 +176,14 @@ pub enum Kind {
 
 impl Kind {
     /// The charts of a study, in the order of the page.
-    pub const STUDY: [Self; 7] = [
+    pub const STUDY: [Self; 11] = [
         Self::LearningRate,
+        Self::History,
         Self::Curves,
+        Self::Rungs,
+        Self::Pareto,
         Self::Importance,
+        Self::Contour,
         Self::Slices,
         Self::Parallel,
         Self::Timeline,
@@ -189,7 +205,11 @@ impl Kind {
     pub fn name(self) -> &'static str {
         match self {
             Self::LearningRate => "learning-rate",
+            Self::History => "history",
             Self::Curves => "curves",
+            Self::Rungs => "rungs",
+            Self::Pareto => "pareto",
+            Self::Contour => "contour",
             Self::Importance => "importance",
             Self::Slices => "slices",
             Self::Parallel => "parallel",
@@ -218,7 +238,11 @@ impl fmt::Display for Kind {
 pub fn chart(subject: &Subject, kind: Kind) -> Result<Chart, Error> {
     let chart = match (subject, kind) {
         (Subject::Study(study), Kind::LearningRate) => learning_rate::chart(study),
+        (Subject::Study(study), Kind::History) => history::chart(study),
         (Subject::Study(study), Kind::Curves) => curves::chart(study),
+        (Subject::Study(study), Kind::Rungs) => rungs::chart(study),
+        (Subject::Study(study), Kind::Pareto) => pareto::chart(study),
+        (Subject::Study(study), Kind::Contour) => contour::chart(study),
         (Subject::Study(study), Kind::Importance) => importance::chart(study),
         (Subject::Study(study), Kind::Slices) => slices::chart(study),
         (Subject::Study(study), Kind::Parallel) => parallel::chart(study),

@@ -5,7 +5,7 @@ use super::{Axis, Chart, Entry, Kind, Mark, Panel, Shape, Table, Ticks, thin};
 use crate::draw::Ink;
 use crate::format::count;
 use crate::parameter::{Domain, Parameter};
-use crate::study::{Study, Trial};
+use crate::study::{Status, Study, Trial};
 
 /// Trials drawn; the best come first.
 const MOST_TRIALS: usize = 400;
@@ -18,6 +18,8 @@ pub(super) fn chart(study: &Study) -> Result<Chart, String> {
     let (varying, trials) = ranked(study)?;
     let all = trials.len();
     let best = trials[0];
+    let is_pruned = |trial: &Trial| trial.status == Status::Pruned;
+    let pruned = trials.iter().filter(|(trial, _)| is_pruned(trial)).count();
     let table = trials_table(study, &varying, &trials);
     let trials = thin(trials, BEST, MOST_TRIALS);
     let y = objective_axis(objective, trials.iter().map(|(_, value)| *value));
@@ -28,22 +30,38 @@ pub(super) fn chart(study: &Study) -> Result<Chart, String> {
         title: format!("{} by hyperparameter", capital(objective)),
         description: format!(
             "A panel a hyperparameter: each point is a trial, {} in all{}. The best trial \
-             is marked in every panel.",
+             is marked in every panel.{}",
             count(all, "trial"),
             match trials.len() < all {
                 true => format!(", {} of them drawn", trials.len()),
                 false => String::new(),
+            },
+            match pruned {
+                0 => String::new(),
+                pruned => format!(
+                    " {pruned} have the value of the epoch after which a pruner ended them."
+                ),
             }
         ),
         table,
-        legend: vec![Entry {
-            text: "best trial".to_string(),
-            ink: Ink::Series(1),
-            shape: Some(Shape::Diamond),
-            line: false,
-        }],
         panels: panels.collect(),
+        legend: legend(pruned > 0),
     })
+}
+
+fn legend(has_pruned: bool) -> Vec<Entry> {
+    let entry = |text: &str, ink, shape| Entry {
+        text: text.to_string(),
+        ink,
+        shape: Some(shape),
+        line: false,
+    };
+    let mut legend = vec![entry("best trial", Ink::Series(1), Shape::Diamond)];
+    if has_pruned {
+        legend.push(entry("trial", Ink::Series(0), Shape::Dot));
+        legend.push(entry("pruned", Ink::Muted, Shape::Dot));
+    }
+    legend
 }
 
 fn panel(
@@ -52,17 +70,21 @@ fn panel(
     trials: &[(&Trial, f64)],
     best: &(&Trial, f64),
 ) -> Panel {
-    let points = trials.iter().filter_map(|trial| point(parameter, trial));
-    let points: Vec<(f64, f64)> = points.collect();
+    let points = |is_wanted: &dyn Fn(Status) -> bool| -> Vec<(f64, f64)> {
+        let trials = trials.iter().filter(|(trial, _)| is_wanted(trial.status));
+        trials.filter_map(|trial| point(parameter, trial)).collect()
+    };
+    let dots = |points, ink| Mark::Points {
+        points,
+        ink,
+        shape: Shape::Dot,
+    };
     Panel {
-        x: axis(parameter, &points),
+        x: axis(parameter, &points(&|_| true)),
         y: y.clone(),
         marks: vec![
-            Mark::Points {
-                points,
-                ink: Ink::Series(0),
-                shape: Shape::Dot,
-            },
+            dots(points(&|status| status == Status::Pruned), Ink::Muted),
+            dots(points(&|status| status != Status::Pruned), Ink::Series(0)),
             Mark::Points {
                 points: point(parameter, best).into_iter().collect(),
                 ink: Ink::Series(1),
@@ -77,7 +99,7 @@ fn point(parameter: &Parameter, (trial, value): &(&Trial, f64)) -> Option<(f64, 
     Some((place, *value))
 }
 
-fn axis(parameter: &Parameter, points: &[(f64, f64)]) -> Axis {
+pub(super) fn axis(parameter: &Parameter, points: &[(f64, f64)]) -> Axis {
     match &parameter.domain {
         Domain::Numbers { log, .. } => {
             let places = points.iter().map(|point| point.0);
@@ -109,7 +131,9 @@ pub(super) fn ranked(study: &Study) -> Result<Ranked<'_>, String> {
     if trials.is_empty() {
         return Err("no trial has a result".to_string());
     }
-    trials.sort_by(|a, b| a.1.total_cmp(&b.1));
+    // What a pruner ended is no best trial, however good it was so early.
+    let rank = |trial: &Trial| trial.status == Status::Pruned;
+    trials.sort_by(|a, b| rank(a.0).cmp(&rank(b.0)).then(a.1.total_cmp(&b.1)));
     Ok((varying, trials))
 }
 

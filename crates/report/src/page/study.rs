@@ -6,7 +6,7 @@ use super::figure::{figure, picture, table};
 use crate::chart::{Kind, Table};
 use crate::format::{count, duration, number, percent};
 use crate::parameter::Parameter;
-use crate::study::{Evaluation, Status, Study, Trial, WorstImage};
+use crate::study::{Evaluation, Status, Study, Trial, Value, WorstImage};
 use crate::{Error, Subject};
 
 /// Trials in the table of the best ones.
@@ -31,13 +31,17 @@ pub(super) fn section(
 ) -> Result<Markup, Error> {
     let part = |name: &str| format!("{id}-{name}");
     let mut results = Vec::new();
-    for kind in &Kind::STUDY[..5] {
-        results.push(figure(subject, *kind, id)?);
+    let of_workers = [Kind::Timeline, Kind::SpeedUp];
+    for kind in Kind::STUDY
+        .into_iter()
+        .filter(|kind| !of_workers.contains(kind))
+    {
+        results.push(figure(subject, kind, id)?);
     }
-    let workers = [
-        figure(subject, Kind::Timeline, id)?,
-        figure(subject, Kind::SpeedUp, id)?,
-    ];
+    let mut workers = Vec::new();
+    for kind in of_workers {
+        workers.push(figure(subject, kind, id)?);
+    }
     Ok(html! {
         section aria-labelledby=(part("summary")) {
             h2 id=(part("summary")) { "Study " (study.name) }
@@ -113,8 +117,14 @@ fn summary(study: &Study) -> Markup {
 /// Every hyperparameter of a trial.
 fn settings(study: &Study, trial: &Trial) -> String {
     let names = study.hyperparameters.iter().zip(&trial.values);
-    let settings = names.map(|(name, value)| format!("{name} = {}", value.text()));
-    settings.collect::<Vec<_>>().join(", ")
+    let given = names.filter(|(_, value)| **value != Value::Null);
+    let number = trial.number.map(|number| format!("number {number}"));
+    let settings = given.map(|(name, value)| format!("{name} = {}", value.text()));
+    number
+        .into_iter()
+        .chain(settings)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// The hyperparameters that do not differ.
@@ -137,11 +147,10 @@ fn best(study: &Study) -> Markup {
     }
     let objective = study.objective();
     let varying = Parameter::varying(study);
+    let names = varying.iter().map(|parameter| parameter.name.clone());
+    let numbered = study.is_numbered().then(|| "trial".to_string());
     let mut best = Table {
-        head: varying
-            .iter()
-            .map(|parameter| parameter.name.clone())
-            .collect(),
+        head: numbered.into_iter().chain(names).collect(),
         ..Table::default()
     };
     let more = [
@@ -153,23 +162,22 @@ fn best(study: &Study) -> Markup {
     ];
     best.head.extend(more.map(String::from));
     for trial in ranked.iter().take(BEST) {
-        let mut row: Vec<String> = varying
-            .iter()
-            .map(|parameter| {
-                trial
-                    .values
-                    .get(parameter.index)
-                    .map(|v| v.text())
-                    .unwrap_or_default()
-            })
-            .collect();
+        let number = trial.number.filter(|_| study.is_numbered());
+        let mut row: Vec<String> = number.map(|n| n.to_string()).into_iter().collect();
+        row.extend(varying.iter().map(|parameter| {
+            trial
+                .values
+                .get(parameter.index)
+                .map(|v| v.text())
+                .unwrap_or_default()
+        }));
         row.push(
             objective
                 .of_trial(trial)
                 .map(|v| objective.text(v))
                 .unwrap_or_default(),
         );
-        row.push(trial.loss.map(number).unwrap_or_default());
+        row.push(trial.loss.map(crate::format::number).unwrap_or_default());
         row.push(trial.best_epoch.map(|n| n.to_string()).unwrap_or_default());
         row.push(trial.history.len().to_string());
         row.push(trial.seconds.map(duration).unwrap_or_default());
@@ -331,13 +339,17 @@ fn worst(images: &[WorstImage]) -> Markup {
 }
 
 fn failed(study: &Study) -> Markup {
-    let without: Vec<&Trial> = study
-        .trials
-        .iter()
-        .filter(|trial| trial.status != Status::Succeeded)
-        .collect();
+    // What a pruner ended has a network, if not that of a whole trial.
+    let is_without =
+        |trial: &&Trial| !matches!(trial.status, Status::Succeeded | Status::Pruned);
+    let without: Vec<&Trial> = study.trials.iter().filter(is_without).collect();
     if without.is_empty() {
-        return html! { p .quiet { "None: every trial succeeded." } };
+        let is_pruned = |trial: &Trial| trial.status == Status::Pruned;
+        let others = match study.trials.iter().any(is_pruned) {
+            true => "None: every trial succeeded or was ended by a pruner.",
+            false => "None: every trial succeeded.",
+        };
+        return html! { p .quiet { (others) } };
     }
     let varying = Parameter::varying(study);
     let mut failed = Table::new(["status"]);

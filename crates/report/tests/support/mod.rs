@@ -83,6 +83,7 @@ pub(crate) fn digits() -> Study {
                 thumbnail: Thumbnail::of_numbers(&[0.0, 1.0, 2.0, 3.0], 3.0),
             }],
         }),
+        ..Study::default()
     }
 }
 
@@ -118,6 +119,31 @@ pub(crate) fn random(count: usize) -> Study {
         trials,
         ..Study::default()
     }
+}
+
+/// A search with a pruner and two objectives, as `tune` makes it.
+pub(crate) fn searched() -> Study {
+    let mut study = random(60);
+    study.name = "searched".to_string();
+    study.objectives = names(&["validation_error", "cost"]);
+    for (id, trial) in study.trials.iter_mut().enumerate() {
+        let rung = match id {
+            n if n % 9 == 0 => 2,
+            n if n % 3 == 0 => 1,
+            _ => 0,
+        };
+        let hidden = trial.values[1].number().unwrap();
+        let rate = trial.values[0].number().unwrap();
+        let error = 0.01 + 0.05 * (rate.log10() + 2.0).powi(2) + 3.0 / hidden;
+        *trial = self::trial(id, trial.values.clone(), error.min(0.9), 3_u32.pow(rung));
+        trial.number = Some(id as u64);
+        trial.rung = Some(rung);
+        if rung < 2 {
+            trial.status = Status::Pruned;
+        }
+        trial.objectives = vec![1.0 - trial.accuracy.unwrap(), hidden * 1e6];
+    }
+    study
 }
 
 /// Trials that ended in every way.

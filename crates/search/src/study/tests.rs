@@ -167,6 +167,54 @@ fn a_stopped_study_ends_what_it_started() {
     assert_eq!(study.ended().len(), jobs.len());
 }
 
+/// The ends of a study that starts so many jobs.
+fn cut(options: StudyOptions, jobs: usize) -> Vec<(TrialEnd, Option<usize>)> {
+    let mut study = Study::new(space(), options, vec![]).unwrap();
+    let mut cost = |point: &Point| number(point, 1);
+    let (mut started, mut waiting) = (vec![], VecDeque::new());
+    loop {
+        match study.next(&mut cost) {
+            Step::Start(job) => {
+                started.push(job.clone());
+                waiting.push_back(job);
+                if started.len() == jobs {
+                    study.stop();
+                }
+            }
+            Step::Wait => {
+                let job: Job = waiting.pop_front().unwrap();
+                study.tell(job.id, outcome(&job));
+            }
+            Step::Done => break,
+        }
+    }
+    let rung = |end: &TrialEnd| {
+        let jobs = started.iter().filter(|job| job.trial == end.trial);
+        jobs.map(|job| job.rung).max()
+    };
+    let ends = study.ended();
+    ends.into_iter()
+        .map(|end| (end.clone(), rung(&end)))
+        .collect()
+}
+
+#[test]
+fn a_study_that_is_cut_says_which_trials_waited() {
+    for pruner in [MEDIAN, HALVING, HYPERBAND] {
+        for jobs in [1, 7, 20, 33] {
+            let ends = cut(options(pruner), jobs);
+            for (end, rung) in &ends {
+                assert_eq!(Some(end.rung), *rung, "{pruner:?} {jobs} {end:?}");
+                assert!(end.is_decided || end.is_pruned);
+            }
+            let waited = ends.iter().any(|(end, _)| !end.is_decided);
+            assert!(waited || jobs == 1 || pruner == MEDIAN, "{pruner:?} {jobs}");
+        }
+        let whole = cut(options(pruner), usize::MAX);
+        assert!(whole.iter().all(|(end, _)| end.is_decided));
+    }
+}
+
 #[test]
 fn an_earlier_study_is_learned_from() {
     let seen = (0..40).map(|n| {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use atoll_search::{Dimension, Observation, State};
+use atoll_search::{Dimension, Observation, Point, State};
 use atoll_udf_common::Erased;
 use atoll_udf_common::structs::row_to_json;
 use datafusion::arrow::array::{Array, RecordBatch, StructArray};
@@ -52,6 +52,7 @@ pub(crate) async fn plan(
 pub(super) async fn read(
     plan: Arc<dyn ExecutionPlan>,
     search: &Search,
+    cost: &(dyn Fn(&Point) -> f64 + Sync),
     context: Arc<TaskContext>,
 ) -> Result<(Vec<Observation>, usize)> {
     let batches: Vec<RecordBatch> = execute_stream(plan, context)?.try_collect().await?;
@@ -65,7 +66,7 @@ pub(super) async fn read(
             number += 1;
             match search.tree.space.translate(earlier, at) {
                 Some(point) => seen.push(Observation {
-                    state: state_of(search, &row),
+                    state: state_of(search, &row, cost(&point)),
                     point,
                 }),
                 None => left_out += 1,
@@ -104,7 +105,7 @@ pub(crate) fn flat(row: &Map<String, Value>) -> Map<String, Value> {
     all
 }
 
-fn state_of(search: &Search, row: &Map<String, Value>) -> State {
+fn state_of(search: &Search, row: &Map<String, Value>, cost: f64) -> State {
     let number = |name: &str| row.get(name).and_then(Value::as_f64);
     let status = row
         .get("status")
@@ -114,12 +115,12 @@ fn state_of(search: &Search, row: &Map<String, Value>) -> State {
         &search.options.objectives,
         number("validation_accuracy"),
         number("validation_loss"),
-        None,
+        Some(cost),
     );
     match (status, values) {
         ("SUCCEEDED", Some(values)) => State::Complete(values),
         ("PRUNED", Some(values)) => State::Partial {
-            rung: 0,
+            rung: row.get("rung").and_then(Value::as_u64).unwrap_or(0) as usize,
             value: values[0],
         },
         _ => State::Failed,

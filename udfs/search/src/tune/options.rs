@@ -6,7 +6,7 @@ use datafusion::common::{Result, ScalarValue, plan_err};
 use serde_json::Value;
 
 /// The keys that `tune` reads itself.
-const OWN: [&str; 11] = [
+const OWN: [&str; 12] = [
     "trials",
     "sampler",
     "pruner",
@@ -18,7 +18,11 @@ const OWN: [&str; 11] = [
     "startup",
     "start",
     "budget_seconds",
+    "trainings",
 ];
+
+/// Those that only say where a study ends.
+pub(super) const BUDGETS: [&str; 2] = ["budget_seconds", "trainings"];
 
 /// The keys that go on to `train`: a search resumes its trials itself.
 fn of_train() -> impl Iterator<Item = &'static str> {
@@ -77,6 +81,8 @@ pub(crate) struct TuneOptions {
     pub(crate) start: Option<String>,
     /// Seconds after which no trial starts any more.
     pub(crate) budget_seconds: Option<f64>,
+    /// How many trainings start at most.
+    pub(crate) trainings: Option<u64>,
     /// What goes on to `train`.
     pub(crate) of_train: Vec<(String, ScalarValue)>,
 }
@@ -126,6 +132,7 @@ impl TuneOptions {
             objectives,
             start: reader.text("start")?,
             budget_seconds: reader.positive("budget_seconds")?,
+            trainings: reader.whole("trainings", 1)?,
             of_train: reader.of_train(),
         })
     }
@@ -227,9 +234,11 @@ impl Reader {
         let names = match self.get("objective")? {
             None => return Ok(vec![Objective::Error]),
             Some(Value::String(name)) => vec![name],
-            Some(Value::Array(names)) if !names.is_empty() => {
-                let names = names.iter().map(|name| name.as_str().map(str::to_string));
-                names.collect::<Option<Vec<_>>>().unwrap_or_default()
+            Some(Value::Array(names))
+                if !names.is_empty() && names.iter().all(Value::is_string) =>
+            {
+                let names = names.iter().filter_map(Value::as_str);
+                names.map(str::to_string).collect()
             }
             Some(other) => {
                 return refuse("objective", "a name or a list of names", &other);

@@ -18,13 +18,18 @@ use serde_json::{Map, Value};
 use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, sleep_until};
 
+use super::cut::{self, Cut};
 use super::earlier;
 use super::options::Objective;
 use super::template::{Template, batch};
-use super::{RESULT, RUNG, Search, TRIAL};
+use super::{OBJECTIVES, RESULT, RUNG, Search, TRIAL};
 
 /// The status of a trial that a pruner ended.
 const PRUNED: &str = "PRUNED";
+
+/// Why a trial ended of which a pruner had not decided yet.
+const UNDECIDED: &str =
+    "the budget of the study was over before it was decided whether this trial goes on";
 
 /// Runs a study and sends a row for each trial when it is known how it ends; `earlier`
 /// gives the rows that it starts from.
@@ -39,7 +44,10 @@ pub(super) async fn run(
     let price = template.price(&search.dataset, &calls).await?;
     let (seen, left_out) = match earlier {
         None => (vec![], 0),
-        Some(rows) => earlier::read(rows, &search, Arc::clone(&context)).await?,
+        Some(rows) => {
+            let cost = |point: &Point| whole_cost(&search, price.as_ref(), point);
+            earlier::read(rows, &search, &cost, Arc::clone(&context)).await?
+        }
     };
     if left_out > 0 {
         calls.warnings.add(format!(
@@ -63,6 +71,9 @@ pub(super) async fn run(
         price,
         jobs: BTreeMap::new(),
         results: BTreeMap::new(),
+        objectives: BTreeMap::new(),
+        trainings: 0,
+        is_cut: false,
         checkpoints: BTreeMap::new(),
         tally: Tally::default(),
     };
@@ -80,6 +91,12 @@ struct Runner {
     jobs: BTreeMap<u64, Job>,
     /// What they came to.
     results: BTreeMap<u64, StructArray>,
+    /// The values of trials with several objectives, by their jobs.
+    objectives: BTreeMap<u64, Vec<f64>>,
+    /// How many jobs have started.
+    trainings: u64,
+    /// Whether a budget was over.
+    is_cut: bool,
     /// The latest checkpoint of each trial that may go on.
     checkpoints: BTreeMap<u64, String>,
     tally: Tally,
@@ -103,7 +120,7 @@ impl Runner {
         rows: &Sender<Result<RecordBatch>>,
     ) -> Result<()> {
         let mut running: JoinSet<Ended> = JoinSet::new();
-        let mut is_cut = false;
+        let mut is_late = false;
         loop {
             let step = {
                 let (search, price) = (&self.search, &self.price);
@@ -113,13 +130,17 @@ impl Runner {
             match step {
                 Step::Start(job) => {
                     self.start(job, &mut running);
+                    if self.search.options.trainings == Some(self.trainings) {
+                        self.cut();
+                    }
                     continue;
                 }
                 Step::Done => break,
                 Step::Wait => {}
             }
-            let over = async {
-                match deadline.filter(|_| !is_cut) {
+            let deadline = deadline.filter(|_| !self.is_cut);
+            let over = async move {
+                match deadline {
                     Some(deadline) => sleep_until(deadline).await,
                     None => std::future::pending().await,
                 }
@@ -127,8 +148,8 @@ impl Runner {
             let ended = tokio::select! {
                 ended = running.join_next() => ended,
                 () = over => {
-                    is_cut = true;
-                    self.study.stop();
+                    is_late = true;
+                    self.cut();
                     continue;
                 }
             };
@@ -143,7 +164,17 @@ impl Runner {
             }
         }
         self.send(rows).await?;
-        self.conclude(is_cut, calls)
+        self.conclude()?;
+        match is_late {
+            true => self.say_cut(calls).await,
+            false => Ok(()),
+        }
+    }
+
+    /// Starts nothing any more.
+    fn cut(&mut self) {
+        self.is_cut = true;
+        self.study.stop();
     }
 
     fn start(&mut self, job: Job, running: &mut JoinSet<Ended>) {
@@ -151,6 +182,7 @@ impl Runner {
         let checkpoint = self.checkpoints.remove(&job.trial);
         let (template, context) = (Arc::clone(&self.template), Arc::clone(&self.context));
         self.jobs.insert(job.id, job.clone());
+        self.trainings += 1;
         running.spawn(async move {
             let result = template.run(&job, row, checkpoint, context).await;
             (job.id, result)
@@ -171,10 +203,9 @@ impl Runner {
         };
         let text = |name: &str| text(&result, name);
         let objectives = &self.search.options.objectives;
-        let price = objectives.contains(&Objective::Cost).then(|| {
-            let epochs = f64::from(self.search.options.study.budget);
-            epochs * cost(&self.search, self.price.as_ref(), &job.point)
-        });
+        let price = objectives
+            .contains(&Objective::Cost)
+            .then(|| whole_cost(&self.search, self.price.as_ref(), &job.point));
         let values = values_of(
             objectives,
             number(&result, "validation_accuracy"),
@@ -185,6 +216,11 @@ impl Runner {
             (Some("SUCCEEDED"), Some(values)) => Outcome::Values(values),
             _ => Outcome::Failed,
         };
+        if let Outcome::Values(values) = &outcome
+            && values.len() > 1
+        {
+            self.objectives.insert(id, values.clone());
+        }
         if !job.is_last
             && let Some(checkpoint) = text("checkpoint")
         {
@@ -222,14 +258,22 @@ impl Runner {
             self.results.remove(&id);
         }
         self.tally.enter(&result);
-        let result = match end.is_pruned {
-            true => pruned(&result)?,
-            false => result,
+        let result = match (end.is_pruned, end.is_decided) {
+            (true, true) => pruned(&result, None)?,
+            (true, false) => pruned(&result, Some(UNDECIDED))?,
+            (false, _) => result,
         };
         let schema = &self.search.schema;
         let mut row = self.hyperparameters(&job.point);
         row.insert(TRIAL.to_string(), trial.into());
         row.insert(RUNG.to_string(), end.rung.into());
+        if let Some(values) = self.objectives.remove(&end.job) {
+            let names = self.search.options.objectives.iter().map(|o| o.name());
+            let named = names
+                .map(str::to_string)
+                .zip(values.into_iter().map(Value::from));
+            row.insert(OBJECTIVES.to_string(), Value::Object(named.collect()));
+        }
         let last = schema.fields().len() - 1;
         let known = Arc::new(schema.project(&(0..last).collect::<Vec<_>>())?);
         let mut columns = batch(&known, &[row])?.columns().to_vec();
@@ -238,8 +282,8 @@ impl Runner {
         Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
     }
 
-    /// Says what the user should know of the whole.
-    fn conclude(&self, is_cut: bool, calls: &CallContext) -> Result<()> {
+    /// A study of which nothing can be trained is a mistake of its space.
+    fn conclude(&self) -> Result<()> {
         let Tally {
             trials,
             infeasible,
@@ -251,14 +295,26 @@ impl Runner {
                 "tune: all {trials} trials are INFEASIBLE; the first one because {reason}"
             );
         }
-        if is_cut {
-            let seconds = self.search.options.budget_seconds.unwrap_or_default();
-            calls.warnings.add(format!(
-                "tune: budget_seconds, which is {seconds}, was over after {trials} trials; \
-                 the same statement finds them and goes on"
-            ));
-        }
         Ok(())
+    }
+
+    /// Says where a budget of seconds cut the study, and keeps that.
+    async fn say_cut(&mut self, calls: &CallContext) -> Result<()> {
+        let (trials, trainings) = (self.tally.trials, self.trainings);
+        let seconds = self.search.options.budget_seconds.unwrap_or_default();
+        calls.warnings.add(format!(
+            "tune: budget_seconds, which is {seconds}, was over after {trials} trials; the \
+             same statement finds them and goes on, and with {{trainings: {trainings}}} in \
+             its place it gives these rows anywhere"
+        ));
+        let cut = Cut {
+            trainings,
+            trials,
+            budget_seconds: seconds,
+            at: cut::now(),
+        };
+        let options = self.context.session_config().options();
+        cut::keep(&self.search.id, self.search.describe(), cut, options).await
     }
 }
 
@@ -283,6 +339,11 @@ fn cost(search: &Search, price: Option<&Price>, point: &Point) -> f64 {
         // The budget is a whole trial.
         None => epoch * all.get("epochs").and_then(Value::as_f64).unwrap_or(1.0),
     }
+}
+
+/// What a whole trial costs.
+fn whole_cost(search: &Search, price: Option<&Price>, point: &Point) -> f64 {
+    f64::from(search.options.study.budget) * cost(search, price, point)
 }
 
 /// The values of a trial that a study makes small.
@@ -312,15 +373,17 @@ fn number(result: &StructArray, name: &str) -> Option<f64> {
     column.is_valid(0).then(|| column.value(0))
 }
 
-/// The result of a trial that a pruner ended.
-fn pruned(result: &StructArray) -> Result<StructArray> {
+/// The result of a trial that a pruner ended, or that waited for it.
+fn pruned(result: &StructArray, error: Option<&str>) -> Result<StructArray> {
     if text(result, "status").as_deref() != Some("SUCCEEDED") {
         return Ok(result.clone());
     }
     let (fields, mut columns, nulls) = result.clone().into_parts();
-    if let Some((place, _)) = fields.find("status") {
-        let status: ArrayRef = Arc::new(StringArray::from(vec![PRUNED]));
-        columns[place] = status;
+    for (name, text) in [("status", Some(PRUNED)), ("error", error)] {
+        if let (Some((place, _)), Some(text)) = (fields.find(name), text) {
+            let text: ArrayRef = Arc::new(StringArray::from(vec![text]));
+            columns[place] = text;
+        }
     }
     Ok(StructArray::try_new(fields, columns, nulls)?)
 }

@@ -76,6 +76,7 @@ impl Template {
                 .build()?;
             physical(state, plan).await
         };
+        check_choices(search, state)?;
         let (passing, last) = (plan(true).await?, plan(false).await?);
         let priced = prepare(&args(false)?, &rows, state).await?;
         Ok(Self {
@@ -173,12 +174,34 @@ async fn prepare(
     function.prepare(&call).await
 }
 
+/// A choice that no network can have is the statement's mistake: it would be INFEASIBLE in
+/// each trial that takes it.
+fn check_choices(search: &Search, state: &Erased<SessionState>) -> Result<()> {
+    let train = state.scalar_functions().get("train");
+    let Some(function) = train.and_then(|train| as_expensive(train)) else {
+        return internal_err!("train is not expensive");
+    };
+    for (name, value) in search.tree.choices() {
+        let hyperparameters = hyperparameters_with(search, Some((&name, value)));
+        function.check(&[lit(search.dataset.clone()), hyperparameters])?;
+    }
+    Ok(())
+}
+
 fn hyperparameters(search: &Search) -> Expr {
+    hyperparameters_with(search, None)
+}
+
+/// The struct of hyperparameters, in which one that varies may have a value.
+fn hyperparameters_with(search: &Search, given: Option<(&str, ScalarValue)>) -> Expr {
     let constants = search.tree.constants.iter();
     let constants = constants.map(|(name, value)| (name.as_str(), lit(value.clone())));
     let varying = search.tree.varying.iter().map(|(name, _)| name.as_str());
     let columns = varying.chain(["stop_after", "resume_from"]);
-    let columns = columns.map(|name| (name, ident(name)));
+    let columns = columns.map(|name| match &given {
+        Some((other, value)) if *other == name => (name, lit(value.clone())),
+        _ => (name, ident(name)),
+    });
     let pairs = constants.chain(columns);
     let args = pairs.flat_map(|(name, value)| [lit(name), value]);
     named_struct().call(args.collect())

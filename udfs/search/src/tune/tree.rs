@@ -59,6 +59,7 @@ impl Tree {
             }
             fields.push((name, node));
         }
+        unshadowed(&fields, &mut vec![])?;
         let space = Space::new(&parameters(&fields));
         let space = space.map_err(|error| plan_datafusion_err!("tune: {error}"))?;
         let paths = space.dimensions().iter().enumerate();
@@ -154,6 +155,25 @@ impl Tree {
         })
     }
 
+    /// The texts, numbers and truth values among the choices, by their hyperparameters.
+    pub(crate) fn choices(&self) -> Vec<(String, ScalarValue)> {
+        let mut found = vec![];
+        walk_choices(&self.fields, &mut |name, value| {
+            let value = match value {
+                Value::String(text) => ScalarValue::from(text.as_str()),
+                Value::Bool(flag) => ScalarValue::from(*flag),
+                Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+                    (Some(whole), _) => ScalarValue::from(whole),
+                    (None, Some(number)) => ScalarValue::from(number),
+                    (None, None) => return,
+                },
+                _ => return,
+            };
+            found.push((name.to_string(), value));
+        });
+        found
+    }
+
     /// The domains in words, for EXPLAIN.
     pub(crate) fn describe(&self) -> String {
         let dimensions = self.space.dimensions().iter();
@@ -183,6 +203,57 @@ impl Tree {
         });
         words.collect::<Vec<_>>().join(", ")
     }
+}
+
+/// Calls with every value that a choice may give.
+fn walk_choices(fields: &[(String, Node)], take: &mut dyn FnMut(&str, &Value)) {
+    for (name, node) in fields {
+        let Node::Choice(branches) = node else {
+            continue;
+        };
+        for branch in branches {
+            match branch {
+                Branch::Value(value) => take(name, value),
+                Branch::Fields(fields) => {
+                    for (name, node) in fields {
+                        if let Node::Constant(value) = node {
+                            take(name, value);
+                        }
+                    }
+                    walk_choices(fields, take);
+                }
+            }
+        }
+    }
+}
+
+/// A hyperparameter that a choice brings must not be there without it: one of the two would
+/// be lost.
+fn unshadowed<'a>(fields: &'a [(String, Node)], above: &mut Vec<&'a str>) -> Result<()> {
+    for (n, (name, _)) in fields.iter().enumerate() {
+        let twice = fields[..n].iter().any(|(other, _)| other == name);
+        if twice || above.contains(&name.as_str()) {
+            return plan_err!(
+                "tune: the space gives {name} twice; leave one of them out"
+            );
+        }
+    }
+    for (name, node) in fields {
+        let Node::Choice(branches) = node else {
+            continue;
+        };
+        for branch in branches {
+            if let Branch::Fields(below) = branch {
+                let known = above.len();
+                let others = fields.iter().map(|(other, _)| other.as_str());
+                // A choice named like one of its fields is that field.
+                above.extend(others.filter(|other| *other != name.as_str()));
+                unshadowed(below, above)?;
+                above.truncate(known);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Whether two values are the same hyperparameter: 1 and 1.0 are.
@@ -256,7 +327,18 @@ fn parse_node(name: &str, node: &Value) -> Result<Node> {
                 .into_iter()
                 .flatten()
                 .map(|choice| branch(name, choice));
-            Node::Choice(branches.collect::<Result<_>>()?)
+            let branches = branches.collect::<Result<Vec<_>>>()?;
+            for (n, choice) in choices.into_iter().flatten().enumerate() {
+                let mut before = choices.into_iter().flatten().take(n);
+                if before.any(|other| other == choice) {
+                    let text = choice.get("value").or(choice.get("fields"));
+                    let text = text.unwrap_or(choice);
+                    return plan_err!(
+                        "tune: {name}: {text} is twice among the choices; name it once"
+                    );
+                }
+            }
+            Node::Choice(branches)
         }
         _ => return plan_err!("tune: {name} has a domain that is not known: {node}"),
     })

@@ -50,7 +50,8 @@ pub(super) static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
             "Struct with any of {}. NULL gives NULL; a NULL in it is the default. \
              `architecture` is 'auto' (default: 'lenet' for images, 'mlp' for rows of \
              numbers), 'lenet', 'mlp' or layers such as 'conv(32, 5), relu, max_pool(2), \
-             dense(10)'. `loss` is 'cross_entropy' (classes) or 'mse' (the default for \
+             dense(10)', which may name `hidden` and `dropout`: 'dense(hidden), relu, \
+             dropout(dropout), dense(10)'. `loss` is 'cross_entropy' (classes) or 'mse' (the default for \
              labels that are FLOAT or DOUBLE: a number is predicted, losses are mean squared \
              errors in its own units, and there is no accuracy). `schedule` is how the \
              learning rate changes from epoch to epoch: 'cosine' (the default: half a \
