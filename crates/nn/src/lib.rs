@@ -64,7 +64,7 @@ pub use checkpoint::Checkpoint;
 pub use dataset::{Dataset, Features, ImageShape, Labels, Split};
 pub use error::Error;
 pub use hyperparameters::{
-    Augmentation, Hyperparameters, LossKind, OptimizerKind, ScheduleKind,
+    Augmentation, Hyperparameter, Hyperparameters, LossKind, OptimizerKind, ScheduleKind,
 };
 pub use network::Network;
 pub use precision::{Wide, needs_64_bits};

@@ -4,6 +4,7 @@ mod augmentation;
 mod check;
 mod places;
 mod read;
+mod table;
 
 use std::fmt::Display;
 
@@ -14,91 +15,115 @@ use crate::architecture::{Plan, Preset, parse};
 use crate::error::nearest;
 use crate::{Dataset, Error, ImageShape, Labels};
 
-pub use augmentation::Augmentation;
+use read::Kept;
+use table::{
+    BELOW_ONE, Domain, FROM_ONE, FROM_ZERO, NOT_NEGATIVE, POSITIVE, default_text,
+    hyperparameters, sentence,
+};
 
-/// Everything that distinguishes one trial on a dataset from another.
-///
-/// It serialises to JSON with its fields in this order, which is what identifies a trial.
-/// A hyperparameter that the chosen optimizer, schedule or preset does not use has no
-/// effect, so that a search may vary the optimizer and its keys together.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Hyperparameters {
+pub use augmentation::Augmentation;
+pub use table::Hyperparameter;
+
+hyperparameters! {
+    /// Everything that distinguishes one trial on a dataset from another.
+    ///
+    /// It serialises to JSON with its fields in this order, which is what identifies a
+    /// trial. A hyperparameter that the chosen optimizer, schedule or preset does not use
+    /// has no effect, so that a search may vary the optimizer and its keys together.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    Hyperparameters, "";
+
     /// A preset (`lenet`, `mlp`, or `auto`: `lenet` for images and `mlp` for rows of
-    /// numbers), or layers: `conv(32, 5), relu, max_pool(2), dense(10)`. Default `auto`.
-    ///
-    /// Layers may name `hidden` and `dropout`, as `dense(hidden)` and `dropout(dropout)`
-    /// do, so that a search may vary them.
-    pub architecture: String,
-    /// What the network learns to make small. Default `cross_entropy` for classes, `mse`
-    /// for numbers.
-    pub loss: Option<LossKind>,
-    /// Preset `lenet`: filters of each convolution; default 32 and 64.
-    pub filters: Option<Vec<u32>>,
-    /// Units of the hidden dense layer; default 512 for `lenet`, 128 for `mlp`. Layers need
-    /// it where they name it.
-    pub hidden: Option<u32>,
-    /// Size of a step, before schedule and warm-up. Default 0.01.
-    pub learning_rate: f64,
-    /// How gradients become steps. Default `sgd`.
-    pub optimizer: OptimizerKind,
-    /// `sgd`: how much of the last step is repeated. Default 0.9.
-    pub momentum: f64,
-    /// `sgd`: whether to look ahead along the momentum (Nesterov). Default false.
-    pub nesterov: bool,
-    /// `adam`, `adamw`: decay of the mean of the gradients. Default 0.9.
-    pub beta1: f64,
-    /// `adam`, `adamw`: decay of the mean of their squares. Default 0.999.
-    pub beta2: f64,
-    /// `adam`, `adamw`, `rmsprop`: keeps the divisor from zero. Default 1e-8.
-    pub epsilon: f64,
-    /// `rmsprop`: decay of the mean of the squared gradients. Default 0.99.
-    pub rho: f64,
-    /// Pull of the weights towards zero; biases and batch norms are exempt. Default 0.
-    ///
-    /// It is added to the gradient (L2) except by `adamw`, which shrinks the weights
-    /// directly: in both cases as PyTorch does.
-    pub weight_decay: f64,
-    /// Images per mini-batch; the last one of an epoch may be smaller. Default 64.
-    pub batch_size: u32,
-    /// Passes over the training split. Default 10.
-    pub epochs: u32,
-    /// The epoch after which training stops, though the schedule goes on to `epochs`.
-    /// Default: the last one.
-    pub stop_after: Option<u32>,
-    /// How the learning rate changes from epoch to epoch. Default `exponential` when
-    /// `decay` is given, else `cosine`.
-    pub schedule: Option<ScheduleKind>,
-    /// Factor of the learning rate: per epoch (`exponential`, default 0.95) or every
-    /// `decay_epochs` (`step`, default 0.1).
-    pub decay: Option<f64>,
-    /// `step`: epochs between two reductions. Default 10.
-    pub decay_epochs: u32,
-    /// First epochs, in which the learning rate rises linearly. Default 0.
-    pub warmup_epochs: u32,
-    /// Presets: probability of dropping a hidden unit; default 0.5 for `lenet`, 0 for
-    /// `mlp`.
-    pub dropout: Option<f64>,
-    /// Share of a label that is spread over all classes while training. Default 0.
-    pub label_smoothing: f64,
+    /// numbers), or layers: `conv(32, 5), relu, max_pool(2), dense(10)`. Layers may name
+    /// `hidden` and `dropout`, as `dense(hidden)` and `dropout(dropout)` do, so that a search
+    /// may vary them.
+    architecture: String = "auto".to_owned(), Domain::Any;
+    /// What the network learns to make small: the cross-entropy of classes, or the mean
+    /// squared error of a number.
+    loss: Option<LossKind> = None, Domain::Any,
+        ["'cross_entropy' for classes, 'mse' for numbers"];
+    /// Preset `lenet`: filters of each convolution.
+    filters: Option<Vec<u32>> = None, Domain::Any, ["[32, 64]"];
+    /// Units of the hidden dense layer of a preset, or of layers that name it.
+    hidden: Option<u32> = None, FROM_ONE, ["512 for `lenet`, 128 for `mlp`"];
+    /// Size of a step, before schedule and warm-up.
+    learning_rate: f64 = 0.01, POSITIVE;
+    /// How gradients become steps; the formulas are PyTorch's.
+    optimizer: OptimizerKind = OptimizerKind::Sgd, Domain::Any;
+    /// `sgd`: how much of the last step is repeated.
+    momentum: f64 = 0.9, BELOW_ONE;
+    /// `sgd`: whether to look ahead along the momentum (Nesterov).
+    nesterov: bool = false, Domain::Any;
+    /// `adam`, `adamw`: decay of the mean of the gradients.
+    beta1: f64 = 0.9, BELOW_ONE;
+    /// `adam`, `adamw`: decay of the mean of their squares.
+    beta2: f64 = 0.999, BELOW_ONE;
+    /// `adam`, `adamw`, `rmsprop`: keeps the divisor from zero.
+    epsilon: f64 = 1e-8, POSITIVE;
+    /// `rmsprop`: decay of the mean of the squared gradients.
+    rho: f64 = 0.99, BELOW_ONE;
+    /// Pull of the weights towards zero; biases and batch norms are exempt. It is added to
+    /// the gradient (L2) except by `adamw`, which shrinks the weights directly: in both
+    /// cases as PyTorch does.
+    weight_decay: f64 = 0.0, NOT_NEGATIVE;
+    /// Rows per mini-batch; the last one of an epoch may be smaller.
+    batch_size: u32 = 64, FROM_ONE;
+    /// Passes over the training split.
+    epochs: u32 = 10, Domain::Whole { least: 1, most: Some(MAX_EPOCHS) };
+    /// The epoch after which training stops, though the schedule goes on to `epochs`; at
+    /// most `epochs`.
+    stop_after: Option<u32> = None, FROM_ONE, ["the last epoch"];
+    /// How the learning rate changes from epoch to epoch: not (`constant`), by the factor
+    /// `decay` after each epoch (`exponential`) or every `decay_epochs` epochs (`step`), or
+    /// along half a cosine down to zero (`cosine`).
+    schedule: Option<ScheduleKind> = None, Domain::Any,
+        ["'exponential' where `decay` is given, else 'cosine'"];
+    /// Factor of the learning rate: per epoch (`exponential`) or every `decay_epochs`
+    /// (`step`).
+    decay: Option<f64> = None, SHARE, ["0.95 for `exponential`, 0.1 for `step`"];
+    /// `step`: epochs between two reductions.
+    decay_epochs: u32 = 10, FROM_ONE;
+    /// First epochs, in which the learning rate rises linearly.
+    warmup_epochs: u32 = 0, FROM_ZERO;
+    /// Probability of dropping a hidden unit, of a preset or of layers that name it.
+    dropout: Option<f64> = None, BELOW_ONE, ["0.5 for `lenet`, 0 for `mlp`"];
+    /// Share of a label that is spread over all classes while training.
+    label_smoothing: f64 = 0.0, BELOW_ONE;
     /// Mixes training images with each other, with shares from the beta distribution with
-    /// this parameter (Zhang 2018), at most 1. Default 0: not.
-    pub mixup: f64,
-    /// Random changes of training images. Default: none.
-    pub augmentation: Option<Augmentation>,
-    /// Decay of a moving average of the weights, which is validated and exported in their
-    /// place; the first steps decay faster, as in TensorFlow. Default 0: no average.
-    pub ema_decay: f64,
-    /// Largest global norm of the gradients; longer ones are shortened. Default: no limit.
-    pub clip_norm: Option<f64>,
-    /// Epochs without a better one after which training stops. Default 0: never.
-    pub patience: u32,
+    /// this parameter (Zhang 2018); 0 mixes nothing.
+    mixup: f64 = 0.0, UNIT;
+    /// Random changes of training images, each time anew: a struct of the keys below.
+    augmentation: Option<Augmentation> = None, Domain::Any;
+    /// Decay of a moving average of the weights, such as 0.999, which is validated and
+    /// exported in their place; the first steps decay faster, as in TensorFlow. 0 averages
+    /// nothing.
+    ema_decay: f64 = 0.0, BELOW_ONE;
+    /// Largest global norm of the gradients; longer ones are shortened.
+    clip_norm: Option<f64> = None, POSITIVE, ["no limit"];
+    /// Epochs without a better one after which training stops; 0 never stops it.
+    patience: u32 = 0, FROM_ZERO;
     /// Share of the rows held out to choose the best epoch, where the data does not come
-    /// split. Default 0.1.
-    pub validation_fraction: f64,
-    /// Source of all randomness of the trial. Default 0.
-    pub seed: u64,
+    /// split.
+    validation_fraction: f64 = 0.1, Domain::Number {
+        words: "greater than 0 and less than 1",
+        inside: |x| x > 0.0 && x < 1.0,
+    };
+    /// Source of all randomness of the trial.
+    seed: u64 = 0, Domain::Any;
 }
+
+/// Greater than 0 and at most 1.
+const SHARE: Domain = Domain::Number {
+    words: "greater than 0 and at most 1",
+    inside: |x| x > 0.0 && x <= 1.0,
+};
+
+/// From 0 to 1.
+const UNIT: Domain = Domain::Number {
+    words: "from 0 to 1",
+    inside: |x| (0.0..=1.0).contains(&x),
+};
 
 /// What the network learns to make small.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,94 +163,22 @@ pub enum ScheduleKind {
     Cosine,
 }
 
-const KEYS: &[&str] = &[
-    "architecture",
-    "loss",
-    "filters",
-    "hidden",
-    "learning_rate",
-    "optimizer",
-    "momentum",
-    "nesterov",
-    "beta1",
-    "beta2",
-    "epsilon",
-    "rho",
-    "weight_decay",
-    "batch_size",
-    "epochs",
-    "stop_after",
-    "schedule",
-    "decay",
-    "decay_epochs",
-    "warmup_epochs",
-    "dropout",
-    "label_smoothing",
-    "mixup",
-    "augmentation",
-    "ema_decay",
-    "clip_norm",
-    "patience",
-    "validation_fraction",
-    "seed",
-];
-
 /// More epochs than this are a slip.
 const MAX_EPOCHS: u32 = 100_000;
 
-impl Default for Hyperparameters {
-    fn default() -> Self {
-        Self {
-            architecture: "auto".to_owned(),
-            loss: None,
-            filters: None,
-            hidden: None,
-            learning_rate: 0.01,
-            optimizer: OptimizerKind::Sgd,
-            momentum: 0.9,
-            nesterov: false,
-            beta1: 0.9,
-            beta2: 0.999,
-            epsilon: 1e-8,
-            rho: 0.99,
-            weight_decay: 0.0,
-            batch_size: 64,
-            epochs: 10,
-            stop_after: None,
-            schedule: None,
-            decay: None,
-            decay_epochs: 10,
-            warmup_epochs: 0,
-            dropout: None,
-            label_smoothing: 0.0,
-            mixup: 0.0,
-            augmentation: None,
-            ema_decay: 0.0,
-            clip_norm: None,
-            patience: 0,
-            validation_fraction: 0.1,
-            seed: 0,
-        }
-    }
-}
-
 impl Hyperparameters {
-    /// The valid keys of [`Hyperparameters::from_json`]; the fields document them.
-    pub fn keys() -> &'static [&'static str] {
-        KEYS
+    /// Every hyperparameter, those of `augmentation` last.
+    pub fn table() -> Vec<Hyperparameter> {
+        let mut rows = Self::rows();
+        rows.extend(Augmentation::table());
+        rows
     }
 
     /// Reads and checks hyperparameters; what is absent or null has its default.
     pub fn from_json(map: &Map<String, Value>) -> Result<Self, Error> {
         let mut hyperparameters = Self::default();
         for (key, value) in map {
-            if !KEYS.contains(&key.as_str()) {
-                return Err(Error::UnknownHyperparameter {
-                    key: key.clone(),
-                    suggestion: nearest(key, KEYS.iter().copied()).map(str::to_owned),
-                    valid: KEYS,
-                });
-            }
+            Self::check_key(key)?;
             if !value.is_null() {
                 hyperparameters.set(key, value)?;
             }
@@ -263,9 +216,11 @@ impl Hyperparameters {
 
     /// Checks everything that can be checked without knowing the images.
     pub fn validate(&self) -> Result<(), Error> {
+        self.check_domains()?;
+        if let Some(augmentation) = &self.augmentation {
+            augmentation.validate()?;
+        }
         self.check_steps()?;
-        self.check_training()?;
-        self.check_regularisation()?;
         self.check_preset()
     }
 
@@ -363,47 +318,6 @@ impl Hyperparameters {
             }
             _ => Ok(loss),
         }
-    }
-
-    fn set(&mut self, key: &str, value: &Value) -> Result<(), Error> {
-        match key {
-            "architecture" => self.architecture = read::text(key, value)?,
-            "loss" => self.loss = Some(read::choice(key, value, read::LOSSES)?),
-            "filters" => self.filters = Some(read::counts(key, value)?),
-            "hidden" => self.hidden = Some(read::count(key, value)?),
-            "learning_rate" => self.learning_rate = read::number(key, value)?,
-            "optimizer" => self.optimizer = read::choice(key, value, read::OPTIMIZERS)?,
-            "momentum" => self.momentum = read::number(key, value)?,
-            "nesterov" => self.nesterov = read::flag(key, value)?,
-            "beta1" => self.beta1 = read::number(key, value)?,
-            "beta2" => self.beta2 = read::number(key, value)?,
-            "epsilon" => self.epsilon = read::number(key, value)?,
-            "rho" => self.rho = read::number(key, value)?,
-            "weight_decay" => self.weight_decay = read::number(key, value)?,
-            "batch_size" => self.batch_size = read::count(key, value)?,
-            "epochs" => self.epochs = read::count(key, value)?,
-            "stop_after" => self.stop_after = Some(read::count(key, value)?),
-            "schedule" => {
-                self.schedule = Some(read::choice(key, value, read::SCHEDULES)?);
-            }
-            "decay" => self.decay = Some(read::number(key, value)?),
-            "decay_epochs" => self.decay_epochs = read::count(key, value)?,
-            "warmup_epochs" => self.warmup_epochs = read::count(key, value)?,
-            "dropout" => self.dropout = Some(read::number(key, value)?),
-            "label_smoothing" => self.label_smoothing = read::number(key, value)?,
-            "mixup" => self.mixup = read::number(key, value)?,
-            "augmentation" => self.augmentation = Augmentation::from_json(value)?,
-            "ema_decay" => self.ema_decay = read::number(key, value)?,
-            "clip_norm" => self.clip_norm = Some(read::number(key, value)?),
-            "patience" => self.patience = read::count(key, value)?,
-            "validation_fraction" => {
-                self.validation_fraction = read::number(key, value)?;
-            }
-            "seed" => self.seed = read::seed(key, value)?,
-            // The caller has compared the key with the list of valid ones.
-            _ => {}
-        }
-        Ok(())
     }
 }
 
@@ -513,6 +427,29 @@ mod tests {
             .collect();
         assert!(places.is_sorted(), "{json}");
         assert_eq!(read(&json).unwrap(), hyperparameters);
+    }
+
+    #[test]
+    fn the_table_says_what_is_read_and_checked() {
+        let table = Hyperparameters::table();
+        let row = |key: &str| table.iter().find(|row| row.key == key).unwrap();
+        let rate = row("learning_rate");
+        assert_eq!(rate.domain, "a number, greater than 0");
+        assert_eq!(rate.default, "0.01");
+        assert_eq!(
+            rate.sentence,
+            "Size of a step, before schedule and warm-up."
+        );
+        assert_eq!(row("epochs").domain, "an integer from 1 to 100000");
+        assert_eq!(row("optimizer").default, "'sgd'");
+        assert_eq!(
+            row("schedule").domain,
+            "one of constant, exponential, step, cosine"
+        );
+        assert_eq!(row("hidden").default, "512 for `lenet`, 128 for `mlp`");
+        assert_eq!(row("augmentation").default, "none");
+        assert_eq!(row("augmentation.elastic_sigma").default, "4");
+        assert_eq!(table.len(), KEYS.len() + Augmentation::keys().len());
     }
 
     #[test]

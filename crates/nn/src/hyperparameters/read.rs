@@ -1,89 +1,216 @@
-//! Types of hyperparameters in JSON. Domains are checked elsewhere.
+//! The types that hyperparameters have: how JSON becomes a value and a value words.
 
 use serde_json::Value;
 
-use super::{LossKind, MAX_EPOCHS, OptimizerKind, ScheduleKind, refuse};
+use super::table::Domain;
+use super::{Augmentation, LossKind, OptimizerKind, ScheduleKind, refuse};
 use crate::Error;
 
-pub(super) const OPTIMIZERS: &[(&str, OptimizerKind)] = &[
-    ("sgd", OptimizerKind::Sgd),
-    ("adam", OptimizerKind::Adam),
-    ("adamw", OptimizerKind::AdamW),
-    ("rmsprop", OptimizerKind::RmsProp),
-];
+/// A type of hyperparameters.
+pub(super) trait Kept: Sized {
+    /// What values are, for people.
+    fn describe() -> String;
 
-pub(super) const LOSSES: &[(&str, LossKind)] = &[
-    ("cross_entropy", LossKind::CrossEntropy),
-    ("mse", LossKind::Mse),
-];
+    /// Reads a value that is not null. The domain is checked elsewhere, and only says here
+    /// what should have been given.
+    fn read(key: &str, domain: Domain, value: &Value) -> Result<Self, Error>;
 
-pub(super) const SCHEDULES: &[(&str, ScheduleKind)] = &[
-    ("constant", ScheduleKind::Constant),
-    ("exponential", ScheduleKind::Exponential),
-    ("step", ScheduleKind::Step),
-    ("cosine", ScheduleKind::Cosine),
-];
+    /// The number that the domain is about.
+    fn number(&self) -> Option<f64> {
+        None
+    }
 
-pub(super) fn number(name: &str, value: &Value) -> Result<f64, Error> {
-    value
-        .as_f64()
-        .map_or_else(|| refuse(name, "a number", value), Ok)
+    /// The value as SQL writes it; nothing for none.
+    fn text(&self) -> Option<String>;
 }
 
-pub(super) fn text(name: &str, value: &Value) -> Result<String, Error> {
-    value
-        .as_str()
-        .map_or_else(|| refuse(name, "text", value), |text| Ok(text.to_owned()))
+impl<T: Kept> Kept for Option<T> {
+    fn describe() -> String {
+        T::describe()
+    }
+
+    fn read(key: &str, domain: Domain, value: &Value) -> Result<Self, Error> {
+        T::read(key, domain, value).map(Some)
+    }
+
+    fn number(&self) -> Option<f64> {
+        self.as_ref()?.number()
+    }
+
+    fn text(&self) -> Option<String> {
+        self.as_ref()?.text()
+    }
 }
 
-pub(super) fn flag(name: &str, value: &Value) -> Result<bool, Error> {
-    value
-        .as_bool()
-        .map_or_else(|| refuse(name, "true or false", value), Ok)
+impl Kept for f64 {
+    fn describe() -> String {
+        "a number".to_owned()
+    }
+
+    fn read(key: &str, _: Domain, value: &Value) -> Result<Self, Error> {
+        value
+            .as_f64()
+            .map_or_else(|| refuse(key, "a number", value), Ok)
+    }
+
+    fn number(&self) -> Option<f64> {
+        Some(*self)
+    }
+
+    fn text(&self) -> Option<String> {
+        Some(self.to_string())
+    }
 }
 
-pub(super) fn count(name: &str, value: &Value) -> Result<u32, Error> {
-    let count = integer(value).and_then(|count| u32::try_from(count).ok());
-    let domain = || match name {
-        "epochs" => format!("an integer from 1 to {MAX_EPOCHS}"),
-        "hidden" | "batch_size" | "stop_after" | "decay_epochs" => {
-            "an integer of at least 1".to_owned()
+impl Kept for u32 {
+    fn describe() -> String {
+        "an integer of at least 0".to_owned()
+    }
+
+    fn read(key: &str, domain: Domain, value: &Value) -> Result<Self, Error> {
+        let count = integer(value).and_then(|count| u32::try_from(count).ok());
+        count.map_or_else(|| refuse(key, &domain.whole(), value), Ok)
+    }
+
+    fn number(&self) -> Option<f64> {
+        Some(f64::from(*self))
+    }
+
+    fn text(&self) -> Option<String> {
+        Some(self.to_string())
+    }
+}
+
+impl Kept for u64 {
+    fn describe() -> String {
+        "an integer of at least 0".to_owned()
+    }
+
+    fn read(key: &str, domain: Domain, value: &Value) -> Result<Self, Error> {
+        integer(value).map_or_else(|| refuse(key, &domain.whole(), value), Ok)
+    }
+
+    fn text(&self) -> Option<String> {
+        Some(self.to_string())
+    }
+}
+
+impl Kept for bool {
+    fn describe() -> String {
+        "true or false".to_owned()
+    }
+
+    fn read(key: &str, _: Domain, value: &Value) -> Result<Self, Error> {
+        value
+            .as_bool()
+            .map_or_else(|| refuse(key, "true or false", value), Ok)
+    }
+
+    fn text(&self) -> Option<String> {
+        Some(self.to_string())
+    }
+}
+
+impl Kept for String {
+    fn describe() -> String {
+        "text".to_owned()
+    }
+
+    fn read(key: &str, _: Domain, value: &Value) -> Result<Self, Error> {
+        value
+            .as_str()
+            .map_or_else(|| refuse(key, "text", value), |text| Ok(text.to_owned()))
+    }
+
+    fn text(&self) -> Option<String> {
+        Some(format!("'{self}'"))
+    }
+}
+
+impl Kept for Vec<u32> {
+    fn describe() -> String {
+        "a list of integers of at least 1".to_owned()
+    }
+
+    fn read(key: &str, _: Domain, value: &Value) -> Result<Self, Error> {
+        let counts = value.as_array().and_then(|items| {
+            let counts = items.iter().map(|item| u32::try_from(integer(item)?).ok());
+            counts.collect()
+        });
+        counts.map_or_else(|| refuse(key, &Self::describe(), value), Ok)
+    }
+
+    fn text(&self) -> Option<String> {
+        Some(format!("{self:?}"))
+    }
+}
+
+/// An augmentation that changes nothing is none, so that equal trials have one name.
+impl Kept for Option<Augmentation> {
+    fn describe() -> String {
+        "a struct such as {shift: 2}".to_owned()
+    }
+
+    fn read(key: &str, _: Domain, value: &Value) -> Result<Self, Error> {
+        match value.as_object() {
+            Some(map) => Augmentation::from_json(map),
+            None => refuse(key, &Self::describe(), value),
         }
-        _ => "an integer of at least 0".to_owned(),
-    };
-    count.map_or_else(|| refuse(name, &domain(), value), Ok)
+    }
+
+    fn text(&self) -> Option<String> {
+        None
+    }
 }
 
-pub(super) fn seed(name: &str, value: &Value) -> Result<u64, Error> {
-    integer(value).map_or_else(|| refuse(name, "an integer of at least 0", value), Ok)
+/// A type whose values are words.
+trait Word: Copy + PartialEq + 'static {
+    const WORDS: &'static [(&'static str, Self)];
 }
 
-pub(super) fn counts(name: &str, value: &Value) -> Result<Vec<u32>, Error> {
-    let counts = value.as_array().and_then(|items| {
-        let counts = items.iter().map(|item| u32::try_from(integer(item)?).ok());
-        counts.collect()
-    });
-    counts.map_or_else(
-        || refuse(name, "a list of integers of at least 1", value),
-        Ok,
-    )
+impl Word for OptimizerKind {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("sgd", Self::Sgd),
+        ("adam", Self::Adam),
+        ("adamw", Self::AdamW),
+        ("rmsprop", Self::RmsProp),
+    ];
 }
 
-pub(super) fn choice<T: Copy>(
-    name: &str,
-    value: &Value,
-    choices: &[(&str, T)],
-) -> Result<T, Error> {
-    let chosen = choices
-        .iter()
-        .find(|(word, _)| value.as_str() == Some(word));
-    chosen.map_or_else(
-        || {
-            let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
-            refuse(name, &format!("one of {}", words.join(", ")), value)
-        },
-        |(_, choice)| Ok(*choice),
-    )
+impl Word for LossKind {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("cross_entropy", Self::CrossEntropy), ("mse", Self::Mse)];
+}
+
+impl Word for ScheduleKind {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("constant", Self::Constant),
+        ("exponential", Self::Exponential),
+        ("step", Self::Step),
+        ("cosine", Self::Cosine),
+    ];
+}
+
+impl<T: Word> Kept for T {
+    fn describe() -> String {
+        let words: Vec<_> = T::WORDS.iter().map(|(word, _)| *word).collect();
+        format!("one of {}", words.join(", "))
+    }
+
+    fn read(key: &str, _: Domain, value: &Value) -> Result<Self, Error> {
+        let found = T::WORDS
+            .iter()
+            .find(|(word, _)| value.as_str() == Some(word));
+        match found {
+            Some((_, choice)) => Ok(*choice),
+            None => refuse(key, &<T as Kept>::describe(), value),
+        }
+    }
+
+    fn text(&self) -> Option<String> {
+        let found = T::WORDS.iter().find(|(_, choice)| choice == self);
+        found.map(|(word, _)| format!("'{word}'"))
+    }
 }
 
 /// An integer, or a number without a fraction: SQL's arithmetic turns one into the other.
@@ -100,32 +227,44 @@ fn integer(value: &Value) -> Option<u64> {
 mod tests {
     use serde_json::json;
 
+    use super::super::table::FROM_ONE;
     use super::*;
+
+    #[track_caller]
+    fn check<T: Kept + PartialEq + std::fmt::Debug>(value: &Value, expected: Option<T>) {
+        assert_eq!(T::read("key", FROM_ONE, value).ok(), expected, "{value}");
+    }
 
     #[test]
     fn a_whole_number_is_an_integer() {
-        assert_eq!(count("epochs", &json!(3)).unwrap(), 3);
-        assert_eq!(count("epochs", &json!(3.0)).unwrap(), 3);
-        assert!(count("epochs", &json!(3.5)).is_err());
-        assert!(count("epochs", &json!(-3)).is_err());
-        assert!(count("epochs", &json!(5_000_000_000_u64)).is_err());
+        check::<u32>(&json!(3), Some(3));
+        check::<u32>(&json!(3.0), Some(3));
+        check::<u32>(&json!(3.5), None);
+        check::<u32>(&json!(-3), None);
+        check::<u32>(&json!(5_000_000_000_u64), None);
+        check::<bool>(&json!(1), None);
+        check::<String>(&json!(1), None);
     }
 
     #[test]
     fn a_wrong_type_is_named_with_its_value() {
-        let error = number("momentum", &json!("high")).unwrap_err();
-        assert_eq!(error.to_string(), "momentum must be a number, got \"high\"");
-        let error = choice("optimizer", &json!("sdg"), OPTIMIZERS).unwrap_err();
+        let refused = |result: Result<(), Error>| result.unwrap_err().to_string();
+        let error = f64::read("momentum", Domain::Any, &json!("high")).map(|_| ());
+        assert_eq!(refused(error), "momentum must be a number, got \"high\"");
+        let error = OptimizerKind::read("optimizer", Domain::Any, &json!("sdg"));
         assert_eq!(
-            error.to_string(),
+            refused(error.map(|_| ())),
             "optimizer must be one of sgd, adam, adamw, rmsprop, got \"sdg\""
         );
-        let error = counts("filters", &json!(32)).unwrap_err();
+        let error = Vec::<u32>::read("filters", Domain::Any, &json!(32)).map(|_| ());
         assert_eq!(
-            error.to_string(),
+            refused(error),
             "filters must be a list of integers of at least 1, got 32"
         );
-        assert!(flag("nesterov", &json!(1)).is_err());
-        assert!(text("architecture", &json!(1)).is_err());
+        let error = u32::read("hidden", FROM_ONE, &json!("many")).map(|_| ());
+        assert_eq!(
+            refused(error),
+            "hidden must be an integer of at least 1, got \"many\""
+        );
     }
 }
