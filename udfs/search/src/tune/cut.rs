@@ -110,8 +110,8 @@ mod tests {
         let found = latest("ab", options).await.unwrap();
         assert_eq!(found.trainings, 9);
         let file = folder.path().join("studies/ab.json");
-        let record = read(&Location::parse(&file.display().to_string()).unwrap());
-        let trainings = record.await.unwrap().cuts;
+        let location = Location::parse(&file.display().to_string()).unwrap();
+        let trainings = read(&location).await.unwrap().cuts;
         let trainings: Vec<u64> = trainings.iter().map(|cut| cut.trainings).collect();
         assert_eq!(trainings, [5, 7, 9]);
         std::fs::write(file, "damaged").unwrap();
