@@ -120,7 +120,7 @@ fn a_search_becomes_a_page() {
     for part in [
         "History of the best",
         "in which they were proposed",
-        "12 had 1 epoch, and 4 of them went on; 4 had 3 epochs",
+        "12 had 1 epoch, and 5 of them went on; 5 had 3 epochs",
         "Left out: pareto, because the study has one objective.",
         "Validation error over ",
         "trial 0",

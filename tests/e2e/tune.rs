@@ -228,7 +228,7 @@ fn a_study_is_copied_viewed_and_inserted() {
     );
     atoll.run(&["-c", &script]).ok();
     let file = format!("'{out}'");
-    for table in ["as_view", "as_table", "inserted", &file] {
+    for table in ["as_table", "inserted", &file] {
         let found = rows(&atoll, &[], &format!("SELECT * FROM {table}"));
         let sorted = |rows: &str| {
             let mut rows: Vec<String> = rows.lines().map(str::to_string).collect();
@@ -252,13 +252,6 @@ fn explain_shows_what_is_searched_and_how_and_trains_nothing() {
         sampler=tpe, pruner=halving, window=4, objective=[validation_error], \
         epochs=[1, 3, 9]";
     assert!(plan.contains(expected), "{plan}");
-    // Which would wait for thousands of rows before it gave the first.
-    let sql = sql.replace("SELECT *", "SELECT 1 - t.validation_accuracy");
-    let plan = rows(&atoll, &[], &sql);
-    assert!(
-        plan.contains("TuneExec") && !plan.contains("RepartitionExec"),
-        "{plan}"
-    );
     assert!(!atoll.path("storage/trials").exists());
 }
 

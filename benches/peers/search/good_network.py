@@ -37,7 +37,7 @@ def statement(task, data, seed):
         f"'{data}/train-images-idx3-ubyte.gz', '{data}/train-labels-idx1-ubyte.gz')",
     }[task]
     return f"""{source};
-        SELECT trial, t.status AS status, 1 - t.validation_accuracy AS error
+        SELECT trial, t.status AS status, t.validation_accuracy AS accuracy
         FROM tune('images', {{architecture: 'lenet', filters: {filters},
             hidden: hp_logint(32, 512), learning_rate: hp_loguniform(1e-3, 0.3),
             momentum: hp_uniform(0.5, 0.99), batch_size: hp_choice([32, 64, 128]),
@@ -47,7 +47,7 @@ def statement(task, data, seed):
 
 
 def until_good(command, **options):
-    """Seconds until the command prints the error of a good network, as JSON with `error`."""
+    """Seconds until the command prints the accuracy of a good network, a JSON object a line."""
     start = time.perf_counter()
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, **options
@@ -56,12 +56,13 @@ def until_good(command, **options):
     try:
         for line in process.stdout:
             row = json.loads(line) if line.startswith("{") else {}
-            if "error" not in row:
+            if "accuracy" not in row:
                 continue
             trials += 1
             seconds = time.perf_counter() - start
-            if row["error"] is not None and row["error"] <= GOOD:
-                return {"seconds": round(seconds, 2), "trials": trials, "error": row["error"]}
+            if row["accuracy"] is not None and 1 - row["accuracy"] <= GOOD:
+                error = round(1 - row["accuracy"], 6)
+                return {"seconds": round(seconds, 2), "trials": trials, "error": error}
             if seconds > LIMIT:
                 break
     finally:
@@ -138,7 +139,9 @@ def peer(task, data, seed):
         return best
 
     def say(_, trial):
-        print(json.dumps({"error": trial.value}), flush=True)
+        # A pruned trial has no network that anyone would keep.
+        complete = trial.state == optuna.trial.TrialState.COMPLETE
+        print(json.dumps({"accuracy": 1 - trial.value if complete else None}), flush=True)
 
     study = optuna.create_study(
         sampler=optuna.samplers.TPESampler(seed=seed), pruner=optuna.pruners.MedianPruner()

@@ -5,15 +5,13 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{Result, Statistics, internal_err};
+use datafusion::common::{Result, internal_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::expressions::col;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::projection::ProjectionExec;
-use datafusion::physical_plan::statistics::StatisticsArgs;
 use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
@@ -23,10 +21,6 @@ use tokio::sync::mpsc::Sender;
 
 /// Rows that wait for the operators above.
 const ROWS_AHEAD: usize = 64;
-
-/// What the planner is told of how many rows there are. It deals many rows to all cores,
-/// which collects batches of thousands: the first trial would be seen after the last one.
-const FEW_ROWS: usize = 100;
 
 /// Computes rows and sends them.
 pub(crate) type Start = dyn Fn(Arc<TaskContext>, Sender<Result<RecordBatch>>) -> BoxFuture<'static, Result<()>>
@@ -129,17 +123,6 @@ impl ExecutionPlan for RowsExec {
             true => Ok(self),
             false => internal_err!("{} takes no child", self.name),
         }
-    }
-
-    fn statistics_from_inputs(
-        &self,
-        _inputs: &[Arc<Statistics>],
-        _args: &StatisticsArgs,
-    ) -> Result<Arc<Statistics>> {
-        let unknown = Statistics::new_unknown(&self.schema());
-        Ok(Arc::new(
-            unknown.with_num_rows(Precision::Inexact(FEW_ROWS)),
-        ))
     }
 
     fn execute(

@@ -537,11 +537,9 @@ mod tests {
 
     #[test]
     fn layers_name_what_a_search_varies() {
-        let json = r#"{"architecture": "dense( hidden ), relu, dropout(probability: dropout),
-            dense(10)", "hidden": 32, "dropout": 0.25}"#;
+        let json = r#"{"architecture": "dense( hidden ), relu, dropout(probability: dropout), dense(10)", "hidden": 32, "dropout": 0.25}"#;
         let layers = read(json).unwrap().text(true, 10);
-        let expected =
-            "dense( 32 ), relu, dropout(probability: 0.25),\n            dense(10)";
+        let expected = "dense( 32 ), relu, dropout(probability: 0.25), dense(10)";
         assert_eq!(layers, expected);
         let known: Map<String, Value> =
             serde_json::from_str(r#"{"architecture": "dense(hidden), relu, dense(10)"}"#)

@@ -67,7 +67,7 @@ pub(super) fn chart(study: &Study) -> Result<Chart, String> {
         panels: vec![Panel {
             x: Axis::over("trial", places, false, Ticks::Whole),
             y: objective_axis(objective, values),
-            marks: marks(pruned, whole, best, last),
+            marks: marks(pruned, whole, &best, last),
         }],
     })
 }
@@ -75,7 +75,7 @@ pub(super) fn chart(study: &Study) -> Result<Chart, String> {
 fn marks(
     pruned: Vec<(f64, f64)>,
     whole: Vec<(f64, f64)>,
-    best: Vec<(f64, f64)>,
+    best: &[(f64, f64)],
     last: f64,
 ) -> Vec<Mark> {
     let points = |points, ink, shape| Mark::Points { points, ink, shape };
@@ -83,7 +83,7 @@ fn marks(
         points(pruned, Ink::Muted, Shape::Ring),
         points(whole, Ink::Series(0), Shape::Dot),
         Mark::Line {
-            points: stairs(&best, last),
+            points: stairs(best, last),
             ink: Ink::Series(1),
             weight: Weight::Bold,
         },

@@ -182,7 +182,7 @@ fn check_choices(search: &Search, state: &Erased<SessionState>) -> Result<()> {
         return internal_err!("train is not expensive");
     };
     for (name, value) in search.tree.choices() {
-        let hyperparameters = hyperparameters_with(search, Some((&name, value)));
+        let hyperparameters = hyperparameters_with(search, Some((&name, &value)));
         function.check(&[lit(search.dataset.clone()), hyperparameters])?;
     }
     Ok(())
@@ -193,13 +193,13 @@ fn hyperparameters(search: &Search) -> Expr {
 }
 
 /// The struct of hyperparameters, in which one that varies may have a value.
-fn hyperparameters_with(search: &Search, given: Option<(&str, ScalarValue)>) -> Expr {
+fn hyperparameters_with(search: &Search, given: Option<(&str, &ScalarValue)>) -> Expr {
     let constants = search.tree.constants.iter();
     let constants = constants.map(|(name, value)| (name.as_str(), lit(value.clone())));
     let varying = search.tree.varying.iter().map(|(name, _)| name.as_str());
     let columns = varying.chain(["stop_after", "resume_from"]);
-    let columns = columns.map(|name| match &given {
-        Some((other, value)) if *other == name => (name, lit(value.clone())),
+    let columns = columns.map(|name| match given {
+        Some((other, value)) if other == name => (name, lit(value.clone())),
         _ => (name, ident(name)),
     });
     let pairs = constants.chain(columns);

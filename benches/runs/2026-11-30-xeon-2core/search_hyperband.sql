@@ -1,0 +1,4 @@
+CREATE OR REPLACE TABLE whole AS SELECT * FROM tune('sql/data/digits.parquet', {architecture: 'lenet', filters: [16, 32], hidden: hp_logint(32, 256), learning_rate: hp_loguniform(1e-3, 0.3), momentum: hp_uniform(0.5, 0.99), dropout: hp_uniform(0, 0.6), epochs: 27}, {trials: 30, parallel: 4, seed: 1});
+SELECT count(*) AS trials, sum(t.epochs) AS epochs, min(1 - t.validation_accuracy) AS best FROM whole;
+CREATE OR REPLACE TABLE pruned AS SELECT * FROM tune('sql/data/digits.parquet', {architecture: 'lenet', filters: [16, 32], hidden: hp_logint(32, 256), learning_rate: hp_loguniform(1e-3, 0.3), momentum: hp_uniform(0.5, 0.99), dropout: hp_uniform(0, 0.6), epochs: 27}, {trials: 30, parallel: 4, seed: 1, pruner: 'hyperband'});
+SELECT count(*) AS trials, sum(t.epochs) AS epochs, min(1 - t.validation_accuracy) AS best FROM pruned;
