@@ -58,7 +58,12 @@ impl Kept for f64 {
     }
 
     fn text(&self) -> Option<String> {
-        Some(self.to_string())
+        let is_tiny = *self != 0.0 && self.abs() < 1e-4;
+        Some(if is_tiny {
+            format!("{self:e}")
+        } else {
+            self.to_string()
+        })
     }
 }
 
