@@ -42,7 +42,11 @@ fn families() -> Vec<(&'static str, Vec<ScalarUDF>, Vec<TableFunction>)> {
         ),
         ("image", atoll_udf_image::functions(), vec![]),
         ("model", atoll_udf_model::functions(), vec![]),
-        ("train", atoll_udf_train::functions(), vec![]),
+        (
+            "train",
+            atoll_udf_train::functions(),
+            atoll_udf_train::table_functions(),
+        ),
         (
             "search",
             atoll_udf_search::functions(),

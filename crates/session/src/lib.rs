@@ -36,6 +36,7 @@ use atoll_delta::Clock;
 use atoll_udf_blob::Listings;
 use atoll_udf_common::files::ParquetFactory;
 use atoll_udf_common::{AtollOptions, CallContext, Stores};
+use atoll_udf_train::TrainShared;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::{CatalogProvider, MemorySchemaProvider, SchemaProvider};
 use datafusion::common::{
@@ -130,16 +131,22 @@ impl Session {
     /// Opens a session; tables that earlier sessions stored are there at once.
     pub async fn new(options: SessionOptions) -> Result<Self> {
         let runtime = runtime(&options)?;
-        Self::open(options, runtime).await
+        Self::open(options, runtime, Arc::default()).await
     }
 
     /// Opens another session with the same options, which shares this one's memory and
-    /// none of its settings and views.
+    /// running trials and none of its settings and views.
     pub async fn sibling(&self) -> Result<Self> {
-        Self::open(self.options.clone(), self.context.runtime_env()).await
+        let state = self.context.state();
+        let trials = state.config().get_extension().unwrap_or_default();
+        Self::open(self.options.clone(), self.context.runtime_env(), trials).await
     }
 
-    async fn open(options: SessionOptions, runtime: Arc<RuntimeEnv>) -> Result<Self> {
+    async fn open(
+        options: SessionOptions,
+        runtime: Arc<RuntimeEnv>,
+        trials: Arc<TrainShared>,
+    ) -> Result<Self> {
         let storage = match &options.storage {
             // Absolute from the start, so that it means the same after a `cd`.
             Some(storage) => Location::parse(storage)?.to_string(),
@@ -149,6 +156,7 @@ impl Session {
         let call_context = CallContext::default();
         let warnings = call_context.warnings.clone();
         state.config_mut().set_extension(Arc::new(call_context));
+        state.config_mut().set_extension(trials);
         let clock = Arc::new(Clock::default());
         state.config_mut().set_extension(Arc::clone(&clock));
         let listings = options.cluster.as_ref().map(|cluster| {
@@ -569,7 +577,7 @@ pub(crate) fn session_state(
     if let Some(threads) = options.threads {
         pool::configure(threads);
     }
-    let mut config = config(storage);
+    let mut config = config(storage).with_extension(Arc::<TrainShared>::default());
     if let Some(cluster) = &options.cluster {
         config = config
             .with_extension(Arc::new(Cluster(Arc::clone(cluster))))

@@ -22,6 +22,7 @@ use atoll_udf_common::{
     Argument, Call, CallContext, ExpensiveFunction, PreparedCall, Usage, expensive,
     map_rows, usage,
 };
+use atoll_udf_train::TrainShared;
 use datafusion::arrow::array::{
     ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch, StructArray,
 };
@@ -390,7 +391,6 @@ async fn a_conditional_call_is_refused_at_plan_time() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_references_to_a_cte_train_each_network_once() {
     let bench = Bench::new().await;
-    let before = atoll_udf_train::trainings_started();
     let sql = "WITH trials AS (
             SELECT seed, train(
                 'digits',
@@ -408,5 +408,7 @@ async fn two_references_to_a_cte_train_each_network_once() {
         .await;
     let rows: usize = bench.run(sql).await.iter().map(RecordBatch::num_rows).sum();
     assert_eq!(rows, 3);
-    assert_eq!(atoll_udf_train::trainings_started() - before, 3);
+    let state = bench.session.context().state();
+    let shared = state.config().get_extension::<TrainShared>().unwrap();
+    assert_eq!(shared.trainings_started(), 3);
 }

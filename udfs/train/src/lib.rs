@@ -4,30 +4,30 @@
 //! session's storage, so that no row is ever trained twice. `evaluate` scores a model
 //! file on labelled images. Both read their images from a table, a view or a file.
 //!
+//! Arrows point one way: `sql` reads arguments and writes results, `trial` names and runs
+//! trials, `dataset` reads rows, `store` keeps records and files, and `score` compares
+//! answers with labels. So `sql` uses `trial` and `score`, `trial` uses `dataset` and
+//! `store`, and neither of those knows who uses it.
+//!
 //! Nothing here multiplies a matrix: `atoll-nn` trains, `atoll-onnx` infers. Test
 //! rows never reach `train`.
 
-mod arguments;
-mod checkpoints;
-mod evaluate;
-mod options;
+mod dataset;
+mod files;
 mod record;
-mod rows;
 mod score;
+mod shared;
 mod single_flight;
-pub mod snapshot;
-mod source;
+mod sql;
 mod store;
-mod train;
 mod trial;
 
 use atoll_udf_common::expensive;
 use datafusion::logical_expr::ScalarUDF;
 
 pub use atoll_nn::engine;
-pub use evaluate::Evaluate;
-pub use train::Train;
-pub use trial::trainings_started;
+pub use shared::TrainShared;
+pub use sql::{Evaluate, Train, table_functions};
 
 /// The functions of this family.
 pub fn functions() -> Vec<ScalarUDF> {

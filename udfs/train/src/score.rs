@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use atoll_imaging::Preprocess;
-use atoll_nn::needs_64_bits;
 use atoll_onnx::{Data, ElementType, LoadedModel, Output, OutputKind, scores, top_k};
 use atoll_udf_common::{CallContext, RowError, map_rows};
-use datafusion::common::{DataFusionError, Result, exec_datafusion_err, exec_err};
+use datafusion::common::{
+    DataFusionError, Result, exec_datafusion_err, exec_err, internal_err,
+};
 
-use crate::rows::{Labels, Rows};
+use crate::dataset::{Features, Labels, Table};
 
 /// The output of a network that predicts a number, as `train` names it.
 const PREDICTION: &str = "prediction";
@@ -107,22 +108,29 @@ pub(crate) fn wilson(correct: usize, rows: usize) -> (f64, f64) {
     ((centre - half).max(0.0), (centre + half).min(1.0))
 }
 
-/// What turns images into answers of one model.
+/// What turns rows into answers of one model.
 struct Scorer {
     model: LoadedModel,
-    /// The name of its input, if that takes DOUBLE.
-    input: Option<String>,
-    /// How images become its input; none for rows of numbers.
-    preprocess: Option<Preprocess>,
-    rows: Arc<Rows>,
-    labels: Answers,
+    input: Input,
+    table: Arc<Table>,
+    answers: Answers,
 }
 
-/// What the model should say.
+/// How a row becomes the input of the model.
+enum Input {
+    /// An image, preprocessed as the model says.
+    Pixels(Preprocess),
+    /// Numbers as FLOAT.
+    Floats,
+    /// Numbers as DOUBLE, for the input of this name.
+    Doubles(String),
+}
+
+/// The true answer of each row.
 enum Answers {
-    /// Its class index of each row.
+    /// The index that the model has for the class.
     Classes(Vec<usize>),
-    /// The number of each row.
+    /// The number to predict.
     Numbers(Vec<f64>),
 }
 
@@ -130,44 +138,28 @@ enum Answers {
 pub(crate) async fn score(
     model: LoadedModel,
     dataset: &str,
-    rows: Arc<Rows>,
+    table: Arc<Table>,
     context: &CallContext,
 ) -> Result<Score> {
-    let preprocess = match rows.are_numbers() {
-        true => None,
-        false => match model.preprocess().map_err(failure)? {
-            Some(preprocess) => Some(preprocess),
-            None => {
-                return exec_err!(
-                    "evaluate: model {} does not say how images become its input; write \
-                     the image.* keys into its metadata, as train does",
-                    model.name()
-                );
-            }
-        },
-    };
-    let labels = answers(&model, dataset, &rows.labels)?;
-    let port = model.single_input().map_err(failure)?;
-    let takes_doubles = port.element == ElementType::Float64;
-    if preprocess.is_none() && !takes_doubles && is_wide(&rows) {
+    let input = input(&model, &table.features)?;
+    if matches!(input, Input::Floats) && table.features.need_64_bits() {
         context.warnings.add(format!(
             "evaluate: model {} takes FLOAT, which does not tell some features of {dataset} \
              apart: they differ by too little for their size; train it on them again",
             model.name()
         ));
     }
-    let pieces = rows.len().div_ceil(PIECE);
+    let pieces = table.len().div_ceil(PIECE);
     let progress = context.progress.rows("evaluate");
-    progress.add_total(rows.len() as u64);
+    progress.add_total(table.len() as u64);
     let scorer = Scorer {
-        input: takes_doubles.then(|| port.name.clone()),
+        input,
+        answers: answers(&model, dataset, &table.labels)?,
         model,
-        preprocess,
-        rows,
-        labels,
+        table,
     };
     let scores = map_rows(pieces, context, move |piece, token| {
-        let end = ((piece + 1) * PIECE).min(scorer.rows.len());
+        let end = ((piece + 1) * PIECE).min(scorer.table.len());
         let mut score = Score::default();
         for row in piece * PIECE..end {
             if token.is_cancelled() {
@@ -191,22 +183,25 @@ impl Scorer {
 
     /// What the model says of a row.
     fn run(&self, row: usize) -> Result<Vec<Output>> {
-        let outputs = match (&self.preprocess, &self.input) {
-            (None, Some(input)) => {
-                let numbers = Data::Doubles(self.rows.numbers(row).to_vec());
-                self.model.run(vec![(input.clone(), numbers)])
+        let outputs = match (&self.input, &self.table.features) {
+            (Input::Pixels(preprocess), Features::Pixels(images)) => {
+                let mut input = vec![0.0; preprocess.output_len()];
+                preprocess
+                    .apply(images.image_ref(row), &mut input)
+                    .map_err(|error| exec_datafusion_err!("evaluate: {error}"))?;
+                self.model.run_floats(&input)
             }
-            (None, None) => {
-                let numbers = self.rows.numbers(row).iter();
+            (Input::Floats, Features::Numbers(numbers)) => {
+                let numbers = numbers.row(row).iter();
                 let numbers: Vec<f32> = numbers.map(|number| *number as f32).collect();
                 self.model.run_floats(&numbers)
             }
-            (Some(preprocess), _) => {
-                let mut input = vec![0.0; preprocess.output_len()];
-                preprocess
-                    .apply(self.rows.image_ref(row), &mut input)
-                    .map_err(|error| exec_datafusion_err!("evaluate: {error}"))?;
-                self.model.run_floats(&input)
+            (Input::Doubles(name), Features::Numbers(numbers)) => {
+                let numbers = Data::Doubles(numbers.row(row).to_vec());
+                self.model.run(vec![(name.clone(), numbers)])
+            }
+            (Input::Pixels(_) | Input::Floats | Input::Doubles(_), _) => {
+                return internal_err!("the input was chosen for other features");
             }
         };
         outputs.map_err(failure)
@@ -215,7 +210,7 @@ impl Scorer {
     fn score_row(&self, row: usize, score: &mut Score) -> Result<()> {
         let first = self.run(row)?.into_iter().next().map(|output| output.data);
         if let (Answers::Numbers(labels), Some(Data::Doubles(outputs))) =
-            (&self.labels, &first)
+            (&self.answers, &first)
             && let [prediction] = outputs.as_slice()
         {
             score.add_number(labels[row], *prediction);
@@ -228,7 +223,7 @@ impl Scorer {
                 self.model.name()
             );
         };
-        let label = match (&self.labels, output.as_slice()) {
+        let label = match (&self.answers, output.as_slice()) {
             (Answers::Classes(labels), _) => labels[row],
             (Answers::Numbers(labels), [prediction]) => {
                 score.add_number(labels[row], f64::from(*prediction));
@@ -284,11 +279,25 @@ fn cross_entropy(logits: &[f32], label: usize) -> f64 {
     largest + exponentials.sum::<f64>().ln() - f64::from(logits[label])
 }
 
-/// Whether FLOAT is too little for any feature.
-fn is_wide(rows: &Rows) -> bool {
-    let width = rows.numbers(0).len();
-    let column = |n: usize| rows.numbers.iter().skip(n).step_by(width).copied();
-    (0..width).any(|n| needs_64_bits(column(n)))
+/// What the model takes of such rows.
+fn input(model: &LoadedModel, features: &Features) -> Result<Input> {
+    match features {
+        Features::Numbers(_) => {
+            let port = model.single_input().map_err(failure)?;
+            Ok(match port.element {
+                ElementType::Float64 => Input::Doubles(port.name.clone()),
+                _ => Input::Floats,
+            })
+        }
+        Features::Pixels(_) => match model.preprocess().map_err(failure)? {
+            Some(preprocess) => Ok(Input::Pixels(preprocess)),
+            None => exec_err!(
+                "evaluate: model {} does not say how images become its input; write \
+                 the image.* keys into its metadata, as train does",
+                model.name()
+            ),
+        },
+    }
 }
 
 /// What the model should say of each row. A model with one output predicts a number, and

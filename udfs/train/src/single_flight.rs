@@ -1,18 +1,35 @@
 //! Work that several callers want at once and that must happen once.
 
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::OnceCell;
 
-/// One cell per key, for as long as anyone holds it.
+/// Values by key, each for as long as anyone keeps it.
 ///
-/// The first caller to reach a cell fills it and the others wait for that value. When
-/// the first one is cancelled or fails, the next in line takes over. Nothing outlives
-/// its callers: this shares work, it does not cache.
+/// The first caller makes the value of a key and the others wait for it. When the first
+/// one is cancelled or fails, the next in line takes over. Nothing outlives its callers:
+/// this shares work, it does not cache.
 #[derive(Debug)]
 pub(crate) struct SingleFlight<V> {
     cells: Mutex<Cells<V>>,
+}
+
+/// A value that everyone who asks for its key gets, while anyone has a clone of this.
+#[derive(Debug, Clone)]
+pub(crate) struct Shared<V> {
+    value: V,
+    // Keeps the cell findable for whoever asks for the same key next.
+    _cell: Arc<OnceCell<V>>,
+}
+
+impl<V> Deref for Shared<V> {
+    type Target = V;
+
+    fn deref(&self) -> &V {
+        &self.value
+    }
 }
 
 #[derive(Debug)]
@@ -34,9 +51,25 @@ impl<V> Default for SingleFlight<V> {
     }
 }
 
+impl<V: Clone> SingleFlight<V> {
+    /// The value of `key`, made by one of those who ask for it at the same time.
+    pub(crate) async fn get_or_make<E, F>(
+        &self,
+        key: &str,
+        make: impl FnOnce() -> F,
+    ) -> Result<Shared<V>, E>
+    where
+        F: Future<Output = Result<V, E>>,
+    {
+        let cell = self.cell(key);
+        let value = cell.get_or_try_init(make).await?.clone();
+        Ok(Shared { value, _cell: cell })
+    }
+}
+
 impl<V> SingleFlight<V> {
     /// The cell that everyone who asks for `key` at this moment shares.
-    pub(crate) fn cell(&self, key: &str) -> Arc<OnceCell<V>> {
+    fn cell(&self, key: &str) -> Arc<OnceCell<V>> {
         let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(cell) = cells.by_key.get(key).and_then(Weak::upgrade) {
             return cell;

@@ -40,7 +40,7 @@ hyperparameters! {
     /// may vary them.
     architecture: String = "auto".to_owned(), Domain::Any;
     /// What the network learns to make small: the cross-entropy of classes, or the mean
-    /// squared error of a number.
+    /// squared error of a number, which is in its own units and has no accuracy beside it.
     loss: Option<LossKind> = None, Domain::Any,
         ["'cross_entropy' for classes, 'mse' for numbers"];
     /// Preset `lenet`: filters of each convolution.
@@ -442,6 +442,7 @@ mod tests {
         );
         assert_eq!(row("epochs").domain, "an integer from 1 to 100000");
         assert_eq!(row("optimizer").default, "'sgd'");
+        assert_eq!(row("epsilon").default, "1e-8");
         assert_eq!(
             row("schedule").domain,
             "one of constant, exponential, step, cosine"

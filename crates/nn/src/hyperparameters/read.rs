@@ -58,7 +58,12 @@ impl Kept for f64 {
     }
 
     fn text(&self) -> Option<String> {
-        Some(self.to_string())
+        let is_tiny = *self != 0.0 && self.abs() < 1e-4;
+        Some(if is_tiny {
+            format!("{self:e}")
+        } else {
+            self.to_string()
+        })
     }
 }
 
@@ -231,14 +236,18 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check<T: Kept + PartialEq + std::fmt::Debug>(value: &Value, expected: Option<T>) {
-        assert_eq!(T::read("key", FROM_ONE, value).ok(), expected, "{value}");
+    fn check<T: Kept + PartialEq + std::fmt::Debug>(value: &Value, expected: Option<&T>) {
+        assert_eq!(
+            T::read("key", FROM_ONE, value).ok().as_ref(),
+            expected,
+            "{value}"
+        );
     }
 
     #[test]
     fn a_whole_number_is_an_integer() {
-        check::<u32>(&json!(3), Some(3));
-        check::<u32>(&json!(3.0), Some(3));
+        check::<u32>(&json!(3), Some(&3));
+        check::<u32>(&json!(3.0), Some(&3));
         check::<u32>(&json!(3.5), None);
         check::<u32>(&json!(-3), None);
         check::<u32>(&json!(5_000_000_000_u64), None);

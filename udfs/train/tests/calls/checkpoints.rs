@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use atoll_nn::Checkpoint;
 use atoll_udf_common::CallContext;
-use atoll_udf_train::{Train, trainings_started};
+use atoll_udf_train::Train;
 use datafusion::arrow::array::{
     ArrayRef, AsArray, Float64Array, Int64Array, StringArray, StructArray,
 };
@@ -18,6 +18,7 @@ use datafusion::common::scalar::ScalarStructBuilder;
 
 use crate::support::{
     Argument, COUNTING, call, digits, prepare, session, strings, structs, text,
+    trainings_started,
 };
 
 /// One row of hyperparameters.

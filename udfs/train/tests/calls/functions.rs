@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use atoll_udf_common::CallContext;
-use atoll_udf_train::{Evaluate, Train, trainings_started};
+use atoll_udf_train::{Evaluate, Train};
 use datafusion::arrow::array::{
     ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch, UInt8Array, UInt32Array,
 };
@@ -16,7 +16,7 @@ use datafusion::datasource::MemTable;
 
 use crate::support::{
     Argument, COUNTING, call, digits, prepare, seeds, session, strings, structs, text,
-    train,
+    train, trainings_started,
 };
 
 #[tokio::test(flavor = "multi_thread")]

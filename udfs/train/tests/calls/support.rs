@@ -1,12 +1,12 @@
 //! Calls `train` and `evaluate` as the session does: prepared once, then invoked.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use atoll_udf_common::{
     AtollOptions, Call, CallContext, Erased, ExpensiveFunction, PreparedCall,
 };
-use atoll_udf_train::Train;
+use atoll_udf_train::{Train, TrainShared};
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, Int64Array, StringArray, StructArray,
 };
@@ -18,8 +18,15 @@ use datafusion::logical_expr::{
 use datafusion::prelude::{SessionConfig, SessionContext};
 use tokio::sync::Mutex;
 
-/// Trainings are counted per process, so tests that count them take turns.
+/// All sessions here share it, as those of a server do.
+static SHARED: LazyLock<Arc<TrainShared>> = LazyLock::new(Arc::default);
+
+/// Trainings of all tests are counted together, so tests that count them take turns.
 pub(crate) static COUNTING: Mutex<()> = Mutex::const_new(());
+
+pub(crate) fn trainings_started() -> u64 {
+    SHARED.trainings_started()
+}
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -39,7 +46,9 @@ pub(crate) fn session(storage: &Path) -> SessionContext {
         storage: storage.display().to_string(),
         ..AtollOptions::default()
     };
-    let config = SessionConfig::new().with_option_extension(options);
+    let config = SessionConfig::new()
+        .with_option_extension(options)
+        .with_extension(Arc::clone(&SHARED));
     SessionContext::new_with_config(config)
 }
 

@@ -10,63 +10,84 @@ use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Float32Type};
 use datafusion::common::{Result, exec_datafusion_err, exec_err};
 
-use super::{Format, Rows, at};
-use crate::options::ColumnOptions;
+use super::{ColumnOptions, Images, Reader, at};
 
-impl Format {
-    pub(super) fn read_pixels(&self, images: &ArrayRef, rows: &mut Rows) -> Result<()> {
-        let wanted = coerce_image_type(self.function, images.data_type())?;
-        let images = ImageColumn::try_new(self.function, &cast(images, &wanted)?)?;
+impl Reader {
+    /// Files and IMAGEs. Like its siblings it returns the largest number before it was
+    /// scaled; here nothing is, so nothing is told of it.
+    pub(super) fn read_pixels(
+        &self,
+        column: &ArrayRef,
+        images: &mut Images,
+    ) -> Result<f32> {
+        let function = self.subject.function;
+        let wanted = coerce_image_type(function, column.data_type())?;
+        let values = ImageColumn::try_new(function, &cast(column, &wanted)?)?;
         let unusable = |error: atoll_imaging::Error| {
             exec_datafusion_err!(
                 "an image of {} cannot be used: {error}; find such rows with \
                  try_image_decode and leave them out",
-                self.dataset
+                self.dataset()
             )
         };
-        for row in 0..rows.len() {
-            match images.get(row) {
+        for row in 0..column.len() {
+            match values.get(row) {
                 Some(ImageValue::Decoded(image)) => {
                     image.check().map_err(|error| at(row, unusable(error)))?;
-                    rows.push_image(&image);
+                    images.push(&image);
                 }
                 Some(encoded) => {
                     let image = encoded.decode();
                     let image = image.map_err(|error| at(row, unusable(error)))?;
-                    rows.push_image(&image.as_ref());
+                    images.push(&image.as_ref());
                 }
                 None => {
                     let problem = exec_datafusion_err!(
                         "an IMAGE of {} has a NULL field",
-                        self.dataset
+                        self.dataset()
                     );
                     return Err(at(row, problem));
                 }
             }
         }
-        Ok(())
+        Ok(0.0)
     }
 
-    pub(super) fn read_lists(&self, images: &ArrayRef, rows: &mut Rows) -> Result<()> {
+    /// Lists of numbers.
+    pub(super) fn read_lists(
+        &self,
+        column: &ArrayRef,
+        images: &mut Images,
+    ) -> Result<f32> {
         let item = Arc::new(Field::new_list_field(DataType::Float32, true));
-        let lists = cast(images, &DataType::LargeList(item))?;
+        let lists = cast(column, &DataType::LargeList(item))?;
         let lists = lists.as_list::<i64>();
+        let mut largest = 0.0_f32;
         for (row, list) in lists.iter().flatten().enumerate() {
             if list.null_count() > 0 {
-                let problem =
-                    exec_datafusion_err!("an image of {} has NULL values", self.dataset);
+                let problem = exec_datafusion_err!(
+                    "an image of {} has NULL values",
+                    self.dataset()
+                );
                 return Err(at(row, problem));
             }
-            self.push_numbers(list.as_primitive::<Float32Type>().values(), rows)
-                .map_err(|error| at(row, error))?;
+            let numbers = list.as_primitive::<Float32Type>();
+            let found = self.push_numbers(numbers.values(), images);
+            largest = largest.max(found.map_err(|error| at(row, error))?);
         }
-        Ok(())
+        Ok(largest)
     }
 
-    pub(super) fn read_text(&self, images: &ArrayRef, rows: &mut Rows) -> Result<()> {
+    /// Text with numbers between spaces, commas or brackets.
+    pub(super) fn read_text(
+        &self,
+        column: &ArrayRef,
+        images: &mut Images,
+    ) -> Result<f32> {
+        let mut largest = 0.0_f32;
         let between = |c: char| c.is_whitespace() || [',', ';', '[', ']'].contains(&c);
-        for row in 0..images.len() {
-            let text = string_at(images, row).unwrap_or_default();
+        for row in 0..column.len() {
+            let text = string_at(column, row).unwrap_or_default();
             let numbers = text
                 .split(between)
                 .filter(|word| !word.is_empty())
@@ -76,19 +97,20 @@ impl Format {
                             "an image of {} must be numbers between spaces or commas, \
                              got '{word}'; pass files as bytes, such as the content \
                              column of read_blob",
-                            self.dataset
+                            self.dataset()
                         )
                     })
                 })
                 .collect::<Result<Vec<_>>>();
-            numbers
-                .and_then(|numbers| self.push_numbers(&numbers, rows))
-                .map_err(|error| at(row, error))?;
+            let found = numbers.and_then(|numbers| self.push_numbers(&numbers, images));
+            largest = largest.max(found.map_err(|error| at(row, error))?);
         }
-        Ok(())
+        Ok(largest)
     }
 
-    fn push_numbers(&self, numbers: &[f32], rows: &mut Rows) -> Result<()> {
+    /// Adds an image of numbers; returns the largest of them.
+    fn push_numbers(&self, numbers: &[f32], images: &mut Images) -> Result<f32> {
+        let mut largest = 0.0_f32;
         let shape = self.shape_of(numbers.len())?;
         let scale = self.options.scale.unwrap_or(1.0) as f32;
         for &number in numbers {
@@ -97,15 +119,14 @@ impl Format {
                 return exec_err!(
                     "pixels of {} must be from 0 to 255, got {number}; give a scale in \
                      the options, such as {{scale: 255}} for values from 0 to 1",
-                    self.dataset
+                    self.dataset()
                 );
             }
-            rows.largest = rows.largest.max(number);
-            rows.pixels.push(value as u8);
+            largest = largest.max(number);
+            images.bytes.push(value as u8);
         }
-        rows.shapes.push(shape);
-        rows.ends.push(rows.pixels.len());
-        Ok(())
+        images.end(shape);
+        Ok(largest)
     }
 
     /// The size of an image that is a list of `values` numbers: square, unless the
@@ -133,7 +154,7 @@ impl Format {
                 "an image of {} has {values} values, which is not {height} x {width} x \
                  {channels} (height x width x channels); give height, width and channels \
                  in the options",
-                self.dataset
+                self.dataset()
             );
         }
         Ok(ImageShape {

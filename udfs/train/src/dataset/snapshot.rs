@@ -3,108 +3,77 @@
 //! Rows are put into the order of their digests, so that the same rows give the same
 //! snapshot however a scan happened to return them. Test rows are left out before, so
 //! a snapshot has none. A snapshot is kept as `snapshots/<sha256>.parquet` under the
-//! session's storage, and once in the memory of a process while any trial uses it.
+//! session's storage, and once in memory while any trial uses it.
 
 mod file;
 mod warnings;
 
-use std::ops::Deref;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use atoll_compute::{CancellationToken, pool};
-use atoll_nn::{Dataset, Features, ImageShape, Split, Wide, needs_64_bits};
+use atoll_nn::{Dataset, ImageShape, Wide, needs_64_bits};
 use atoll_udf_common::{Location, pool_error};
 use datafusion::common::{DataFusionError, Result, exec_datafusion_err, exec_err};
 use sha2::{Digest, Sha256};
-use tokio::sync::OnceCell;
 
-use crate::rows::{Labels, Part, Rows};
-use crate::single_flight::SingleFlight;
+use super::table::Images;
+use super::{Features, Labels, Split, Table};
+use crate::single_flight::{Shared, SingleFlight};
 
-pub(crate) use file::{class_names, write_class_names};
 pub(crate) use warnings::of_split;
 
 /// Labelled images, or rows of numbers, for training and validation.
 #[derive(Debug)]
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     /// The SHA-256 of the content, in hexadecimal.
-    pub sha256: String,
+    pub(crate) sha256: String,
     /// The rows in canonical order.
-    pub dataset: Dataset,
+    pub(crate) dataset: Dataset,
     /// Which rows validate, where the data said so.
-    pub validation: Option<Vec<bool>>,
+    pub(crate) validation: Option<Vec<bool>>,
     /// What is odd about it; see [`warnings`].
-    pub warnings: Vec<String>,
+    pub(crate) warnings: Vec<String>,
 }
 
-/// Snapshots in use, so that a process holds each one once.
-static IN_USE: LazyLock<SingleFlight<Arc<Snapshot>>> = LazyLock::new(Default::default);
-
-/// A snapshot that the process holds once, for as long as anyone has a clone of this.
-#[derive(Debug, Clone)]
-pub struct SharedSnapshot {
-    snapshot: Arc<Snapshot>,
-    // Keeps the cell findable for whoever asks for the same snapshot next.
-    _cell: Arc<OnceCell<Arc<Snapshot>>>,
-}
-
-impl Deref for SharedSnapshot {
-    type Target = Snapshot;
-
-    fn deref(&self) -> &Snapshot {
-        &self.snapshot
-    }
-}
+/// A snapshot that is in memory once, for as long as anyone has a clone of this.
+pub(crate) type SharedSnapshot = Shared<Arc<Snapshot>>;
 
 impl Snapshot {
     /// Puts rows into canonical order. `dataset` is what errors call them.
-    pub(crate) fn from_rows(dataset: &str, rows: &Rows) -> Result<Self> {
-        let labels = labels(rows);
-        check_parts(dataset, rows)?;
+    pub(crate) fn from_table(dataset: &str, table: &Table) -> Result<Self> {
+        let labels = labels(table);
+        check_splits(dataset, table)?;
         check_classes(dataset, &labels)?;
-        Self::arrange(dataset, rows, &labels)
+        Self::arrange(dataset, table, &labels)
     }
 
     /// The same on the compute pool, because sorting and hashing take a moment.
     pub(crate) async fn from_scan(
         dataset: String,
-        rows: Rows,
+        table: Table,
         token: &CancellationToken,
     ) -> Result<Self> {
-        let arrange = pool::run(token, move || Self::from_rows(&dataset, &rows));
+        let arrange = pool::run(token, move || Self::from_table(&dataset, &table));
         arrange.await.map_err(pool_error)?
     }
 
-    fn arrange(dataset: &str, rows: &Rows, labels: &atoll_nn::Labels) -> Result<Self> {
-        let shape = common_shape(dataset, rows)?;
-        let validates = |row: usize| rows.parts.get(row) == Some(&Part::Validation);
-        let validation = (0..rows.len()).any(validates);
-        let wide = wide(rows, shape, labels);
-        let mut order: Vec<([u8; 32], usize)> = (0..rows.len())
-            .map(|row| {
-                let digest = row_digest(rows, (row, shape), labels, wide, validates(row));
-                (digest, row)
-            })
+    fn arrange(dataset: &str, table: &Table, labels: &atoll_nn::Labels) -> Result<Self> {
+        let shape = common_shape(dataset, &table.features)?;
+        let validates = |row: usize| table.splits.get(row) == Some(&Split::Validation);
+        let validation = (0..table.len()).any(validates);
+        let canonical = Canonical {
+            features: &table.features,
+            shape,
+            labels,
+            wide: wide(&table.features, labels),
+        };
+        let mut order: Vec<([u8; 32], usize)> = (0..table.len())
+            .map(|row| (canonical.digest(row, validates(row)), row))
             .collect();
         order.sort_unstable();
-        let mut warnings = warnings::of_rows(rows, labels);
-        let rows_in_order = order.iter().map(|&(_, row)| row);
-        let labels = in_order(labels, rows_in_order.clone());
-        let built = match rows.are_numbers() {
-            true => {
-                let numbers = rows_in_order.flat_map(|row| rows.numbers(row).to_vec());
-                Dataset::of_numbers(shape.channels, numbers.collect(), labels)
-            }
-            false => {
-                let mut pixels = Vec::with_capacity(order.len() * shape.values());
-                for row in rows_in_order {
-                    Pixels::new(rows.image(row), shape, &rows.shapes[row])
-                        .append_to(&mut pixels);
-                }
-                Dataset::of_images(shape, pixels, labels)
-            }
-        };
-        let dataset = built
+        let mut warnings = warnings::of_table(table, labels);
+        let dataset = canonical
+            .in_order(order.iter().map(|&(_, row)| row))
             .map_err(|error| exec_datafusion_err!("{dataset} cannot be used: {error}"))?;
         let validation =
             validation.then(|| order.iter().map(|&(_, row)| validates(row)).collect());
@@ -124,53 +93,56 @@ impl Snapshot {
     }
 
     /// The rows that train and validate a trial: the data's own split, or a fraction.
-    pub fn split(&self, fraction: f64, seed: u64) -> Result<Split, atoll_nn::Error> {
+    pub(crate) fn split(
+        &self,
+        fraction: f64,
+        seed: u64,
+    ) -> Result<atoll_nn::Split, atoll_nn::Error> {
         match self.own_split() {
             Some(split) => Ok(split),
-            None => Split::by_fraction(self.dataset.len(), fraction, seed),
+            None => atoll_nn::Split::by_fraction(self.dataset.len(), fraction, seed),
         }
     }
 
     /// The split that the data came with.
-    fn own_split(&self) -> Option<Split> {
+    fn own_split(&self) -> Option<atoll_nn::Split> {
         let validation = self.validation.as_ref()?;
         let (validation, train) = (0u32..)
             .zip(validation)
             .partition::<Vec<_>, _>(|(_, validates)| **validates);
         let rows =
             |rows: Vec<(u32, &bool)>| rows.into_iter().map(|(row, _)| row).collect();
-        Some(Split {
+        Some(atoll_nn::Split {
             train: rows(train),
             validation: rows(validation),
         })
     }
 
     /// Keeps the snapshot under `storage`, unless it is there already, and returns the
-    /// one that the process shares.
-    pub(crate) async fn publish(self, storage: &Location) -> Result<SharedSnapshot> {
-        let cell = IN_USE.cell(&key(storage, &self.sha256));
+    /// one that all share.
+    pub(crate) async fn publish(
+        self,
+        storage: &Location,
+        in_use: &SingleFlight<Arc<Snapshot>>,
+    ) -> Result<SharedSnapshot> {
+        let key = key(storage, &self.sha256);
         let keep = || async move {
             let snapshot = Arc::new(self);
             file::write(&snapshot, storage).await?;
             Ok::<_, DataFusionError>(snapshot)
         };
-        let snapshot = Arc::clone(cell.get_or_try_init(keep).await?);
-        Ok(SharedSnapshot {
-            snapshot,
-            _cell: cell,
-        })
+        in_use.get_or_make(&key, keep).await
     }
 
-    /// Loads the snapshot with this digest from `storage`, once per process however
-    /// many trials ask for it. Content that does not match the digest is an error.
-    pub async fn load(storage: &Location, sha256: &str) -> Result<SharedSnapshot> {
+    /// Loads the snapshot with this digest from `storage`, once however many trials ask
+    /// for it. Content that does not match the digest is an error.
+    pub(crate) async fn load(
+        storage: &Location,
+        sha256: &str,
+        in_use: &SingleFlight<Arc<Snapshot>>,
+    ) -> Result<SharedSnapshot> {
         let load = || async { file::read(storage, sha256).await.map(Arc::new) };
-        let cell = IN_USE.cell(&key(storage, sha256));
-        let snapshot = Arc::clone(cell.get_or_try_init(load).await?);
-        Ok(SharedSnapshot {
-            snapshot,
-            _cell: cell,
-        })
+        in_use.get_or_make(&key(storage, sha256), load).await
     }
 }
 
@@ -178,15 +150,28 @@ fn key(storage: &Location, sha256: &str) -> String {
     format!("{}#{sha256}", storage.url)
 }
 
-/// The size of every image; grey images count as RGB where any image is RGB.
-fn common_shape(dataset: &str, rows: &Rows) -> Result<ImageShape> {
-    let Some(first) = rows.shapes.first() else {
+/// The size of every row: of images the one that all have, where grey images count as RGB
+/// if any image is RGB; a row of numbers is one pixel with a channel for each.
+fn common_shape(dataset: &str, features: &Features) -> Result<ImageShape> {
+    let first = match features {
+        Features::Numbers(numbers) => numbers.width().map(|channels| ImageShape {
+            height: 1,
+            width: 1,
+            channels,
+        }),
+        Features::Pixels(images) => images.shapes.first().copied(),
+    };
+    let Some(first) = first else {
         return exec_err!(
             "{dataset} has no rows to train on; rows with split 'test' do not count"
         );
     };
+    let shapes = match features {
+        Features::Numbers(_) => return Ok(first),
+        Features::Pixels(images) => &images.shapes,
+    };
     let size = |shape: &ImageShape| (shape.height, shape.width);
-    if let Some(other) = rows.shapes.iter().find(|shape| size(shape) != size(first)) {
+    if let Some(other) = shapes.iter().find(|shape| size(shape) != size(&first)) {
         return exec_err!(
             "images of {dataset} must have one size, got {} x {} and {} x {} (height x \
              width); resize them, such as image_resize(image, {}, {})",
@@ -198,27 +183,27 @@ fn common_shape(dataset: &str, rows: &Rows) -> Result<ImageShape> {
             first.height
         );
     }
-    let channels = rows.shapes.iter().map(|shape| shape.channels).max();
+    let channels = shapes.iter().map(|shape| shape.channels).max();
     let channels = channels.unwrap_or(first.channels);
     let fits = |shape: &ImageShape| shape.channels == channels || shape.channels == 1;
-    if let Some(other) = rows.shapes.iter().find(|shape| !fits(shape)) {
+    if let Some(other) = shapes.iter().find(|shape| !fits(shape)) {
         return exec_err!(
             "images of {dataset} must have the same channels, got {} and {channels}",
             other.channels
         );
     }
-    Ok(ImageShape { channels, ..*first })
+    Ok(ImageShape { channels, ..first })
 }
 
 /// Checks that some rows train.
-fn check_parts(dataset: &str, rows: &Rows) -> Result<()> {
-    let only = !rows.is_empty()
-        && rows.parts.len() == rows.len()
-        && rows.parts.iter().all(|part| *part == Part::Validation);
+fn check_splits(dataset: &str, table: &Table) -> Result<()> {
+    let only = !table.is_empty()
+        && table.splits.len() == table.len()
+        && table.splits.iter().all(|split| *split == Split::Validation);
     if only {
         return exec_err!(
             "all {} rows of {dataset} are for validation, and none has split 'train'",
-            rows.len()
+            table.len()
         );
     }
     Ok(())
@@ -240,11 +225,9 @@ fn check_classes(dataset: &str, labels: &atoll_nn::Labels) -> Result<()> {
 }
 
 /// Which numbers 32 bits do not tell apart.
-fn wide(rows: &Rows, shape: ImageShape, labels: &atoll_nn::Labels) -> Wide {
-    let width = shape.channels;
-    let column = |n: usize| rows.numbers.iter().skip(n).step_by(width).copied();
+fn wide(features: &Features, labels: &atoll_nn::Labels) -> Wide {
     Wide {
-        features: rows.are_numbers() && (0..width).any(|n| needs_64_bits(column(n))),
+        features: features.need_64_bits(),
         labels: match labels {
             atoll_nn::Labels::Numbers(numbers) => needs_64_bits(numbers.iter().copied()),
             atoll_nn::Labels::Classes { .. } => false,
@@ -253,11 +236,11 @@ fn wide(rows: &Rows, shape: ImageShape, labels: &atoll_nn::Labels) -> Wide {
 }
 
 /// The class index of each row and the name of each class, or the number of each row.
-fn labels(rows: &Rows) -> atoll_nn::Labels {
-    match &rows.labels {
+fn labels(table: &Table) -> atoll_nn::Labels {
+    match &table.labels {
         Labels::Indices(indices) => {
             let classes = indices.iter().max().map_or(0, |label| label + 1);
-            let known = rows.class_names.as_ref();
+            let known = table.class_names.as_ref();
             let known = known.filter(|names| names.len() >= classes as usize);
             atoll_nn::Labels::Classes {
                 indices: indices.clone(),
@@ -277,21 +260,6 @@ fn labels(rows: &Rows) -> atoll_nn::Labels {
             }
         }
         Labels::Numbers(numbers) => atoll_nn::Labels::Numbers(numbers.clone()),
-    }
-}
-
-fn in_order(
-    labels: &atoll_nn::Labels,
-    order: impl Iterator<Item = usize>,
-) -> atoll_nn::Labels {
-    match labels {
-        atoll_nn::Labels::Classes { indices, names } => atoll_nn::Labels::Classes {
-            indices: order.map(|row| indices[row]).collect(),
-            names: names.clone(),
-        },
-        atoll_nn::Labels::Numbers(numbers) => {
-            atoll_nn::Labels::Numbers(order.map(|row| numbers[row]).collect())
-        }
     }
 }
 
@@ -329,38 +297,79 @@ impl<'a> Pixels<'a> {
     }
 }
 
-fn row_digest(
-    rows: &Rows,
-    (row, shape): (usize, ImageShape),
-    labels: &atoll_nn::Labels,
+/// Rows that were checked, and how their values count.
+struct Canonical<'a> {
+    features: &'a Features,
+    shape: ImageShape,
+    labels: &'a atoll_nn::Labels,
     wide: Wide,
-    validates: bool,
-) -> [u8; 32] {
-    let mut digest = Sha256::new();
-    digest.update([u8::from(validates)]);
-    match labels {
-        atoll_nn::Labels::Classes { indices, .. } => {
-            digest.update(indices[row].to_le_bytes());
+}
+
+impl Canonical<'_> {
+    /// The digest of a row: its split, its label and its values.
+    fn digest(&self, row: usize, validates: bool) -> [u8; 32] {
+        let mut digest = Sha256::new();
+        digest.update([u8::from(validates)]);
+        match self.labels {
+            atoll_nn::Labels::Classes { indices, .. } => {
+                digest.update(indices[row].to_le_bytes());
+            }
+            atoll_nn::Labels::Numbers(numbers) => {
+                update(&mut digest, numbers[row], self.wide.labels);
+            }
         }
-        atoll_nn::Labels::Numbers(numbers) => {
-            update(&mut digest, numbers[row], wide.labels);
+        match self.features {
+            Features::Numbers(numbers) => {
+                for number in numbers.row(row) {
+                    update(&mut digest, *number, self.wide.features);
+                }
+            }
+            Features::Pixels(images) => {
+                let image = self.pixels(images, row);
+                if image.repeat == 1 {
+                    digest.update(image.bytes);
+                } else {
+                    let mut pixels = Vec::new();
+                    image.append_to(&mut pixels);
+                    digest.update(&pixels);
+                }
+            }
+        }
+        digest.finalize().into()
+    }
+
+    /// The rows in this order, as networks take them.
+    fn in_order(
+        &self,
+        order: impl ExactSizeIterator<Item = usize> + Clone,
+    ) -> Result<Dataset, atoll_nn::Error> {
+        let labels = match self.labels {
+            atoll_nn::Labels::Classes { indices, names } => atoll_nn::Labels::Classes {
+                indices: order.clone().map(|row| indices[row]).collect(),
+                names: names.clone(),
+            },
+            atoll_nn::Labels::Numbers(numbers) => {
+                atoll_nn::Labels::Numbers(order.clone().map(|row| numbers[row]).collect())
+            }
+        };
+        match self.features {
+            Features::Numbers(numbers) => {
+                let values = order.flat_map(|row| numbers.row(row).to_vec());
+                Dataset::of_numbers(self.shape.channels, values.collect(), labels)
+            }
+            Features::Pixels(images) => {
+                let mut pixels = Vec::with_capacity(order.len() * self.shape.values());
+                for row in order {
+                    self.pixels(images, row).append_to(&mut pixels);
+                }
+                Dataset::of_images(self.shape, pixels, labels)
+            }
         }
     }
-    if rows.are_numbers() {
-        for number in rows.numbers(row) {
-            update(&mut digest, *number, wide.features);
-        }
-        return digest.finalize().into();
+
+    fn pixels<'i>(&self, images: &'i Images, row: usize) -> Pixels<'i> {
+        Pixels::new(images.pixels(row), self.shape, &images.shapes[row])
     }
-    let image = Pixels::new(rows.image(row), shape, &rows.shapes[row]);
-    if image.repeat == 1 {
-        digest.update(image.bytes);
-    } else {
-        let mut pixels = Vec::new();
-        image.append_to(&mut pixels);
-        digest.update(&pixels);
-    }
-    digest.finalize().into()
 }
 
 /// The digest over everything in a snapshot; rows count through their own digests,
@@ -371,8 +380,8 @@ fn content_digest<'a>(
 ) -> String {
     let mut digest = Sha256::new();
     digest.update(match dataset.features {
-        Features::Pixels(_) => b"atoll snapshot 1\n".as_slice(),
-        Features::Numbers(_) => b"atoll snapshot of numbers 1\n",
+        atoll_nn::Features::Pixels(_) => b"atoll snapshot 1\n".as_slice(),
+        atoll_nn::Features::Numbers(_) => b"atoll snapshot of numbers 1\n",
     });
     let ImageShape {
         height,
@@ -401,10 +410,10 @@ fn content_digest<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rows::tests::rows;
+    use crate::dataset::table::tests::{images as rows, numbers};
 
-    fn snapshot(rows: &Rows) -> Snapshot {
-        Snapshot::from_rows("digits", rows).unwrap()
+    fn snapshot(rows: &Table) -> Snapshot {
+        Snapshot::from_table("digits", rows).unwrap()
     }
 
     #[test]
@@ -434,8 +443,8 @@ mod tests {
         for changed in [pixel, label, classes] {
             assert_ne!(snapshot(&rows(&changed, &[])).sha256, base, "{changed:?}");
         }
-        let parts = [Part::Train, Part::Validation];
-        assert_ne!(snapshot(&rows(&images, &parts)).sha256, base);
+        let splits = [Split::Train, Split::Validation];
+        assert_ne!(snapshot(&rows(&images, &splits)).sha256, base);
         let mut names = rows(&images, &[]);
         names.labels = Labels::Names(vec!["cat".to_string(), "dog".to_string()]);
         assert_ne!(snapshot(&names).sha256, base);
@@ -445,13 +454,7 @@ mod tests {
     /// from the layout of version 1: `sha256(split, label, float32 numbers)` for each row.
     #[test]
     fn numbers_that_fit_32_bits_keep_their_digest() {
-        let mut houses = rows(&[(vec![], 0), (vec![], 1)], &[]);
-        houses.shapes.clear();
-        houses.ends.clear();
-        for row in [[0.1, -1e9], [7.0, 1e-9]] {
-            houses.push_numbers(&row);
-        }
-        houses.labels = Labels::Numbers(vec![2.5, -0.1]);
+        let houses = numbers(&[(&[0.1, -1e9], 2.5), (&[7.0, 1e-9], -0.1)]);
         let row = |numbers: [f32; 3]| -> [u8; 32] {
             let mut digest = Sha256::new();
             digest.update([0]);
@@ -472,9 +475,11 @@ mod tests {
     /// The digest was made with Python's hashlib from the layout of version 1.
     #[test]
     fn images_keep_their_digest() {
-        let parts = [Part::Train, Part::Train, Part::Validation];
-        let mut animals =
-            rows(&[(vec![1, 2], 0), (vec![3, 4], 1), (vec![5, 6], 0)], &parts);
+        let splits = [Split::Train, Split::Train, Split::Validation];
+        let mut animals = rows(
+            &[(vec![1, 2], 0), (vec![3, 4], 1), (vec![5, 6], 0)],
+            &splits,
+        );
         let names = ["cat", "dog", "cat"].map(String::from).to_vec();
         animals.labels = Labels::Names(names);
         assert_eq!(
@@ -486,13 +491,9 @@ mod tests {
     #[test]
     fn numbers_that_do_not_fit_32_bits_keep_all_of_them() {
         let sha256 = |first: f64| {
-            let mut houses = rows(&[(vec![], 0), (vec![], 1)], &[]);
-            houses.shapes.clear();
-            houses.ends.clear();
-            for row in [[first], [1_700_000_060.0]] {
-                houses.push_numbers(&row);
-            }
-            houses.labels = Labels::Numbers(vec![1e9, 1e9 + 3.0]);
+            let rows: [(&[f64], f64); 2] =
+                [(&[first], 1e9), (&[1_700_000_060.0], 1e9 + 3.0)];
+            let houses = numbers(&rows);
             let snapshot = snapshot(&houses);
             let mut labels = match snapshot.dataset.labels {
                 atoll_nn::Labels::Numbers(numbers) => numbers,
@@ -507,17 +508,17 @@ mod tests {
 
     #[test]
     fn data_that_cannot_be_meant_is_refused() {
-        let check = |rows: &Rows, expected: &str| {
-            let error = Snapshot::from_rows("digits", rows).unwrap_err();
+        let check = |rows: &Table, expected: &str| {
+            let error = Snapshot::from_table("digits", rows).unwrap_err();
             assert!(error.to_string().contains(expected), "{error}");
         };
         check(
             &rows(&[(vec![1], 3), (vec![2], 3)], &[]),
             "at least 2 classes, but all rows of digits have the label 3",
         );
-        let parts = [Part::Validation, Part::Validation];
+        let splits = [Split::Validation, Split::Validation];
         check(
-            &rows(&[(vec![1], 0), (vec![2], 1)], &parts),
+            &rows(&[(vec![1], 0), (vec![2], 1)], &splits),
             "all 2 rows of digits are for validation",
         );
     }
@@ -544,8 +545,8 @@ mod tests {
     #[test]
     fn the_split_of_the_data_wins() {
         let images = [(vec![1], 0), (vec![2], 1), (vec![3], 0)];
-        let parts = [Part::Train, Part::Validation, Part::Train];
-        let snapshot = snapshot(&rows(&images, &parts));
+        let splits = [Split::Train, Split::Validation, Split::Train];
+        let snapshot = snapshot(&rows(&images, &splits));
         let split = snapshot.split(0.9, 0).unwrap();
         let pixels = |rows: &[u32]| {
             let mut pixels: Vec<u8> = rows
@@ -571,16 +572,16 @@ mod tests {
     #[test]
     fn grey_images_among_rgb_ones_become_rgb() {
         let mut mixed = rows(&[(vec![1, 2, 3], 0), (vec![7], 1)], &[]);
-        mixed.shapes[0] = ImageShape {
-            height: 1,
-            width: 1,
-            channels: 3,
+        let Features::Pixels(images) = &mut mixed.features else {
+            panic!("images are images");
         };
-        mixed.shapes[1] = ImageShape {
-            height: 1,
-            width: 1,
-            channels: 1,
-        };
+        for (shape, channels) in images.shapes.iter_mut().zip([3, 1]) {
+            *shape = ImageShape {
+                height: 1,
+                width: 1,
+                channels,
+            };
+        }
         let snapshot = snapshot(&mixed);
         assert_eq!(snapshot.dataset.shape.channels, 3);
         let grey = snapshot
@@ -599,7 +600,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let storage = Location::parse(&folder.path().display().to_string()).unwrap();
         let images = [(vec![1, 2], 0), (vec![3, 4], 1)];
-        let publish = || snapshot(&rows(&images, &[])).publish(&storage);
+        let in_use = SingleFlight::default();
+        let publish = || snapshot(&rows(&images, &[])).publish(&storage, &in_use);
         let (first, second) = tokio::join!(publish(), publish());
         let (first, second) = (first.unwrap(), second.unwrap());
         let pixels = |snapshot: &SharedSnapshot| snapshot.dataset.pixels().as_ptr();
@@ -609,20 +611,20 @@ mod tests {
         drop((first, second));
         let third = publish().await.unwrap();
         assert_eq!(pixels(&third), pixels(&trial));
-        assert_eq!(Arc::strong_count(&third.snapshot), 3);
+        assert_eq!(Arc::strong_count(&*third), 3);
     }
 
     #[test]
     fn images_of_two_sizes_are_refused_with_both() {
         let rows = rows(&[(vec![1, 2], 0), (vec![1, 2, 3], 1)], &[]);
-        let error = Snapshot::from_rows("digits", &rows)
+        let error = Snapshot::from_table("digits", &rows)
             .unwrap_err()
             .strip_backtrace();
         assert!(
             error.contains("digits must have one size, got 1 x 2 and 1 x 3"),
             "{error}"
         );
-        let error = Snapshot::from_rows("digits", &self::rows(&[], &[])).unwrap_err();
+        let error = Snapshot::from_table("digits", &self::rows(&[], &[])).unwrap_err();
         assert!(error.to_string().contains("digits has no rows"), "{error}");
     }
 }

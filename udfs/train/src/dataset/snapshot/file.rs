@@ -25,9 +25,9 @@ use datafusion::parquet::basic::Compression;
 use datafusion::parquet::file::properties::{EnabledStatistics, WriterProperties};
 
 use super::Snapshot;
-use crate::options::ColumnOptions;
-use crate::rows::{Format, Labels, Part};
-use crate::store::put_if_absent;
+use crate::dataset::class_names::{class_names, write_class_names};
+use crate::dataset::{ColumnOptions, Labels, Reader, Split, Subject};
+use crate::files::put_if_absent;
 
 /// The column of images.
 const IMAGE: &str = "image";
@@ -35,16 +35,9 @@ const IMAGE: &str = "image";
 /// The column of rows of numbers.
 const FEATURES: &str = "features";
 
-/// The key of the class names in the schema's metadata.
-const CLASSES: &str = "atoll.class_names";
-
-/// The key of what was odd about the data, likewise. It is no part of the digest.
+/// The key in the schema's metadata of what was odd about the data. It is no part of the
+/// digest.
 const WARNINGS: &str = "atoll.warnings";
-
-/// The names of the classes, if a schema says them.
-pub(crate) fn class_names(schema: &Schema) -> Option<Vec<String>> {
-    serde_json::from_str(schema.metadata().get(CLASSES)?).ok()
-}
 
 /// The most bytes of pixels in one record batch; offsets of 32 bits bound it.
 const BATCH_BYTES: usize = 64 << 20;
@@ -86,14 +79,6 @@ pub(super) async fn read(storage: &Location, sha256: &str) -> Result<Snapshot> {
         )));
     }
     Ok(snapshot)
-}
-
-/// Says in a schema what the classes are called.
-pub(crate) fn write_class_names(schema: &mut Schema, names: &[String]) -> Result<()> {
-    let names = serde_json::to_string(names)
-        .map_err(|error| exec_datafusion_err!("cannot write class names: {error}"))?;
-    schema.metadata.insert(CLASSES.to_string(), names);
-    Ok(())
 }
 
 fn location(storage: &Location, sha256: &str) -> Result<Location> {
@@ -161,14 +146,14 @@ fn columns(snapshot: &Snapshot, start: usize, end: usize) -> Result<Vec<ArrayRef
             floats(&numbers[start..end], dataset.wide.labels)
         }
     };
-    let part = |row: usize| match &snapshot.validation {
-        Some(validation) if validation[row] => Part::Validation.name(),
-        _ => Part::Train.name(),
+    let split = |row: usize| match &snapshot.validation {
+        Some(validation) if validation[row] => Split::Validation.name(),
+        _ => Split::Train.name(),
     };
     Ok(vec![
         inputs,
         labels,
-        Arc::new(StringArray::from_iter_values((start..end).map(part))),
+        Arc::new(StringArray::from_iter_values((start..end).map(split))),
     ])
 }
 
@@ -224,8 +209,8 @@ fn images(pixels: &[u8], shape: ImageShape, range: Range<usize>) -> Result<Array
 }
 
 fn decode(name: &str, bytes: Bytes) -> Result<Snapshot> {
-    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)?;
-    let schema = Arc::clone(reader.schema());
+    let file = ParquetRecordBatchReaderBuilder::try_new(bytes)?;
+    let schema = Arc::clone(file.schema());
     let Some(classes) = class_names(&schema) else {
         return exec_err!("it has no class names");
     };
@@ -239,21 +224,23 @@ fn decode(name: &str, bytes: Bytes) -> Result<Snapshot> {
         _ => return exec_err!("it has other columns than image, label and split"),
     };
     let options = ColumnOptions::default();
-    let format = match first.name().as_str() {
-        FEATURES => Format::of_numbers(
-            "train",
-            name,
-            (std::slice::from_ref(first), label),
-            &options,
-        )?,
-        _ => Format::new("train", name, (first, label), &options)?,
+    let subject = Subject {
+        function: "train",
+        dataset: name.to_string(),
     };
-    let mut rows = format.empty();
-    for batch in reader.with_batch_size(8_192).build()? {
-        rows.append(format.read(&batch?)?);
+    let reader = match first.name().as_str() {
+        FEATURES => {
+            let features = std::slice::from_ref(first);
+            Reader::of_numbers(subject, features, label, &options)?
+        }
+        _ => Reader::of_images(subject, first, label, &options)?,
+    };
+    let mut rows = reader.empty();
+    for batch in file.with_batch_size(8_192).build()? {
+        rows.append(reader.read(&batch?)?);
     }
-    let rows = format.finish(rows)?;
-    let labels = match &rows.labels {
+    let table = reader.finish(rows)?;
+    let labels = match &table.labels {
         Labels::Indices(indices) => atoll_nn::Labels::Classes {
             indices: indices.clone(),
             names: classes,
@@ -261,7 +248,7 @@ fn decode(name: &str, bytes: Bytes) -> Result<Snapshot> {
         Labels::Numbers(numbers) => atoll_nn::Labels::Numbers(numbers.clone()),
         Labels::Names(_) => return exec_err!("its labels are not class indices"),
     };
-    let mut snapshot = Snapshot::arrange(name, &rows, &labels)?;
+    let mut snapshot = Snapshot::arrange(name, &table, &labels)?;
     // They name columns that the file does not have.
     let warnings = schema.metadata().get(WARNINGS);
     if let Some(warnings) = warnings.and_then(|json| serde_json::from_str(json).ok()) {
@@ -273,15 +260,16 @@ fn decode(name: &str, bytes: Bytes) -> Result<Snapshot> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rows::tests::rows;
+    use crate::dataset::table::tests::{images as rows, numbers};
+    use crate::single_flight::SingleFlight;
 
     fn snapshot() -> Snapshot {
         let mut rows = rows(
             &[(vec![1, 2], 0), (vec![3, 4], 0), (vec![5, 6], 0)],
-            &[Part::Train, Part::Validation, Part::Train],
+            &[Split::Train, Split::Validation, Split::Train],
         );
         rows.labels = Labels::Names(["cat", "dog", "cat"].map(String::from).to_vec());
-        Snapshot::from_rows("animals", &rows).unwrap()
+        Snapshot::from_table("animals", &rows).unwrap()
     }
 
     fn storage() -> (tempfile::TempDir, Location) {
@@ -307,16 +295,8 @@ mod tests {
     #[tokio::test]
     async fn numbers_are_read_as_they_were_written() {
         let (_folder, storage) = storage();
-        let mut numbers = rows(&[], &[]);
-        for (row, label) in [([0.1, -1e9], 1e9), ([7.0, 1e-9], 1e9 + 3.0)] {
-            numbers.push_numbers(&row);
-            if let Labels::Numbers(labels) = &mut numbers.labels {
-                labels.push(label);
-            } else {
-                numbers.labels = Labels::Numbers(vec![label]);
-            }
-        }
-        let written = Arc::new(Snapshot::from_rows("houses", &numbers).unwrap());
+        let houses = numbers(&[(&[0.1, -1e9], 1e9), (&[7.0, 1e-9], 1e9 + 3.0)]);
+        let written = Arc::new(Snapshot::from_table("houses", &houses).unwrap());
         write(&written, &storage).await.unwrap();
         let read = read(&storage, &written.sha256).await.unwrap();
         assert_eq!(read.sha256, written.sha256);
@@ -342,10 +322,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_process_holds_a_snapshot_once() {
+    async fn a_snapshot_is_in_memory_once() {
         let (_folder, storage) = storage();
-        let published = snapshot().publish(&storage).await.unwrap();
-        let loaded = Snapshot::load(&storage, &published.sha256).await.unwrap();
-        assert!(std::ptr::eq(&*published, &*loaded));
+        let in_use = SingleFlight::default();
+        let published = snapshot().publish(&storage, &in_use).await.unwrap();
+        let loaded = Snapshot::load(&storage, &published.sha256, &in_use).await;
+        assert!(Arc::ptr_eq(&published, &loaded.unwrap()));
     }
 }

@@ -21,14 +21,13 @@ use datafusion::common::{Result, exec_err, plan_err};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Documentation, ReturnFieldArgs, ScalarFunctionArgs};
 
-use crate::arguments::{
+use super::arguments::{
     COLUMN_OPTIONS, DATASET, DatasetArgument, SECTION, arrays, dataset,
 };
-use crate::options::{EVALUATE_KEYS, EvaluateOptions};
-use crate::rows::{Part, Rows};
+use super::options::{EVALUATE_KEYS, EvaluateOptions};
+use crate::dataset::{DatasetSource, Split, Table, Wanted};
 use crate::score::{Score, score};
 use crate::single_flight::Memo;
-use crate::source::{Source, Wanted};
 
 const USAGE: Usage = Usage {
     name: "evaluate",
@@ -130,8 +129,8 @@ impl ExpensiveFunction for Evaluate {
             DatasetArgument::Literal(name) => {
                 let columns = &options.columns;
                 let source =
-                    Source::open(call.session, "evaluate", &name, columns).await?;
-                check_split(&source, options.part)?;
+                    DatasetSource::open(call.session, "evaluate", &name, columns).await?;
+                check_split(&source, options.split)?;
                 Some(source)
             }
             DatasetArgument::Null | DatasetArgument::Column => None,
@@ -161,9 +160,10 @@ impl ExpensiveFunction for Evaluate {
         let options = EvaluateOptions::from_argument(call.args.get(2))?;
         let export = storage_root(call.session.config_options())?
             .join(&String::from_utf8_lossy(shipped))?;
-        let from = (name.as_str(), &export);
         let columns = &options.columns;
-        let source = Source::open_export(call.session, "evaluate", from, columns).await?;
+        let source =
+            DatasetSource::open_export(call.session, "evaluate", &name, &export, columns)
+                .await?;
         Ok(Arc::new(EvaluateCall::new(call, options, Some(source))))
     }
 
@@ -173,7 +173,11 @@ impl ExpensiveFunction for Evaluate {
 }
 
 impl EvaluateCall {
-    fn new(call: &Call<'_>, options: EvaluateOptions, source: Option<Source>) -> Self {
+    fn new(
+        call: &Call<'_>,
+        options: EvaluateOptions,
+        source: Option<DatasetSource>,
+    ) -> Self {
         Self {
             source,
             options,
@@ -186,10 +190,10 @@ impl EvaluateCall {
 /// One call of `evaluate` in a statement.
 struct EvaluateCall {
     /// The dataset, when it is the same for all rows.
-    source: Option<Source>,
+    source: Option<DatasetSource>,
     options: EvaluateOptions,
     session: SessionState,
-    datasets: Memo<Arc<Rows>>,
+    datasets: Memo<Arc<Table>>,
 }
 
 /// Without the session, which prints its whole catalog.
@@ -226,8 +230,8 @@ impl PreparedCall for EvaluateCall {
                 }
             };
             let model = model.map_err(|error| error.in_a_row(USAGE.name))?;
-            let images = self.rows(dataset, context).await?;
-            scores.push(Some(score(model, dataset, images, context).await?));
+            let table = self.table(dataset, context).await?;
+            scores.push(Some(score(model, dataset, table, context).await?));
         }
         evaluation_array(&scores)
     }
@@ -243,45 +247,48 @@ impl PreparedCall for EvaluateCall {
 }
 
 impl EvaluateCall {
-    /// The images that count; the first row that needs them reads them.
-    async fn rows(&self, name: &str, context: &CallContext) -> Result<Arc<Rows>> {
+    /// The rows that count; the first row that needs them reads them.
+    async fn table(&self, name: &str, context: &CallContext) -> Result<Arc<Table>> {
         let read = || async {
             let columns = &self.options.columns;
             let source = match &self.source {
                 Some(source) => source.clone(),
                 None => {
-                    Source::open_file(&self.session, "evaluate", name, columns).await?
+                    DatasetSource::open_file(&self.session, "evaluate", name, columns)
+                        .await?
                 }
             };
-            check_split(&source, self.options.part)?;
-            let wanted = match (self.options.part, source.has_split()) {
-                (Some(part), _) => Wanted::Only(part),
-                (None, true) => Wanted::Only(Part::Test),
+            check_split(&source, self.options.split)?;
+            let wanted = match (self.options.split, source.has_split()) {
+                (Some(split), _) => Wanted::Only(split),
+                (None, true) => Wanted::Only(Split::Test),
                 (None, false) => Wanted::All,
             };
-            let mut rows = source.read(wanted, &context.token).await?;
-            if rows.is_empty() && self.options.part.is_none() && source.has_split() {
-                rows = source.read(Wanted::All, &context.token).await?;
+            let split = self.options.split;
+            let mut table = source.read(wanted, &context.token).await?;
+            if table.is_empty() && split.is_none() && source.has_split() {
+                table = source.read(Wanted::All, &context.token).await?;
             }
-            match (rows.is_empty(), self.options.part) {
-                (false, _) => Ok(Arc::new(rows.with_named_classes())),
+            match (table.is_empty(), split) {
+                (false, _) => Ok(Arc::new(table.with_named_classes())),
                 (true, None) => exec_err!("evaluate: {name} has no rows"),
-                (true, Some(part)) => {
-                    exec_err!("evaluate: {name} has no rows with split '{}'", part.name())
-                }
+                (true, Some(split)) => exec_err!(
+                    "evaluate: {name} has no rows with split '{}'",
+                    split.name()
+                ),
             }
         };
         self.datasets.get_or_make(name, read).await
     }
 }
 
-fn check_split(source: &Source, part: Option<Part>) -> Result<()> {
-    match part {
-        Some(part) if !source.has_split() => plan_err!(
+fn check_split(source: &DatasetSource, split: Option<Split>) -> Result<()> {
+    match split {
+        Some(split) if !source.has_split() => plan_err!(
             "evaluate: {} has no column split, so it has no rows with split '{}'; leave \
              the option out to score all rows, or name a split_column",
             source.name(),
-            part.name()
+            split.name()
         ),
         _ => Ok(()),
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use atoll_nn::{Labels, Split};
 
-use crate::rows::Rows;
+use crate::dataset::{Features, Table};
 
 /// With fewer rows a class than this, labels may be numbers or names of single things.
 const ROWS_PER_CLASS: usize = 4;
@@ -18,7 +18,7 @@ const FEW_CLASSES: usize = 20;
 const NAMED: usize = 3;
 
 /// What is odd about labels and features.
-pub(super) fn of_rows(rows: &Rows, labels: &Labels) -> Vec<String> {
+pub(super) fn of_table(table: &Table, labels: &Labels) -> Vec<String> {
     let mut warnings = match labels {
         Labels::Classes { indices, names } => of_classes(indices, names),
         Labels::Numbers(numbers) => match numbers.split_first() {
@@ -30,7 +30,7 @@ pub(super) fn of_rows(rows: &Rows, labels: &Labels) -> Vec<String> {
             _ => vec![],
         },
     };
-    warnings.extend(constant_features(rows));
+    warnings.extend(constant_features(&table.features));
     warnings
 }
 
@@ -66,16 +66,18 @@ fn of_classes(indices: &[u32], names: &[String]) -> Vec<String> {
 
 /// Columns that say the same of all rows. Lists are left alone, because the pixels at the
 /// edge of an image often do.
-fn constant_features(rows: &Rows) -> Option<String> {
-    if !rows.are_numbers() || rows.len() < 2 {
+fn constant_features(features: &Features) -> Option<String> {
+    let Features::Numbers(numbers) = features else {
+        return None;
+    };
+    if numbers.len() < 2 {
         return None;
     }
-    let width = rows.numbers(0).len();
     let mut place = 0;
     let mut same = Vec::new();
-    for (name, list) in &rows.columns {
-        let column = rows.numbers.iter().skip(place).step_by(width);
-        if list.is_none() && column.clone().all(|n| *n == rows.numbers[place]) {
+    for (name, list) in &numbers.columns {
+        let mut column = numbers.column(place);
+        if list.is_none() && column.all(|n| n == numbers.values[place]) {
             same.push(name.as_str());
         }
         place += list.unwrap_or(1);
@@ -134,7 +136,7 @@ fn listed(one: &str, several: &str, names: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rows::tests::rows;
+    use crate::dataset::table::tests::{images, numbers};
 
     fn classes(indices: Vec<u32>) -> Labels {
         let count = indices.iter().max().unwrap() + 1;
@@ -146,7 +148,7 @@ mod tests {
 
     #[track_caller]
     fn check(labels: &Labels, expected: &[&str]) {
-        let warnings = of_rows(&rows(&[], &[]), labels);
+        let warnings = of_table(&images(&[], &[]), labels);
         assert_eq!(warnings.len(), expected.len(), "{warnings:?}");
         for (warning, expected) in warnings.iter().zip(expected) {
             assert!(warning.contains(expected), "{warning}");
@@ -174,19 +176,19 @@ mod tests {
 
     #[test]
     fn features_that_never_change() {
-        let mut numbers = rows(&[(vec![], 0), (vec![], 1)], &[]);
-        numbers.shapes.clear();
-        numbers.ends.clear();
-        for row in [[1.0, 7.0, 0.0, 0.0], [2.0, 7.0, 0.0, 0.0]] {
-            numbers.push_numbers(&row);
-        }
+        let rows: [(&[f64], f64); 2] =
+            [(&[1.0, 7.0, 0.0, 0.0], 0.0), (&[2.0, 7.0, 0.0, 0.0], 1.0)];
+        let mut features = numbers(&rows).features;
+        let Features::Numbers(numbers) = &mut features else {
+            panic!("numbers are numbers");
+        };
         numbers.columns = vec![
             ("a".to_string(), None),
             ("b".to_string(), None),
             ("pixels".to_string(), Some(2)),
         ];
         let expected = "the feature b is the same in all rows";
-        assert!(constant_features(&numbers).unwrap().starts_with(expected));
+        assert!(constant_features(&features).unwrap().starts_with(expected));
     }
 
     #[test]

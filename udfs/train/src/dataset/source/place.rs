@@ -17,33 +17,33 @@ use datafusion::dataframe::DataFrame;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::{StreamExt, TryStreamExt};
 
-use super::{Source, Wanted, column_expr, pieces};
-use crate::rows::{Format, Part};
+use super::{DatasetSource, Wanted, column_expr, pieces};
+use crate::dataset::{Reader, Split};
 
 /// Finds a bad row in a piece of the wanted rows.
-pub(super) type IsBad = Arc<dyn Fn(&Format, &RecordBatch) -> Option<usize> + Send + Sync>;
+pub(super) type IsBad = Arc<dyn Fn(&Reader, &RecordBatch) -> Option<usize> + Send + Sync>;
 
 /// The number of the first bad row, counted from 1; none if there is none any more.
 pub(super) async fn find(
-    source: &Source,
+    source: &DatasetSource,
     wanted: Wanted,
     token: &CancellationToken,
     is_bad: &IsBad,
 ) -> Option<u64> {
+    // Without a split column every row is wanted.
+    let only = source.has_split().then_some(wanted);
     let mut before = 0;
     for stream in in_order(source).await.ok()? {
         let found = stream
             .map_ok(|batch| pieces(&batch))
             .try_flatten()
             .map(|piece| {
-                let (format, is_bad) = (source.format.clone(), Arc::clone(is_bad));
-                let has_split = source.has_split();
+                let (reader, is_bad) = (source.reader.clone(), Arc::clone(is_bad));
                 let token = token.clone();
                 async move {
                     let piece = piece.ok()?;
                     let count = piece.num_rows() as u64;
-                    let look =
-                        move || look(&piece, &format, (wanted, has_split), &is_bad);
+                    let look = move || look(&piece, &reader, only, &is_bad);
                     let row = pool::run(&token, look).await.ok()?.ok()?;
                     Some((count, row))
                 }
@@ -61,7 +61,7 @@ pub(super) async fn find(
 }
 
 /// The partitions of the data, each in the order of its file.
-async fn in_order(source: &Source) -> Result<Vec<SendableRecordBatchStream>> {
+async fn in_order(source: &DatasetSource) -> Result<Vec<SendableRecordBatchStream>> {
     let frame = source.frame.clone();
     let frame = frame.select(source.columns().map(column_expr))?;
     let (mut state, plan) = frame.into_parts();
@@ -75,28 +75,28 @@ async fn in_order(source: &Source) -> Result<Vec<SendableRecordBatchStream>> {
 /// The place of the first bad row in a piece.
 fn look(
     piece: &RecordBatch,
-    format: &Format,
-    (wanted, has_split): (Wanted, bool),
+    reader: &Reader,
+    only: Option<Wanted>,
     is_bad: &IsBad,
 ) -> Result<Option<u32>> {
-    let kept = kept(piece, wanted, has_split)?;
+    let kept = kept(piece, only)?;
     let rows = take_record_batch(piece, &UInt32Array::from(kept.clone()))?;
-    let bad = is_bad(format, &rows);
+    let bad = is_bad(reader, &rows);
     Ok(bad.and_then(|bad| kept.get(bad).copied()))
 }
 
-/// The rows of a piece that are wanted.
-fn kept(piece: &RecordBatch, wanted: Wanted, has_split: bool) -> Result<Vec<u32>> {
+/// The rows of a piece that are wanted: all, or some by their split.
+fn kept(piece: &RecordBatch, only: Option<Wanted>) -> Result<Vec<u32>> {
     let rows = 0..piece.num_rows() as u32;
-    if !has_split {
+    let Some(wanted) = only else {
         return Ok(rows.collect());
-    }
+    };
     let split = cast(piece.column(piece.num_columns() - 1), &DataType::Utf8)?;
-    let part = |row: &u32| string_at(&split, *row as usize);
+    let name = |row: &u32| string_at(&split, *row as usize);
     let is_wanted = |row: &u32| match wanted {
         Wanted::All => true,
-        Wanted::Only(only) => part(row) == Some(only.name()),
-        Wanted::NotTest => part(row) != Some(Part::Test.name()),
+        Wanted::Only(only) => name(row) == Some(only.name()),
+        Wanted::NotTest => name(row) != Some(Split::Test.name()),
     };
     Ok(rows.filter(is_wanted).collect())
 }

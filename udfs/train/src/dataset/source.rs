@@ -23,13 +23,12 @@ use datafusion::logical_expr::{Expr, lit};
 use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::prelude::SessionContext;
 use futures::{StreamExt, TryStreamExt};
-use sha2::{Digest, Sha256};
 
 use self::place::IsBad;
-use crate::options::ColumnOptions;
-use crate::rows::{Format, Part, Rows, is_feature, value_type};
-use crate::snapshot::class_names;
-use crate::store::put_if_absent;
+use super::class_names::class_names;
+use super::reader::{is_feature, value_type};
+use super::{ColumnOptions, Reader, Split, Subject, Table};
+use crate::files::{digest, put_if_absent};
 
 /// The image column, unless the options name another.
 const IMAGE: &str = "image";
@@ -42,13 +41,13 @@ const PIECE: usize = 512;
 
 /// A dataset whose columns were checked.
 #[derive(Debug, Clone)]
-pub(crate) struct Source {
-    name: String,
+pub(crate) struct DatasetSource {
     /// Whether only this session can find it.
     is_table: bool,
     frame: DataFrame,
+    /// The column that says which split a row belongs to.
     split: Option<String>,
-    format: Format,
+    reader: Reader,
 }
 
 /// Which rows to read.
@@ -56,13 +55,13 @@ pub(crate) struct Source {
 pub(crate) enum Wanted {
     /// All but the test rows.
     NotTest,
-    /// One part only.
-    Only(Part),
+    /// One split only.
+    Only(Split),
     /// All.
     All,
 }
 
-impl Source {
+impl DatasetSource {
     /// Finds a table, view or file and checks its columns, without reading rows.
     pub(crate) async fn open(
         session: &SessionState,
@@ -93,7 +92,8 @@ impl Source {
     pub(crate) async fn open_export(
         session: &SessionState,
         function: &'static str,
-        (name, location): (&str, &Location),
+        name: &str,
+        location: &Location,
         options: &ColumnOptions,
     ) -> Result<Self> {
         let ctx = SessionContext::new_with_state(session.clone());
@@ -111,7 +111,7 @@ impl Source {
         }
         let frame = self.frame.clone().select(self.columns().map(column_expr))?;
         let mut schema = frame.schema().as_arrow().clone();
-        self.format.name_classes(&mut schema)?;
+        self.reader.name_classes(&mut schema)?;
         let schema = Arc::new(schema);
         let batches = frame.collect().await?;
         let encode = move || {
@@ -125,14 +125,14 @@ impl Source {
         };
         let file = pool::run(&CancellationToken::new(), encode);
         let file = file.await.map_err(pool_error)??;
-        let below = format!("exports/{}.parquet", hex::encode(Sha256::digest(&file)));
+        let below = format!("exports/{}.parquet", digest(&file));
         put_if_absent(&storage.join(&below)?, file).await?;
         Ok(Some(below))
     }
 
     /// The columns that are read.
     fn columns(&self) -> impl Iterator<Item = &str> {
-        self.format.columns().chain(self.split.as_deref())
+        self.reader.columns().chain(self.split.as_deref())
     }
 
     /// Finds a file and checks its columns, without reading rows.
@@ -182,7 +182,7 @@ impl Source {
         let found = frame.schema().has_column_with_unqualified_name(SPLIT);
         let split = options.split.clone().or(found.then(|| SPLIT.to_string()));
         if let Some(split) = &split {
-            let field = column(&frame, function, name, ("split_column", split))?;
+            let field = column(&frame, function, name, "split_column", split)?;
             if !is_text(value_type(field.data_type())) {
                 return plan_err!(
                     "{function}: the split column {split} of {name} must be text \
@@ -192,25 +192,28 @@ impl Source {
                 );
             }
         }
-        let format = format(&frame, (function, name), options, split.as_deref())?
+        let subject = Subject {
+            function,
+            dataset: name.to_string(),
+        };
+        let reader = reader(&frame, subject, options, split.as_deref())?
             .with_class_names(class_names(frame.schema().as_arrow()));
         Ok(Self {
-            name: name.to_string(),
             is_table: false,
             frame,
             split,
-            format,
+            reader,
         })
     }
 
-    /// Whether rows say which part they belong to.
+    /// Whether rows say which split they belong to.
     pub(crate) fn has_split(&self) -> bool {
         self.split.is_some()
     }
 
     /// What errors call this dataset.
     pub(crate) fn name(&self) -> &str {
-        &self.name
+        &self.reader.subject.dataset
     }
 
     /// Reads rows; images are decoded on the compute pool.
@@ -218,15 +221,15 @@ impl Source {
         &self,
         wanted: Wanted,
         token: &CancellationToken,
-    ) -> Result<Rows> {
+    ) -> Result<Table> {
         let mut frame = self.frame.clone();
         if let Some(split) = self.split.as_deref().map(column_expr) {
             frame = match wanted {
                 Wanted::All => frame,
-                Wanted::Only(part) => frame.filter(split.eq(lit(part.name())))?,
+                Wanted::Only(only) => frame.filter(split.eq(lit(only.name())))?,
                 // NULL is kept, so that it is refused and not overlooked.
                 Wanted::NotTest => {
-                    let test = lit(Part::Test.name());
+                    let test = lit(Split::Test.name());
                     frame.filter(split.clone().not_eq(test).or(split.is_null()))?
                 }
             };
@@ -235,38 +238,38 @@ impl Source {
             .select(self.columns().map(column_expr))?
             .execute_stream()
             .await?;
-        let format = Arc::new(self.format.clone());
+        let reader = Arc::new(self.reader.clone());
         let pieces = batches
             .map_ok(|batch| pieces(&batch))
             .try_flatten()
             .map(|piece| {
-                let format = Arc::clone(&format);
+                let reader = Arc::clone(&reader);
                 let token = token.clone();
                 async move {
                     let piece = piece?;
-                    let read = pool::run(&token, move || format.read(&piece));
+                    let read = pool::run(&token, move || reader.read(&piece));
                     read.await.map_err(pool_error)?
                 }
             });
         let mut pieces = pin!(pieces.buffered(2 * pool::threads()));
-        let mut rows = self.format.empty();
+        let mut all = self.reader.empty();
         while let Some(piece) = pieces.try_next().await.transpose() {
             match piece {
-                Ok(piece) => rows.append(piece),
+                Ok(piece) => all.append(piece),
                 Err(error) => return Err(self.numbered(error, wanted, token).await),
             }
         }
-        match self.format.missing(&rows) {
+        match all.missing() {
             Some(column) => {
-                let count = rows.missing(column);
                 let is_bad: IsBad = Arc::new(move |_, piece| {
                     let nulls = piece.column(column).logical_nulls()?;
                     (0..piece.num_rows()).find(|row| nulls.is_null(*row))
                 });
                 let first = place::find(self, wanted, token, &is_bad).await;
-                self.format.refuse_missing(column, count, first)
+                let count = all.missing_in(column);
+                self.reader.refuse_missing(column, count, first)
             }
-            None => self.format.finish(rows),
+            None => self.reader.finish(all),
         }
     }
 
@@ -286,8 +289,8 @@ impl Source {
             .fold(message.as_str(), |text, prefix| {
                 text.trim_start_matches(prefix)
             });
-        let is_bad: IsBad = Arc::new(|format, piece| {
-            let error = format.read(piece).err()?;
+        let is_bad: IsBad = Arc::new(|reader, piece| {
+            let error = reader.read(piece).err()?;
             row_error(&error).map(|problem| problem.row)
         });
         match place::find(self, wanted, token, &is_bad).await {
@@ -362,14 +365,15 @@ async fn no_file<T>(ctx: &SessionContext, function: &str, name: &str) -> Result<
 
 /// How the columns become rows: those that the options name, else the image column, else
 /// all columns of numbers, where there is nothing but those, label and split.
-fn format(
+fn reader(
     frame: &DataFrame,
-    (function, name): (&'static str, &str),
+    subject: Subject,
     options: &ColumnOptions,
     split: Option<&str>,
-) -> Result<Format> {
+) -> Result<Reader> {
+    let (function, name) = (subject.function, subject.dataset.clone());
     let named =
-        |option, column: &str| self::column(frame, function, name, (option, column));
+        |option, column: &str| self::column(frame, function, &name, option, column);
     let fields = frame.schema().as_arrow().fields();
     if fields.is_empty() {
         return plan_err!("{function}: {name} is empty: it has no columns and no rows");
@@ -397,11 +401,11 @@ fn format(
         }
         (None, Some(image)) => {
             let image = named("image", image)?;
-            return Format::new(function, name, (&image, &label), options);
+            return Reader::of_images(subject, &image, &label, options);
         }
         (None, None) => match others.iter().find(|field| field.name() == IMAGE) {
             Some(image) => {
-                return Format::new(function, name, (image, &label), options);
+                return Reader::of_images(subject, image, &label, options);
             }
             None => others,
         },
@@ -425,7 +429,7 @@ fn format(
             names(fields)
         );
     }
-    Format::of_numbers(function, name, (&features, &label), options)
+    Reader::of_numbers(subject, &features, &label, options)
 }
 
 fn names(fields: &Fields) -> String {
@@ -437,7 +441,8 @@ fn column(
     frame: &DataFrame,
     function: &str,
     dataset: &str,
-    (option, name): (&str, &str),
+    option: &str,
+    name: &str,
 ) -> Result<Field> {
     let schema = frame.schema().as_arrow();
     if let Ok(field) = schema.field_with_name(name) {

@@ -1,34 +1,13 @@
-//! The trial store: what was trained is never trained again.
-//!
-//! Under the session's storage a finished trial is `trials/<trial_id>.json` and its
-//! network `models/<sha256>.onnx`. Every file is written whole or not at all and only
-//! if it is absent, so any number of processes may share a store. A network is there
-//! before the trial that names it.
+//! Finished trials: what was trained is never trained again.
 
-use atoll_udf_common::{Location, StoreError};
-use datafusion::common::{DataFusionError, Result, exec_datafusion_err};
-use object_store::{ObjectStoreExt, PutMode, PutPayload};
-use sha2::{Digest, Sha256};
+use datafusion::common::{Result, exec_datafusion_err};
+use object_store::ObjectStoreExt;
 
+use super::TrialStore;
+use crate::files::{overwrite, put_if_absent};
 use crate::record::TrialRecord;
 
-/// The trials kept under one storage folder or URL.
-#[derive(Debug, Clone)]
-pub(crate) struct TrialStore {
-    root: Location,
-}
-
 impl TrialStore {
-    /// The store under this folder or URL. Nothing is read or created yet.
-    pub(crate) fn new(root: Location) -> Self {
-        Self { root }
-    }
-
-    /// The folder or URL.
-    pub(crate) fn root(&self) -> &Location {
-        &self.root
-    }
-
     /// The trial with this id, if it was kept.
     ///
     /// A record that cannot be read counts as absent: training again repairs it.
@@ -60,9 +39,7 @@ impl TrialStore {
         network: Option<Vec<u8>>,
     ) -> Result<TrialRecord> {
         if let Some(network) = network {
-            let sha256 = hex::encode(Sha256::digest(&network));
-            put_if_absent(&self.model(&sha256)?, network).await?;
-            record.model_sha256 = Some(sha256);
+            record.model_sha256 = Some(self.keep_network(network).await?);
         }
         let location = self.trial(&record.trial_id)?;
         let json = record.to_json()?;
@@ -73,63 +50,23 @@ impl TrialStore {
                         && record.checkpoint_sha256.is_some()
                     {
                         other.checkpoint_sha256 = record.checkpoint_sha256;
-                        put(&location, other.to_json()?, PutMode::Overwrite).await?;
+                        overwrite(&location, other.to_json()?).await?;
                     }
                     return Ok(other);
                 }
                 // A damaged record, or an attempt that came to nothing.
-                _ => put(&location, json.clone(), PutMode::Overwrite).await?,
+                _ => overwrite(&location, json.clone()).await?,
             }
         }
         TrialRecord::from_json(&json, &record.trial_id)
             .map_err(|reason| exec_datafusion_err!("a trial cannot be kept: {reason}"))
     }
-
-    /// What a query calls the network with this digest: a path or URL.
-    pub(crate) fn model_uri(&self, sha256: &str) -> Result<String> {
-        Ok(self.model(sha256)?.to_string())
-    }
-
-    fn model(&self, sha256: &str) -> Result<Location> {
-        self.root.join(&format!("models/{sha256}.onnx"))
-    }
-
-    fn trial(&self, trial_id: &str) -> Result<Location> {
-        self.root.join(&format!("trials/{trial_id}.json"))
-    }
-}
-
-/// Writes a file unless it is there; whether it was written.
-pub(crate) async fn put_if_absent(location: &Location, bytes: Vec<u8>) -> Result<bool> {
-    if location.exists().await? {
-        return Ok(false);
-    }
-    let created = location.create(bytes.into()).await;
-    created.map_err(|error| unwritable(location, error))
-}
-
-pub(crate) async fn put(
-    location: &Location,
-    bytes: Vec<u8>,
-    mode: PutMode,
-) -> Result<()> {
-    let payload = PutPayload::from(bytes);
-    let written = location
-        .store
-        .put_opts(&location.path, payload, mode.into())
-        .await;
-    written.map_err(|error| unwritable(location, error))?;
-    Ok(())
-}
-
-fn unwritable(location: &Location, error: object_store::Error) -> DataFusionError {
-    StoreError::new(&format!("cannot write {location}"), location, error)
-        .advise("choose another folder with SET atoll.storage")
-        .into()
 }
 
 #[cfg(test)]
 mod tests {
+    use atoll_udf_common::Location;
+
     use super::*;
     use crate::record::{Status, tests::record};
 
@@ -152,8 +89,8 @@ mod tests {
         assert_eq!(store.find("a1").await.unwrap(), None);
         let kept = store.keep(record("a1"), Some(vec![1, 2, 3])).await.unwrap();
         assert_eq!(store.find("a1").await.unwrap().as_ref(), Some(&kept));
-        let uri = store.model_uri(&kept.model_sha256.unwrap()).unwrap();
-        assert_eq!(std::fs::read(uri).unwrap(), [1, 2, 3]);
+        let model = store.model(&kept.model_sha256.unwrap()).unwrap();
+        assert_eq!(std::fs::read(model.to_string()).unwrap(), [1, 2, 3]);
     }
 
     #[tokio::test]

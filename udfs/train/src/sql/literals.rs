@@ -10,7 +10,7 @@ use datafusion::common::{Result, ScalarValue, plan_datafusion_err, plan_err};
 use datafusion::logical_expr::Expr;
 use serde_json::{Map, Value};
 
-use super::RESUME_FROM;
+use super::train::RESUME_FROM;
 
 /// Checks what is known of the hyperparameters of all rows.
 pub(super) fn check(argument: &Expr) -> Result<()> {

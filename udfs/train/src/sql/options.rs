@@ -8,7 +8,7 @@ use atoll_udf_common::structs::TRAIN_KEYS;
 use datafusion::common::Result;
 use datafusion::logical_expr::Expr;
 
-use crate::rows::Part;
+use crate::dataset::{ColumnOptions, Split};
 
 /// The keys that say how to read a dataset; among those of `train` they come first.
 const COLUMN_KEYS: &[&str] = TRAIN_KEYS.split_at(8).0;
@@ -19,42 +19,6 @@ pub(crate) static EVALUATE_KEYS: LazyLock<Vec<&str>> =
 
 /// What errors show of the options.
 const EXAMPLE: &str = "{image: '...'}";
-
-/// How to read a dataset.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct ColumnOptions {
-    /// The image column, when the user named one.
-    pub(crate) image: Option<String>,
-    /// The columns of numbers, when the user named some.
-    pub(crate) features: Option<Vec<String>>,
-    /// The label column.
-    pub(crate) label: String,
-    /// The split column, when the user named one.
-    pub(crate) split: Option<String>,
-    /// Rows of pixels in an image given as a list of numbers.
-    pub(crate) height: Option<usize>,
-    /// Columns of pixels in an image given as a list of numbers.
-    pub(crate) width: Option<usize>,
-    /// Values per pixel in an image given as a list of numbers.
-    pub(crate) channels: Option<usize>,
-    /// What a number is multiplied by to become a pixel value from 0 to 255.
-    pub(crate) scale: Option<f64>,
-}
-
-impl Default for ColumnOptions {
-    fn default() -> Self {
-        Self {
-            image: None,
-            features: None,
-            label: "label".to_string(),
-            split: None,
-            height: None,
-            width: None,
-            channels: None,
-            scale: None,
-        }
-    }
-}
 
 /// The options of `train`.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -79,8 +43,8 @@ pub(crate) struct TrainOptions {
 pub(crate) struct EvaluateOptions {
     /// How to read the dataset.
     pub(crate) columns: ColumnOptions,
-    /// The part of the dataset to score, when the user named one.
-    pub(crate) part: Option<Part>,
+    /// The split of the dataset to score, when the user named one.
+    pub(crate) split: Option<Split>,
 }
 
 impl TrainOptions {
@@ -106,13 +70,13 @@ impl EvaluateOptions {
     pub(crate) fn from_argument(argument: Option<&Expr>) -> Result<Self> {
         let options =
             OptionStruct::of_call("evaluate", argument, &EVALUATE_KEYS, EXAMPLE)?;
-        let part = options
+        let split = options
             .text("split")?
-            .map(|name| Part::parse(&name))
+            .map(|name| Split::parse(&name))
             .transpose()?;
         Ok(Self {
             columns: columns(&options)?,
-            part,
+            split,
         })
     }
 }
@@ -228,8 +192,8 @@ mod tests {
         let argument = options(&[("split", "test".into()), ("height", 8_i64.into())]);
         let read = EvaluateOptions::from_argument(Some(&argument)).unwrap();
         assert_eq!(
-            (read.part, read.columns.height),
-            (Some(Part::Test), Some(8))
+            (read.split, read.columns.height),
+            (Some(Split::Test), Some(8))
         );
     }
 }

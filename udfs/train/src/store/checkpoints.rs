@@ -1,72 +1,18 @@
 //! Checkpoints of trials: written while they train, found by whoever goes on with them.
 //!
-//! `checkpoints/<sha256>.ckpt` is a checkpoint, `checkpoints/<trial_id>.latest` the
-//! digest of the latest one of a trial that has not finished, so that a trial whose
-//! process was killed goes on where it was.
+//! A trial that has not finished leaves the digest of its latest checkpoint, so that a
+//! trial whose process was killed goes on where it was.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use atoll_nn::Checkpoint;
 use atoll_udf_common::{CallContext, Location};
 use datafusion::common::{Result, exec_datafusion_err, exec_err};
-use object_store::{ObjectStoreExt, PutMode};
-use tokio::sync::mpsc::{Receiver, Sender, channel};
+use object_store::ObjectStoreExt;
+use tokio::sync::mpsc::Receiver;
 
-use crate::store::{TrialStore, put, put_if_absent};
-
-/// Making checkpoints may take this share of a trial's time, one in so many parts.
-const SHARE: u32 = 20;
-
-/// Decides on the training thread which epochs get a checkpoint, and hands them on.
-pub(crate) struct Maker {
-    sender: Sender<Checkpoint>,
-    /// When the last one was made, and how long that took.
-    made: Option<(Instant, Duration)>,
-    asked: Instant,
-    is_last: bool,
-    /// The one at the end of the trial.
-    pub(crate) last: Option<Checkpoint>,
-}
-
-impl Maker {
-    /// A maker, and where its checkpoints arrive while the trial runs.
-    pub(crate) fn new() -> (Self, Receiver<Checkpoint>) {
-        let (sender, receiver) = channel(1);
-        let maker = Self {
-            sender,
-            made: None,
-            asked: Instant::now(),
-            is_last: false,
-            last: None,
-        };
-        (maker, receiver)
-    }
-
-    /// Whether an epoch gets one: the last does, the others where that costs little and
-    /// the one before is written. It changes nothing of the trial.
-    pub(crate) fn wants(&mut self, is_last: bool) -> bool {
-        self.asked = Instant::now();
-        self.is_last = is_last;
-        let cheap = self
-            .made
-            .is_none_or(|(when, cost)| when.elapsed() >= cost * SHARE);
-        is_last || (cheap && self.sender.capacity() > 0)
-    }
-
-    /// Takes the checkpoint that was asked for.
-    pub(crate) fn take(&mut self, checkpoint: Checkpoint) {
-        let now = Instant::now();
-        self.made = Some((now, now - self.asked));
-        if self.is_last {
-            self.last = Some(checkpoint);
-        } else {
-            // There was room, and nobody else sends. If the receiver is gone, the
-            // statement is too.
-            let _ = self.sender.try_send(checkpoint);
-        }
-    }
-}
+use super::TrialStore;
+use crate::files::{overwrite, put_if_absent};
 
 impl TrialStore {
     /// Writes checkpoints of a trial as they come; returns the digest of the last one.
@@ -81,7 +27,7 @@ impl TrialStore {
         while let Some(checkpoint) = coming.recv().await {
             let sha256 = self.keep_checkpoint(&checkpoint).await?;
             let pointer = self.latest(trial_id)?;
-            put(&pointer, sha256.clone().into_bytes(), PutMode::Overwrite).await?;
+            overwrite(&pointer, sha256.clone().into_bytes()).await?;
             let before = latest.replace(sha256);
             if let Some(before) = before.filter(|before| latest.as_ref() != Some(before))
             {
@@ -124,13 +70,14 @@ impl TrialStore {
         }
     }
 
-    /// Removes what only an unfinished trial needs.
+    /// Removes what only an unfinished trial needs: the pointer to its latest checkpoint,
+    /// and that checkpoint if it is not the trial's last.
     pub(crate) async fn finish(
         &self,
         trial_id: &str,
-        passing: Option<&str>,
+        outdated: Option<&str>,
     ) -> Result<()> {
-        if let Some(sha256) = passing {
+        if let Some(sha256) = outdated {
             self.forget_checkpoint(sha256).await;
         }
         let pointer = self.latest(trial_id)?;
@@ -139,25 +86,19 @@ impl TrialStore {
         Ok(())
     }
 
-    /// What a query calls the checkpoint with this digest: a path or URL.
-    pub(crate) fn checkpoint(&self, sha256: &str) -> Result<Location> {
-        self.root().join(&format!("checkpoints/{sha256}.ckpt"))
-    }
-
     async fn forget_checkpoint(&self, sha256: &str) {
         if let Ok(location) = self.checkpoint(sha256) {
             // Left over, it costs room and nothing else.
             let _ = location.store.delete(&location.path).await;
         }
     }
-
-    fn latest(&self, trial_id: &str) -> Result<Location> {
-        self.root().join(&format!("checkpoints/{trial_id}.latest"))
-    }
 }
 
 /// The checkpoint that a query names.
-pub(crate) async fn load(name: &str, context: &CallContext) -> Result<Arc<Checkpoint>> {
+pub(crate) async fn load_checkpoint(
+    name: &str,
+    context: &CallContext,
+) -> Result<Arc<Checkpoint>> {
     Ok(Arc::new(read(&context.locate(name)?).await?))
 }
 

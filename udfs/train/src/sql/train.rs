@@ -1,11 +1,7 @@
 //! `train`: one network per row.
 
-mod documentation;
-mod literals;
-
 use std::collections::HashMap;
 use std::fmt::{self, Debug, Formatter};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
@@ -28,24 +24,26 @@ use futures::future::try_join_all;
 use futures::{StreamExt, TryStreamExt};
 use serde_json::{Map, Value};
 
-use crate::arguments::{DatasetArgument, arrays, dataset, is_null};
-use crate::options::TrainOptions;
-use crate::record::{Status, TrialRecord, TrialRow, trial_array, trial_type};
-use crate::single_flight::{Memo, SingleFlight};
-use crate::snapshot::{SharedSnapshot, Snapshot};
-use crate::source::{Source, Wanted};
+use super::arguments::{DatasetArgument, arrays, dataset, is_null};
+use super::options::TrainOptions;
+use super::result_struct::{TrialRow, trial_array, trial_type};
+use super::{documentation, literals};
+use crate::dataset::{DatasetSource, SharedSnapshot, Snapshot, Wanted};
+use crate::record::{Status, TrialRecord};
+use crate::shared::TrainShared;
+use crate::single_flight::Memo;
 use crate::store::TrialStore;
-use crate::trial::{Study, Trial, refused};
+use crate::trial::{Trial, TrialRunner, refused};
 
-/// The key of a row's hyperparameters that names the checkpoint it goes on from. It is
-/// none of them: it saves time and changes nothing of the trial.
-const RESUME_FROM: &str = "resume_from";
+/// The key of a row's hyperparameters that names the checkpoint it goes on from. It is no
+/// hyperparameter and no part of the trial's name: it only lets training continue.
+pub(super) const RESUME_FROM: &str = "resume_from";
 
 /// The keys of the hyperparameters argument.
-static HYPERPARAMETER_KEYS: LazyLock<Vec<&str>> =
+pub(super) static HYPERPARAMETER_KEYS: LazyLock<Vec<&str>> =
     LazyLock::new(|| [Hyperparameters::keys(), &[RESUME_FROM]].concat());
 
-pub(crate) const USAGE: Usage = Usage {
+pub(super) const USAGE: Usage = Usage {
     name: "train",
     syntax: "train(dataset [, hyperparameters [, options]])",
     arguments: &[
@@ -98,13 +96,15 @@ impl ExpensiveFunction for Train {
 
     async fn prepare(&self, call: &Call<'_>) -> Result<Arc<dyn PreparedCall>> {
         let options = TrainOptions::from_argument(call.args.get(2))?;
-        let source = match DatasetArgument::new(&call.args[0]) {
+        let data = match DatasetArgument::new(&call.args[0]) {
             DatasetArgument::Literal(name) => {
-                Some(Source::open(call.session, "train", &name, &options.columns).await?)
+                let columns = &options.columns;
+                let source = DatasetSource::open(call.session, "train", &name, columns);
+                TrialData::Named(Box::new(source.await?))
             }
-            DatasetArgument::Null | DatasetArgument::Column => None,
+            DatasetArgument::Null | DatasetArgument::Column => TrialData::PerRow,
         };
-        Ok(Arc::new(TrainCall::new(call, options, source)?))
+        Ok(Arc::new(TrainCall::new(call, options, data)?))
     }
 
     async fn receive(
@@ -116,10 +116,8 @@ impl ExpensiveFunction for Train {
             return self.prepare(call).await;
         }
         let options = TrainOptions::from_argument(call.args.get(2))?;
-        Ok(Arc::new(TrainCall {
-            snapshot: Some(String::from_utf8_lossy(shipped).into_owned()),
-            ..TrainCall::new(call, options, None)?
-        }))
+        let data = TrialData::Shipped(String::from_utf8_lossy(shipped).into_owned());
+        Ok(Arc::new(TrainCall::new(call, options, data)?))
     }
 
     fn grain(&self) -> Grain {
@@ -127,17 +125,25 @@ impl ExpensiveFunction for Train {
     }
 }
 
+/// What the trials of a call are trained on.
+enum TrialData {
+    /// One dataset for all rows, named in the statement.
+    Named(Box<DatasetSource>),
+    /// The same, as the snapshot with this digest, which another process took.
+    Shipped(String),
+    /// The path or URL in each row.
+    PerRow,
+}
+
 /// One call of `train` in a statement.
 struct TrainCall {
-    /// The dataset, when it is the same for all rows.
-    source: Option<Source>,
-    /// The digest of its snapshot, where another process took it.
-    snapshot: Option<String>,
+    data: TrialData,
     options: TrainOptions,
     store: TrialStore,
     session: SessionState,
     statement: String,
-    studies: Memo<Arc<Study>>,
+    shared: Arc<TrainShared>,
+    runners: Memo<Arc<TrialRunner>>,
 }
 
 /// Without the session, which prints its whole catalog.
@@ -148,17 +154,12 @@ impl Debug for TrainCall {
     }
 }
 
-/// Datasets that running statements read, so that two calls in one statement read a
-/// table once and train on the same rows.
-static SCANS: LazyLock<SingleFlight<SharedSnapshot>> = LazyLock::new(Default::default);
-
 /// Names a statement: its session, and when it started.
-fn statement(session: &SessionState) -> String {
-    static UNNAMED: AtomicU64 = AtomicU64::new(0);
+fn statement(session: &SessionState, shared: &TrainShared) -> String {
     let id = session.session_id();
     match session.execution_props().query_execution_start_time {
         Some(start) => format!("{id} {start:?}"),
-        None => format!("{id} unnamed {}", UNNAMED.fetch_add(1, Ordering::Relaxed)),
+        None => format!("{id} unnamed {}", shared.number()),
     }
 }
 
@@ -169,7 +170,7 @@ enum Row {
     /// It needs no training.
     Done(Box<TrialRecord>),
     /// It may have to train.
-    Open(Arc<Study>, Arc<Trial>),
+    Open(Arc<TrialRunner>, Arc<Trial>),
 }
 
 #[async_trait]
@@ -198,22 +199,22 @@ impl PreparedCall for TrainCall {
     }
 
     async fn ship(&self, context: &CallContext) -> Result<Vec<u8>> {
-        let Some(source) = &self.source else {
+        let TrialData::Named(source) = &self.data else {
             return Ok(vec![]);
         };
-        let study = self.study(source.name(), &context.token).await?;
-        for warning in &study.snapshot.warnings {
+        let runner = self.runner(source.name(), &context.token).await?;
+        for warning in &runner.snapshot.warnings {
             warn(source.name(), warning, context);
         }
-        Ok(study.snapshot.sha256.clone().into_bytes())
+        Ok(runner.snapshot.sha256.clone().into_bytes())
     }
 
     async fn price(&self, dataset: &str, context: &CallContext) -> Result<Option<Price>> {
-        let study = self.study(dataset, &context.token).await?;
+        let runner = self.runner(dataset, &context.token).await?;
         Ok(Some(Arc::new(move |given| {
             // What cannot be trained takes no time.
             let cost = Hyperparameters::from_json(given)
-                .and_then(|complete| complete.cost(&study.snapshot.dataset));
+                .and_then(|complete| complete.cost(&runner.snapshot.dataset));
             cost.unwrap_or(0.0)
         })))
     }
@@ -231,8 +232,8 @@ impl PreparedCall for TrainCall {
             let record = match row {
                 Row::Null => return None,
                 Row::Done(record) => *record,
-                Row::Open(study, trial) => trial
-                    .record(&study, Status::Failed)
+                Row::Open(runner, trial) => runner
+                    .record(&trial, Status::Failed)
                     .because(EXECUTOR_DIED, reason),
             };
             Some(TrialRow {
@@ -248,20 +249,17 @@ impl PreparedCall for TrainCall {
 }
 
 impl TrainCall {
-    fn new(
-        call: &Call<'_>,
-        options: TrainOptions,
-        source: Option<Source>,
-    ) -> Result<Self> {
+    fn new(call: &Call<'_>, options: TrainOptions, data: TrialData) -> Result<Self> {
         let root = storage_root(call.session.config_options())?;
+        let shared = TrainShared::of(call.session);
         Ok(Self {
-            source,
-            snapshot: None,
+            data,
             options,
             store: TrialStore::new(root),
             session: SessionState::clone(call.session),
-            statement: statement(call.session),
-            studies: Memo::default(),
+            statement: statement(call.session, &shared),
+            shared,
+            runners: Memo::default(),
         })
     }
 
@@ -272,7 +270,7 @@ impl TrainCall {
         args: &[ArrayRef],
         context: &CallContext,
     ) -> Result<Vec<Row>> {
-        let mut studies = HashMap::new();
+        let mut runners = HashMap::new();
         let mut open = Vec::with_capacity(rows);
         for row in 0..rows {
             let given = args.get(1);
@@ -283,17 +281,17 @@ impl TrainCall {
                 open.push(Row::Null);
                 continue;
             };
-            let study = match studies.get(name) {
-                Some(study) => study,
+            let runner = match runners.get(name) {
+                Some(runner) => runner,
                 None => {
-                    let study = self.study_or_refusal(name, &context.token).await?;
-                    &*studies.entry(name).or_insert(study)
+                    let runner = self.runner_or_refusal(name, &context.token).await?;
+                    &*runners.entry(name).or_insert(runner)
                 }
             };
-            open.push(match study {
-                Ok(study) => {
+            open.push(match runner {
+                Ok(runner) => {
                     let resume_from = self.options.resume_from.as_deref();
-                    open_row(study, given, resume_from, row)?
+                    open_row(runner, given, resume_from, row)?
                 }
                 Err(refusal) => Row::Done(refusal.clone()),
             });
@@ -301,53 +299,47 @@ impl TrainCall {
         Ok(open)
     }
 
-    /// The study on a dataset, or the record of every trial on it when a row named a
-    /// dataset that cannot be used.
-    async fn study_or_refusal(
+    /// What runs the trials on a dataset, or the record of every trial on it when a row
+    /// named a dataset that cannot be used.
+    async fn runner_or_refusal(
         &self,
         name: &str,
         token: &CancellationToken,
-    ) -> Result<Result<Arc<Study>, Box<TrialRecord>>> {
-        match self.study(name, token).await {
-            Ok(study) => Ok(Ok(study)),
-            // A dataset that all rows share was checked when the statement was planned;
-            // what is wrong with it now is no row's fault.
-            Err(error)
-                if self.source.is_some()
-                    || self.snapshot.is_some()
-                    || token.is_cancelled() =>
-            {
-                Err(error)
-            }
-            Err(error) => {
+    ) -> Result<Result<Arc<TrialRunner>, Box<TrialRecord>>> {
+        match (self.runner(name, token).await, &self.data) {
+            (Ok(runner), _) => Ok(Ok(runner)),
+            (Err(error), TrialData::PerRow) if !token.is_cancelled() => {
                 let error = error.strip_backtrace();
                 Ok(Err(refused(Status::Failed, "INVALID_DATASET", error)))
             }
+            // A dataset that all rows share was checked when the statement was planned;
+            // what is wrong with it now is no row's fault.
+            (Err(error), _) => Err(error),
         }
     }
 
-    /// The study on a dataset; the first row that needs it reads it.
-    async fn study(&self, name: &str, token: &CancellationToken) -> Result<Arc<Study>> {
+    /// What runs the trials on a dataset; the first row that needs it reads the dataset.
+    async fn runner(
+        &self,
+        name: &str,
+        token: &CancellationToken,
+    ) -> Result<Arc<TrialRunner>> {
         let make = || async {
             let columns = &self.options.columns;
             let root = &self.store.root().url;
             let key = format!("{}\n{root}\n{name}\n{columns:?}", self.statement);
-            let scan = SCANS.cell(&key);
-            let snapshot = scan
-                .get_or_try_init(|| self.scan(name, token))
-                .await?
-                .clone();
-            Ok(Arc::new(Study {
-                snapshot,
+            let scan = || self.scan(name, token);
+            Ok(Arc::new(TrialRunner {
+                snapshot: self.shared.scans.get_or_make(&key, scan).await?,
                 store: self.store.clone(),
                 split_seed: self.options.split_seed,
                 timeout: self.options.timeout,
                 threads: self.options.threads.unwrap_or(1),
                 checkpoint: self.options.checkpoint,
-                _scan: scan,
+                shared: Arc::clone(&self.shared),
             }))
         };
-        self.studies.get_or_make(name, make).await
+        self.runners.get_or_make(name, make).await
     }
 
     async fn scan(
@@ -355,19 +347,21 @@ impl TrainCall {
         name: &str,
         token: &CancellationToken,
     ) -> Result<SharedSnapshot> {
-        if let Some(sha256) = &self.snapshot {
-            return Snapshot::load(self.store.root(), sha256).await;
-        }
-        let columns = &self.options.columns;
-        let source = match &self.source {
-            Some(source) => source.clone(),
-            None => Source::open_file(&self.session, "train", name, columns).await?,
+        let (root, in_use) = (self.store.root(), &self.shared.snapshots);
+        let source = match &self.data {
+            TrialData::Shipped(sha256) => {
+                return Snapshot::load(root, sha256, in_use).await;
+            }
+            TrialData::Named(source) => DatasetSource::clone(source),
+            TrialData::PerRow => {
+                let columns = &self.options.columns;
+                DatasetSource::open_file(&self.session, "train", name, columns).await?
+            }
         };
-        let rows = source.read(Wanted::NotTest, token).await?;
-        Snapshot::from_scan(source.name().to_string(), rows, token)
-            .await?
-            .publish(self.store.root())
-            .await
+        let table = source.read(Wanted::NotTest, token).await?;
+        let dataset = source.name().to_string();
+        let snapshot = Snapshot::from_scan(dataset, table, token).await?;
+        snapshot.publish(root, in_use).await
     }
 
     /// Trains what has to be trained.
@@ -378,12 +372,13 @@ impl TrainCall {
                 context.progress.trial_done();
                 *record
             }
-            Row::Open(study, trial) => study.run(trial, context).await?,
+            Row::Open(runner, trial) => runner.run(trial, context).await?,
         };
         let sha256 = record.model_sha256.as_deref();
         let model = sha256
-            .map(|sha256| self.store.model_uri(sha256))
-            .transpose()?;
+            .map(|sha256| self.store.model(sha256))
+            .transpose()?
+            .map(|location| location.to_string());
         let sha256 = record.checkpoint_sha256.as_deref();
         let checkpoint = sha256
             .map(|sha256| self.store.checkpoint(sha256))
@@ -416,7 +411,7 @@ fn warn(dataset: &str, warning: &str, context: &CallContext) {
 }
 
 fn open_row(
-    study: &Arc<Study>,
+    runner: &Arc<TrialRunner>,
     given: Option<&ArrayRef>,
     resume_from: Option<&str>,
     row: usize,
@@ -438,8 +433,8 @@ fn open_row(
                     return Ok(Row::Done(refused(Status::Infeasible, code, error)));
                 }
             };
-            let trial = study.trial(given)?.resuming(resume_from);
-            Row::Open(Arc::clone(study), Arc::new(trial))
+            let trial = runner.trial(given)?.resuming(resume_from);
+            Row::Open(Arc::clone(runner), Arc::new(trial))
         }
         // Such as an integer that is out of range.
         Err(error) => {
@@ -451,11 +446,11 @@ fn open_row(
 
 /// Finds a trial that is finished already.
 async fn look_up(row: Row) -> Result<Row> {
-    let Row::Open(study, trial) = row else {
+    let Row::Open(runner, trial) = row else {
         return Ok(row);
     };
-    Ok(match study.find(&trial).await? {
+    Ok(match runner.find(&trial).await? {
         Some(record) => Row::Done(Box::new(record)),
-        None => Row::Open(study, trial),
+        None => Row::Open(runner, trial),
     })
 }

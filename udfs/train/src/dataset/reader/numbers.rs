@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use atoll_nn::ImageShape;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, LargeListArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Float64Type};
-use datafusion::common::{Result, exec_err, plan_err};
+use datafusion::common::{Result, exec_err};
 
-use super::{Format, Images, Rows, at, doubles, label_kind, problem, value_type};
-use crate::options::ColumnOptions;
+use super::{Numbers, Reader, at, doubles, problem, value_type};
 
 /// A feature column of one record batch.
 enum Column {
@@ -20,7 +18,7 @@ enum Column {
 }
 
 /// Whether a column holds numbers, or lists of them.
-pub(crate) fn is_feature(data_type: &DataType) -> bool {
+pub(in crate::dataset) fn is_feature(data_type: &DataType) -> bool {
     let is_number =
         |data_type: &DataType| data_type.is_numeric() || *data_type == DataType::Boolean;
     match value_type(data_type) {
@@ -31,54 +29,26 @@ pub(crate) fn is_feature(data_type: &DataType) -> bool {
     }
 }
 
-impl Format {
-    /// Checks the types of columns of numbers and of the label column.
-    pub(crate) fn of_numbers(
-        function: &'static str,
-        dataset: &str,
-        (features, label): (&[Field], &Field),
-        options: &ColumnOptions,
-    ) -> Result<Self> {
-        if let Some(other) = features.iter().find(|field| !is_feature(field.data_type()))
-        {
-            return plan_err!(
-                "{function}: the feature column {} of {dataset} must hold numbers or lists \
-                 of numbers, got {}; cast it, or leave it out with {{features: [...]}}",
-                other.name(),
-                other.data_type()
-            );
-        }
-        Ok(Self {
-            function,
-            dataset: dataset.to_string(),
-            images: Images::Numbers,
-            options: options.clone(),
-            inputs: features.iter().map(|field| field.name().clone()).collect(),
-            labels: label_kind(function, dataset, label)?,
-            class_names: None,
-        })
-    }
-
+impl Reader {
     /// Appends the numbers of all columns, row by row.
     pub(super) fn read_numbers(
         &self,
+        names: &[String],
         columns: &[ArrayRef],
-        rows: &mut Rows,
+        numbers: &mut Numbers,
     ) -> Result<()> {
+        let rows = columns.first().map_or(0, Array::len);
         let types: Vec<&DataType> = columns.iter().map(element).collect();
         let columns = columns.iter().map(column).collect::<Result<Vec<_>>>()?;
-        for row in 0..rows.len() {
-            let start = rows.numbers.len();
-            for ((column, name), data_type) in
-                columns.iter().zip(&self.inputs).zip(&types)
-            {
+        for row in 0..rows {
+            for ((column, name), data_type) in columns.iter().zip(names).zip(&types) {
                 let width = self
-                    .append(column, (name, data_type), row, &mut rows.numbers)
-                    .and_then(|width| self.check_width(&mut rows.columns, name, width))
+                    .append(column, name, data_type, row, &mut numbers.values)
+                    .and_then(|width| self.check_width(&mut numbers.columns, name, width))
                     .map_err(|error| at(row, error));
                 width?;
             }
-            rows.end_numbers(start);
+            numbers.end();
         }
         Ok(())
     }
@@ -88,7 +58,8 @@ impl Format {
     fn append(
         &self,
         column: &Column,
-        (name, data_type): (&str, &DataType),
+        name: &str,
+        data_type: &DataType,
         row: usize,
         numbers: &mut Vec<f64>,
     ) -> Result<Option<usize>> {
@@ -104,7 +75,7 @@ impl Format {
                     return exec_err!(
                         "a list of features of {} has NULL values in column {name}; \
                          replace them or leave the row out",
-                        self.dataset
+                        self.dataset()
                     );
                 }
                 numbers.extend_from_slice(list.as_primitive::<Float64Type>().values());
@@ -119,7 +90,7 @@ impl Format {
                 };
                 return exec_err!(
                     "the feature {name}{place} of {} is {problem}",
-                    self.dataset
+                    self.dataset()
                 );
             }
         }
@@ -152,55 +123,25 @@ impl Format {
         exec_err!(
             "rows of {} must have the same number of features, got {} and {} in column \
              {column}",
-            self.dataset,
+            self.dataset(),
             first.unwrap_or(1),
             other.unwrap_or(1)
         )
     }
 
     /// Checks that rows of numbers have the same length.
-    pub(super) fn check_widths(&self, rows: &Rows) -> Result<()> {
-        if self.images != Images::Numbers {
-            return Ok(());
+    pub(super) fn check_widths(
+        &self,
+        numbers: &Numbers,
+        uneven: Option<(String, Option<usize>, Option<usize>)>,
+    ) -> Result<()> {
+        if let Some((column, first, other)) = uneven {
+            return self.refuse_widths(first, other, &column);
         }
-        if let Some((column, first, other)) = &rows.uneven {
-            return self.refuse_widths(*first, *other, column);
-        }
-        match rows.shapes.first() {
-            Some(shape) if shape.channels == 0 => {
-                exec_err!("a row of {} has no features", self.dataset)
-            }
+        match numbers.width() {
+            Some(0) => exec_err!("a row of {} has no features", self.dataset()),
             _ => Ok(()),
         }
-    }
-}
-
-impl Rows {
-    /// Whether rows are numbers and no images.
-    pub(crate) fn are_numbers(&self) -> bool {
-        !self.numbers.is_empty()
-    }
-
-    /// Makes a row of the numbers since `start`.
-    fn end_numbers(&mut self, start: usize) {
-        self.ends.push(self.numbers.len());
-        self.shapes.push(ImageShape {
-            height: 1,
-            width: 1,
-            channels: self.numbers.len() - start,
-        });
-    }
-
-    #[cfg(test)]
-    pub(crate) fn push_numbers(&mut self, row: &[f64]) {
-        let start = self.numbers.len();
-        self.numbers.extend_from_slice(row);
-        self.end_numbers(start);
-    }
-
-    /// One row of numbers.
-    pub(crate) fn numbers(&self, row: usize) -> &[f64] {
-        &self.numbers[self.place(row)]
     }
 }
 
@@ -232,9 +173,9 @@ mod tests {
     use datafusion::arrow::datatypes::{Float64Type, Schema};
 
     use super::*;
-    use crate::rows::Labels;
+    use crate::dataset::{ColumnOptions, Features, Labels, Subject, Table};
 
-    fn read(columns: Vec<(&str, ArrayRef)>) -> Result<Rows> {
+    fn read(columns: Vec<(&str, ArrayRef)>) -> Result<Table> {
         let fields: Vec<Field> = columns
             .iter()
             .map(|(name, column)| Field::new(*name, column.data_type().clone(), true))
@@ -244,10 +185,14 @@ mod tests {
             RecordBatch::try_new(Arc::new(Schema::new(fields.clone())), columns).unwrap();
         let (label, features) = fields.split_last().unwrap();
         let options = ColumnOptions::default();
-        let format = Format::of_numbers("train", "houses", (features, label), &options)?;
-        let mut rows = format.read(&batch.slice(0, 1))?;
-        rows.append(format.read(&batch.slice(1, batch.num_rows() - 1))?);
-        format.finish(rows)
+        let subject = Subject {
+            function: "train",
+            dataset: "houses".to_string(),
+        };
+        let reader = Reader::of_numbers(subject, features, label, &options)?;
+        let mut piece = reader.read(&batch.slice(0, 1))?;
+        piece.append(reader.read(&batch.slice(1, batch.num_rows() - 1))?);
+        reader.finish(piece)
     }
 
     fn lists(lists: Vec<Vec<Option<f64>>>) -> ArrayRef {
@@ -304,10 +249,12 @@ mod tests {
             ("price", Arc::new(Float64Array::from(vec![1.25, 2.5]))),
         ]);
         let rows = rows.unwrap();
-        assert_eq!(rows.numbers(0), [50.0, 1.0, 0.5, 1.5]);
-        assert_eq!(rows.numbers(1), [60.0, 0.0, 2.5, 3.5]);
+        let Features::Numbers(numbers) = &rows.features else {
+            panic!("numbers are numbers");
+        };
+        assert_eq!(numbers.row(0), [50.0, 1.0, 0.5, 1.5]);
+        assert_eq!(numbers.row(1), [60.0, 0.0, 2.5, 3.5]);
         assert_eq!(rows.labels, Labels::Numbers(vec![1.25, 2.5]));
-        assert!(rows.are_numbers());
     }
 
     #[test]

@@ -5,14 +5,8 @@ use std::sync::LazyLock;
 use atoll_nn::Augmentation;
 use datafusion::logical_expr::Documentation;
 
-use super::{HYPERPARAMETER_KEYS, USAGE};
-use crate::arguments::{COLUMN_OPTIONS, DATASET, SECTION};
-
-/// The documentation of the keys of `augmentation`.
-const AUGMENTATION: &str = "most whole pixels, degrees and share by which an image moves, \
-    turns and grows; whether every second one is mirrored; standard deviation in pixels of \
-    an elastic distortion and of the Gaussian that smooths it, 4 by default; side of a \
-    square that is blackened";
+use super::arguments::{COLUMN_OPTIONS, DATASET, SECTION};
+use super::train::{HYPERPARAMETER_KEYS, USAGE};
 
 pub(super) static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     Documentation::builder(
@@ -47,23 +41,11 @@ pub(super) static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     .with_argument(
         "hyperparameters",
         format!(
-            "Struct with any of {}. NULL gives NULL; a NULL in it is the default. \
-             `architecture` is 'auto' (default: 'lenet' for images, 'mlp' for rows of \
-             numbers), 'lenet', 'mlp' or layers such as 'conv(32, 5), relu, max_pool(2), \
-             dense(10)', which may name `hidden` and `dropout`: 'dense(hidden), relu, \
-             dropout(dropout), dense(10)'. `loss` is 'cross_entropy' (classes) or 'mse' (the default for \
-             labels that are FLOAT or DOUBLE: a number is predicted, losses are mean squared \
-             errors in its own units, and there is no accuracy). `schedule` is how the \
-             learning rate changes from epoch to epoch: 'cosine' (the default: half a \
-             cosine, down to zero), 'constant', 'step' or 'exponential' (the default with \
-             `decay`). `augmentation` changes training images at \
-             random, each time anew; it is a struct with any of {} ({AUGMENTATION}). \
-             `mixup` mixes training images with each other, with shares from a beta \
-             distribution with this parameter (0 to 1); `label_smoothing` spreads a share of \
-             each label over all classes. With `ema_decay`, such as 0.999, a moving average \
-             of the weights is validated and exported in their place; its first steps decay \
-             faster, as in TensorFlow. `resume_from` names a checkpoint to go on from, \
-             such as the `checkpoint` of a row of an earlier study.",
+            "Struct with any of {}. NULL gives NULL; a NULL in it is the default. What each \
+             does, its domain and its default are in the table \
+             `hyperparameters()`. `augmentation` is a struct with any of {}. `resume_from` is \
+             none of them: it names a checkpoint to go on from, such as the `checkpoint` of \
+             a row of an earlier study.",
             HYPERPARAMETER_KEYS.join(", "),
             Augmentation::keys().join(", ")
         ),
@@ -90,6 +72,7 @@ pub(super) static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
          ) AS trials\n\
          ORDER BY hidden;",
     )
+    .with_related_udf("hyperparameters")
     .with_related_udf("evaluate")
     .with_related_udf("predict")
     .build()

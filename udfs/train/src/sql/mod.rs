@@ -1,0 +1,27 @@
+//! The functions as SQL sees them: Arrow in, Arrow out, and nothing of how networks train.
+
+mod arguments;
+mod documentation;
+mod evaluate;
+mod hyperparameters;
+mod literals;
+mod options;
+mod result_struct;
+mod train;
+
+use std::sync::Arc;
+
+use datafusion::catalog::TableFunctionImpl;
+use datafusion::logical_expr::Documentation;
+
+pub use evaluate::Evaluate;
+pub use train::Train;
+
+/// The table functions of this family, with their names and documentation.
+pub fn table_functions() -> Vec<(String, Arc<dyn TableFunctionImpl>, Documentation)> {
+    vec![(
+        "hyperparameters".to_string(),
+        Arc::new(hyperparameters::HyperparametersFunction),
+        hyperparameters::documentation(),
+    )]
+}

@@ -1,0 +1,120 @@
+//! What a trial is called: a digest of everything that decides its result, and nothing
+//! else. Equal trials have one name on every machine, so that none is trained twice.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Display, Formatter};
+
+use atoll_nn::{Error, Hyperparameters};
+use datafusion::common::{Result, exec_datafusion_err};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::files::digest;
+
+/// The name of a trial, 64 hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TrialId(String);
+
+/// What a trial sees and what computes it: all that names it besides its hyperparameters.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(super) struct Surroundings<'a> {
+    /// The digest of the snapshot.
+    pub(super) snapshot: &'a str,
+    /// What chooses the validation rows; none where the data comes split.
+    pub(super) split_seed: Option<u64>,
+    /// The trainer, whose release and CPU level decide the bits.
+    pub(super) engine: &'a str,
+}
+
+/// What is hashed, as JSON with the fields in this order.
+#[derive(Serialize)]
+struct Identity<'a, H> {
+    version: u32,
+    #[serde(flatten)]
+    surroundings: Surroundings<'a>,
+    hyperparameters: H,
+}
+
+impl TrialId {
+    /// The name of the trial with these hyperparameters, complete and as they were given.
+    ///
+    /// Those that were refused have a name too, by which their record is found.
+    pub(super) fn new(
+        surroundings: Surroundings<'_>,
+        complete: &Result<Hyperparameters, Error>,
+        given: &Map<String, Value>,
+    ) -> Result<Self> {
+        match complete {
+            Ok(complete) => Self::of(surroundings, complete),
+            // The order of a JSON map depends on how serde_json was built.
+            Err(_) => Self::of(surroundings, given.iter().collect::<BTreeMap<_, _>>()),
+        }
+    }
+
+    fn of(
+        surroundings: Surroundings<'_>,
+        hyperparameters: impl Serialize,
+    ) -> Result<Self> {
+        let identity = Identity {
+            version: 1,
+            surroundings,
+            hyperparameters,
+        };
+        let text = serde_json::to_vec(&identity)
+            .map_err(|error| exec_datafusion_err!("cannot name a trial: {error}"))?;
+        Ok(Self(digest(&text)))
+    }
+
+    /// The digits.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Display for TrialId {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(split_seed: Option<u64>, json: &str, expected: &str) {
+        let given: Map<String, Value> = serde_json::from_str(json).unwrap();
+        let surroundings = Surroundings {
+            snapshot: "5a",
+            split_seed,
+            engine: "some engine",
+        };
+        let complete = Hyperparameters::from_json(&given);
+        let id = TrialId::new(surroundings, &complete, &given).unwrap();
+        assert_eq!(id.as_str(), expected, "{json}");
+    }
+
+    /// A storage of before is found again. The digests were made with Python's hashlib
+    /// from the JSON text of version 1.
+    #[test]
+    fn a_trial_keeps_its_name() {
+        check(
+            Some(0),
+            "{}",
+            "808980cd2709fbc00573ea811c347559c761035eb9f05b5861c823b2ef401599",
+        );
+        let other = r#"{"hidden": 32, "augmentation": {"shift": 2}, "filters": [4, 8],
+            "epochs": 3, "stop_after": 2, "schedule": "step", "loss": "mse", "seed": 9}"#;
+        check(
+            None,
+            other,
+            "1238149fe67ea1851b24dde145d5067396fdaef3555b362d4636c3abe4740823",
+        );
+        let refused = r#"{"seed": 9, "learning_rate": -1, "batch_size": 8}"#;
+        check(
+            Some(7),
+            refused,
+            "ac2421e125c1d2b2dc5980ee4237d9072b0e2e4eb77b8688e7c7931b4fc2d316",
+        );
+    }
+}
