@@ -1,0 +1,20 @@
+//! What the program says on standard error, beside errors.
+
+use std::io::{self, Write};
+
+use clap::ValueEnum;
+
+/// How a log is written.
+#[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// A sentence a line
+    Text,
+    /// A JSON object a line
+    Json,
+}
+
+/// Says something on standard error that is not data.
+pub(crate) fn note(text: &str) {
+    // Standard error being closed leaves no one to tell.
+    let _ = writeln!(io::stderr(), "{text}");
+}
