@@ -13,7 +13,7 @@ use chrono::{DateTime, NaiveDate};
 
 use crate::errors::{Failure, suggest};
 
-const KEYWORD: &str = "ScriptParameter:";
+const KEYWORD: &str = "Parameter:";
 
 /// One declared parameter.
 #[derive(Debug, Clone, PartialEq)]
@@ -179,7 +179,7 @@ pub(crate) fn declared(
         });
         parameters.push(parameter.map_err(|problem| {
             Failure::new(format!("{path}:{number}: {problem}"))
-                .hint("write -- ScriptParameter: NAME TYPE = DEFAULT -- HELP")
+                .hint("write -- Parameter: NAME TYPE = DEFAULT -- HELP")
         })?);
     }
     Ok(parameters)
@@ -299,10 +299,10 @@ pub(crate) fn with_interval(
 mod tests {
     use super::*;
 
-    const SCRIPT: &str = "-- Tune.\n-- ScriptParameter: epochs integer = 20 -- passes\n\
-                          -- ScriptParameter: net choice(lenet, vgg) = lenet\n\
-                          -- ScriptParameter: data path -- images\nSELECT 1;\n\
-                          -- ScriptParameter: late text\n";
+    const SCRIPT: &str = "-- Tune.\n-- Parameter: epochs integer = 20 -- passes\n\
+                          -- Parameter: net choice(lenet, vgg) = lenet\n\
+                          -- Parameter: data path -- images\nSELECT 1;\n\
+                          -- Parameter: late text\n";
 
     #[test]
     fn a_header_declares_names_types_defaults_and_help() {
@@ -382,16 +382,16 @@ mod tests {
     fn what_is_wrong_with_a_declaration_is_said_with_its_line() {
         for (text, problem) in [
             (
-                "-- ScriptParameter: n",
+                "-- Parameter: n",
                 "x.sql:1: the parameter 'n' has no type",
             ),
-            ("-- ScriptParameter: n int = 1", "did you mean integer?"),
+            ("-- Parameter: n int = 1", "did you mean integer?"),
             (
-                "-- ScriptParameter: n integer = x",
+                "-- Parameter: n integer = x",
                 "must be an integer, such as 20, got 'x'",
             ),
             (
-                "-- ScriptParameter: n text\n-- ScriptParameter: n text",
+                "-- Parameter: n text\n-- Parameter: n text",
                 "x.sql:2: n is declared twice",
             ),
         ] {

@@ -413,16 +413,16 @@ mod tests {
 
     #[test]
     fn set_wins_over_the_header_default() {
-        let source = "-- Tune.\n-- ScriptParameter: n integer = 1\nSELECT ${n}";
+        let source = "-- Tune.\n-- Parameter: n integer = 1\nSELECT ${n}";
         check_fill(
             source,
             &[],
-            "-- Tune.\n-- ScriptParameter: n integer = 1\nSELECT 1",
+            "-- Tune.\n-- Parameter: n integer = 1\nSELECT 1",
         );
         check_fill(
             source,
             &[pair("n", "2")],
-            "-- Tune.\n-- ScriptParameter: n integer = 1\nSELECT 2",
+            "-- Tune.\n-- Parameter: n integer = 1\nSELECT 2",
         );
     }
 
