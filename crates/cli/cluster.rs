@@ -1,6 +1,8 @@
 //! The commands that start the processes of a cluster.
 
-use std::path::Path;
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 
 use atoll_cluster::executor::{
@@ -9,16 +11,91 @@ use atoll_cluster::executor::{
 use atoll_cluster::scheduler::{Scheduler, SchedulerOptions};
 use atoll_cluster::{Address, RunOrder, Token};
 use atoll_compute::pool;
-use tokio::io::AsyncReadExt;
+use clap::Args;
 use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use crate::args::{ClusterArgs, ExecutorArgs, SchedulerArgs, SessionArgs, StopArgs};
 use crate::errors::Failure;
-use crate::run::Ending;
+use crate::exit::Ending;
+use crate::notes::note;
+use crate::session_args::{LOOPBACK, SessionArgs};
+use crate::stop::{StopArgs, stop};
 
-/// `atoll scheduler`: until SIGTERM or Ctrl-C.
+/// Arguments of `atoll scheduler`.
+#[derive(Debug, Args)]
+pub(crate) struct SchedulerArgs {
+    /// Listen on this address; other machines need a token and one of theirs
+    #[arg(long, value_name = "IP", default_value_t = LOOPBACK)]
+    pub(crate) bind: IpAddr,
+
+    /// Listen on this port; 0 picks a free one
+    #[arg(long, default_value_t = atoll_cluster::DEFAULT_PORT)]
+    pub(crate) port: u16,
+
+    /// Tell executors to reach this machine by this name [default: the address]
+    #[arg(long, value_name = "HOST")]
+    pub(crate) advertise: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) stop: StopArgs,
+}
+
+/// Arguments of `atoll executor`.
+#[derive(Debug, Args)]
+pub(crate) struct ExecutorArgs {
+    /// Work for this scheduler
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) scheduler: Address,
+
+    /// Run this many tasks at once [default: one a core]
+    #[arg(long, value_name = "N")]
+    pub(crate) slots: Option<NonZeroUsize>,
+
+    /// Listen on this address; other machines need a token and one of theirs
+    #[arg(long, value_name = "IP", default_value_t = LOOPBACK)]
+    pub(crate) bind: IpAddr,
+
+    /// Listen on this port and the next one; 0 picks free ones
+    #[arg(long, default_value_t = 0)]
+    pub(crate) port: u16,
+
+    /// Tell others to reach this machine by this name [default: the address]
+    #[arg(long, value_name = "HOST")]
+    pub(crate) advertise: Option<String>,
+
+    /// Keep results here until they are fetched [default: a temporary folder]
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) work_dir: Option<PathBuf>,
+
+    /// Be the process that runs the tasks: its name and ports
+    #[arg(long, value_names = ["ID", "PORT", "PORT"], num_args = 3, hide = true)]
+    pub(crate) worker: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) stop: StopArgs,
+}
+
+/// Arguments of `atoll cluster`.
+#[derive(Debug, Args)]
+pub(crate) struct ClusterArgs {
+    /// Start this many executors
+    #[arg(long, value_name = "N", default_value = "2")]
+    pub(crate) executors: NonZeroUsize,
+
+    /// Give each executor this many slots
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(crate) slots: NonZeroUsize,
+
+    /// The scheduler's port; 0 picks a free one
+    #[arg(long, default_value_t = atoll_cluster::DEFAULT_PORT)]
+    pub(crate) port: u16,
+
+    #[command(flatten)]
+    pub(crate) stop: StopArgs,
+}
+
+/// `atoll scheduler`: serves until SIGTERM or Ctrl-C.
 pub(crate) async fn scheduler(
     args: &SchedulerArgs,
     token: Token,
@@ -39,7 +116,7 @@ pub(crate) async fn scheduler(
     Ok(Ending::Finished)
 }
 
-/// Starts a scheduler and says so.
+/// Starts a scheduler, announces its address, and serves until `stop` resolves.
 async fn serve(
     options: SchedulerOptions,
     stop: impl Future<Output = ()> + Send + 'static,
@@ -52,9 +129,10 @@ async fn serve(
     note(&format!(
         "atoll {} scheduler: df://{address}, status page http://{address}/status, {}",
         atoll_session::VERSION,
-        match secured {
-            true => "token required",
-            false => "no token: anyone on this machine may use it",
+        if secured {
+            "token required"
+        } else {
+            "no token: anyone on this machine may use it"
         }
     ));
     let served = work.spawn(scheduler.serve(stop)).await;
@@ -79,9 +157,10 @@ pub(crate) async fn executor(
             let working =
                 async move { executor::work(&options, &worker, || say(READY)).await };
             let code = work.spawn(working).await.map_err(|_| gave_up())??;
-            match code == ExitCode::SUCCESS {
-                true => Ok(Ending::Finished),
-                false => Ok(Ending::Wrong),
+            if code == ExitCode::SUCCESS {
+                Ok(Ending::Finished)
+            } else {
+                Ok(Ending::Wrong)
             }
         }
         _ => {
@@ -118,9 +197,7 @@ fn options(
     }
     let slots = match args.slots {
         Some(slots) => slots,
-        None => pool::threads()
-            .try_into()
-            .unwrap_or(std::num::NonZeroUsize::MIN),
+        None => pool::threads().try_into().unwrap_or(NonZeroUsize::MIN),
     };
     Ok(ExecutorOptions {
         scheduler: args.scheduler.clone(),
@@ -299,44 +376,9 @@ fn start_executor(
     Ok(command.spawn()?)
 }
 
-/// Counts SIGTERM and Ctrl-C, and the end of standard input if that is to count.
-pub(crate) fn stop(args: &StopArgs) -> watch::Receiver<u32> {
-    let (sender, receiver) = watch::channel(0);
-    let with_input = args.stop_with_input;
-    tokio::spawn(async move {
-        use tokio::signal::unix::{SignalKind, signal};
-        let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-            return;
-        };
-        let mut input = Box::pin(input_ends());
-        let mut open = with_input;
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = tokio::signal::ctrl_c() => {}
-                () = &mut input, if open => open = false,
-            }
-            sender.send_modify(|count| *count += 1);
-        }
-    });
-    receiver
-}
-
-async fn input_ends() {
-    let mut rest = Vec::new();
-    // An error ends the input too.
-    let _ = tokio::io::stdin().read_to_end(&mut rest).await;
-}
-
 fn gave_up() -> Failure {
     // The panic hook has said what happened.
     Failure::new("the command was given up")
-}
-
-/// Says something on standard error, which being closed leaves no one to tell.
-pub(crate) fn note(text: &str) {
-    use std::io::Write;
-    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// Says something to the process that started this one.

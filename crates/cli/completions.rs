@@ -2,13 +2,30 @@
 
 use std::fs;
 use std::io::{self, Write};
+use std::path::PathBuf;
 
+use clap::{Args, Command};
 use clap_complete::generate;
 use clap_mangen::{Man, generate_to};
 
-use crate::args::{CompletionsArgs, ManArgs, command};
 use crate::errors::Failure;
-use crate::run::Ending;
+use crate::exit::Ending;
+
+/// Arguments of `atoll completions`.
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// Arguments of `atoll man`.
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// Write a page for each command into this folder [default: print the first]
+    #[arg(value_name = "FOLDER")]
+    pub(crate) folder: Option<PathBuf>,
+}
 
 /// What the manual page says beyond `--help`.
 const MANUAL: &str = "\
@@ -30,17 +47,20 @@ atoll run label_images.sql --set images='photos/*.jpg' --set output=labels
 
 atoll --cluster df://10.0.0.10:50050 --storage s3://bucket/atoll run tune.sql";
 
-/// Prints the completion script of a shell.
-pub(crate) fn completions(args: &CompletionsArgs) -> Result<Ending, Failure> {
+/// Prints the completion script of a shell for `command`, the whole command line.
+pub(crate) fn completions(
+    args: &CompletionsArgs,
+    mut command: Command,
+) -> Result<Ending, Failure> {
     let mut script = Vec::new();
-    generate(args.shell, &mut command(), "atoll", &mut script);
+    generate(args.shell, &mut command, "atoll", &mut script);
     io::stdout().lock().write_all(&script)?;
     Ok(Ending::Finished)
 }
 
-/// Writes the manual pages, one for each command, or prints the first.
-pub(crate) fn man(args: &ManArgs) -> Result<Ending, Failure> {
-    let command = command().after_long_help(MANUAL);
+/// Writes the manual pages of `command`, one for each command of it, or prints the first.
+pub(crate) fn man(args: &ManArgs, command: Command) -> Result<Ending, Failure> {
+    let command = command.after_long_help(MANUAL);
     match &args.folder {
         Some(folder) => {
             fs::create_dir_all(folder)?;
@@ -60,6 +80,7 @@ mod tests {
     use clap_complete::Shell;
 
     use super::*;
+    use crate::args::command;
 
     #[test]
     fn every_shell_completes_commands_and_options() {
@@ -80,7 +101,7 @@ mod tests {
         let args = ManArgs {
             folder: Some(folder.clone()),
         };
-        man(&args).unwrap();
+        man(&args, command()).unwrap();
         for page in ["atoll.1", "atoll-run.1", "atoll-executor.1"] {
             assert!(folder.join(page).is_file(), "{page}");
         }

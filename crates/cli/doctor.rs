@@ -9,9 +9,9 @@ use datafusion::arrow::ARROW_VERSION;
 use datafusion::common::{DataFusionError, Result as DataFusionResult};
 use datafusion::object_store::{ObjectStoreExt, PutPayload};
 
-use crate::args::SessionArgs;
 use crate::errors::Failure;
-use crate::run::Ending;
+use crate::exit::Ending;
+use crate::session_args::SessionArgs;
 use crate::terminal;
 
 /// Below this, image models and joins compete for the last pages.
@@ -21,7 +21,7 @@ const LITTLE_MEMORY: u64 = 2 << 30;
 const MANY_SMALL_FILES: u64 = 20;
 
 /// What one check found.
-enum State {
+enum CheckResult {
     Good,
     /// It works, but could be better; what to do.
     Note(String),
@@ -29,10 +29,11 @@ enum State {
     Wrong(String),
 }
 
+/// One line of what `atoll doctor` prints.
 struct Check {
     name: &'static str,
     found: String,
-    state: State,
+    state: CheckResult,
 }
 
 impl Check {
@@ -40,7 +41,7 @@ impl Check {
         Self {
             name,
             found: found.into(),
-            state: State::Good,
+            state: CheckResult::Good,
         }
     }
 }
@@ -68,7 +69,7 @@ pub(crate) async fn run(args: &SessionArgs) -> Result<Ending, Failure> {
             checks.push(Check {
                 name: "cluster",
                 found: failure.message,
-                state: State::Wrong(failure.hint.unwrap_or_default()),
+                state: CheckResult::Wrong(failure.hint.unwrap_or_default()),
             });
             SessionOptions {
                 storage: args.storage.clone(),
@@ -81,7 +82,7 @@ pub(crate) async fn run(args: &SessionArgs) -> Result<Ending, Failure> {
     out.write_all(render(&checks).as_bytes())?;
     let wrong = checks
         .iter()
-        .any(|check| matches!(check.state, State::Wrong(_)));
+        .any(|check| matches!(check.state, CheckResult::Wrong(_)));
     Ok(if wrong {
         Ending::Wrong
     } else {
@@ -98,9 +99,9 @@ fn render(checks: &[Check]) -> String {
     let mut text = String::new();
     for Check { name, found, state } in checks {
         let (word, remedy) = match state {
-            State::Good => ("ok   ", None),
-            State::Note(remedy) => ("note ", Some(remedy)),
-            State::Wrong(remedy) => ("WRONG", Some(remedy)),
+            CheckResult::Good => ("ok   ", None),
+            CheckResult::Note(remedy) => ("note ", Some(remedy)),
+            CheckResult::Wrong(remedy) => ("WRONG", Some(remedy)),
         };
         text.push_str(&format!("{word}  {name:width$}  {found}\n"));
         for line in remedy.into_iter().flat_map(|remedy| remedy.lines()) {
@@ -126,7 +127,7 @@ fn onnx_runtime() -> Check {
             Check {
                 name,
                 found: found.to_string(),
-                state: State::Wrong(remedy),
+                state: CheckResult::Wrong(remedy),
             }
         }
     }
@@ -144,9 +145,10 @@ fn execution_providers() -> Check {
         }
     }
     let name = "execution providers";
-    let found = match ready.is_empty() {
-        true => "none".to_string(),
-        false => ready.join(", "),
+    let found = if ready.is_empty() {
+        "none".to_string()
+    } else {
+        ready.join(", ")
     };
     if missing.is_empty() {
         return Check::good(name, found);
@@ -155,7 +157,7 @@ fn execution_providers() -> Check {
     Check {
         name,
         found,
-        state: State::Note(format!(
+        state: CheckResult::Note(format!(
             "this ONNX Runtime was built without {missing}; set ORT_DYLIB_PATH to one \
              that has it"
         )),
@@ -173,13 +175,15 @@ fn cpu(threads: Option<NonZeroUsize>) -> Check {
     };
     let found = format!("{cores} cores, {threads} threads, vector features: {list}");
     let state = if threads > cores {
-        State::Note(format!(
+        CheckResult::Note(format!(
             "more threads than cores slow each other down: --threads {cores}"
         ))
     } else if cfg!(target_arch = "x86_64") && !features.contains(&"fma") {
-        State::Note("training is several times slower without AVX2 and FMA".to_string())
+        CheckResult::Note(
+            "training is several times slower without AVX2 and FMA".to_string(),
+        )
     } else {
-        State::Good
+        CheckResult::Good
     };
     Check {
         name: "CPU",
@@ -230,11 +234,11 @@ fn memory() -> Check {
     let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
     let found = format!("{:.1} GiB, {:.1} GiB available", gib(total), gib(free));
     let state = if free < LITTLE_MEMORY {
-        State::Note(
+        CheckResult::Note(
             "end other programs, or limit operators: --memory-limit 512m".to_string(),
         )
     } else {
-        State::Good
+        CheckResult::Good
     };
     Check { name, found, state }
 }
@@ -259,14 +263,14 @@ async fn slots(cluster: &dyn TaskRunner) -> Check {
         Ok(_) => Check {
             name,
             found: format!("{address} answers, no executor is connected"),
-            state: State::Wrong(
+            state: CheckResult::Wrong(
                 "start some with: atoll executor --scheduler HOST:PORT".to_string(),
             ),
         },
         Err(error) => Check {
             name,
             found: Failure::from(error).message,
-            state: State::Wrong("start the scheduler again".to_string()),
+            state: CheckResult::Wrong("start the scheduler again".to_string()),
         },
     }
 }
@@ -280,7 +284,7 @@ async fn storage(options: SessionOptions) -> Vec<Check> {
             let remedy = failure.hint.unwrap_or_else(|| {
                 "name a folder you can write to with --storage FOLDER".to_string()
             });
-            let state = State::Wrong(remedy);
+            let state = CheckResult::Wrong(remedy);
             return vec![Check {
                 name,
                 found: failure.message,
@@ -294,7 +298,7 @@ async fn storage(options: SessionOptions) -> Vec<Check> {
         Err(error) => Check {
             name,
             found: format!("{storage}: {}", Failure::from(error).message),
-            state: State::Wrong(
+            state: CheckResult::Wrong(
                 "make it writable, or name another with --storage FOLDER".to_string(),
             ),
         },
@@ -312,7 +316,7 @@ async fn tables(session: &Session) -> Check {
             return Check {
                 name,
                 found: failure.message,
-                state: State::Wrong(
+                state: CheckResult::Wrong(
                     failure
                         .hint
                         .unwrap_or("DROP TABLE what is damaged".to_string()),
@@ -344,9 +348,10 @@ async fn tables(session: &Session) -> Check {
             ));
         }
     }
-    let state = match remedies.is_empty() {
-        true => State::Good,
-        false => State::Note(remedies.join("\n")),
+    let state = if remedies.is_empty() {
+        CheckResult::Good
+    } else {
+        CheckResult::Note(remedies.join("\n"))
     };
     Check { name, found, state }
 }
@@ -396,7 +401,7 @@ mod tests {
             Check {
                 name: "storage",
                 found: "no".to_string(),
-                state: State::Wrong("do this\nand that".to_string()),
+                state: CheckResult::Wrong("do this\nand that".to_string()),
             },
         ];
         assert_eq!(

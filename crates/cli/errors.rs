@@ -1,6 +1,10 @@
 //! What a user reads when something fails: one plain sentence, the place in the
-//! statement, and a remedy where there is one. The wrappers that errors gather on their
-//! way up are taken off here, and nowhere else.
+//! statement, and a remedy where there is one.
+//!
+//! An error of the engine is turned into a [`Failure`] in three steps: [`plain`] takes off
+//! the wrappers that it gathered on its way up, [`about`] recognises DataFusion's own
+//! sentences and says in our words what they are about, and [`explain`] finds the place in
+//! the statement and asks the session for names that were meant.
 
 mod about;
 mod excerpt;
@@ -9,6 +13,7 @@ mod files;
 mod plain;
 mod statement;
 mod syntax;
+mod transient;
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -20,6 +25,7 @@ use datafusion::common::DataFusionError;
 pub(crate) use self::about::About;
 pub(crate) use self::excerpt::Excerpt;
 pub(crate) use self::plain::split_hint;
+pub(crate) use self::transient::is_transient;
 use crate::terminal;
 
 /// Something that failed, ready to be shown.
@@ -52,7 +58,7 @@ impl Failure {
         self
     }
 
-    /// Says where it happened, in front.
+    /// Puts the place where it happened in front of the message.
     pub(crate) fn at(mut self, place: &str) -> Self {
         if !place.is_empty() {
             self.message = format!("{place}: {}", self.message);
@@ -60,7 +66,7 @@ impl Failure {
         self
     }
 
-    /// Shows it on standard error.
+    /// Writes it to standard error.
     pub(crate) fn print(&self) {
         let mut out = io::stderr().lock();
         let width = terminal::stderr_width();
@@ -70,9 +76,10 @@ impl Failure {
     }
 
     fn render(&self, colors: bool, width: usize) -> String {
-        let (red, bold, reset) = match colors {
-            true => ("\x1b[1;31m", "\x1b[1m", "\x1b[0m"),
-            false => ("", "", ""),
+        let (red, bold, reset) = if colors {
+            ("\x1b[1;31m", "\x1b[1m", "\x1b[0m")
+        } else {
+            ("", "", "")
         };
         let mut text = format!("{red}error:{reset} {}", self.message);
         // Writing to a string cannot fail.
@@ -143,12 +150,7 @@ impl From<DataFusionError> for Failure {
 
 /// The candidate nearest to `word`, when one is near enough to be what was meant.
 pub(crate) fn suggest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
-    candidates
-        .iter()
-        .map(|candidate| (strsim::jaro_winkler(word, candidate), *candidate))
-        .filter(|(score, _)| *score > 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate)
+    atoll_suggest::nearest(word, candidates.iter().copied())
 }
 
 /// Makes a panic one clear line instead of a trace.
@@ -237,11 +239,5 @@ mod tests {
             "error: a.sql:3: statement 2: no\n\n  1 │ SELECT nope\n    │        ^^^^\n\n\
              hint: yes"
         );
-    }
-
-    #[test]
-    fn suggests_only_what_is_near() {
-        assert_eq!(suggest("epocs", &["out", "epochs"]), Some("epochs"));
-        assert_eq!(suggest("zzz", &["out", "epochs"]), None);
     }
 }

@@ -5,12 +5,20 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
 use atoll_session::{FunctionDoc, FunctionKind, function_docs};
+use clap::Args;
 use datafusion::logical_expr::Documentation;
 use datafusion::prelude::SessionContext;
 
-use crate::args::FunctionsArgs;
 use crate::errors::{Failure, suggest};
-use crate::run::Ending;
+use crate::exit::Ending;
+
+/// Arguments of `atoll functions`.
+#[derive(Debug, Args)]
+pub(crate) struct FunctionsArgs {
+    /// Write the reference page
+    #[arg(long)]
+    pub(crate) markdown: bool,
+}
 
 /// Runs `atoll functions`.
 pub(crate) fn run(args: &FunctionsArgs) -> Result<Ending, Failure> {

@@ -5,13 +5,14 @@ mod detach;
 mod log;
 mod record;
 mod resume;
-mod transient;
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use atoll_jobs::{Error, Interval, Lock, Run, RunError, RunStore, Status, rfc3339};
+use atoll_jobs::{Error, Interval, Lock, Run, RunError, RunStatus, RunStore};
 use atoll_session::{Session, WriteLog, run_store};
 use chrono::Utc;
 use clap::Args;
@@ -19,25 +20,20 @@ use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 
 use self::log::Log;
-pub(crate) use self::log::LogFormat;
 use self::record::record;
-pub(crate) use self::transient::is_transient;
-use crate::args::{self, SessionArgs, StopArgs};
 use crate::errors::Failure;
-use crate::parameters;
-use crate::prepared::{Place, Prepared, called, check_used, read};
-use crate::run::{Ending, Runner};
+use crate::exit::Ending;
+use crate::notes::{LogFormat, note};
+use crate::parameters::{self, with_interval};
+use crate::prepared::{Place, PreparedScript, called, check_used, read};
 use crate::script::Script;
-
-/// The exit code of a wrong command line or parameter.
-const USAGE: u8 = 2;
-/// The exit code when another run has the lock.
-const ALREADY_RUNNING: u8 = 3;
-/// The exit code when `--timeout` ended the run.
-const TIMED_OUT: u8 = 4;
+use crate::session_args::SessionArgs;
+use crate::statement::StatementRunner;
+use crate::stop::{StopArgs, end_with_input};
 
 /// Pause before the first retry; each one after waits twice as long.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// The pause does not grow beyond this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Arguments of `atoll run`.
@@ -106,15 +102,13 @@ pub(crate) struct RunArgs {
     pub(crate) help: bool,
 }
 
-/// Runs `atoll run`.
+/// Runs the script `file` as `atoll run` does.
 pub(crate) async fn run(
+    file: &Path,
     args: &RunArgs,
     session: &SessionArgs,
     work: &Handle,
 ) -> Result<Ending, Failure> {
-    let Some(file) = args.file.as_ref() else {
-        return print_help();
-    };
     let (name, source) = read(file)?;
     let name = args.script_name.as_deref().map_or(name, called);
     if args.help {
@@ -123,60 +117,43 @@ pub(crate) async fn run(
         io::stdout().write_all(help.as_bytes())?;
         return Ok(Ending::Finished);
     }
-    crate::schedule::end_with_schedule(&args.stop);
+    let is_orphaned = end_with_input(&args.stop);
     let set = with_interval(&session.set, args.interval.as_ref());
     let filled = Script::new(&name, &source, &set).and_then(|script| {
         check_used(&session.set, std::iter::once(&script))?;
         Ok(script)
     });
     let prepared = match filled {
-        Ok(script) => Prepared::new(Place::File(name.clone()), script)?,
+        Ok(script) => PreparedScript::new(Place::File(name.clone()), script)?,
         Err(failure) => {
             failure.print();
-            return Ok(Ending::Code(USAGE));
+            return Ok(Ending::Usage);
         }
     };
+    let script = ScriptText {
+        name: &name,
+        source: &source,
+    };
     if args.detach {
-        return detach::detach(args, session, (&name, &source)).await;
+        return detach::detach(args, session, script).await;
     }
     if args.dry_run {
         return rehearse(&prepared, session).await;
     }
-    let runner = Runner::new(session, work).await?;
-    Job::new(args, runner, prepared, (&name, &source))?
-        .run()
-        .await
+    let runner = StatementRunner::new(session, work).await?;
+    let mut run = JobRun::new(args, runner, prepared, script)?;
+    run.is_orphaned = is_orphaned;
+    run.run().await
 }
 
-fn print_help() -> Result<Ending, Failure> {
-    let mut command = args::command();
-    command.build();
-    if let Some(run) = command.find_subcommand_mut("run") {
-        let help = run.render_long_help();
-        io::stdout().write_all(help.to_string().as_bytes())?;
-    }
-    Ok(Ending::Finished)
-}
-
-/// The parameters that were set, and those that come with an interval.
-pub(crate) fn with_interval(
-    set: &[(String, String)],
-    interval: Option<&Interval>,
-) -> Vec<(String, String)> {
-    let pairs = interval.map(|interval| {
-        [
-            ("interval_start", rfc3339(interval.start)),
-            ("interval_end", rfc3339(interval.end)),
-            ("interval_date", interval.start.date_naive().to_string()),
-        ]
-    });
-    let pairs = pairs.into_iter().flatten();
-    let pairs = pairs.map(|(name, value)| (name.to_string(), value));
-    pairs.chain(set.iter().cloned()).collect()
-}
-
-/// Plans every statement; the session that knows what they would create is dropped.
-async fn rehearse(prepared: &Prepared, args: &SessionArgs) -> Result<Ending, Failure> {
+/// Plans every statement and runs none, for `--dry-run`.
+///
+/// Statements may use what those before them would create. The session knows of that, and is
+/// dropped at the end.
+async fn rehearse(
+    prepared: &PreparedScript,
+    args: &SessionArgs,
+) -> Result<Ending, Failure> {
     let session = Session::new(args.options().await?).await?;
     for statement in &prepared.statements {
         if let Err(error) = session.rehearse(&statement.sql).await {
@@ -186,51 +163,60 @@ async fn rehearse(prepared: &Prepared, args: &SessionArgs) -> Result<Ending, Fai
         }
     }
     let count = prepared.statements.len();
-    writeln!(
-        io::stderr(),
+    note(&format!(
         "{count} statements can be planned; nothing was run"
-    )?;
+    ));
     Ok(Ending::Finished)
 }
 
-/// A script on its way.
-struct Job<'a> {
+/// A script as it was read, before parameters are filled in.
+#[derive(Debug, Clone, Copy)]
+struct ScriptText<'a> {
+    /// Its path as it was given; `<stdin>` for standard input.
+    name: &'a str,
+    source: &'a str,
+}
+
+/// A run of a script that has begun.
+struct JobRun<'a> {
     args: &'a RunArgs,
-    runner: Runner,
-    prepared: Prepared,
+    runner: StatementRunner,
+    prepared: PreparedScript,
     store: RunStore,
-    /// Tells runs apart that may overlap.
+    /// A part of the lock's name. Runs of one job with different scopes may overlap.
     scope: String,
     record: Run,
     log: Log,
     started: Instant,
+    /// Whether the process that started this one is gone.
+    is_orphaned: Arc<AtomicBool>,
 }
 
-/// How a statement ended.
-enum Outcome {
+/// How a statement of a job ended.
+enum StatementOutcome {
     Ended(Ending),
     Failed(Failure),
     TimedOut,
-    /// The lock was lost.
+    /// The lock was lost, so another run may have taken over. Nothing more may be written.
     Lost(Failure),
 }
 
-impl<'a> Job<'a> {
+impl<'a> JobRun<'a> {
     fn new(
         args: &'a RunArgs,
-        mut runner: Runner,
-        prepared: Prepared,
-        (name, source): (&str, &str),
+        mut runner: StatementRunner,
+        prepared: PreparedScript,
+        script: ScriptText<'_>,
     ) -> Result<Self, Failure> {
         let store = run_store(&runner.session.storage())?;
         runner.writes = Some(WriteLog::default());
         let log = Log::new(args.log_format);
-        runner.notes_warnings = !log.is_written();
-        let record = record(args, &prepared, (name, source));
+        runner.shown.warnings = !log.is_written();
+        let record = record(args, &prepared, script);
         let scope = match &args.job {
             Some(_) => String::new(),
             None => {
-                let text = format!("{name}\n{:?}", record.parameters);
+                let text = format!("{}\n{:?}", script.name, record.parameters);
                 hex::encode(&Sha256::digest(text)[..8])
             }
         };
@@ -243,6 +229,7 @@ impl<'a> Job<'a> {
             record,
             log,
             started: Instant::now(),
+            is_orphaned: Arc::default(),
         })
     }
 
@@ -253,11 +240,11 @@ impl<'a> Job<'a> {
             Ok(lock) => lock,
             Err(error @ Error::AlreadyRunning { .. }) => {
                 Failure::from(error).print();
-                return Ok(Ending::Code(ALREADY_RUNNING));
+                return Ok(Ending::AlreadyRunning);
             }
             Err(error @ Error::Name(_)) => {
                 Failure::from(error).print();
-                return Ok(Ending::Code(USAGE));
+                return Ok(Ending::Usage);
             }
             Err(error) => return Err(error.into()),
         };
@@ -274,11 +261,13 @@ impl<'a> Job<'a> {
         self.log.started(&self.record);
         let outcome = self.statements(&mut lock).await;
         let (ending, status) = match outcome {
-            Outcome::Ended(Ending::Finished) => (Ok(Ending::Finished), Status::Succeeded),
-            Outcome::Ended(ending) => (Ok(ending), Status::Cancelled),
-            Outcome::TimedOut => (Ok(Ending::Code(TIMED_OUT)), Status::TimedOut),
-            Outcome::Failed(failure) | Outcome::Lost(failure) => {
-                (Err(failure), Status::Failed)
+            StatementOutcome::Ended(Ending::Finished) => {
+                (Ok(Ending::Finished), RunStatus::Succeeded)
+            }
+            StatementOutcome::Ended(ending) => (Ok(ending), RunStatus::Cancelled),
+            StatementOutcome::TimedOut => (Ok(Ending::TimedOut), RunStatus::TimedOut),
+            StatementOutcome::Failed(failure) | StatementOutcome::Lost(failure) => {
+                (Err(failure), RunStatus::Failed)
             }
         };
         self.finish(&ending, status).await?;
@@ -286,13 +275,13 @@ impl<'a> Job<'a> {
     }
 
     /// Runs the statements in order, up to the first that does not succeed.
-    async fn statements(&mut self, lock: &mut Lock) -> Outcome {
+    async fn statements(&mut self, lock: &mut Lock) -> StatementOutcome {
         for index in 0..self.prepared.statements.len() {
-            if self.record.statements[index].status == Status::Succeeded {
+            if self.record.statements[index].status == RunStatus::Succeeded {
                 // By the process that ran this before.
                 continue;
             }
-            self.record.statements[index].status = Status::Running;
+            self.record.statements[index].status = RunStatus::Running;
             let id = format!("{}/{index}", self.record.run_id);
             let writes = self.runner.writes.take();
             self.runner.writes = writes.map(|writes| writes.for_statement(id));
@@ -301,7 +290,7 @@ impl<'a> Job<'a> {
                 outcome = self.statement(index) => outcome,
                 () = lock.lost() => {
                     let lost = Error::LockLost(self.record.title());
-                    Outcome::Lost(lost.into())
+                    StatementOutcome::Lost(lost.into())
                 }
             };
             let files = self.runner.writes.as_ref().map(WriteLog::take);
@@ -309,19 +298,21 @@ impl<'a> Job<'a> {
             record.seconds = started.elapsed().as_secs_f64();
             record.files = files.into_iter().flatten().collect();
             record.status = match &outcome {
-                Outcome::Ended(Ending::Finished) => Status::Succeeded,
-                Outcome::Ended(_) => Status::Cancelled,
-                Outcome::TimedOut => Status::TimedOut,
-                Outcome::Failed(_) | Outcome::Lost(_) => Status::Failed,
+                StatementOutcome::Ended(Ending::Finished) => RunStatus::Succeeded,
+                StatementOutcome::Ended(_) => RunStatus::Cancelled,
+                StatementOutcome::TimedOut => RunStatus::TimedOut,
+                StatementOutcome::Failed(_) | StatementOutcome::Lost(_) => {
+                    RunStatus::Failed
+                }
             };
-            if record.status == Status::Succeeded {
+            if record.status == RunStatus::Succeeded {
                 record.rows = Some(self.runner.seen.rows());
             }
             for warning in &self.runner.seen.warnings {
                 self.log.warning(&self.record, index, warning);
             }
             self.log.statement(&self.record, index);
-            if self.record.statements[index].status != Status::Succeeded {
+            if self.record.statements[index].status != RunStatus::Succeeded {
                 return outcome;
             }
             if self.args.run_id.is_some() {
@@ -329,11 +320,11 @@ impl<'a> Job<'a> {
                 let _ = self.store.keep(&self.record).await;
             }
         }
-        Outcome::Ended(Ending::Finished)
+        StatementOutcome::Ended(Ending::Finished)
     }
 
     /// Runs one statement, again after failures that may pass.
-    async fn statement(&mut self, index: usize) -> Outcome {
+    async fn statement(&mut self, index: usize) -> StatementOutcome {
         let mut pause = FIRST_PAUSE;
         loop {
             self.record.statements[index].attempts += 1;
@@ -346,22 +337,22 @@ impl<'a> Job<'a> {
                         Ok(ended) => ended,
                         Err(_) => {
                             self.runner.give_up().await;
-                            return Outcome::TimedOut;
+                            return StatementOutcome::TimedOut;
                         }
                     }
                 }
             };
             let failure = match ended {
-                Ok(ending) => return Outcome::Ended(ending),
+                Ok(ending) => return StatementOutcome::Ended(ending),
                 Err(failure) => failure,
             };
             let attempts = self.record.statements[index].attempts;
             if !self.runner.seen.transient || attempts > self.args.retries {
-                return Outcome::Failed(failure);
+                return StatementOutcome::Failed(failure);
             }
             self.log.retry(&self.record, index, &failure, pause);
             if self.runner.pause(pause).await {
-                return Outcome::Ended(Ending::Cancelled);
+                return StatementOutcome::Ended(Ending::Cancelled);
             }
             pause = (2 * pause).min(LONGEST_PAUSE);
         }
@@ -371,13 +362,13 @@ impl<'a> Job<'a> {
     async fn finish(
         &mut self,
         ending: &Result<Ending, Failure>,
-        status: Status,
+        status: RunStatus,
     ) -> Result<(), Failure> {
         let record = &mut self.record;
         record.status = status;
         record.exit_code = Some(match ending {
             Ok(ending) => ending.code(),
-            Err(_) => 1,
+            Err(_) => Ending::FAILED,
         });
         record.finished_at = Some(Utc::now());
         record.seconds = Some(self.started.elapsed().as_secs_f64());
@@ -386,18 +377,22 @@ impl<'a> Job<'a> {
                 message: failure.message.clone(),
                 hint: failure.hint.clone(),
             }),
-            Ok(Ending::Code(TIMED_OUT)) => Some(RunError {
+            Ok(Ending::TimedOut) => Some(RunError {
                 message: timed_out(self.args.timeout),
                 hint: None,
             }),
             Ok(_) => None,
         };
-        if status == Status::TimedOut {
+        if status == RunStatus::TimedOut {
             Failure::new(timed_out(self.args.timeout))
                 .hint("what finished is kept; raise --timeout and run it again")
                 .print();
         }
         self.log.finished(&self.record);
+        if self.args.run_id.is_some() && self.is_orphaned.load(Ordering::Acquire) {
+            // Whoever goes on with the run keeps its record, and may have ended it already.
+            return Ok(());
+        }
         let kept = self.store.keep(&self.record).await;
         if let Some(path) = &self.args.manifest {
             std::fs::write(path, self.record.to_json()).map_err(|error| {

@@ -1,28 +1,32 @@
 //! The binary `atoll`.
 //!
-//! The only crate that prints: rows to standard output, everything else to standard
-//! error. Exit codes are 0 for success, 1 for a failed statement or check, 2 for a
-//! wrong command line, 3 for a job that is already running, 4 for one that ran out of
-//! time and 130 after Ctrl-C.
+//! The only crate that prints: rows to standard output, everything else to standard error.
+//! What the exit codes mean is listed in [`exit::Ending`].
 
 mod args;
 mod cluster;
 mod completions;
 mod doctor;
 mod errors;
+mod exit;
 mod functions;
 mod job;
+mod keywords;
+mod names;
+mod notes;
 mod output;
 mod parameters;
 mod prepared;
 mod progress;
 mod repl;
 mod report;
-mod run;
 mod runs;
 mod schedule;
 mod script;
 mod serve;
+mod session_args;
+mod statement;
+mod stop;
 mod terminal;
 
 use std::io;
@@ -30,9 +34,10 @@ use std::process::ExitCode;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use crate::args::{Cli, Command, Source};
+use crate::args::{Cli, Command};
 use crate::errors::Failure;
-use crate::run::{Ending, Runner};
+use crate::exit::Ending;
+use crate::prepared::SqlSource;
 
 /// Plans nest deeply and an unoptimised build has large frames.
 const STACK_SIZE: usize = 8 << 20;
@@ -93,14 +98,16 @@ fn runtimes() -> io::Result<(Runtime, Runtime)> {
 
 async fn dispatch(
     cli: &Cli,
-    sources: &[Source],
+    sources: &[SqlSource],
     work: &Handle,
 ) -> Result<Ending, Failure> {
     match &cli.command {
         Some(Command::Doctor) => doctor::run(&cli.session).await,
         Some(Command::Functions(args)) => functions::run(args),
-        Some(Command::Completions(args)) => completions::completions(args),
-        Some(Command::Man(args)) => completions::man(args),
+        Some(Command::Completions(args)) => {
+            completions::completions(args, args::command())
+        }
+        Some(Command::Man(args)) => completions::man(args, args::command()),
         Some(Command::Scheduler(args)) => {
             cluster::scheduler(args, cli.session.token()?, work).await
         }
@@ -113,11 +120,13 @@ async fn dispatch(
         Some(Command::Schedule(args)) => schedule::schedule(args, &cli.session).await,
         Some(Command::Backfill(args)) => schedule::backfill(args, &cli.session).await,
         Some(Command::Serve(args)) => serve::serve(args, &cli.session, work).await,
-        Some(Command::Run(args)) => job::run(args, &cli.session, work).await,
+        Some(Command::Run(args)) => match &args.file {
+            Some(file) => job::run(file, args, &cli.session, work).await,
+            None => args::print_help_of_run(),
+        },
         Some(Command::Runs(args)) => runs::runs(args, &cli.session).await,
         None if !sources.is_empty() => {
-            let mut runner = Runner::new(&cli.session, work).await?;
-            runner.run_all(sources, &cli.session.set).await
+            repl::run_sources(sources, &cli.session, work).await
         }
         None => repl::run(&cli.session, work).await,
     }
@@ -126,11 +135,11 @@ async fn dispatch(
 fn exit_code(outcome: Result<Ending, Failure>) -> ExitCode {
     match outcome {
         Ok(ending) => ExitCode::from(ending.code()),
-        // Whoever read our output has read enough.
+        // The reader of our output closed it, as `| head` does. That is no error.
         Err(failure) if failure.broken_pipe => ExitCode::SUCCESS,
         Err(failure) => {
             failure.print();
-            ExitCode::FAILURE
+            ExitCode::from(Ending::FAILED)
         }
     }
 }

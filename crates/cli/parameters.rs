@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use atoll_jobs::{Interval, rfc3339};
 use chrono::{DateTime, NaiveDate};
 
 use crate::errors::{Failure, suggest};
@@ -16,9 +17,9 @@ const KEYWORD: &str = "Parameter:";
 
 /// One declared parameter.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Parameter {
+pub(crate) struct ScriptParameter {
     pub(crate) name: String,
-    pub(crate) kind: Kind,
+    pub(crate) kind: ParameterType,
     /// None if it must be given.
     pub(crate) default: Option<String>,
     pub(crate) help: String,
@@ -26,7 +27,7 @@ pub(crate) struct Parameter {
 
 /// What a parameter's value may be.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Kind {
+pub(crate) enum ParameterType {
     /// Anything.
     Text,
     /// A file, folder or URL.
@@ -48,32 +49,32 @@ pub(crate) enum Kind {
     Choice(Vec<String>),
 }
 
-const KINDS: [(&str, Kind, &str); 10] = [
-    ("text", Kind::Text, "text"),
-    ("path", Kind::Path, "a path or URL"),
-    ("integer", Kind::Integer, "an integer, such as 20"),
-    ("number", Kind::Number, "a number, such as 0.05"),
-    ("boolean", Kind::Boolean, "true or false"),
-    ("date", Kind::Date, "a date, such as 2026-11-24"),
+const KINDS: [(&str, ParameterType, &str); 10] = [
+    ("text", ParameterType::Text, "text"),
+    ("path", ParameterType::Path, "a path or URL"),
+    ("integer", ParameterType::Integer, "an integer, such as 20"),
+    ("number", ParameterType::Number, "a number, such as 0.05"),
+    ("boolean", ParameterType::Boolean, "true or false"),
+    ("date", ParameterType::Date, "a date, such as 2026-11-24"),
     (
         "timestamp",
-        Kind::Timestamp,
+        ParameterType::Timestamp,
         "a time, such as 2026-11-24T00:00:00Z",
     ),
     (
         "identifier",
-        Kind::Identifier,
+        ParameterType::Identifier,
         "a name of letters, digits and _",
     ),
-    ("list", Kind::List, "a list, such as [64, 128]"),
+    ("list", ParameterType::List, "a list, such as [64, 128]"),
     (
         "struct",
-        Kind::Struct,
+        ParameterType::Struct,
         "a struct, such as {shift: 2}, or NULL",
     ),
 ];
 
-impl Kind {
+impl ParameterType {
     fn parse(text: &str) -> Result<Self, String> {
         if let Some(choices) = text.strip_prefix("choice(") {
             let choices = choices.trim_end_matches(')').split(',');
@@ -135,7 +136,7 @@ impl Kind {
     }
 }
 
-impl Parameter {
+impl ScriptParameter {
     /// Refuses a value of another type.
     pub(crate) fn check(&self, value: &str) -> Result<(), Failure> {
         if self.kind.allows(value) {
@@ -158,8 +159,11 @@ fn header(source: &str) -> impl Iterator<Item = (usize, &str)> {
 }
 
 /// The parameters that a script declares, in their order.
-pub(crate) fn declared(path: &str, source: &str) -> Result<Vec<Parameter>, Failure> {
-    let mut parameters: Vec<Parameter> = vec![];
+pub(crate) fn declared(
+    path: &str,
+    source: &str,
+) -> Result<Vec<ScriptParameter>, Failure> {
+    let mut parameters: Vec<ScriptParameter> = vec![];
     for (number, line) in header(source) {
         let Some(text) = line.trim().strip_prefix(KEYWORD) else {
             continue;
@@ -167,9 +171,10 @@ pub(crate) fn declared(path: &str, source: &str) -> Result<Vec<Parameter>, Failu
         let parameter = parse(text.trim());
         let parameter = parameter.and_then(|parameter| {
             let twice = parameters.iter().any(|other| other.name == parameter.name);
-            match twice {
-                true => Err(format!("{} is declared twice", parameter.name)),
-                false => Ok(parameter),
+            if twice {
+                Err(format!("{} is declared twice", parameter.name))
+            } else {
+                Ok(parameter)
             }
         });
         parameters.push(parameter.map_err(|problem| {
@@ -184,7 +189,7 @@ pub(crate) fn declared(path: &str, source: &str) -> Result<Vec<Parameter>, Failu
 ///
 /// What is set and not declared is a value too, since declaring is not a duty.
 pub(crate) fn values(
-    declared: &[Parameter],
+    declared: &[ScriptParameter],
     set: &[(String, String)],
 ) -> Result<BTreeMap<String, String>, Failure> {
     let mut values: BTreeMap<String, String> = set.iter().cloned().collect();
@@ -206,7 +211,7 @@ pub(crate) fn values(
     Ok(values)
 }
 
-fn parse(text: &str) -> Result<Parameter, String> {
+fn parse(text: &str) -> Result<ScriptParameter, String> {
     let (declaration, help) = match text.split_once(" -- ") {
         Some((declaration, help)) => (declaration, help.trim()),
         None => (text, ""),
@@ -218,9 +223,9 @@ fn parse(text: &str) -> Result<Parameter, String> {
     let Some((name, kind)) = declared.split_once(char::is_whitespace) else {
         return Err(format!("the parameter '{declared}' has no type"));
     };
-    let parameter = Parameter {
+    let parameter = ScriptParameter {
         name: name.to_string(),
-        kind: Kind::parse(kind.trim())?,
+        kind: ParameterType::parse(kind.trim())?,
         default,
         help: help.to_string(),
     };
@@ -234,7 +239,7 @@ fn parse(text: &str) -> Result<Parameter, String> {
 }
 
 /// What `atoll run FILE --help` prints.
-pub(crate) fn help(path: &str, source: &str, parameters: &[Parameter]) -> String {
+pub(crate) fn help(path: &str, source: &str, parameters: &[ScriptParameter]) -> String {
     let mut text = String::new();
     for (_, line) in header(source) {
         if !line.trim().starts_with(KEYWORD) {
@@ -250,7 +255,7 @@ pub(crate) fn help(path: &str, source: &str, parameters: &[Parameter]) -> String
         text.push_str("\nThe script declares no parameters.\n");
     } else {
         text.push_str("\nParameters:\n");
-        let width = |get: fn(&Parameter) -> String| {
+        let width = |get: fn(&ScriptParameter) -> String| {
             parameters.iter().map(|p| get(p).chars().count()).max()
         };
         let names = width(|p| p.name.clone()).unwrap_or(0);
@@ -273,6 +278,23 @@ pub(crate) fn help(path: &str, source: &str, parameters: &[Parameter]) -> String
     text
 }
 
+/// The parameters that were set, and those that come with an interval.
+pub(crate) fn with_interval(
+    set: &[(String, String)],
+    interval: Option<&Interval>,
+) -> Vec<(String, String)> {
+    let pairs = interval.map(|interval| {
+        [
+            ("interval_start", rfc3339(interval.start)),
+            ("interval_end", rfc3339(interval.end)),
+            ("interval_date", interval.start.date_naive().to_string()),
+        ]
+    });
+    let pairs = pairs.into_iter().flatten();
+    let pairs = pairs.map(|(name, value)| (name.to_string(), value));
+    pairs.chain(set.iter().cloned()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -287,7 +309,7 @@ mod tests {
         let declared = declared("x.sql", SCRIPT).unwrap();
         let names: Vec<_> = declared.iter().map(|p| p.name.as_str()).collect();
         assert_eq!(names, ["epochs", "net", "data"]);
-        assert_eq!(declared[0].kind, Kind::Integer);
+        assert_eq!(declared[0].kind, ParameterType::Integer);
         assert_eq!(declared[0].default.as_deref(), Some("20"));
         assert_eq!(declared[0].help, "passes");
         assert_eq!(declared[2].default, None);
@@ -317,7 +339,7 @@ mod tests {
 
     #[track_caller]
     fn check(kind: &str, good: &[&str], bad: &[&str]) {
-        let kind = Kind::parse(kind).unwrap();
+        let kind = ParameterType::parse(kind).unwrap();
         for value in good {
             assert!(kind.allows(value), "{kind:?} {value}");
         }
@@ -359,7 +381,10 @@ mod tests {
     #[test]
     fn what_is_wrong_with_a_declaration_is_said_with_its_line() {
         for (text, problem) in [
-            ("-- Parameter: n", "x.sql:1: the parameter 'n' has no type"),
+            (
+                "-- Parameter: n",
+                "x.sql:1: the parameter 'n' has no type",
+            ),
             ("-- Parameter: n int = 1", "did you mean integer?"),
             (
                 "-- Parameter: n integer = x",

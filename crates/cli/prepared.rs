@@ -1,14 +1,22 @@
 //! Texts that are ready to run: read, filled in and split into statements.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::args::Source;
 use crate::errors::{Failure, suggest};
-use crate::script::{self, Script, Statement};
+use crate::script::{self, Script, ScriptStatement};
 
 /// U+FEFF, which stands for nothing at the start of a text.
 const MARK: char = '\u{feff}';
+
+/// Where statements come from.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum SqlSource {
+    /// The nth `-c`, from 1.
+    Command(usize, String),
+    /// A script.
+    File(PathBuf),
+}
 
 /// Where a text comes from, for its errors.
 #[derive(Debug, Clone)]
@@ -46,13 +54,13 @@ impl Place {
 }
 
 /// A text that is ready to run.
-pub(crate) struct Prepared {
+pub(crate) struct PreparedScript {
     place: Place,
     pub(crate) script: Script,
-    pub(crate) statements: Vec<Statement>,
+    pub(crate) statements: Vec<ScriptStatement>,
 }
 
-impl Prepared {
+impl PreparedScript {
     /// Splits a script that is filled in.
     pub(crate) fn new(place: Place, script: Script) -> Result<Self, Failure> {
         let statements = split(&script, &place)?;
@@ -65,12 +73,12 @@ impl Prepared {
 
     /// Reads a source, fills it in and splits it.
     pub(crate) fn read(
-        source: &Source,
+        source: &SqlSource,
         sources: usize,
         set: &[(String, String)],
     ) -> Result<Self, Failure> {
         match source {
-            Source::Command(n, sql) => {
+            SqlSource::Command(n, sql) => {
                 let place = if sources > 1 {
                     Place::Command(*n)
                 } else {
@@ -78,7 +86,7 @@ impl Prepared {
                 };
                 Self::new(place, Script::verbatim(sql))
             }
-            Source::File(path) => {
+            SqlSource::File(path) => {
                 let (file, text) = read(path)?;
                 let script = Script::new(&file, &text, set)?;
                 Self::new(Place::File(file), script)
@@ -87,7 +95,11 @@ impl Prepared {
     }
 
     /// Says in front of a failure which statement failed, and where it is.
-    pub(crate) fn locate(&self, mut failure: Failure, statement: &Statement) -> Failure {
+    pub(crate) fn locate(
+        &self,
+        mut failure: Failure,
+        statement: &ScriptStatement,
+    ) -> Failure {
         if failure.broken_pipe {
             return failure;
         }
@@ -103,18 +115,20 @@ impl Prepared {
 
 /// What a script is called in records and errors.
 pub(crate) fn called(path: &Path) -> String {
-    match path == Path::new("-") {
-        true => "<stdin>".to_string(),
-        false => path.display().to_string(),
+    if path == Path::new("-") {
+        "<stdin>".to_string()
+    } else {
+        path.display().to_string()
     }
 }
 
 /// The name and the content of a script; `-` is standard input.
 pub(crate) fn read(path: &Path) -> Result<(String, String), Failure> {
     let file = called(path);
-    let text = match path == Path::new("-") {
-        true => io::read_to_string(io::stdin()),
-        false => std::fs::read_to_string(path),
+    let text = if path == Path::new("-") {
+        io::read_to_string(io::stdin())
+    } else {
+        std::fs::read_to_string(path)
     };
     match text {
         Ok(text) => Ok((file, without_mark(text))),
@@ -131,7 +145,7 @@ pub(crate) fn without_mark(mut text: String) -> String {
     text
 }
 
-fn split(script: &Script, place: &Place) -> Result<Vec<Statement>, Failure> {
+fn split(script: &Script, place: &Place) -> Result<Vec<ScriptStatement>, Failure> {
     script::split(&script.text).map_err(|error| {
         let line = script.source_line(error.line);
         let alone = error.number == 1;

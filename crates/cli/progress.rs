@@ -1,4 +1,4 @@
-//! What long work is doing, drawn on standard error while it runs.
+//! Progress bars on standard error, for statements that take longer than a moment.
 //!
 //! Nothing is drawn unless standard error is a terminal, and nothing stays on it: the
 //! bars are gone before rows or messages are written.
@@ -6,12 +6,12 @@
 use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
 
-use atoll_compute::progress::{self, RunningTrial, Snapshot, Tasks, Trials};
+use atoll_compute::progress::{self, ProgressView, RunningTrial, Tasks, Trials};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// Work shorter than this is not worth a bar.
+/// How long a statement runs before it gets a bar.
 const QUIET_START: Duration = Duration::from_millis(400);
-/// Trials in training that get a line of their own.
+/// How many of the trials in training get a line of their own.
 const TRIALS_SHOWN: usize = 4;
 const BAR_WIDTH: usize = 24;
 
@@ -37,7 +37,7 @@ impl Progress {
         }
     }
 
-    /// A new statement starts.
+    /// Forgets the statement before and starts the clock of a new one.
     pub(crate) fn start(&mut self) {
         progress::Progress::process().reset();
         self.started = Instant::now();
@@ -50,12 +50,12 @@ impl Progress {
         if self.started.elapsed() < QUIET_START {
             return;
         }
-        let snapshot = progress::Progress::process().snapshot();
-        if let Some(trials) = &snapshot.trials {
+        let view = progress::Progress::process().view();
+        if let Some(trials) = &view.trials {
             self.trials_seen
                 .get_or_insert((Instant::now(), fraction(trials)));
         }
-        let texts = lines(&snapshot, self.trials_seen);
+        let texts = lines(&view, self.trials_seen);
         while self.lines.len() < texts.len() {
             let bar = ProgressBar::new_spinner();
             // The template is a constant; indicatif's default serves as well.
@@ -93,9 +93,9 @@ impl Progress {
     }
 }
 
-fn lines(snapshot: &Snapshot, trials_seen: Option<(Instant, f64)>) -> Vec<String> {
+fn lines(view: &ProgressView, trials_seen: Option<(Instant, f64)>) -> Vec<String> {
     let mut lines = Vec::new();
-    if let Some(trials) = &snapshot.trials {
+    if let Some(trials) = &view.trials {
         let left = trials_seen.and_then(|(since, before)| {
             remaining(
                 since.elapsed(),
@@ -110,10 +110,10 @@ fn lines(snapshot: &Snapshot, trials_seen: Option<(Instant, f64)>) -> Vec<String
             lines.push(format!("  and {more} more"));
         }
     }
-    if let Some(tasks) = &snapshot.tasks {
+    if let Some(tasks) = &view.tasks {
         lines.push(tasks_line(tasks));
     }
-    for rows in &snapshot.rows {
+    for rows in &view.rows {
         lines.push(rows_line(
             &rows.label,
             rows.done,
@@ -124,7 +124,7 @@ fn lines(snapshot: &Snapshot, trials_seen: Option<(Instant, f64)>) -> Vec<String
     lines
 }
 
-/// How much of the trials is done, epochs of those in training included.
+/// How many trials are done, those in training counted by their share of epochs.
 fn fraction(trials: &Trials) -> f64 {
     let part =
         |trial: &RunningTrial| f64::from(trial.epoch) / f64::from(trial.epochs.max(1));
@@ -251,11 +251,11 @@ mod tests {
             done: 0,
             running: vec![running(0, None); 6],
         };
-        let snapshot = Snapshot {
+        let view = ProgressView {
             trials: Some(trials),
-            ..Snapshot::default()
+            ..ProgressView::default()
         };
-        let lines = lines(&snapshot, None);
+        let lines = lines(&view, None);
         assert_eq!(lines.len(), 1 + TRIALS_SHOWN + 1);
         assert_eq!(lines.last().unwrap(), "  and 2 more");
     }

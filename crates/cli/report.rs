@@ -23,10 +23,10 @@ use clap::builder::PossibleValuesParser;
 use tokio::runtime::Handle;
 
 use self::gather::{Wanted, gather};
-use crate::args::SessionArgs;
 use crate::errors::{Failure, suggest};
+use crate::exit::Ending;
 use crate::progress::Progress;
-use crate::run::Ending;
+use crate::session_args::SessionArgs;
 use crate::terminal::color_allowed;
 
 /// How often progress is drawn.

@@ -10,10 +10,11 @@ use datafusion::arrow::array::{
     ArrayRef, Float64Array, RecordBatch, StringArray, UInt8Array, UInt32Array,
 };
 
-use crate::args::SessionArgs;
 use crate::errors::Failure;
-use crate::output::{Expanded, Room, row_writer};
-use crate::run::Ending;
+use crate::exit::Ending;
+use crate::notes::note;
+use crate::output::{Expanded, TableFit, row_writer};
+use crate::session_args::SessionArgs;
 
 /// How often a run that is followed is looked at.
 const LOOK: Duration = Duration::from_millis(500);
@@ -58,14 +59,11 @@ pub(crate) async fn runs(
         io::stdout().flush()?;
         shown = state.printed;
         if !args.follow || state.has_ended() {
-            note(&state)?;
-            let code = state.exit_code.filter(|_| args.follow);
-            return Ok(match code {
-                Some(0) => Ending::Finished,
-                Some(code) => Ending::Code(code),
-                None if args.follow => Ending::Code(1),
-                None => Ending::Finished,
+            tell(&state);
+            let code = state.exit_code.map_or(Ending::Wrong, |code| {
+                Ending::from_code(code.into())
             });
+            return Ok(if args.follow { code } else { Ending::Finished });
         }
         tokio::time::sleep(LOOK).await;
     }
@@ -78,19 +76,15 @@ fn news(state: &RunState, shown: u64) -> &str {
     state.output.get(from..).unwrap_or(&state.output)
 }
 
-fn note(state: &RunState) -> Result<(), Failure> {
+fn tell(state: &RunState) {
     let executor = match &state.executor {
         Some(executor) => format!(" on {executor}"),
         None => String::new(),
     };
-    writeln!(
-        io::stderr(),
+    note(&format!(
         "{}: {}{executor}, {:.1} s",
-        state.script,
-        state.phase,
-        state.seconds
-    )?;
-    Ok(())
+        state.script, state.phase, state.seconds
+    ));
 }
 
 fn list(runs: &[RunState], session: &SessionArgs) -> Result<(), Failure> {
@@ -112,7 +106,7 @@ fn list(runs: &[RunState], session: &SessionArgs) -> Result<(), Failure> {
     ])
     .map_err(|error| Failure::new(error.to_string()))?;
     let schema = rows.schema();
-    let mut writer = row_writer(session.format, Expanded::Auto, Room::All, &schema);
+    let mut writer = row_writer(session.format, Expanded::Auto, TableFit::All, &schema);
     let mut out = io::stdout();
     writer.write(&rows, &mut out)?;
     writer.finish(&mut out)

@@ -1,11 +1,10 @@
 //! `atoll schedule` and `atoll backfill`: jobs by the clock, and by hand.
 //!
-//! What runs when is the matter of `atoll_schedule`; here runs become processes and
+//! What runs when is the matter of `atoll_jobs::schedule`; here runs become processes and
 //! signals reach them.
 
 mod check;
 mod log;
-mod orphan;
 mod records;
 mod runner;
 
@@ -13,21 +12,21 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use atoll_schedule::{
-    Backfill, Clock, Error, Folder, Follower, Job, Jobs, Mode, Stop, Summary,
-    SystemClock, parse_time,
+use atoll_jobs::Error;
+use atoll_jobs::schedule::{
+    Backfill, Clock, FollowMode, Follower, JobFile, RunCounts, ScheduledJob, StateFolder,
+    StopRequest, SystemClock, parse_time,
 };
 use clap::Args;
 use tokio::sync::watch;
 
 use self::log::Log;
-pub(crate) use self::orphan::end_with_schedule;
 use self::runner::ProcessRunner;
-use crate::args::{SessionArgs, StopArgs};
-use crate::cluster::{note, stop};
-use crate::errors::{Failure, split_hint};
-use crate::job::LogFormat;
-use crate::run::Ending;
+use crate::errors::Failure;
+use crate::exit::Ending;
+use crate::notes::{LogFormat, note};
+use crate::session_args::SessionArgs;
+use crate::stop::{StopArgs, stop};
 
 /// Arguments of `atoll schedule`.
 #[derive(Debug, Args)]
@@ -105,11 +104,6 @@ fn parse_grace(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(hint)
 }
 
-/// The exit code of a command line, or a file of jobs, that is wrong.
-const USAGE: u8 = 2;
-/// The exit code when another process does the same.
-const ALREADY_RUNNING: u8 = 3;
-
 /// `atoll schedule`: until SIGTERM or Ctrl-C, or once.
 pub(crate) async fn schedule(
     args: &ScheduleArgs,
@@ -124,17 +118,21 @@ pub(crate) async fn schedule(
         return Ok(Ending::Finished);
     }
     let state = state_folder(&args.follow, &args.jobs)?;
-    let mut store = match Folder::open(&state) {
+    let mut store = match StateFolder::open(&state) {
         Ok(store) => store,
         Err(error @ Error::Locked { .. }) => {
             Failure::from(error).print();
-            return Ok(Ending::Code(ALREADY_RUNNING));
+            return Ok(Ending::AlreadyRunning);
         }
         Err(error) => return Err(error.into()),
     };
     let runner = ProcessRunner::new(&jobs, session, &state).await?;
     let log = Log::new(args.follow.log_format, session.quiet);
-    let mode = if args.once { Mode::Once } else { Mode::Forever };
+    let mode = if args.once {
+        FollowMode::Once
+    } else {
+        FollowMode::Forever
+    };
     let follower = Follower {
         jobs: &jobs,
         store: &mut store,
@@ -146,8 +144,8 @@ pub(crate) async fn schedule(
     let summary = ended.await?;
     log.sum_up(&summary);
     Ok(match mode {
-        Mode::Forever => Ending::Finished,
-        Mode::Once => ending(&summary, *stop.borrow()),
+        FollowMode::Forever => Ending::Finished,
+        FollowMode::Once => ending(&summary, *stop.borrow()),
     })
 }
 
@@ -163,7 +161,7 @@ pub(crate) async fn backfill(
     let (jobs, (job, intervals)) = match (&jobs, chosen) {
         (Ok(jobs), Ok(chosen)) => (jobs, chosen),
         (Err(failure), _) => return Ok(wrong(failure)),
-        (Ok(_), Err(())) => return Ok(Ending::Code(USAGE)),
+        (Ok(_), Err(())) => return Ok(Ending::Usage),
     };
     if intervals.is_empty() {
         note(&format!(
@@ -187,16 +185,16 @@ pub(crate) async fn backfill(
     let summary = backfill.run(stop.clone(), |event| log.write(&event)).await;
     log.sum_up(&summary);
     Ok(match *stop.borrow() {
-        Stop::Go => ending(&summary, Stop::Go),
-        Stop::Drain | Stop::Cancel => Ending::Cancelled,
+        StopRequest::Go => ending(&summary, StopRequest::Go),
+        StopRequest::Drain | StopRequest::Cancel => Ending::Cancelled,
     })
 }
 
 /// The job and those of its intervals that are to be run.
 fn choose<'a>(
     args: &BackfillArgs,
-    jobs: &'a Jobs,
-) -> Result<(&'a Job, Vec<atoll_schedule::Interval>), Error> {
+    jobs: &'a JobFile,
+) -> Result<(&'a ScheduledJob, Vec<atoll_jobs::Interval>), Error> {
     let job = jobs.job(&args.job)?;
     let zone = job.cron.zone();
     let (from, to) = (parse_time(&args.from, zone)?, parse_time(&args.to, zone)?);
@@ -204,7 +202,7 @@ fn choose<'a>(
 }
 
 /// The jobs of a file, if it, their scripts and their parameters are as they should be.
-fn read(path: &Path, session: &SessionArgs) -> Result<Jobs, Failure> {
+fn read(path: &Path, session: &SessionArgs) -> Result<JobFile, Failure> {
     if let Some((name, _)) = session.set.first() {
         let text = format!("--set {name}: parameters belong to the jobs");
         return Err(Failure::new(text).hint(format!(
@@ -212,7 +210,7 @@ fn read(path: &Path, session: &SessionArgs) -> Result<Jobs, Failure> {
             path.display()
         )));
     }
-    let mut jobs = Jobs::read(path)?;
+    let mut jobs = JobFile::read(path)?;
     let folder = jobs.folder.canonicalize();
     jobs.folder = folder.map_err(|error| {
         Failure::new(format!(
@@ -246,8 +244,8 @@ fn state_folder(args: &FollowArgs, jobs: &Path) -> Result<PathBuf, Failure> {
 
 /// Turns the first signal into a drain and the second, or the end of the grace, into a
 /// cancellation.
-fn stopping(args: &FollowArgs) -> watch::Receiver<Stop> {
-    let (sender, receiver) = watch::channel(Stop::Go);
+fn stopping(args: &FollowArgs) -> watch::Receiver<StopRequest> {
+    let (sender, receiver) = watch::channel(StopRequest::Go);
     let (mut signals, grace) = (stop(&args.stop), args.grace);
     tokio::spawn(async move {
         let _ = signals.changed().await;
@@ -255,17 +253,17 @@ fn stopping(args: &FollowArgs) -> watch::Receiver<Stop> {
             "starting nothing more; runs have {} to finish, once more to cancel them",
             humantime::format_duration(grace)
         ));
-        sender.send_replace(Stop::Drain);
+        sender.send_replace(StopRequest::Drain);
         let _ = tokio::time::timeout(grace, signals.changed()).await;
-        sender.send_replace(Stop::Cancel);
+        sender.send_replace(StopRequest::Cancel);
     });
     receiver
 }
 
-fn ending(summary: &Summary, stop: Stop) -> Ending {
+fn ending(summary: &RunCounts, stop: StopRequest) -> Ending {
     match (summary.failed, summary.busy, stop) {
         (1.., _, _) => Ending::Wrong,
-        (0, 1.., Stop::Go) => Ending::Code(ALREADY_RUNNING),
+        (0, 1.., StopRequest::Go) => Ending::AlreadyRunning,
         _ => Ending::Finished,
     }
 }
@@ -273,15 +271,5 @@ fn ending(summary: &Summary, stop: Stop) -> Ending {
 /// Says what is wrong with a file or the command line.
 fn wrong(failure: &Failure) -> Ending {
     failure.print();
-    Ending::Code(USAGE)
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        let (message, hint) = split_hint(&error.to_string());
-        Self {
-            hint,
-            ..Self::new(message)
-        }
-    }
+    Ending::Usage
 }

@@ -17,7 +17,7 @@ use crate::parameters;
 
 /// One statement of a script.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Statement {
+pub(crate) struct ScriptStatement {
     /// The text, without the comments before it and the semicolon after it.
     pub(crate) sql: String,
     /// Its place in the script, from 1.
@@ -39,7 +39,7 @@ pub(crate) struct SplitError {
 ///
 /// The SQL parser's own tokenizer decides what is a string, a comment or a
 /// dollar quote, so that splitting and parsing can never disagree.
-pub(crate) fn split(text: &str) -> Result<Vec<Statement>, SplitError> {
+pub(crate) fn split(text: &str) -> Result<Vec<ScriptStatement>, SplitError> {
     let mut statements = Vec::new();
     let mut tokens = Vec::new();
     let outcome = Tokenizer::new(&GenericDialect {}, text)
@@ -49,7 +49,7 @@ pub(crate) fn split(text: &str) -> Result<Vec<Statement>, SplitError> {
     let mut finish = |start: (usize, usize), end: usize| {
         let sql = text[start.0..end].trim_end().to_string();
         let number = statements.len() + 1;
-        statements.push(Statement {
+        statements.push(ScriptStatement {
             sql,
             number,
             line: start.1,
@@ -127,7 +127,7 @@ impl Offsets {
 
 /// What a stretch of SQL is, as far as parameters and colours care.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Kind {
+pub(crate) enum SegmentKind {
     Code,
     /// `'...'`
     Text,
@@ -137,31 +137,33 @@ pub(crate) enum Kind {
 }
 
 /// Cuts a text, finished or not, into stretches of one kind.
-pub(crate) fn segments(text: &str) -> Vec<(Kind, Range<usize>)> {
+pub(crate) fn segments(text: &str) -> Vec<(SegmentKind, Range<usize>)> {
     let mut segments = Vec::new();
     let (mut start, mut at) = (0, 0);
     while at < text.len() {
         let rest = &text[at..];
         let (kind, length) = match rest.as_bytes() {
-            [b'\'', ..] => (Kind::Text, until(rest, 1, "'")),
-            [b'"', ..] => (Kind::Name, until(rest, 1, "\"")),
+            [b'\'', ..] => (SegmentKind::Text, until(rest, 1, "'")),
+            [b'"', ..] => (SegmentKind::Name, until(rest, 1, "\"")),
             // Up to the line's end, which belongs to the code again.
-            [b'-', b'-', ..] => (Kind::Comment, rest.find('\n').unwrap_or(rest.len())),
-            [b'/', b'*', ..] => (Kind::Comment, until(rest, 2, "*/")),
+            [b'-', b'-', ..] => {
+                (SegmentKind::Comment, rest.find('\n').unwrap_or(rest.len()))
+            }
+            [b'/', b'*', ..] => (SegmentKind::Comment, until(rest, 2, "*/")),
             _ => {
                 at += rest.chars().next().map_or(1, char::len_utf8);
                 continue;
             }
         };
         if start < at {
-            segments.push((Kind::Code, start..at));
+            segments.push((SegmentKind::Code, start..at));
         }
         segments.push((kind, at..at + length));
         at += length;
         start = at;
     }
     if start < text.len() {
-        segments.push((Kind::Code, start..text.len()));
+        segments.push((SegmentKind::Code, start..text.len()));
     }
     segments
 }
@@ -184,6 +186,14 @@ pub(crate) struct Script {
     pub(crate) values: BTreeMap<String, String>,
     /// Lines that values added, by the offset in `text` where each value ends.
     added: Vec<(usize, usize)>,
+}
+
+/// Where a segment of a script begins.
+#[derive(Clone, Copy)]
+struct ScriptPlace<'a> {
+    path: &'a str,
+    /// From 1.
+    line: usize,
 }
 
 impl Script {
@@ -216,7 +226,10 @@ impl Script {
             added: Vec::new(),
         };
         for (kind, range) in segments(source) {
-            let place = (path, line_of(source, range.start));
+            let place = ScriptPlace {
+                path,
+                line: line_of(source, range.start),
+            };
             script.fill(kind, &source[range], place, &values)?;
         }
         values.retain(|name, _| script.names.contains(name));
@@ -226,13 +239,13 @@ impl Script {
 
     fn fill(
         &mut self,
-        kind: Kind,
+        kind: SegmentKind,
         segment: &str,
-        (path, line): (&str, usize),
+        place: ScriptPlace<'_>,
         values: &BTreeMap<String, String>,
     ) -> Result<(), Failure> {
         let mut rest = segment;
-        while let Some(at) = rest.find("${").filter(|_| kind != Kind::Comment) {
+        while let Some(at) = rest.find("${").filter(|_| kind != SegmentKind::Comment) {
             if rest[..at].ends_with('$') {
                 self.text.push_str(&rest[..at - 1]);
                 self.text.push_str("${");
@@ -244,15 +257,16 @@ impl Script {
             };
             let name = &rest[at + 2..at + end];
             let Some(value) = values.get(name) else {
-                let line = line + line_of(segment, segment.len() - rest.len() + at) - 1;
+                let inside = line_of(segment, segment.len() - rest.len() + at);
+                let (path, line) = (place.path, place.line + inside - 1);
                 return Err(undefined(name, &format!("{path}:{line}"), values));
             };
             self.names.insert(name.to_string());
             self.text.push_str(&rest[..at]);
             match kind {
-                Kind::Text => self.text.push_str(&value.replace('\'', "''")),
-                Kind::Name => self.text.push_str(&value.replace('"', "\"\"")),
-                Kind::Code | Kind::Comment => self.text.push_str(value),
+                SegmentKind::Text => self.text.push_str(&value.replace('\'', "''")),
+                SegmentKind::Name => self.text.push_str(&value.replace('"', "\"\"")),
+                SegmentKind::Code | SegmentKind::Comment => self.text.push_str(value),
             }
             self.added
                 .push((self.text.len(), value.matches('\n').count()));

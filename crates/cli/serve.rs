@@ -1,19 +1,54 @@
 //! `atoll serve`: SQL for notebooks, ADBC, JDBC and BI tools.
 
-use std::path::Path;
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use atoll_serve::{Limits, Server, ServerOptions};
 use atoll_session::{Session, SessionOptions};
+use clap::Args;
 use datafusion::common::DataFusionError;
 use tokio::runtime::Handle;
 
-use crate::args::{ServeArgs, SessionArgs};
-use crate::cluster::{note, stop};
 use crate::errors::{Failure, split_hint};
-use crate::run::Ending;
+use crate::exit::Ending;
+use crate::notes::note;
+use crate::session_args::{LOOPBACK, SessionArgs};
+use crate::stop::{StopArgs, stop};
 
-/// Until SIGTERM or Ctrl-C; the second one cancels statements that still run.
+/// Arguments of `atoll serve`.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Listen on this address; other machines need a token and one of theirs
+    #[arg(long, value_name = "IP", default_value_t = LOOPBACK)]
+    pub(crate) bind: IpAddr,
+
+    /// Listen on this port; 0 picks a free one
+    #[arg(long, default_value_t = atoll_serve::DEFAULT_PORT)]
+    pub(crate) port: u16,
+
+    /// Encrypt connections with this certificate, a PEM file
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+
+    /// The private key of the certificate, a PEM file
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+
+    /// Let this many clients have a session
+    #[arg(long, value_name = "N", default_value = "128")]
+    pub(crate) max_sessions: NonZeroUsize,
+
+    /// Run this many statements at once
+    #[arg(long, value_name = "N", default_value = "64")]
+    pub(crate) max_statements: NonZeroUsize,
+
+    #[command(flatten)]
+    pub(crate) stop: StopArgs,
+}
+
+/// Serves until SIGTERM or Ctrl-C; the second one cancels statements that still run.
 ///
 /// This runs on the runtime that listens, and statements run on `work`.
 pub(crate) async fn serve(
@@ -47,9 +82,10 @@ pub(crate) async fn serve(
         atoll_session::VERSION,
         if is_encrypted { "grpc+tls" } else { "grpc" },
         server.address(),
-        match is_secured {
-            true => "token required",
-            false => "no token: anyone on this machine may use it",
+        if is_secured {
+            "token required"
+        } else {
+            "no token: anyone on this machine may use it"
         },
         first.storage(),
     ));
@@ -84,7 +120,8 @@ fn read(file: &Path) -> Result<Vec<u8>, Failure> {
     })
 }
 
-/// What a client reads, as the prompt would say it.
+/// The text of an error for a client: the message, the place and the hint that the prompt
+/// would show.
 fn explain(error: DataFusionError) -> String {
     let Failure {
         message,

@@ -36,15 +36,16 @@ pub(crate) enum About {
 /// A name that is not known.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Unknown {
-    pub(crate) kind: Kind,
+    pub(crate) kind: ErrorSubject,
     pub(crate) name: String,
     pub(crate) span: Option<Span>,
     /// What it could have been, if the error says so.
     pub(crate) valid: Vec<String>,
 }
 
+/// The kind of thing that has no such name.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Kind {
+pub(crate) enum ErrorSubject {
     Column,
     Field,
     File,
@@ -124,7 +125,7 @@ fn schema(
             valid_fields,
         } => {
             *failure.about = About::Unknown(Unknown {
-                kind: Kind::Column,
+                kind: ErrorSubject::Column,
                 name: field.flat_name(),
                 span,
                 valid: shown(field, valid_fields),
@@ -137,9 +138,10 @@ fn schema(
             let possible = notes
                 .filter_map(|note| note.message.strip_prefix("possible column "))
                 .collect::<Vec<_>>();
-            failure.hint = Some(match possible.is_empty() {
-                true => "write the table's name in front of it".to_string(),
-                false => format!("write {}", possible.join(" or ")),
+            failure.hint = Some(if possible.is_empty() {
+                "write the table's name in front of it".to_string()
+            } else {
+                format!("write {}", possible.join(" or "))
             });
         }
         SchemaError::DuplicateQualifiedField { name, .. }
@@ -195,7 +197,8 @@ fn syntax(mut failure: Failure) -> Failure {
     failure
 }
 
-/// Sets what is said instead. Gives something, so that the next one is not asked.
+/// Replaces the message and what it is about. Returns `Some(())`, which ends the chain of
+/// recognisers.
 fn say(failure: &mut Failure, message: String, about: About) -> Option<()> {
     failure.message = message;
     *failure.about = about;
@@ -212,30 +215,30 @@ fn unknown(text: &str, span: Option<Span>, failure: &mut Failure) -> Option<()> 
         between(text, "Table function '", "' not found")
             .or_else(|| between(text, "table function '", "' not found"))
     {
-        (Kind::TableFunction, "no table function named", name)
+        (ErrorSubject::TableFunction, "no table function named", name)
     } else if let Some(name) = between(text, "table '", "' not found") {
-        (Kind::Table, "no table named", short(name))
+        (ErrorSubject::Table, "no table named", short(name))
     } else if let Some(name) = between(text, "Table '", "' doesn't exist") {
-        (Kind::Table, "no table named", short(name))
+        (ErrorSubject::Table, "no table named", short(name))
     } else if let Some(name) = between(text, "View '", "' doesn't exist") {
-        (Kind::Table, "no view named", short(name))
+        (ErrorSubject::Table, "no view named", short(name))
     } else if let Some(name) = between(text, "Invalid function '", "'") {
-        (Kind::Function, "no function named", name)
+        (ErrorSubject::Function, "no function named", name)
     } else if let Some(name) = text.strip_prefix("not supported: Unsupported SQL type ") {
-        (Kind::Type, "no type named", name)
+        (ErrorSubject::Type, "no type named", name)
     } else if let Some(name) = between(text, "Unsupported type '", "'. Must be") {
-        (Kind::Type, "no Arrow type named", name)
+        (ErrorSubject::Type, "no Arrow type named", name)
     } else if let Some(name) = between(text, "Error setting config ", ": ") {
-        (Kind::Setting, "no setting named", name)
+        (ErrorSubject::Setting, "no setting named", name)
     } else if let Some(name) = between(text, "'", "' is not a variable which can be") {
-        (Kind::Shown, "nothing to show named", name)
+        (ErrorSubject::Shown, "nothing to show named", name)
     } else if let Some(name) = between(text, "Field ", " not found in struct") {
-        (Kind::Field, "no field of the struct is named", name)
+        (ErrorSubject::Field, "no field of the struct is named", name)
     } else if let Some(path) = between(text, "file not found: ", "; check the path") {
         let quoted = path.strip_prefix('\'').and_then(|p| p.strip_suffix('\''));
         let path = quoted.unwrap_or(path);
         let unknown = Unknown {
-            kind: Kind::File,
+            kind: ErrorSubject::File,
             name: path.to_string(),
             span: None,
             valid: Vec::new(),
@@ -248,7 +251,9 @@ fn unknown(text: &str, span: Option<Span>, failure: &mut Failure) -> Option<()> 
     };
     failure.hint = None;
     let valid = match (kind, text.split_once("; valid: ")) {
-        (Kind::Field, Some((_, valid))) => valid.split(", ").map(String::from).collect(),
+        (ErrorSubject::Field, Some((_, valid))) => {
+            valid.split(", ").map(String::from).collect()
+        }
         _ => Vec::new(),
     };
     let unknown = Unknown {
@@ -496,22 +501,22 @@ mod tests {
             (
                 "table 'datafusion.public.a@timestamp=2026-11-30 01:00:00' not found",
                 "no table named a",
-                Kind::Table,
+                ErrorSubject::Table,
             ),
             (
                 "table 'datafusion.public.a' not found",
                 "no table named a",
-                Kind::Table,
+                ErrorSubject::Table,
             ),
             (
                 "Invalid function 'f'.\nDid you mean 'g'?",
                 "no function named f",
-                Kind::Function,
+                ErrorSubject::Function,
             ),
             (
                 "table function 'f' not found",
                 "no table function named f",
-                Kind::TableFunction,
+                ErrorSubject::TableFunction,
             ),
         ] {
             match check(text, message, None) {

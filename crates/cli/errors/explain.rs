@@ -1,14 +1,14 @@
-//! Finds the place of an error in its statement, and what was meant instead.
+//! Finds the place of an error in its statement, and a name that was probably meant instead.
 
 use std::ops::Range;
 
 use datafusion::common::Span;
 use datafusion::prelude::SessionContext;
 
-use super::about::{About, Kind, Unknown};
-use super::statement::Statement;
+use super::about::{About, ErrorSubject, Unknown};
+use super::statement::TokenizedStatement;
 use super::{Excerpt, Failure, files, suggest, syntax};
-use crate::repl::Names;
+use crate::names::Names;
 
 /// A hint lists so many names at most.
 const NAMES_LISTED: usize = 12;
@@ -73,7 +73,7 @@ impl Failure {
         }
         let names = Names::collect(context).await;
         let scene = Scene {
-            statement: Statement::new(statement),
+            statement: TokenizedStatement::new(statement),
             context,
             names,
         };
@@ -83,15 +83,15 @@ impl Failure {
     }
 }
 
-/// Everything there is to explain an error with.
+/// What an error is explained with: the statement's text and the names of the session.
 struct Scene<'a> {
-    statement: Statement<'a>,
+    statement: TokenizedStatement<'a>,
     context: &'a SessionContext,
     names: Names,
 }
 
 impl Scene<'_> {
-    /// Adds a hint, and gives the place.
+    /// Adds a hint to the failure and returns the place in the statement.
     fn explain(&self, about: About, failure: &mut Failure) -> Option<Range<usize>> {
         let statement = &self.statement;
         match about {
@@ -120,12 +120,13 @@ impl Scene<'_> {
                 let place = self.place(&column, span);
                 let column = self.text(&place).unwrap_or(&column);
                 let grouped = statement.written("GROUP").is_some();
-                failure.hint = Some(match grouped {
-                    true => format!(
+                failure.hint = Some(if grouped {
+                    format!(
                         "add {column} to GROUP BY, or take one of its values: \
                          first_value({column})"
-                    ),
-                    false => format!("group by it: GROUP BY {column}"),
+                    )
+                } else {
+                    format!("group by it: GROUP BY {column}")
                 });
                 place
             }
@@ -163,7 +164,7 @@ impl Scene<'_> {
         Some(documentation.syntax_example.clone())
     }
 
-    /// What was meant by a name that is not known.
+    /// A hint for a name that is not known: the nearest one that is, or all of them.
     fn meant(
         &self,
         unknown: &Unknown,
@@ -172,8 +173,8 @@ impl Scene<'_> {
     ) -> Option<String> {
         let name = unknown.name.as_str();
         match unknown.kind {
-            Kind::Column => self.column(unknown, place),
-            Kind::Field if !unknown.valid.is_empty() => {
+            ErrorSubject::Column => self.column(unknown, place),
+            ErrorSubject::Field if !unknown.valid.is_empty() => {
                 let valid = strs(&unknown.valid);
                 let quoted = valid.iter().find(|valid| valid.to_lowercase() == name);
                 quoted
@@ -181,30 +182,32 @@ impl Scene<'_> {
                     .or_else(|| near(name, &valid))
                     .or_else(|| list("fields are", &valid))
             }
-            Kind::Field => near(name, &self.fields()),
-            Kind::File => files::near(name),
-            Kind::Function if self.names.table_functions.contains(name) => {
+            ErrorSubject::Field => near(name, &self.fields()),
+            ErrorSubject::File => files::near(name),
+            ErrorSubject::Function if self.names.table_functions.contains(name) => {
                 Some(format!("it gives rows: SELECT * FROM {name}(...)"))
             }
-            Kind::Function => near(name, &strs(&self.names.functions)),
-            Kind::TableFunction if self.names.functions.contains(name) => {
+            ErrorSubject::Function => near(name, &strs(&self.names.functions)),
+            ErrorSubject::TableFunction if self.names.functions.contains(name) => {
                 Some(format!("it gives a value a row: SELECT {name}(...)"))
             }
-            Kind::TableFunction => {
+            ErrorSubject::TableFunction => {
                 let all = strs(&self.names.table_functions);
                 near(name, &all).or_else(|| list("table functions are", &all))
             }
-            Kind::Setting => {
+            ErrorSubject::Setting => {
                 let state = self.context.state();
                 let entries = state.config_options().entries();
                 let keys: Vec<&str> = entries.iter().map(|e| e.key.as_str()).collect();
                 near(name, &keys)
             }
-            Kind::Shown => near(&name.to_ascii_uppercase(), &SHOWN)
+            ErrorSubject::Shown => near(&name.to_ascii_uppercase(), &SHOWN)
                 .or_else(|| Some("SHOW ALL lists the settings".to_string())),
-            Kind::Table => self.table(name, failure),
-            Kind::Type if failure.message.contains("Arrow") => near(name, &ARROW_TYPES),
-            Kind::Type => near(&name.to_ascii_uppercase(), &SQL_TYPES)
+            ErrorSubject::Table => self.table(name, failure),
+            ErrorSubject::Type if failure.message.contains("Arrow") => {
+                near(name, &ARROW_TYPES)
+            }
+            ErrorSubject::Type => near(&name.to_ascii_uppercase(), &SQL_TYPES)
                 .or_else(|| list("types are", &SQL_TYPES)),
         }
     }
@@ -232,9 +235,12 @@ impl Scene<'_> {
         if let Some(elsewhere) = elsewhere {
             return Some(format!("did you mean {elsewhere}?"));
         }
-        near(&name, &valid).or_else(|| match valid.is_empty() {
-            true => Some("there are no columns here; a text is in single quotes".into()),
-            false => list("columns are", &valid),
+        near(&name, &valid).or_else(|| {
+            if valid.is_empty() {
+                Some("there are no columns here; a text is in single quotes".into())
+            } else {
+                list("columns are", &valid)
+            }
         })
     }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use datafusion::sql::sqlparser::tokenizer::Token;
 
-use super::statement::Statement;
+use super::statement::TokenizedStatement;
 use super::{Failure, suggest};
 
 /// More files than this in a folder are not looked at.
@@ -14,7 +14,10 @@ const FILES: usize = 10_000;
 const FORMATS: [&str; 5] = ["arrow", "csv", "json", "ndjson", "parquet"];
 
 /// Where a statement has the text that names a file; errors know the whole path.
-pub(super) fn written(statement: &Statement<'_>, path: &str) -> Option<Range<usize>> {
+pub(super) fn written(
+    statement: &TokenizedStatement<'_>,
+    path: &str,
+) -> Option<Range<usize>> {
     let found = statement.tokens.iter().find(|(token, _)| match token {
         Token::SingleQuotedString(text) => {
             !text.is_empty() && Path::new(path).ends_with(text.trim_start_matches("./"))
@@ -61,9 +64,10 @@ pub(super) fn as_table(name: &str, failure: &mut Failure) -> Option<String> {
     }
     if path.exists() && (path.is_dir() || name.contains(['/', '.'])) {
         failure.message = format!("cannot read '{name}' as a table");
-        return Some(match path.is_dir() {
-            true => "there is no file of a known format in the folder".to_string(),
-            false => format!("files that are tables end in .{}", FORMATS.join(", .")),
+        return Some(if path.is_dir() {
+            "there is no file of a known format in the folder".to_string()
+        } else {
+            format!("files that are tables end in .{}", FORMATS.join(", ."))
         });
     }
     if name.contains('/') || extension.is_some_and(|e| FORMATS.contains(&e)) {

@@ -53,7 +53,8 @@ pub(super) fn plain(error: &DataFusionError) -> String {
     }
 }
 
-/// Which rule of the optimizer met an error helps no one.
+/// Whether a context only names the DataFusion rule that met an error, which helps no one
+/// and is left out.
 fn names_a_rule(context: &str) -> bool {
     !context.contains(' ')
         || context.starts_with("Optimizer rule")

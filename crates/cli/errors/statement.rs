@@ -11,13 +11,13 @@ use datafusion::sql::sqlparser::tokenizer::{
 use crate::script::Offsets;
 
 /// A statement and its tokens, without white space and comments.
-pub(super) struct Statement<'a> {
+pub(super) struct TokenizedStatement<'a> {
     pub(super) text: &'a str,
     offsets: Offsets,
     pub(super) tokens: Vec<(Token, Range<usize>)>,
 }
 
-impl<'a> Statement<'a> {
+impl<'a> TokenizedStatement<'a> {
     /// What cannot be read as tokens is left out at the end.
     pub(super) fn new(text: &'a str) -> Self {
         let mut all = Vec::new();
@@ -141,7 +141,7 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, what: &str, expected: Option<&str>) {
-        let statement = Statement::new(text);
+        let statement = TokenizedStatement::new(text);
         let found = statement.written(what).map(|range| &text[range]);
         assert_eq!(found, expected, "{what} in {text}");
     }
@@ -159,14 +159,14 @@ mod tests {
 
     #[test]
     fn finds_calls_only_where_there_are_any() {
-        let statement = Statement::new("SELECT train, train (1)");
+        let statement = TokenizedStatement::new("SELECT train, train (1)");
         assert_eq!(statement.call("TRAIN"), Some(14..19));
         assert_eq!(statement.call("predict"), None);
     }
 
     #[test]
     fn a_place_in_lines_and_characters_is_a_token() {
-        let statement = Statement::new("SELECT 'ä',\n  b c");
+        let statement = TokenizedStatement::new("SELECT 'ä',\n  b c");
         let at = |line, column| statement.token_at(Location { line, column });
         assert_eq!(statement.range(at(2, 5)), 17..18);
         assert_eq!(at(1, 12), 3);

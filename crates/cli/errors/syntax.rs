@@ -1,4 +1,5 @@
-//! What may be wrong where the parser stopped.
+//! Guesses what is wrong at the place where the parser stopped: a misspelt keyword, a missing
+//! comma, a quote that is never closed.
 
 use std::ops::Range;
 
@@ -6,9 +7,9 @@ use datafusion::common::Location;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Location as SqlLocation, Token};
 
-use super::statement::Statement;
+use super::statement::TokenizedStatement;
 use super::{Excerpt, Failure};
-use crate::repl::KEYWORDS;
+use crate::keywords::KEYWORDS;
 use crate::script::{Offsets, SplitError};
 
 /// Keywords that people misspell and completion need not offer.
@@ -53,7 +54,7 @@ impl Failure {
 
 /// Says what was expected, adds a hint, and gives the place.
 pub(super) fn explain(
-    statement: &Statement<'_>,
+    statement: &TokenizedStatement<'_>,
     location: Location,
     failure: &mut Failure,
 ) -> Range<usize> {
@@ -109,8 +110,9 @@ fn reword(failure: &mut Failure) -> String {
 /// A place, and what is wrong there.
 type Found = Option<(Range<usize>, String)>;
 
+/// The tokens around the place where the parser stopped.
 struct Scene<'a> {
-    statement: &'a Statement<'a>,
+    statement: &'a TokenizedStatement<'a>,
     /// Where the parser stopped.
     token: usize,
     expected: &'a str,
@@ -252,14 +254,11 @@ fn near_keyword(word: &str) -> Option<&'static str> {
         return None;
     }
     let slips = if word.len() > 4 { 2 } else { 1 };
-    KEYWORDS
+    let near = KEYWORDS
         .into_iter()
         .chain(MORE_KEYWORDS)
-        .filter(|keyword| strsim::damerau_levenshtein(&word, keyword) <= slips)
-        .map(|keyword| (strsim::jaro_winkler(&word, keyword), keyword))
-        .filter(|(alike, _)| *alike > 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, keyword)| keyword)
+        .filter(|keyword| strsim::damerau_levenshtein(&word, keyword) <= slips);
+    atoll_suggest::nearest(&word, near)
 }
 
 #[cfg(test)]
@@ -278,7 +277,7 @@ mod tests {
         let About::Syntax(location) = *failure.about else {
             panic!("{failure:?}");
         };
-        let range = explain(&Statement::new(text), location, &mut failure);
+        let range = explain(&TokenizedStatement::new(text), location, &mut failure);
         assert_eq!(&text[range], place, "{text}: {failure:?}");
         assert_eq!(
             failure.message,

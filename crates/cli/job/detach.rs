@@ -6,28 +6,30 @@ use atoll_cluster::{Client, RunOrder, who};
 use atoll_jobs::rfc3339;
 use atoll_session::{Session, SessionOptions};
 
-use super::{RunArgs, USAGE, record::new_run_id};
-use crate::args::SessionArgs;
+use super::record::new_run_id;
+use super::{RunArgs, ScriptText};
 use crate::errors::Failure;
-use crate::run::Ending;
+use crate::exit::Ending;
+use crate::notes::{LogFormat, note};
+use crate::session_args::SessionArgs;
 
 /// Has the cluster run a script, and prints the name of the run.
 pub(super) async fn detach(
     args: &RunArgs,
     session: &SessionArgs,
-    (name, source): (&str, &str),
+    script: ScriptText<'_>,
 ) -> Result<Ending, Failure> {
     let Some(address) = &session.cluster else {
         Failure::new("--detach leaves the script with a cluster, and none is named")
             .hint("add --cluster df://HOST:PORT")
             .print();
-        return Ok(Ending::Code(USAGE));
+        return Ok(Ending::Usage);
     };
     let client = Client::connect(address.clone(), session.token()?).await?;
     let order = RunOrder {
         id: new_run_id(),
-        script: name.to_string(),
-        text: source.to_string(),
+        script: script.name.to_string(),
+        text: script.source.to_string(),
         arguments: arguments(args, session).await?,
         client: who(),
     };
@@ -35,10 +37,9 @@ pub(super) async fn detach(
     client.order(order).await?;
     writeln!(io::stdout(), "{id}")?;
     if !session.quiet {
-        writeln!(
-            io::stderr(),
+        note(&format!(
             "an executor runs it now; see it with: atoll runs {id} --cluster {address}"
-        )?;
+        ));
     }
     Ok(Ending::Finished)
 }
@@ -83,7 +84,7 @@ async fn arguments(
     );
     add("retries", Some(args.retries.to_string()));
     // Otherwise nobody would see how far it is.
-    let log = args.log_format.unwrap_or(super::LogFormat::Text);
+    let log = args.log_format.unwrap_or(LogFormat::Text);
     add("log-format", Some(log.name()));
     Ok(arguments)
 }

@@ -1,31 +1,14 @@
-//! What a run says of itself on standard error, if it is asked to.
+//! The log of a run on standard error, which `--log-format` asks for: a line for the start,
+//! for each statement, and for the end.
 
-use std::io::{self, Write};
 use std::time::Duration;
 
 use atoll_jobs::{Run, StatementRun};
 use chrono::{SecondsFormat, Utc};
-use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use crate::errors::Failure;
-
-/// How a log is written.
-#[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
-pub(crate) enum LogFormat {
-    /// A sentence a line
-    Text,
-    /// A JSON object a line
-    Json,
-}
-
-impl LogFormat {
-    /// What it is called on the command line.
-    pub(super) fn name(self) -> String {
-        let value = self.to_possible_value();
-        value.map_or_else(String::new, |value| value.get_name().to_string())
-    }
-}
+use crate::notes::{LogFormat, note};
 
 /// Writes log lines, or none.
 pub(super) struct Log(Option<LogFormat>);
@@ -122,8 +105,7 @@ impl Log {
                 line.to_string()
             }
         };
-        // Standard error being closed leaves no one to tell.
-        let _ = writeln!(io::stderr(), "{line}");
+        note(&line);
     }
 }
 

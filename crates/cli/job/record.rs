@@ -1,32 +1,33 @@
-//! What is known of a run before it begins.
+//! The record of a run before its first statement: what is run, on which machine, with which
+//! parameters.
 
 use std::collections::BTreeMap;
 
-use atoll_jobs::{Run, StatementRun, Status};
+use atoll_jobs::{Run, RunStatus, StatementRun};
 use chrono::Utc;
 use datafusion::DATAFUSION_VERSION;
 use sha2::{Digest, Sha256};
 
-use super::RunArgs;
-use crate::prepared::Prepared;
-use crate::script::Statement;
+use super::{RunArgs, ScriptText};
+use crate::prepared::PreparedScript;
+use crate::script::ScriptStatement;
 
 /// The record of a run that begins.
 pub(super) fn record(
     args: &RunArgs,
-    prepared: &Prepared,
-    (name, source): (&str, &str),
+    prepared: &PreparedScript,
+    script: ScriptText<'_>,
 ) -> Run {
     let now = Utc::now();
     let file = args.script_name.as_deref().or(args.file.as_deref());
     let stem = file.and_then(|file| file.file_stem());
     let stem = stem.map(|stem| stem.to_string_lossy().into_owned());
     let job = args.job.clone().or(stem).filter(|job| job != "-");
-    let statement = |statement: &Statement| StatementRun {
+    let statement = |statement: &ScriptStatement| StatementRun {
         number: statement.number,
         line: prepared.script.source_line(statement.line),
         sql: statement.sql.clone(),
-        status: Status::Skipped,
+        status: RunStatus::Skipped,
         attempts: 0,
         rows: None,
         seconds: 0.0,
@@ -36,10 +37,10 @@ pub(super) fn record(
         version: 1,
         run_id: args.run_id.clone().unwrap_or_else(new_run_id),
         job: job.unwrap_or_else(|| "stdin".to_string()),
-        script: name.to_string(),
-        script_sha256: hex::encode(Sha256::digest(source)),
+        script: script.name.to_string(),
+        script_sha256: hex::encode(Sha256::digest(script.source)),
         interval: args.interval,
-        status: Status::Running,
+        status: RunStatus::Running,
         exit_code: None,
         started_at: now,
         finished_at: None,

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use atoll_jobs::{Error, Lock, Run, RunStore, Status};
+use atoll_jobs::{Error, Lock, Run, RunStatus, RunStore};
 use atoll_session::Session;
 
 /// How long the process that ran it before may take to end.
@@ -47,7 +47,7 @@ pub(super) async fn take_over(
     for (statement, before) in record.statements.iter_mut().zip(before.statements) {
         let is_same = statement.sql == before.sql;
         if is_same
-            && before.status == Status::Succeeded
+            && before.status == RunStatus::Succeeded
             && !session.is_of_session(&statement.sql)
         {
             *statement = before;

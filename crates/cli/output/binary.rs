@@ -1,10 +1,10 @@
-//! Bytes that people cannot read, in a few words.
+//! Describes binary values for people: `<8.2 KiB PNG 451x300>` instead of the bytes.
 
 use std::fmt::Write;
 
-/// Files are told from their first bytes only when there are that many at least.
+/// How many bytes a value must have before its kind is told by its first bytes.
 const SMALLEST_FILE: usize = 24;
-/// Bytes that stand for all of them.
+/// How many bytes are shown of a value of no known kind.
 const START: usize = 4;
 /// The largest number of a field of an ONNX file, `ModelProto`.
 const LAST_ONNX_FIELD: u64 = 26;

@@ -1,4 +1,4 @@
-//! One value as people read it, in tables.
+//! The text of a single value in a table.
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, StructArray};
 use datafusion::arrow::datatypes::{DataType, Fields};

@@ -18,23 +18,23 @@ use datafusion::arrow::json::writer::{
 use super::RowWriter;
 use crate::errors::Failure;
 
-/// What is around the objects.
+/// What stands between the objects: an array around them, or a line each.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Shape {
+pub(super) enum JsonLayout {
     Array,
     Lines,
 }
 
 /// Writes JSON.
 pub(super) struct Json {
-    shape: Shape,
+    shape: JsonLayout,
     row: FieldRef,
     columns: Fields,
     rows: usize,
 }
 
 impl Json {
-    pub(super) fn new(shape: Shape, schema: &SchemaRef) -> Self {
+    pub(super) fn new(shape: JsonLayout, schema: &SchemaRef) -> Self {
         let columns: Fields = schema.fields().iter().map(without_keys).collect();
         let row = Field::new_struct("row", columns.clone(), false);
         Self {
@@ -138,11 +138,11 @@ impl RowWriter for Json {
         let mut text = Vec::new();
         for row in 0..batch.num_rows() {
             text.clear();
-            if self.shape == Shape::Array {
+            if self.shape == JsonLayout::Array {
                 text.extend_from_slice(if self.rows == 0 { b"[" } else { b",\n" });
             }
             encoder.encode(row, &mut text);
-            if self.shape == Shape::Lines {
+            if self.shape == JsonLayout::Lines {
                 text.push(b'\n');
             }
             out.write_all(&text)?;
@@ -153,9 +153,9 @@ impl RowWriter for Json {
 
     fn finish(&mut self, out: &mut dyn Write) -> Result<(), Failure> {
         match (self.shape, self.rows) {
-            (Shape::Lines, _) => {}
-            (Shape::Array, 0) => out.write_all(b"[]\n")?,
-            (Shape::Array, _) => out.write_all(b"]\n")?,
+            (JsonLayout::Lines, _) => {}
+            (JsonLayout::Array, 0) => out.write_all(b"[]\n")?,
+            (JsonLayout::Array, _) => out.write_all(b"]\n")?,
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Result rows as text, one file per kind of format.
+//! Writes the rows of a statement as text: tables, CSV, JSON, Markdown.
 //!
 //! Rows are written as they arrive wherever the format allows it, so a result may be
 //! larger than memory. A statement without columns, such as DDL, writes nothing.
@@ -18,11 +18,11 @@ use datafusion::arrow::datatypes::SchemaRef;
 
 use crate::errors::Failure;
 
-pub(crate) use out::{Out, Reader, is_installed, usual_pager};
+pub(crate) use out::{Out, ReaderState, is_installed, usual_pager};
 
 /// How rows are written.
 #[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
-pub(crate) enum Format {
+pub(crate) enum RowFormat {
     /// Boxes for people
     Table,
     /// Comma-separated, nested values as JSON
@@ -37,7 +37,7 @@ pub(crate) enum Format {
     Markdown,
 }
 
-impl Format {
+impl RowFormat {
     /// The name as it is typed.
     pub(crate) fn name(self) -> String {
         let value = self.to_possible_value();
@@ -47,7 +47,7 @@ impl Format {
 
 /// How much room a table has.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Room {
+pub(crate) enum TableFit {
     /// Every row and every character: a file, a pipe or a script.
     All,
     /// Cells cut to fit, long lists shortened, and a footer.
@@ -84,24 +84,28 @@ pub(crate) trait RowWriter {
 
 /// A writer for rows of `schema`.
 pub(crate) fn row_writer(
-    format: Format,
+    format: RowFormat,
     expanded: Expanded,
-    room: Room,
+    fit: TableFit,
     schema: &SchemaRef,
 ) -> Box<dyn RowWriter + Send> {
     if schema.fields().is_empty() {
         return Box::new(Nothing);
     }
     match format {
-        Format::Table => Box::new(table::Table::new(schema, expanded, room)),
-        Format::Csv => Box::new(delimited::Delimited::new(delimited::Style::Csv, schema)),
-        Format::Tsv => Box::new(delimited::Delimited::new(delimited::Style::Tsv, schema)),
-        Format::Markdown => Box::new(delimited::Delimited::new(
+        RowFormat::Table => Box::new(table::TableWriter::new(schema, expanded, fit)),
+        RowFormat::Csv => {
+            Box::new(delimited::Delimited::new(delimited::Style::Csv, schema))
+        }
+        RowFormat::Tsv => {
+            Box::new(delimited::Delimited::new(delimited::Style::Tsv, schema))
+        }
+        RowFormat::Markdown => Box::new(delimited::Delimited::new(
             delimited::Style::Markdown,
             schema,
         )),
-        Format::Json => Box::new(json::Json::new(json::Shape::Array, schema)),
-        Format::Ndjson => Box::new(json::Json::new(json::Shape::Lines, schema)),
+        RowFormat::Json => Box::new(json::Json::new(json::JsonLayout::Array, schema)),
+        RowFormat::Ndjson => Box::new(json::Json::new(json::JsonLayout::Lines, schema)),
     }
 }
 
@@ -159,18 +163,18 @@ mod tests {
         .unwrap()
     }
 
-    fn render(format: Format, room: Room, batches: &[RecordBatch]) -> String {
-        render_as(format, Expanded::Off, room, batches)
+    fn render(format: RowFormat, fit: TableFit, batches: &[RecordBatch]) -> String {
+        render_as(format, Expanded::Off, fit, batches)
     }
 
     fn render_as(
-        format: Format,
+        format: RowFormat,
         expanded: Expanded,
-        room: Room,
+        fit: TableFit,
         batches: &[RecordBatch],
     ) -> String {
         let mut out = Vec::new();
-        let mut writer = row_writer(format, expanded, room, batches[0].schema_ref());
+        let mut writer = row_writer(format, expanded, fit, batches[0].schema_ref());
         for batch in batches {
             writer.write(batch, &mut out).unwrap();
         }
@@ -185,7 +189,7 @@ mod tests {
     #[test]
     fn csv_quotes_and_keeps_nested_values_as_json() {
         assert_eq!(
-            render(Format::Csv, Room::All, &[without_bytes()]),
+            render(RowFormat::Csv, TableFit::All, &[without_bytes()]),
             "n,text,f,point,list\n\
              7,\"a,\"\"b\"\"\tc|\nd\",0.5,\"{\"\"x\"\":3}\",\"[1,null]\"\n,,,,\n"
         );
@@ -198,7 +202,7 @@ mod tests {
             Arc::new(BinaryArray::from(vec![Some(&b"\x01\xff"[..]), None]));
         let batch = RecordBatch::try_from_iter([("t", text), ("b", bytes)]).unwrap();
         assert_eq!(
-            render(Format::Csv, Room::All, &[batch]),
+            render(RowFormat::Csv, TableFit::All, &[batch]),
             "t,b\n\"\",01ff\n,\n"
         );
     }
@@ -213,18 +217,18 @@ mod tests {
         let columns = columns.into_iter().map(|(name, array)| (name, array, true));
         let batch = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
         for (format, expected) in [
-            (Format::Csv, "n,d\n,a\n,\n"),
-            (Format::Tsv, "n\td\n\ta\n\t\n"),
+            (RowFormat::Csv, "n,d\n,a\n,\n"),
+            (RowFormat::Tsv, "n\td\n\ta\n\t\n"),
             (
-                Format::Ndjson,
+                RowFormat::Ndjson,
                 "{\"n\":null,\"d\":\"a\"}\n{\"n\":null,\"d\":null}\n",
             ),
             (
-                Format::Markdown,
+                RowFormat::Markdown,
                 "| n | d |\n| --- | --- |\n| NULL | a |\n| NULL | NULL |\n",
             ),
         ] {
-            let text = render(format, Room::All, std::slice::from_ref(&batch));
+            let text = render(format, TableFit::All, std::slice::from_ref(&batch));
             assert_eq!(text, expected, "{format:?}");
         }
     }
@@ -232,7 +236,7 @@ mod tests {
     #[test]
     fn tsv_escapes_what_would_break_a_line() {
         assert_eq!(
-            render(Format::Tsv, Room::All, &[without_bytes()]),
+            render(RowFormat::Tsv, TableFit::All, &[without_bytes()]),
             "n\ttext\tf\tpoint\tlist\n\
              7\ta,\"b\"\\tc|\\nd\t0.5\t{\"x\":3}\t[1,null]\n\t\t\t\t\n"
         );
@@ -240,7 +244,11 @@ mod tests {
 
     #[test]
     fn json_is_valid_over_several_record_batches() {
-        let text = render(Format::Json, Room::All, &[without_bytes(), without_bytes()]);
+        let text = render(
+            RowFormat::Json,
+            TableFit::All,
+            &[without_bytes(), without_bytes()],
+        );
         let rows: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(rows.as_array().unwrap().len(), 4);
         assert_eq!(rows[0]["list"], serde_json::json!([1, null]));
@@ -251,18 +259,18 @@ mod tests {
     fn json_without_rows_is_an_empty_array() {
         let none = without_bytes().slice(0, 0);
         assert_eq!(
-            render(Format::Json, Room::All, std::slice::from_ref(&none)),
+            render(RowFormat::Json, TableFit::All, std::slice::from_ref(&none)),
             "[]\n"
         );
-        assert_eq!(render(Format::Ndjson, Room::All, &[none]), "");
+        assert_eq!(render(RowFormat::Ndjson, TableFit::All, &[none]), "");
     }
 
     #[test]
     fn ndjson_has_a_row_a_line() {
         assert_eq!(
             render(
-                Format::Ndjson,
-                Room::All,
+                RowFormat::Ndjson,
+                TableFit::All,
                 &[without_bytes().project(&[0, 3]).unwrap()]
             ),
             "{\"n\":7,\"point\":{\"x\":3}}\n{\"n\":null,\"point\":null}\n"
@@ -272,7 +280,7 @@ mod tests {
     #[test]
     fn markdown_escapes_bars_and_sizes_binary() {
         assert_eq!(
-            render(Format::Markdown, Room::All, &[batch()]),
+            render(RowFormat::Markdown, TableFit::All, &[batch()]),
             "| n | text | f | bytes | point | list |\n\
              | ---: | --- | ---: | --- | --- | --- |\n\
              | 7 | a,\"b\"\tc\\|<br>d | 0.5 | <8.2 KiB abababab…> | {x: 3} | [1, NULL] |\n\
@@ -284,8 +292,8 @@ mod tests {
     fn a_table_aligns_numbers_right_and_breaks_lines() {
         assert_eq!(
             render(
-                Format::Table,
-                Room::All,
+                RowFormat::Table,
+                TableFit::All,
                 &[batch().project(&[0, 1, 3]).unwrap()]
             ),
             "┌──────┬─────────────┬─────────────────────┐\n\
@@ -306,7 +314,7 @@ mod tests {
     #[test]
     fn a_screen_shows_the_first_and_the_last_rows() {
         let text = render(
-            Format::Table,
+            RowFormat::Table,
             screen(80, None),
             &[
                 numbers(0..30),
@@ -327,7 +335,7 @@ mod tests {
     #[test]
     fn a_screen_shows_forty_rows_whole() {
         let text = render(
-            Format::Table,
+            RowFormat::Table,
             screen(80, None),
             &[numbers(0..25), numbers(25..40)],
         );
@@ -341,7 +349,7 @@ mod tests {
         let batch =
             RecordBatch::try_from_iter([("a", Arc::clone(&long)), ("b", long)]).unwrap();
         let text = render(
-            Format::Table,
+            RowFormat::Table,
             screen(60, None),
             std::slice::from_ref(&batch),
         );
@@ -350,15 +358,19 @@ mod tests {
             "{text}"
         );
         assert!(text.contains('…'));
-        assert!(!render(Format::Table, Room::All, &[batch]).contains('…'));
+        assert!(!render(RowFormat::Table, TableFit::All, &[batch]).contains('…'));
     }
 
     #[test]
     fn a_table_larger_than_its_sample_goes_on_unbuffered() {
         let mut out = Vec::new();
         let first = numbers(0..table::SAMPLE as i64 + 1);
-        let mut writer =
-            row_writer(Format::Table, Expanded::Off, Room::All, first.schema_ref());
+        let mut writer = row_writer(
+            RowFormat::Table,
+            Expanded::Off,
+            TableFit::All,
+            first.schema_ref(),
+        );
         writer.write(&first, &mut out).unwrap();
         let sampled = out.len();
         assert!(sampled > 0, "nothing was written before the end");
@@ -368,24 +380,24 @@ mod tests {
         let text = String::from_utf8(out).unwrap();
         assert_eq!(text.lines().count(), table::SAMPLE + 6 + 4);
     }
-    fn screen(width: usize, page: Option<usize>) -> Room {
-        Room::Screen(Screen { width, page })
+    fn screen(width: usize, page: Option<usize>) -> TableFit {
+        TableFit::Screen(Screen { width, page })
     }
 
     #[test]
     fn a_pager_gets_every_row_and_a_page_fits_the_screen() {
-        let text = render(Format::Table, screen(80, Some(22)), &[numbers(0..100)]);
+        let text = render(RowFormat::Table, screen(80, Some(22)), &[numbers(0..100)]);
         assert_eq!(text.lines().count(), 105, "{text}");
         assert!(text.ends_with("(100 rows)\n"), "{text}");
         let long: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(300); 17]));
         let batch = RecordBatch::try_from_iter([("a", long)]).unwrap();
         let cut = render(
-            Format::Table,
+            RowFormat::Table,
             screen(80, Some(22)),
             std::slice::from_ref(&batch),
         );
         assert!(cut.contains('…'), "it fits when cut: {cut}");
-        let whole = render(Format::Table, screen(80, Some(21)), &[batch]);
+        let whole = render(RowFormat::Table, screen(80, Some(21)), &[batch]);
         assert!(
             whole.contains(&"x".repeat(300)),
             "a pager shows all: {whole}"
@@ -398,7 +410,7 @@ mod tests {
         let batch = RecordBatch::try_from_iter([("a", text)]).unwrap();
         let mut out = Vec::new();
         let mut writer = row_writer(
-            Format::Table,
+            RowFormat::Table,
             Expanded::Off,
             screen(80, Some(22)),
             batch.schema_ref(),
@@ -411,9 +423,9 @@ mod tests {
     #[test]
     fn expanded_rows_have_a_line_a_field() {
         let text = render_as(
-            Format::Table,
+            RowFormat::Table,
             Expanded::On,
-            Room::All,
+            TableFit::All,
             &[batch().project(&[0, 4, 5]).unwrap()],
         );
         let lines: Vec<&str> = text.lines().collect();
@@ -429,8 +441,8 @@ mod tests {
     #[test]
     fn automatic_expansion_depends_on_the_screen() {
         let narrow = |width| {
-            let room = screen(width, None);
-            render_as(Format::Table, Expanded::Auto, room, &[batch()])
+            let fit = screen(width, None);
+            render_as(RowFormat::Table, Expanded::Auto, fit, &[batch()])
         };
         assert!(narrow(120).starts_with('┌'), "{}", narrow(120));
         assert!(narrow(40).starts_with("─[ 1 ]"), "{}", narrow(40));

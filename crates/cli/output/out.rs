@@ -1,5 +1,5 @@
-//! Where rows go: standard output, a file, or the pager that shows what is longer than
-//! the screen.
+//! The place that rows are written to: standard output, a file, or the pager that shows what
+//! is longer than the screen.
 //!
 //! A pager reads as its user scrolls. Waiting for it must not keep Ctrl-C from being
 //! heard, so rows are written to memory first and passed on by [`Out::settle`], which
@@ -16,11 +16,11 @@ use tokio::process::{Child, Command};
 use crate::errors::Failure;
 use crate::terminal::text_width;
 
-/// What `less` is asked for where the user does not say: cut long lines, scroll
-/// sideways, keep colours, end at once if everything fits, leave the text on the screen.
+/// The options of `less` where the variable LESS has none: cut long lines, scroll sideways,
+/// keep colours, end at once if everything fits, leave the text on the screen.
 const LESS: &str = "-SRFX";
 
-/// What a shell exits with when it cannot run a command.
+/// The exit codes of a shell that cannot run a command: not executable, not found.
 const NOT_EXECUTABLE: i32 = 126;
 const NOT_FOUND: i32 = 127;
 
@@ -39,10 +39,11 @@ struct Pages {
     columns: usize,
     /// What was written and not passed on.
     pending: Vec<u8>,
-    state: State,
+    state: OutState,
 }
 
-enum State {
+/// How far the output of a statement is on its way to a pager.
+enum OutState {
     /// It fits on the screen so far, and waits for the end.
     Fits,
     Paging(Child),
@@ -50,9 +51,9 @@ enum State {
     Left,
 }
 
-/// What [`Out::settle`] found.
+/// Whether anyone still reads, as [`Out::settle`] found.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Reader {
+pub(crate) enum ReaderState {
     Reads,
     /// Nobody wants the rest.
     Left,
@@ -89,32 +90,33 @@ impl Out {
             rows,
             columns,
             pending: Vec::new(),
-            state: State::Fits,
+            state: OutState::Fits,
         });
     }
 
     /// Whether a pager has the screen.
     pub(crate) fn is_paging(&self) -> bool {
         let state = self.pages.as_ref().map(|pages| &pages.state);
-        matches!(state, Some(State::Paging(_)))
+        matches!(state, Some(OutState::Paging(_)))
     }
 
     /// Whether [`Out::settle`] will give the screen to a pager.
     pub(crate) fn needs_pager(&self) -> bool {
-        let waits = |pages: &Pages| matches!(pages.state, State::Fits) && !pages.fits();
+        let waits =
+            |pages: &Pages| matches!(pages.state, OutState::Fits) && !pages.fits();
         self.pages.as_ref().is_some_and(waits)
     }
 
     /// Passes on what was written, and starts the pager once it is needed.
-    pub(crate) async fn settle(&mut self) -> Result<Reader, Failure> {
+    pub(crate) async fn settle(&mut self) -> Result<ReaderState, Failure> {
         let needs_pager = self.needs_pager();
         let Some(pages) = &mut self.pages else {
             self.stream.flush()?;
-            return Ok(Reader::Reads);
+            return Ok(ReaderState::Reads);
         };
         if needs_pager {
             pages.state = match pages.start() {
-                Ok(pager) => State::Paging(pager),
+                Ok(pager) => OutState::Paging(pager),
                 Err(error) => {
                     // The rows are worth more than the way they are shown.
                     self.stream.write_all(&pages.pending)?;
@@ -133,10 +135,10 @@ impl Out {
         let Some(pages) = &mut self.pages else {
             return Ok(self.stream.flush()?);
         };
-        match std::mem::replace(&mut pages.state, State::Fits) {
-            State::Fits => self.stream.write_all(&pages.pending)?,
-            State::Paging(pager) => pages.wait_for(pager).await?,
-            State::Left => {}
+        match std::mem::replace(&mut pages.state, OutState::Fits) {
+            OutState::Fits => self.stream.write_all(&pages.pending)?,
+            OutState::Paging(pager) => pages.wait_for(pager).await?,
+            OutState::Left => {}
         }
         pages.pending.clear();
         Ok(self.stream.flush()?)
@@ -147,7 +149,8 @@ impl Write for Out {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut self.pages {
             Some(Pages {
-                state: State::Left, ..
+                state: OutState::Left,
+                ..
             }) => Ok(bytes.len()),
             Some(pages) => Write::write(&mut pages.pending, bytes),
             None => self.stream.write(bytes),
@@ -187,26 +190,28 @@ impl Pages {
         shell.spawn()
     }
 
-    async fn pass_on(&mut self) -> Result<Reader, Failure> {
-        let State::Paging(pager) = &mut self.state else {
+    async fn pass_on(&mut self) -> Result<ReaderState, Failure> {
+        let OutState::Paging(pager) = &mut self.state else {
             return Ok(match self.state {
-                State::Left => Reader::Left,
-                _ => Reader::Reads,
+                OutState::Left => ReaderState::Left,
+                _ => ReaderState::Reads,
             });
         };
         let Some(pipe) = &mut pager.stdin else {
-            return Ok(Reader::Left);
+            return Ok(ReaderState::Left);
         };
         // A pager that was left closes its end. That is how people stop reading.
         let written = pipe.write_all(&self.pending).await;
         self.pending.clear();
         if written.is_ok() {
-            return Ok(Reader::Reads);
+            return Ok(ReaderState::Reads);
         }
-        if let State::Paging(pager) = std::mem::replace(&mut self.state, State::Left) {
+        if let OutState::Paging(pager) =
+            std::mem::replace(&mut self.state, OutState::Left)
+        {
             self.wait_for(pager).await?;
         }
-        Ok(Reader::Left)
+        Ok(ReaderState::Left)
     }
 
     /// Waits until the user leaves the pager. How it ends is no concern of the
@@ -260,7 +265,7 @@ mod tests {
     async fn what_fits_goes_to_the_screen() {
         let (mut out, folder) = out("cat > FILE", 3);
         out.write_all(b"1\n2\n0123456789\n").unwrap();
-        assert_eq!(out.settle().await.unwrap(), Reader::Reads);
+        assert_eq!(out.settle().await.unwrap(), ReaderState::Reads);
         assert_eq!(read(&folder, "screen"), "");
         out.end().await.unwrap();
         assert_eq!(read(&folder, "screen"), "1\n2\n0123456789\n");
@@ -288,12 +293,12 @@ mod tests {
     async fn a_pager_that_is_left_wants_no_more() {
         let (mut out, folder) = out("head -n 1 > FILE", 2);
         let lines = "line\n".repeat(100_000);
-        let mut reader = Reader::Reads;
+        let mut reader = ReaderState::Reads;
         for _ in 0..20 {
             out.write_all(lines.as_bytes()).unwrap();
             reader = out.settle().await.unwrap();
         }
-        assert_eq!(reader, Reader::Left);
+        assert_eq!(reader, ReaderState::Left);
         out.write_all(b"more").unwrap();
         out.end().await.unwrap();
         assert_eq!(read(&folder, "pager"), "line\n");

@@ -1,4 +1,5 @@
-//! The boxes people read, or a line for each column where they ask for it.
+//! Tables with borders for people to read, or with a line for each column where they ask for
+//! that.
 //!
 //! On a screen without a pager only the first and last rows are kept, whatever the
 //! result's size. Elsewhere every row is written: the first ones set the widths, the
@@ -13,10 +14,10 @@ use std::io::Write;
 use datafusion::arrow::array::{Array, AsArray, RecordBatch};
 use datafusion::arrow::datatypes::SchemaRef;
 
-use self::grid::Grid;
+use self::grid::TableGrid;
 use self::records::Records;
 use super::cell::{self, Detail};
-use super::{Expanded, Room, RowWriter, Screen};
+use super::{Expanded, RowWriter, Screen, TableFit};
 use crate::errors::Failure;
 
 /// Rows that set the widths of a table without an end in sight.
@@ -25,18 +26,19 @@ pub(super) const SAMPLE: usize = 10_000;
 const SAMPLE_BYTES: usize = 16 << 20;
 /// Rows at the start, and at the end, of what a screen shows.
 const HALF: usize = 20;
-/// No cell in a pager is wider, for every row is padded to the widest.
+/// The widest cell in a pager, in characters. Every row is padded to the widest, so a single
+/// long text would make all of them long.
 const WIDEST: usize = 1_000;
 
 /// The texts of a row as both layouts want them; the one not wanted is empty.
-struct Row {
+struct TableRow {
     /// From 1, in the result.
     number: usize,
     cells: Vec<String>,
     lines: Vec<String>,
 }
 
-/// What room a layout has.
+/// How wide a layout may become.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Fit {
     /// Whatever it takes.
@@ -48,20 +50,21 @@ enum Fit {
     Screen(usize),
 }
 
+/// The layout of a table, once it is decided.
 enum Layout {
-    Grid(Grid),
+    Grid(TableGrid),
     Records(Records),
 }
 
 /// Writes a table.
-pub(super) struct Table {
+pub(super) struct TableWriter {
     schema: SchemaRef,
     expanded: Expanded,
-    room: Room,
+    fit: TableFit,
     /// Rows not written yet; on a screen the first ones.
-    first: Vec<Row>,
+    first: Vec<TableRow>,
     /// The latest rows after those, on a screen.
-    last: VecDeque<Row>,
+    last: VecDeque<TableRow>,
     total: usize,
     /// Bytes of text in `first`.
     held: usize,
@@ -69,16 +72,16 @@ pub(super) struct Table {
     layout: Option<Layout>,
 }
 
-impl Table {
-    pub(super) fn new(schema: &SchemaRef, expanded: Expanded, room: Room) -> Self {
+impl TableWriter {
+    pub(super) fn new(schema: &SchemaRef, expanded: Expanded, fit: TableFit) -> Self {
         Self {
             schema: SchemaRef::clone(schema),
             // Without a screen nothing is too wide for it.
-            expanded: match (expanded, room) {
-                (Expanded::Auto, Room::All) => Expanded::Off,
+            expanded: match (expanded, fit) {
+                (Expanded::Auto, TableFit::All) => Expanded::Off,
                 (expanded, _) => expanded,
             },
-            room,
+            fit,
             first: Vec::new(),
             last: VecDeque::new(),
             total: 0,
@@ -104,10 +107,10 @@ impl Table {
         Ok(())
     }
 
-    fn row(&self, batch: &RecordBatch, row: usize) -> Result<Row, Failure> {
-        let detail = match self.room {
-            Room::All => Detail::Whole,
-            Room::Screen(_) => Detail::Short,
+    fn row(&self, batch: &RecordBatch, row: usize) -> Result<TableRow, Failure> {
+        let detail = match self.fit {
+            TableFit::All => Detail::Whole,
+            TableFit::Screen(_) => Detail::Short,
         };
         let (mut cells, mut lines) = (Vec::new(), Vec::new());
         for array in batch.columns() {
@@ -119,7 +122,7 @@ impl Table {
             }
         }
         let number = self.total + row + 1;
-        Ok(Row {
+        Ok(TableRow {
             number,
             cells,
             lines,
@@ -129,10 +132,10 @@ impl Table {
     /// Decides on the layout from the rows that are there, and begins it.
     fn start(&self, fit: Fit, out: &mut dyn Write) -> Result<Layout, Failure> {
         let rows = || self.first.iter().chain(&self.last);
-        let grid = || Grid::new(&self.schema, rows(), fit);
-        let wide = |grid: &Grid| match self.room {
-            Room::Screen(screen) => grid.natural_width() > screen.width,
-            Room::All => false,
+        let grid = || TableGrid::new(&self.schema, rows(), fit);
+        let wide = |grid: &TableGrid| match self.fit {
+            TableFit::Screen(screen) => grid.natural_width() > screen.width,
+            TableFit::All => false,
         };
         let grid = (self.expanded != Expanded::On).then(grid);
         match grid {
@@ -161,7 +164,7 @@ impl Table {
     /// Writes a result that was kept for a screen.
     fn finish_screen(&self, width: usize, out: &mut dyn Write) -> Result<(), Failure> {
         let layout = self.start(Fit::Screen(width), out)?;
-        let rows: Vec<&Row> = self.first.iter().chain(&self.last).collect();
+        let rows: Vec<&TableRow> = self.first.iter().chain(&self.last).collect();
         if self.is_cut() {
             for row in &rows[..HALF] {
                 layout.row(row, out)?;
@@ -181,15 +184,16 @@ impl Table {
 
     /// Whether a screen shows the first and the last rows only.
     fn is_cut(&self) -> bool {
-        let paged = matches!(self.room, Room::Screen(Screen { page: Some(_), .. }));
+        let paged = matches!(self.fit, TableFit::Screen(Screen { page: Some(_), .. }));
         !paged && self.total > 2 * HALF
     }
 
     fn footer(&self, out: &mut dyn Write) -> Result<(), Failure> {
         let rows = if self.total == 1 { "row" } else { "rows" };
-        match self.is_cut() {
-            false => writeln!(out, "({} {rows})", self.total)?,
-            true => writeln!(out, "({} {rows}, {} shown)", self.total, 2 * HALF)?,
+        if self.is_cut() {
+            writeln!(out, "({} {rows}, {} shown)", self.total, 2 * HALF)?
+        } else {
+            writeln!(out, "({} {rows})", self.total)?
         }
         Ok(())
     }
@@ -220,16 +224,16 @@ impl Table {
     }
 }
 
-impl RowWriter for Table {
+impl RowWriter for TableWriter {
     fn write(&mut self, batch: &RecordBatch, out: &mut dyn Write) -> Result<(), Failure> {
-        let fit = match self.room {
-            Room::Screen(Screen { page: None, .. }) => {
+        let fit = match self.fit {
+            TableFit::Screen(Screen { page: None, .. }) => {
                 self.keep(batch)?;
                 self.total += batch.num_rows();
                 return Ok(());
             }
-            Room::Screen(screen) => Fit::Pager(screen.width),
-            Room::All => Fit::Whole,
+            TableFit::Screen(screen) => Fit::Pager(screen.width),
+            TableFit::All => Fit::Whole,
         };
         for row in 0..batch.num_rows() {
             let row = self.row(batch, row)?;
@@ -246,10 +250,12 @@ impl RowWriter for Table {
     }
 
     fn finish(&mut self, out: &mut dyn Write) -> Result<(), Failure> {
-        match self.room {
-            Room::Screen(Screen { page: None, width }) => self.finish_screen(width, out),
-            Room::Screen(screen) => self.finish_pages(screen, out),
-            Room::All => {
+        match self.fit {
+            TableFit::Screen(Screen { page: None, width }) => {
+                self.finish_screen(width, out)
+            }
+            TableFit::Screen(screen) => self.finish_pages(screen, out),
+            TableFit::All => {
                 self.flush_rows(Fit::Whole, out)?;
                 self.end(out)
             }
@@ -258,7 +264,7 @@ impl RowWriter for Table {
 }
 
 impl Layout {
-    fn row(&self, row: &Row, out: &mut dyn Write) -> Result<(), Failure> {
+    fn row(&self, row: &TableRow, out: &mut dyn Write) -> Result<(), Failure> {
         match self {
             Self::Grid(grid) => grid.row(&row.cells, out),
             Self::Records(records) => records.row(row.number, &row.lines, out),

@@ -1,22 +1,25 @@
-//! The commands that are not SQL; they start with a backslash and take one line.
+//! The commands of the prompt: `\d`, `\x` and their kin. They begin with a backslash, take
+//! one line, and no SQL parser sees them.
 
 use std::path::{Path, PathBuf};
 
 use atoll_session::function_docs;
 use clap::ValueEnum;
 
+use super::Prompt;
 use super::edit;
 use super::settings::Pager;
 use super::watch;
 use crate::errors::{Failure, suggest};
+use crate::exit::Ending;
 use crate::functions;
-use crate::output::{Expanded, Format, usual_pager};
+use crate::notes::note;
+use crate::output::{Expanded, RowFormat, usual_pager};
 use crate::prepared::Place;
 use crate::report;
-use crate::run::{Ending, Runner};
 use crate::terminal;
 
-/// The width of a drawing that goes nowhere near a terminal.
+/// The width of a drawing, in characters, where standard output is no terminal.
 const USUAL_WIDTH: usize = 80;
 
 /// Every command with what it does, for help and completion.
@@ -76,7 +79,7 @@ pub(super) const COMMANDS: [(&str, &str, &str); 17] = [
     ("\\q", "", "quit, as Ctrl-D does"),
 ];
 
-/// What users of other prompts type, and what it is here.
+/// The commands of other prompts (psql's, mostly) and the ones that they stand for here.
 const ALIASES: [(&str, &str); 7] = [
     ("\\dt", "\\d"),
     ("\\h", "\\?"),
@@ -91,7 +94,7 @@ const TABLES: &str = "SELECT table_schema AS schema, table_name AS name, table_t
                       FROM information_schema.tables \
                       WHERE table_schema <> 'information_schema' ORDER BY 1, 2";
 
-/// What to do after a command.
+/// Whether the prompt goes on after a command.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Next {
     Continue(Ending),
@@ -99,7 +102,7 @@ pub(crate) enum Next {
 }
 
 /// Runs one command.
-pub(crate) async fn run(runner: &mut Runner, line: &str) -> Result<Next, Failure> {
+pub(crate) async fn run(prompt: &mut Prompt, line: &str) -> Result<Next, Failure> {
     let line = line.trim().trim_end_matches(';').trim_end();
     let (command, argument) = split(line);
     let alias = ALIASES.iter().find(|(alias, _)| *alias == command);
@@ -107,78 +110,87 @@ pub(crate) async fn run(runner: &mut Runner, line: &str) -> Result<Next, Failure
     let mut ending = Ending::Finished;
     match (command, argument) {
         ("\\q", _) => return Ok(Next::Quit),
-        ("\\?", _) => runner.write(&help()).await?,
-        ("\\d", None) => ending = run_quietly(runner, TABLES).await?,
-        ("\\d", Some(table)) => ending = describe(runner, table).await?,
+        ("\\?", _) => prompt.runner.write(&help()).await?,
+        ("\\d", None) => ending = run_quietly(prompt, TABLES).await?,
+        ("\\d", Some(table)) => ending = describe(prompt, table).await?,
         ("\\d+", Some(table)) => {
-            describe(runner, table).await?;
-            ending = run_quietly(runner, &definition(table)).await?;
+            describe(prompt, table).await?;
+            ending = run_quietly(prompt, &definition(table)).await?;
         }
-        ("\\df", None) => runner.write(&functions::list(&function_docs())).await?,
+        ("\\df", None) => {
+            prompt
+                .runner
+                .write(&functions::list(&function_docs()))
+                .await?
+        }
         ("\\df", Some(name)) => {
-            let text = functions::describe(runner.session.context(), name)?;
-            runner.write(&text).await?;
+            let text = functions::describe(prompt.runner.session.context(), name)?;
+            prompt.runner.write(&text).await?;
         }
-        ("\\e", _) => ending = edit::last_statement(runner).await?,
+        ("\\e", _) => ending = edit::last_statement(prompt).await?,
         ("\\plot", argument) => {
             let width = terminal::stdout_width().unwrap_or(USUAL_WIDTH);
-            let text = report::plot_terminal(&runner.session, argument, width).await?;
-            runner.write(&text).await?;
+            let text =
+                report::plot_terminal(&prompt.runner.session, argument, width).await?;
+            prompt.runner.write(&text).await?;
         }
-        ("\\watch", options) => ending = watch::run(runner, options).await?,
+        ("\\watch", options) => ending = watch::run(prompt, options).await?,
         ("\\i", Some(file)) => {
-            let set = runner.settings.set.clone();
-            ending = runner.run_script(&path(file), &set).await?;
+            let set = prompt.settings.set.clone();
+            ending = prompt.runner.run_script(&path(file), &set).await?;
         }
         ("\\!", command) => edit::shell(command).await?,
-        (command, argument) => change(runner, command, argument)?,
+        (command, argument) => change(prompt, command, argument)?,
     }
     Ok(Next::Continue(ending))
 }
 
 /// The commands that only change how later ones behave.
 fn change(
-    runner: &mut Runner,
+    prompt: &mut Prompt,
     command: &str,
     argument: Option<&str>,
 ) -> Result<(), Failure> {
     match (command, argument) {
-        ("\\set", None) if runner.settings.set.is_empty() => {
-            runner.note("no parameter is set");
+        ("\\set", None) if prompt.settings.set.is_empty() => {
+            note("no parameter is set");
         }
         ("\\set", None) => {
-            for (name, value) in &runner.settings.set {
-                runner.note(&format!("{name} = {value}"));
+            for (name, value) in &prompt.settings.set {
+                note(&format!("{name} = {value}"));
             }
         }
         ("\\set", Some(pair)) => {
             let (name, value) = split(pair);
-            runner
+            prompt
                 .settings
                 .set(name, unquoted(value.unwrap_or_default()));
         }
-        ("\\unset", Some(name)) => runner.settings.set.retain(|(set, _)| set != name),
+        ("\\unset", Some(name)) => prompt.settings.set.retain(|(set, _)| set != name),
         ("\\format", None) => {
-            runner.note(&format!("rows are written as {}", runner.format.name()));
+            note(&format!(
+                "rows are written as {}",
+                prompt.runner.shown.format.name()
+            ));
         }
-        ("\\format", Some(name)) => runner.format = format_named(name)?,
-        ("\\o", file) => runner.redirect(file.map(path).as_deref())?,
+        ("\\format", Some(name)) => prompt.runner.shown.format = format_named(name)?,
+        ("\\o", file) => prompt.runner.redirect(file.map(path).as_deref())?,
         ("\\timing", argument) => {
-            runner.timing = switch(command, argument, runner.timing)?;
-            let timing = runner.timing;
-            runner.note(if timing {
+            prompt.runner.shown.timing =
+                switch(command, argument, prompt.runner.shown.timing)?;
+            note(if prompt.runner.shown.timing {
                 "timing is on"
             } else {
                 "timing is off"
             });
         }
-        ("\\x", Some("auto")) => expand(runner, Expanded::Auto),
+        ("\\x", Some("auto")) => expand(prompt, Expanded::Auto),
         ("\\x", argument) => {
-            let is_on = runner.settings.expanded != Expanded::Off;
+            let is_on = prompt.runner.shown.expanded != Expanded::Off;
             let on = switch(command, argument, is_on)?;
-            expand(runner, if on { Expanded::On } else { Expanded::Off });
+            expand(prompt, if on { Expanded::On } else { Expanded::Off });
         }
-        ("\\pager", argument) => set_pager(runner, argument)?,
+        ("\\pager", argument) => set_pager(prompt, argument)?,
         (command, None) if is_known(command) => {
             let usage = COMMANDS.iter().find(|(name, ..)| *name == command);
             let argument = usage.map_or("", |(_, argument, _)| argument);
@@ -197,16 +209,16 @@ fn split(line: &str) -> (&str, Option<&str>) {
 }
 
 /// Runs a statement that its user did not write, so an error shows no line of it.
-async fn run_quietly(runner: &mut Runner, sql: &str) -> Result<Ending, Failure> {
-    let outcome = runner.run_text(sql, Place::Prompt).await;
+async fn run_quietly(prompt: &mut Prompt, sql: &str) -> Result<Ending, Failure> {
+    let outcome = prompt.runner.run_text(sql, Place::Prompt).await;
     outcome.map_err(|failure| Failure {
         excerpt: None,
         ..failure
     })
 }
 
-async fn describe(runner: &mut Runner, table: &str) -> Result<Ending, Failure> {
-    run_quietly(runner, &format!("DESCRIBE {table}")).await
+async fn describe(prompt: &mut Prompt, table: &str) -> Result<Ending, Failure> {
+    run_quietly(prompt, &format!("DESCRIBE {table}")).await
 }
 
 /// The query for how a table or view was made.
@@ -222,7 +234,7 @@ fn definition(table: &str) -> String {
     )
 }
 
-/// What a switch is set to; without an argument it turns over.
+/// The new value of a switch: as its argument says, or the other one without an argument.
 fn switch(command: &str, argument: Option<&str>, is_on: bool) -> Result<bool, Failure> {
     match argument {
         None => Ok(!is_on),
@@ -232,27 +244,27 @@ fn switch(command: &str, argument: Option<&str>, is_on: bool) -> Result<bool, Fa
     }
 }
 
-fn expand(runner: &mut Runner, expanded: Expanded) {
-    runner.settings.expanded = expanded;
-    runner.note(match expanded {
+fn expand(prompt: &mut Prompt, expanded: Expanded) {
+    prompt.runner.shown.expanded = expanded;
+    note(match expanded {
         Expanded::On => "tables have a line for each column",
         Expanded::Off => "tables have a line for each row",
         Expanded::Auto => "tables that are too wide have a line for each column",
     });
 }
 
-fn set_pager(runner: &mut Runner, argument: Option<&str>) -> Result<(), Failure> {
+fn set_pager(prompt: &mut Prompt, argument: Option<&str>) -> Result<(), Failure> {
     match argument {
         None => {}
-        Some("off") => runner.settings.pager = Pager::Off,
+        Some("off") => prompt.settings.pager = Pager::Off,
         Some("on") if usual_pager().is_none() => {
             return Err(Failure::new("PAGER is not set and less is not installed")
                 .hint("name a program: \\pager COMMAND"));
         }
-        Some("on") => runner.settings.pager = Pager::Usual,
-        Some(command) => runner.settings.pager = Pager::Command(command.to_string()),
+        Some("on") => prompt.settings.pager = Pager::Usual,
+        Some(command) => prompt.settings.pager = Pager::Command(command.to_string()),
     }
-    runner.note(&match runner.settings.pager() {
+    note(&match prompt.settings.pager() {
         Some(command) => format!("long results are shown in {command}"),
         None => "there is no pager; long results are cut".to_string(),
     });
@@ -273,7 +285,7 @@ fn unquoted(text: &str) -> &str {
     inner('\'').or_else(|| inner('"')).unwrap_or(text)
 }
 
-/// What the argument of the command before the cursor can be, if that is known.
+/// The arguments that the command before the cursor may have, if there is a list of them.
 pub(super) fn values(before: &str) -> Option<Vec<&'static str>> {
     let (command, argument) = before.split_once(' ')?;
     let values: &[&str] = match command {
@@ -295,8 +307,8 @@ fn help() -> String {
     format!("SQL ends in ;  Ctrl-C cancels a statement.\n\n{lines}")
 }
 
-fn format_named(name: &str) -> Result<Format, Failure> {
-    Format::from_str(name, true).map_err(|_| {
+fn format_named(name: &str) -> Result<RowFormat, Failure> {
+    RowFormat::from_str(name, true).map_err(|_| {
         Failure::new(format!("unknown format {name}"))
             .hint("formats are table, csv, tsv, json, ndjson, markdown")
     })

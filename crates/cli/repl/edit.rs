@@ -1,13 +1,16 @@
-//! What hands the terminal to another program: an editor, or a shell.
+//! The commands that hand the terminal to another program: `\e` to an editor, `\!` to a
+//! shell.
 
 use std::io::{IsTerminal, Write, stdin, stdout};
 
 use tokio::process::Command;
 
+use super::Prompt;
 use crate::errors::Failure;
+use crate::exit::Ending;
+use crate::notes::note;
 use crate::output::is_installed;
 use crate::prepared::Place;
-use crate::run::{Ending, Runner};
 
 /// Editors to try where the user names none.
 const EDITORS: [&str; 4] = ["editor", "nano", "vim", "vi"];
@@ -16,21 +19,21 @@ const EDITORS: [&str; 4] = ["editor", "nano", "vim", "vi"];
 ///
 /// A text that was not changed is not run: leaving the editor is how people change
 /// their mind.
-pub(super) async fn last_statement(runner: &mut Runner) -> Result<Ending, Failure> {
+pub(super) async fn last_statement(prompt: &mut Prompt) -> Result<Ending, Failure> {
     if !(stdin().is_terminal() && stdout().is_terminal()) {
         return Err(Failure::new("\\e needs a terminal"));
     }
-    let before = runner.settings.last.clone().unwrap_or_default();
+    let before = prompt.settings.last.clone().unwrap_or_default();
     let after = edit(&before).await?;
     if after.trim().is_empty() || after.trim() == before.trim() {
-        runner.note("nothing was changed, so nothing runs");
+        note("nothing was changed, so nothing runs");
         return Ok(Ending::Finished);
     }
     // What runs should be on the screen, like everything else that was typed.
-    runner.note(after.trim_end());
-    runner.settings.last = Some(after.trim_end().to_string());
-    let text = runner.settings.fill(&after)?;
-    runner.run_text(&text, Place::Prompt).await
+    note(after.trim_end());
+    prompt.settings.last = Some(after.trim_end().to_string());
+    let text = prompt.settings.fill(&after)?;
+    prompt.runner.run_text(&text, Place::Prompt).await
 }
 
 async fn edit(text: &str) -> Result<String, Failure> {

@@ -1,4 +1,5 @@
-//! What the line editor asks while a statement is typed.
+//! The answers to what the line editor asks while a statement is typed: whether it is
+//! complete, what completes it, and which colours it has.
 
 use std::borrow::Cow;
 
@@ -9,9 +10,10 @@ use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Context, Helper};
 
 use super::command;
-use super::keywords::is_keyword;
-use super::names::Names;
-use crate::script::{Kind, is_complete, segments};
+use super::complete::complete;
+use crate::keywords::is_keyword;
+use crate::names::Names;
+use crate::script::{SegmentKind, is_complete, segments};
 
 const KEYWORD: &str = "\x1b[1;34m";
 const TEXT: &str = "\x1b[32m";
@@ -19,7 +21,8 @@ const NUMBER: &str = "\x1b[36m";
 const COMMENT: &str = "\x1b[90m";
 const RESET: &str = "\x1b[0m";
 
-/// Completes, colours and decides when a statement is complete.
+/// Answers the line editor. A statement is complete at its semicolon, so Enter before that
+/// begins a new line.
 pub(super) struct SqlHelper {
     names: Names,
     colors: bool,
@@ -73,12 +76,12 @@ impl Completer for SqlHelper {
         }
         // Inside a string, what is typed is most likely a path.
         let last = segments(&line[..cursor]).pop();
-        if let Some((Kind::Text, range)) = last
+        if let Some((SegmentKind::Text, range)) = last
             && (range.len() == 1 || !line[..cursor].ends_with('\''))
         {
             return self.files.complete_path(line, cursor);
         }
-        let (start, found) = self.names.complete(line, cursor);
+        let (start, found) = complete(&self.names, line, cursor);
         let pair = |name: String| Pair {
             display: name.clone(),
             replacement: name,
@@ -89,9 +92,10 @@ impl Completer for SqlHelper {
 
 impl Highlighter for SqlHelper {
     fn highlight<'l>(&self, line: &'l str, _: usize) -> Cow<'l, str> {
-        match self.colors {
-            true => Cow::Owned(color(line)),
-            false => Cow::Borrowed(line),
+        if self.colors {
+            Cow::Owned(color(line))
+        } else {
+            Cow::Borrowed(line)
         }
     }
 
@@ -107,10 +111,10 @@ fn color(line: &str) -> String {
     for (kind, range) in segments(line) {
         let segment = &line[range];
         match kind {
-            Kind::Code => color_code(segment, &mut text),
-            Kind::Text => push(TEXT, segment, &mut text),
-            Kind::Name => text.push_str(segment),
-            Kind::Comment => push(COMMENT, segment, &mut text),
+            SegmentKind::Code => color_code(segment, &mut text),
+            SegmentKind::Text => push(TEXT, segment, &mut text),
+            SegmentKind::Name => text.push_str(segment),
+            SegmentKind::Comment => push(COMMENT, segment, &mut text),
         }
     }
     text
@@ -124,9 +128,10 @@ fn color_code(code: &str, text: &mut String) {
         let number = first.is_ascii_digit();
         let belongs = |c: char| is_word(c) || (number && c == '.');
         let other = |c: char| !is_word(c);
-        let end = match is_word(first) {
-            true => rest.find(|c| !belongs(c)),
-            false => rest.find(|c| !other(c)),
+        let end = if is_word(first) {
+            rest.find(|c| !belongs(c))
+        } else {
+            rest.find(|c| !other(c))
         };
         let (word, after) = rest.split_at(end.unwrap_or(rest.len()));
         match word {

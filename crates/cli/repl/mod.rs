@@ -1,13 +1,14 @@
-//! SQL as it is typed, or as it arrives on standard input.
+//! The prompt: SQL and commands as they are typed, as they arrive on standard input, or from
+//! `-c` and `-f`.
 //!
 //! At a terminal an error ends the statement and nothing else. On a pipe it ends the
 //! run, since what follows was written for its success.
 
-pub(crate) mod commands;
+mod batch;
+mod commands;
+mod complete;
 mod edit;
 mod helper;
-mod keywords;
-mod names;
 mod settings;
 mod structs;
 mod watch;
@@ -21,45 +22,65 @@ use rustyline::history::FileHistory;
 use rustyline::{Config, Editor};
 use tokio::runtime::Handle;
 
+pub(crate) use self::batch::run_sources;
 use self::commands::Next;
 use self::helper::SqlHelper;
-use crate::args::{SessionArgs, Source};
+use self::settings::Settings;
 use crate::errors::Failure;
-use crate::prepared::{Place, without_mark};
-use crate::run::{Ending, Runner};
+use crate::exit::Ending;
+use crate::names::Names;
+use crate::notes::note;
+use crate::prepared::{Place, SqlSource, without_mark};
 use crate::script::is_complete;
+use crate::session_args::SessionArgs;
+use crate::statement::StatementRunner;
 use crate::terminal;
-
-pub(crate) use self::keywords::KEYWORDS;
-pub(crate) use self::names::Names;
-pub(crate) use self::settings::Settings;
 
 const HISTORY_LENGTH: usize = 10_000;
 
+/// Runs statements and backslash commands, wherever they come from, and remembers what the
+/// commands set.
+pub(crate) struct Prompt {
+    runner: StatementRunner,
+    /// What commands changed, and later statements use.
+    settings: Settings,
+}
+
+impl Prompt {
+    async fn new(args: &SessionArgs, work: &Handle) -> Result<Self, Failure> {
+        Ok(Self {
+            runner: StatementRunner::new(args, work).await?,
+            settings: Settings::default(),
+        })
+    }
+}
+
 /// Runs `atoll` without statements or a command.
 pub(crate) async fn run(args: &SessionArgs, work: &Handle) -> Result<Ending, Failure> {
-    let mut runner = Runner::new(args, work).await?;
+    let mut prompt = Prompt::new(args, work).await?;
     if !stdin().is_terminal() {
         // Parameters belong to a script as a whole.
         if !args.set.is_empty() {
-            return runner.run_all(&[Source::File("-".into())], &args.set).await;
+            return prompt
+                .run_all(&[SqlSource::File("-".into())], &args.set)
+                .await;
         }
-        return piped(&mut runner).await;
+        return piped(&mut prompt).await;
     }
     for (name, value) in &args.set {
-        runner.settings.set(name, value);
+        prompt.settings.set(name, value);
     }
     if !args.quiet {
         let version = atoll_session::VERSION;
-        runner.note(&format!(
+        note(&format!(
             "atoll {version}. SQL ends in ;  \\? for help, \\q to quit."
         ));
     }
-    interactive(&mut runner).await
+    interactive(&mut prompt).await
 }
 
 /// Runs what arrives on a pipe, each statement as soon as it is complete.
-async fn piped(runner: &mut Runner) -> Result<Ending, Failure> {
+async fn piped(prompt: &mut Prompt) -> Result<Ending, Failure> {
     let mut text = String::new();
     let mut lines_before = 0;
     for (read, line) in (1..).zip(stdin().lines()) {
@@ -68,7 +89,7 @@ async fn piped(runner: &mut Runner) -> Result<Ending, Failure> {
             line = without_mark(line);
         }
         if text.trim().is_empty() && line.trim_start().starts_with('\\') {
-            match commands::run(runner, &line).await? {
+            match commands::run(prompt, &line).await? {
                 Next::Continue(Ending::Finished) => continue,
                 Next::Continue(ending) => return Ok(ending),
                 Next::Quit => return Ok(Ending::Finished),
@@ -82,28 +103,28 @@ async fn piped(runner: &mut Runner) -> Result<Ending, Failure> {
         // Cheap before thorough: a long statement is not read again for every line.
         if line.contains(';') && is_complete(&text) {
             let place = Place::Pipe { lines_before };
-            let ending = run_typed(runner, &std::mem::take(&mut text), place).await?;
+            let ending = run_typed(prompt, &std::mem::take(&mut text), place).await?;
             if ending != Ending::Finished {
                 return Ok(ending);
             }
         }
     }
     let place = Place::Pipe { lines_before };
-    run_typed(runner, &text, place).await
+    run_typed(prompt, &text, place).await
 }
 
 /// Runs statements with what `\set` defined, and keeps them for `\watch` and `\e`.
 async fn run_typed(
-    runner: &mut Runner,
+    prompt: &mut Prompt,
     text: &str,
     place: Place,
 ) -> Result<Ending, Failure> {
-    let filled = runner.settings.fill(text)?;
-    runner.settings.last = Some(text.trim().to_string());
-    runner.run_text(&filled, place).await
+    let filled = prompt.settings.fill(text)?;
+    prompt.settings.last = Some(text.trim().to_string());
+    prompt.runner.run_text(&filled, place).await
 }
 
-async fn interactive(runner: &mut Runner) -> Result<Ending, Failure> {
+async fn interactive(prompt: &mut Prompt) -> Result<Ending, Failure> {
     let mut editor = editor()?;
     let history = history_file();
     if let Some(path) = &history {
@@ -111,7 +132,7 @@ async fn interactive(runner: &mut Runner) -> Result<Ending, Failure> {
         let _ = editor.load_history(path);
     }
     loop {
-        let names = Names::collect(runner.session.context()).await;
+        let names = Names::collect(prompt.runner.session.context()).await;
         if let Some(helper) = editor.helper_mut() {
             helper.set_names(names);
         }
@@ -127,21 +148,21 @@ async fn interactive(runner: &mut Runner) -> Result<Ending, Failure> {
             continue;
         }
         remember(&mut editor, text.trim_end(), history.as_ref());
-        let pager = runner.settings.pager();
-        runner.fit_screen(pager.as_deref());
+        let pager = prompt.settings.pager();
+        prompt.runner.fit_screen(pager.as_deref());
         let next = match command(&text) {
             Some(line) => {
-                let before = runner.settings.last.clone();
-                let next = commands::run(runner, line).await;
+                let before = prompt.settings.last.clone();
+                let next = commands::run(prompt, line).await;
                 // What an editor made of a statement is worth keeping too.
-                if let Some(last) = runner.settings.last.as_ref()
+                if let Some(last) = prompt.settings.last.as_ref()
                     && before.as_ref() != Some(last)
                 {
                     remember(&mut editor, last, history.as_ref());
                 }
                 next
             }
-            None => run_typed(runner, &text, Place::Prompt)
+            None => run_typed(prompt, &text, Place::Prompt)
                 .await
                 .map(Next::Continue),
         };
@@ -155,7 +176,8 @@ async fn interactive(runner: &mut Runner) -> Result<Ending, Failure> {
     Ok(Ending::Finished)
 }
 
-/// What is typed where a statement could be, and is none.
+/// The command that a typed line is, if it is no statement: one with a backslash, or a word
+/// such as `quit` that other shells have.
 fn command(text: &str) -> Option<&str> {
     let text = text.trim();
     match text.trim_end_matches(';').to_ascii_lowercase().as_str() {

@@ -1,23 +1,21 @@
-//! What the prompt was told and remembers.
+//! What commands of the prompt set, for the statements after them.
 
 use crate::errors::Failure;
-use crate::output::{Expanded, usual_pager};
+use crate::output::usual_pager;
 use crate::script::Script;
 
-/// What commands change and statements use.
+/// The settings of a prompt that are not the session's.
 #[derive(Debug)]
 pub(crate) struct Settings {
-    /// Whether tables have a line for each column.
-    pub(crate) expanded: Expanded,
-    /// What shows results that are longer than the screen.
+    /// The program that shows results which are longer than the screen.
     pub(super) pager: Pager,
-    /// What fills `${name}`, in the order of the names.
+    /// The values of `${name}` in statements and scripts, sorted by name.
     pub(super) set: Vec<(String, String)>,
     /// The latest statements that ran, for those commands that repeat them.
     pub(crate) last: Option<String>,
 }
 
-/// Which pager.
+/// Which program shows long results.
 #[derive(Debug, PartialEq)]
 pub(super) enum Pager {
     /// That of the environment, or `less` if it is installed.
@@ -29,7 +27,6 @@ pub(super) enum Pager {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            expanded: Expanded::Off,
             pager: Pager::Usual,
             set: Vec::new(),
             last: None,

@@ -1,8 +1,9 @@
-//! Whether a key of a function's struct argument is typed: `train('x', {lear`.
+//! Completion inside the struct argument of `train`: after `train('x', {lear` the keys of
+//! hyperparameters are offered.
 
 use atoll_nn::{Augmentation, Hyperparameters};
 
-use crate::script::{Kind, segments};
+use crate::script::{SegmentKind, segments};
 
 /// A bracket that is open where the cursor is.
 struct Open {
@@ -41,13 +42,16 @@ fn is_call(open: &Open, function: &str, argument: usize) -> bool {
     open.bracket == '(' && open.name == function && open.commas == argument
 }
 
-/// The text without what its brackets and commas are not code in.
+/// The text with its literals, quoted names and comments blanked out, whose brackets and
+/// commas are no code.
 fn without_texts(text: &str) -> String {
     let mut code = String::with_capacity(text.len());
     for (kind, range) in segments(text) {
         match kind {
-            Kind::Code => code.push_str(&text[range]),
-            Kind::Text | Kind::Name | Kind::Comment => code.push('\u{fffd}'),
+            SegmentKind::Code => code.push_str(&text[range]),
+            SegmentKind::Text | SegmentKind::Name | SegmentKind::Comment => {
+                code.push('\u{fffd}')
+            }
         }
     }
     code

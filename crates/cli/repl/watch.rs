@@ -4,20 +4,22 @@ use std::time::Duration;
 
 use chrono::Local;
 
+use super::Prompt;
 use crate::errors::Failure;
-use crate::output::Room;
+use crate::exit::Ending;
+use crate::notes::note;
+use crate::output::TableFit;
 use crate::prepared::Place;
-use crate::run::{Ending, Runner};
 
-/// How often, and how many times.
+/// The arguments of `\watch`.
 #[derive(Debug, PartialEq)]
-struct Options {
+struct WatchOptions {
     interval: Duration,
     /// Until Ctrl-C, if there is none.
     count: Option<u64>,
 }
 
-impl Default for Options {
+impl Default for WatchOptions {
     fn default() -> Self {
         Self {
             interval: Duration::from_secs(2),
@@ -28,30 +30,30 @@ impl Default for Options {
 
 /// Repeats the last statement until it fails, or Ctrl-C, or the last time is over.
 pub(super) async fn run(
-    runner: &mut Runner,
+    prompt: &mut Prompt,
     options: Option<&str>,
 ) -> Result<Ending, Failure> {
-    let options = Options::parse(options.unwrap_or_default())?;
-    let Some(statement) = runner.settings.last.clone() else {
+    let options = WatchOptions::parse(options.unwrap_or_default())?;
+    let Some(statement) = prompt.settings.last.clone() else {
         return Err(Failure::new("there is no statement to repeat")
             .hint("run one first, then \\watch"));
     };
-    let statement = runner.settings.fill(&statement)?;
+    let statement = prompt.settings.fill(&statement)?;
     let mut times = 0;
     loop {
-        if let Room::Screen(_) = runner.room {
+        if let TableFit::Screen(_) = prompt.runner.shown.fit {
             // A pager would wait for its user.
-            runner.fit_screen(None);
+            prompt.runner.fit_screen(None);
         }
         let now = Local::now().format("%a %e %b %Y %H:%M:%S");
         let seconds = options.interval.as_secs_f64();
-        runner.note(&format!("{now} (every {seconds} s)"));
-        if runner.run_text(&statement, Place::Prompt).await? != Ending::Finished {
+        note(&format!("{now} (every {seconds} s)"));
+        if prompt.runner.run_text(&statement, Place::Prompt).await? != Ending::Finished {
             break;
         }
         times += 1;
         let is_last = options.count.is_some_and(|count| times >= count);
-        if is_last || runner.pause(options.interval).await {
+        if is_last || prompt.runner.pause(options.interval).await {
             break;
         }
     }
@@ -59,7 +61,7 @@ pub(super) async fn run(
     Ok(Ending::Finished)
 }
 
-impl Options {
+impl WatchOptions {
     /// Reads `[SECONDS] [N]`; psql's `i=SECONDS c=N` are the same.
     fn parse(text: &str) -> Result<Self, Failure> {
         let mut options = Self::default();
@@ -100,7 +102,7 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, seconds: f64, count: Option<u64>) {
-        let options = Options::parse(text).unwrap();
+        let options = WatchOptions::parse(text).unwrap();
         assert_eq!(options.interval, Duration::from_secs_f64(seconds));
         assert_eq!(options.count, count);
     }
@@ -116,7 +118,7 @@ mod tests {
     #[test]
     fn refuses_what_it_does_not_know() {
         for text in ["x", "-1", "1 0", "1 x", "z=1", "inf"] {
-            let failure = Options::parse(text).unwrap_err();
+            let failure = WatchOptions::parse(text).unwrap_err();
             assert!(
                 failure.message.starts_with("\\watch "),
                 "{text}: {failure:?}"

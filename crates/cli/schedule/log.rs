@@ -1,12 +1,12 @@
 //! What the schedule says on standard error: a line for each thing that happens.
 
+use atoll_jobs::Interval;
 use atoll_jobs::rfc3339;
-use atoll_schedule::{Event, Happening, Interval, Outcome, Summary, Why};
+use atoll_jobs::schedule::{JobEvent, RunCounts, RunOutcome, ScheduleEvent, SkipReason};
 use chrono::Utc;
 use serde_json::{Value, json};
 
-use crate::cluster::note;
-use crate::job::LogFormat;
+use crate::notes::{LogFormat, note};
 
 /// Writes lines.
 #[derive(Debug, Clone, Copy)]
@@ -21,7 +21,7 @@ impl Log {
         Self { format, quiet }
     }
 
-    pub(super) fn write(self, event: &Event<'_>) {
+    pub(super) fn write(self, event: &JobEvent<'_>) {
         if self.quiet && !is_bad(&event.what) {
             return;
         }
@@ -33,7 +33,7 @@ impl Log {
     }
 
     /// Says how many runs ended in which way.
-    pub(super) fn sum_up(self, summary: &Summary) {
+    pub(super) fn sum_up(self, summary: &RunCounts) {
         let counts = [
             ("succeeded", summary.succeeded),
             ("failed", summary.failed),
@@ -47,9 +47,10 @@ impl Log {
                 let counts = counts.iter().filter(|(_, count)| *count > 0);
                 let counts = counts.map(|(name, count)| format!("{count} {name}"));
                 let counts: Vec<String> = counts.collect();
-                note(&match counts.is_empty() {
-                    true => "nothing was run".to_string(),
-                    false => counts.join(", "),
+                note(&if counts.is_empty() {
+                    "nothing was run".to_string()
+                } else {
+                    counts.join(", ")
                 });
             }
             LogFormat::Json => note(
@@ -68,23 +69,23 @@ impl Log {
     }
 }
 
-fn is_bad(what: &Happening) -> bool {
+fn is_bad(what: &ScheduleEvent) -> bool {
     match what {
-        Happening::Ended { outcome, .. } => outcome.is_failure(),
-        Happening::Halted { .. } | Happening::Skipped { .. } => true,
+        ScheduleEvent::Ended { outcome, .. } => outcome.is_failure(),
+        ScheduleEvent::Halted { .. } | ScheduleEvent::Skipped { .. } => true,
         _ => false,
     }
 }
 
-fn reason(why: Why) -> &'static str {
+fn reason(why: SkipReason) -> &'static str {
     match why {
-        Why::Missed => "missed",
-        Why::Overlap => "overlap",
-        Why::Replaced => "replaced",
+        SkipReason::Missed => "missed",
+        SkipReason::Overlap => "overlap",
+        SkipReason::Replaced => "replaced",
     }
 }
 
-fn text(event: &Event<'_>) -> String {
+fn text(event: &JobEvent<'_>) -> String {
     let job = &event.job.name;
     let again = |interval: &Interval| {
         format!(
@@ -94,7 +95,7 @@ fn text(event: &Event<'_>) -> String {
         )
     };
     let (interval, text) = match &event.what {
-        Happening::Open(interval) => {
+        ScheduleEvent::Open(interval) => {
             let when = if interval.end > event.at {
                 "next run"
             } else {
@@ -102,25 +103,22 @@ fn text(event: &Event<'_>) -> String {
             };
             (interval, format!("{when} at {}", rfc3339(interval.end)))
         }
-        Happening::Started { interval, again } => (
+        ScheduleEvent::Started { interval, again } => (
             interval,
-            match again {
-                true => "started again".to_string(),
-                false => "started".to_string(),
-            },
+            if *again { "started again" } else { "started" }.to_string(),
         ),
-        Happening::Ended {
+        ScheduleEvent::Ended {
             interval,
             outcome,
             seconds,
         } => (
             interval,
             match outcome {
-                Outcome::AlreadyDone => outcome.to_string(),
+                RunOutcome::AlreadyDone => outcome.to_string(),
                 outcome => format!("{outcome} after {seconds:.1} s"),
             },
         ),
-        Happening::Skipped {
+        ScheduleEvent::Skipped {
             interval,
             count,
             why,
@@ -130,21 +128,21 @@ fn text(event: &Event<'_>) -> String {
                 count => format!("{count} intervals skipped"),
             };
             let why = match why {
-                Why::Missed => "the tick was missed",
-                Why::Overlap => "an earlier run has not ended",
-                Why::Replaced => "a later one takes its place",
+                SkipReason::Missed => "the tick was missed",
+                SkipReason::Overlap => "an earlier run has not ended",
+                SkipReason::Replaced => "a later one takes its place",
             };
             (interval, format!("{runs}: {why}{}", again(interval)))
         }
-        Happening::Cancelling { interval } => (interval, "cancelling".to_string()),
-        Happening::Busy { interval, until } => (
+        ScheduleEvent::Cancelling { interval } => (interval, "cancelling".to_string()),
+        ScheduleEvent::Busy { interval, until } => (
             interval,
             format!(
                 "runs in another process; looking again at {}",
                 rfc3339(*until)
             ),
         ),
-        Happening::Halted { interval } => (
+        ScheduleEvent::Halted { interval } => (
             interval,
             "the job stops here; start the schedule again to go on".to_string(),
         ),
@@ -152,27 +150,27 @@ fn text(event: &Event<'_>) -> String {
     format!("{} {job} {interval} {text}", rfc3339(event.at))
 }
 
-fn json_line(event: &Event<'_>) -> Value {
+fn json_line(event: &JobEvent<'_>) -> Value {
     let (name, interval, more) = match &event.what {
-        Happening::Open(interval) => ("open", interval, json!({})),
-        Happening::Started { interval, again } => {
+        ScheduleEvent::Open(interval) => ("open", interval, json!({})),
+        ScheduleEvent::Started { interval, again } => {
             ("started", interval, json!({ "again": again }))
         }
-        Happening::Ended {
+        ScheduleEvent::Ended {
             interval,
             outcome,
             seconds,
         } => {
             let name = match outcome {
-                Outcome::Succeeded => "succeeded",
-                Outcome::AlreadyDone => "already_done",
-                Outcome::Failed(_) => "failed",
-                Outcome::TimedOut => "timed_out",
-                Outcome::Cancelled => "cancelled",
-                Outcome::AlreadyRunning => "already_running",
+                RunOutcome::Succeeded => "succeeded",
+                RunOutcome::AlreadyDone => "already_done",
+                RunOutcome::Failed(_) => "failed",
+                RunOutcome::TimedOut => "timed_out",
+                RunOutcome::Cancelled => "cancelled",
+                RunOutcome::AlreadyRunning => "already_running",
             };
             let error = match outcome {
-                Outcome::Failed(message) => Some(message),
+                RunOutcome::Failed(message) => Some(message),
                 _ => None,
             };
             (
@@ -181,7 +179,7 @@ fn json_line(event: &Event<'_>) -> Value {
                 json!({ "seconds": seconds, "error": error }),
             )
         }
-        Happening::Skipped {
+        ScheduleEvent::Skipped {
             interval,
             count,
             why,
@@ -189,19 +187,19 @@ fn json_line(event: &Event<'_>) -> Value {
             let why = reason(*why);
             ("skipped", interval, json!({ "count": count, "why": why }))
         }
-        Happening::Cancelling { interval } => ("cancelling", interval, json!({})),
-        Happening::Busy { interval, until } => (
+        ScheduleEvent::Cancelling { interval } => ("cancelling", interval, json!({})),
+        ScheduleEvent::Busy { interval, until } => (
             "already_running",
             interval,
             json!({ "until": rfc3339(*until) }),
         ),
-        Happening::Halted { interval } => ("halted", interval, json!({})),
+        ScheduleEvent::Halted { interval } => ("halted", interval, json!({})),
     };
     let mut line = json!({
         "time": rfc3339(event.at),
         "event": name,
         "job": event.job.name,
-        "interval": interval,
+        "interval": interval.to_string(),
     });
     if let (Value::Object(line), Value::Object(more)) = (&mut line, more) {
         line.extend(more.into_iter().filter(|(_, value)| !value.is_null()));
@@ -211,22 +209,23 @@ fn json_line(event: &Event<'_>) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use atoll_schedule::Job;
+    use atoll_jobs::schedule::ScheduledJob;
     use chrono::DateTime;
 
     use super::*;
 
-    fn job() -> Job {
+    fn job() -> ScheduledJob {
         let text = "[job.digits]\nscript = \"a.sql\"\ncron = \"@daily\"";
-        let jobs = atoll_schedule::Jobs::parse(text, "jobs.toml".as_ref()).unwrap();
+        let jobs =
+            atoll_jobs::schedule::JobFile::parse(text, "jobs.toml".as_ref()).unwrap();
         jobs.jobs.into_iter().next().unwrap()
     }
 
     #[track_caller]
-    fn check(what: Happening, expected: &str, expected_json: &str) {
+    fn check(what: ScheduleEvent, expected: &str, expected_json: &str) {
         let at = DateTime::from_timestamp(1_795_651_200, 0).unwrap();
         let job = job();
-        let event = Event {
+        let event = JobEvent {
             at,
             job: &job,
             what,
@@ -240,9 +239,9 @@ mod tests {
         let interval: Interval =
             "2026-11-24T00:00:00Z/2026-11-25T00:00:00Z".parse().unwrap();
         check(
-            Happening::Ended {
+            ScheduleEvent::Ended {
                 interval,
-                outcome: Outcome::Failed("no such table: x".to_string()),
+                outcome: RunOutcome::Failed("no such table: x".to_string()),
                 seconds: 1.25,
             },
             "2026-11-26T00:00:00Z digits 2026-11-24T00:00:00Z/2026-11-25T00:00:00Z \
@@ -250,10 +249,10 @@ mod tests {
             r#"{"error":"no such table: x","event":"failed","interval":"2026-11-24T00:00:00Z/2026-11-25T00:00:00Z","job":"digits","seconds":1.25,"time":"2026-11-26T00:00:00Z"}"#,
         );
         check(
-            Happening::Skipped {
+            ScheduleEvent::Skipped {
                 interval,
                 count: 1,
-                why: Why::Overlap,
+                why: SkipReason::Overlap,
             },
             "2026-11-26T00:00:00Z digits 2026-11-24T00:00:00Z/2026-11-25T00:00:00Z \
              skipped: an earlier run has not ended; to run it: atoll backfill digits \

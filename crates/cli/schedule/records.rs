@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 
+use atoll_jobs::Interval;
 use atoll_jobs::RunStore;
-use atoll_schedule::Interval;
 use atoll_session::{Session, SessionOptions, run_store};
 
 use crate::errors::Failure;
@@ -43,10 +43,7 @@ impl Records {
         let succeeded = self.store.succeeded(job).await.map_err(|error| {
             format!("cannot tell whether an earlier run succeeded: {error}")
         })?;
-        let known: HashSet<_> = succeeded
-            .into_iter()
-            .map(|atoll_jobs::Interval { start, end }| Interval { start, end })
-            .collect();
+        let known: HashSet<_> = succeeded.into_iter().collect();
         let has = known.contains(&interval);
         self.known.borrow_mut().insert(job.to_string(), known);
         Ok(has)

@@ -13,14 +13,18 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, SystemTime};
 
-use atoll_schedule::{CancellationToken, Interval, Job, Jobs, Outcome, Runner};
+use atoll_jobs::Interval;
+use atoll_jobs::schedule::{
+    CancellationToken, IntervalRunner, JobFile, RunOutcome, ScheduledJob,
+};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::process::{Child, Command};
 
 use super::records::Records;
-use crate::args::SessionArgs;
 use crate::errors::Failure;
+use crate::exit::Ending;
+use crate::session_args::SessionArgs;
 
 /// How long a cancelled run may take to end before it is killed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -48,7 +52,7 @@ pub(super) struct ProcessRunner {
 
 impl ProcessRunner {
     pub(super) async fn new(
-        jobs: &Jobs,
+        jobs: &JobFile,
         session: &SessionArgs,
         state: &Path,
     ) -> Result<Self, Failure> {
@@ -87,15 +91,12 @@ impl ProcessRunner {
     }
 
     /// The file for the output of a run.
-    fn log(&self, job: &Job, interval: Interval) -> PathBuf {
-        let name = |time: chrono::DateTime<chrono::Utc>| {
-            time.format("%Y%m%dT%H%M%SZ").to_string()
-        };
-        let file = format!("{}-{}.log", name(interval.start), name(interval.end));
+    fn log(&self, job: &ScheduledJob, interval: Interval) -> PathBuf {
+        let file = format!("{}.log", interval.file_name());
         self.logs.join(&job.name).join(file)
     }
 
-    fn command(&self, job: &Job, interval: Interval) -> Command {
+    fn command(&self, job: &ScheduledJob, interval: Interval) -> Command {
         let mut command = Command::new(&self.program);
         command
             .arg("run")
@@ -122,19 +123,19 @@ impl ProcessRunner {
     }
 }
 
-impl Runner for ProcessRunner {
+impl IntervalRunner for ProcessRunner {
     async fn run(
         &self,
-        job: &Job,
+        job: &ScheduledJob,
         interval: Interval,
         cancel: CancellationToken,
-    ) -> Outcome {
+    ) -> RunOutcome {
         let path = self.log(job, interval);
         let log = match lock(&path).await {
             Ok(Some(log)) => log,
-            Ok(None) => return Outcome::AlreadyRunning,
+            Ok(None) => return RunOutcome::AlreadyRunning,
             Err(error) => {
-                return Outcome::Failed(format!(
+                return RunOutcome::Failed(format!(
                     "cannot write {}: {error}",
                     path.display()
                 ));
@@ -153,7 +154,7 @@ impl Runner for ProcessRunner {
             Ok(child) => child,
             Err(error) => {
                 let program = self.program.display();
-                return Outcome::Failed(format!("cannot start {program}: {error}"));
+                return RunOutcome::Failed(format!("cannot start {program}: {error}"));
             }
         };
         // Waiting would close it, and the run would take that for the schedule's death.
@@ -164,16 +165,22 @@ impl Runner for ProcessRunner {
         };
         let status = match status {
             Ok(status) => status,
-            Err(error) => return Outcome::Failed(format!("lost its process: {error}")),
+            Err(error) => {
+                return RunOutcome::Failed(format!("lost its process: {error}"));
+            }
         };
         let outcome = outcome(status, cancel.is_cancelled(), || last_words(&path, from));
-        if outcome == Outcome::AlreadyRunning {
+        if outcome == RunOutcome::AlreadyRunning {
             self.records.forget(&job.name);
         }
         outcome
     }
 
-    async fn succeeded(&self, job: &Job, interval: Interval) -> Result<bool, String> {
+    async fn succeeded(
+        &self,
+        job: &ScheduledJob,
+        interval: Interval,
+    ) -> Result<bool, String> {
         let path = self.log(job, interval);
         if path.exists() {
             // It was started before, and its success may have been recorded since.
@@ -224,17 +231,18 @@ fn outcome(
     status: ExitStatus,
     cancelled: bool,
     last_words: impl FnOnce() -> String,
-) -> Outcome {
-    match (status.code(), status.signal()) {
-        (Some(0), _) => Outcome::Succeeded,
-        (Some(3), _) => Outcome::AlreadyRunning,
-        (Some(4), _) => Outcome::TimedOut,
-        (Some(130), _) | (None, Some(INTERRUPT)) => Outcome::Cancelled,
-        _ if cancelled => Outcome::Cancelled,
-        (Some(_), _) => Outcome::Failed(last_words()),
+) -> RunOutcome {
+    let ending = status.code().map(Ending::from_code);
+    match (ending, status.signal()) {
+        (Some(Ending::Finished), _) => RunOutcome::Succeeded,
+        (Some(Ending::AlreadyRunning), _) => RunOutcome::AlreadyRunning,
+        (Some(Ending::TimedOut), _) => RunOutcome::TimedOut,
+        (Some(Ending::Cancelled), _) | (None, Some(INTERRUPT)) => RunOutcome::Cancelled,
+        _ if cancelled => RunOutcome::Cancelled,
+        (Some(Ending::Wrong | Ending::Usage), _) => RunOutcome::Failed(last_words()),
         (None, signal) => {
             let signal = signal.unwrap_or_default();
-            Outcome::Failed(format!("its process was killed by signal {signal}"))
+            RunOutcome::Failed(format!("its process was killed by signal {signal}"))
         }
     }
 }
@@ -276,8 +284,9 @@ fn thin_out(folder: &Path) {
 
 /// A storage as seen from any folder; URLs are so already.
 fn absolute(storage: &str, folder: &Path) -> String {
-    match storage.contains("://") {
-        true => storage.to_string(),
-        false => folder.join(storage).to_string_lossy().into_owned(),
+    if storage.contains("://") {
+        storage.to_string()
+    } else {
+        folder.join(storage).to_string_lossy().into_owned()
     }
 }

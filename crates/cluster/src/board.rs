@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use atoll_compute::progress::Snapshot;
+use atoll_compute::progress::ProgressView;
 
 use crate::protocol::{
     Attempt, End, JobState, NewJob, Report, RowsId, TaskId, TaskReport, Wanted,
@@ -41,7 +41,7 @@ pub(crate) struct Job {
     pub(crate) error: Option<String>,
     tasks: HashMap<u32, TaskState>,
     /// What tasks that ended had done.
-    finished: Snapshot,
+    finished: ProgressView,
     client_seen: Instant,
     executor_seen: Instant,
     /// What Ballista calls its submissions.
@@ -134,7 +134,7 @@ impl Board {
             ended: None,
             error: None,
             tasks: HashMap::new(),
-            finished: Snapshot::default(),
+            finished: ProgressView::default(),
             client_seen: now,
             executor_seen: now,
             submissions: BTreeSet::new(),

@@ -55,7 +55,24 @@ const FETCH_PAUSE_MS: u64 = 500;
 /// The name that Ballista gives the setting with a job's name.
 const JOB_NAME: &str = "ballista.job.name";
 
-/// A connection to a cluster.
+/// A connection to a cluster, over which a session runs its expensive calls.
+///
+/// ```no_run
+/// use std::sync::Arc;
+///
+/// use atoll_cluster::{Client, Token};
+/// use atoll_session::{Session, SessionOptions};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let client = Client::connect("df://10.0.0.10:50050".parse()?, Token::find(None)?).await?;
+/// let options = SessionOptions {
+///     cluster: Some(Arc::new(client)),
+///     ..SessionOptions::default()
+/// };
+/// let session = Session::new(options).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Client {
     shown: String,

@@ -4,7 +4,7 @@
 use std::fmt::{self, Display, Formatter};
 use std::time::{Duration, Instant};
 
-use atoll_compute::progress::{Rows, RunningTrial, Snapshot, Tasks, Trials};
+use atoll_compute::progress::{FunctionRows, ProgressView, RunningTrial, Tasks, Trials};
 use serde::{Deserialize, Serialize};
 
 /// Answers [`Hello`].
@@ -185,7 +185,7 @@ pub(crate) struct Wanted {
     pub(crate) superseded: Vec<(String, u32)>,
 }
 
-/// A [`Snapshot`] on its way.
+/// A [`ProgressView`] on its way.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct WireProgress {
     pub(crate) trials: Option<WireTrials>,
@@ -215,15 +215,15 @@ pub(crate) struct WireRows {
     pub(crate) seconds: f64,
 }
 
-impl From<Snapshot> for WireProgress {
-    fn from(snapshot: Snapshot) -> Self {
+impl From<ProgressView> for WireProgress {
+    fn from(snapshot: ProgressView) -> Self {
         let trial = |trial: RunningTrial| WireTrial {
             name: trial.name,
             epoch: trial.epoch,
             epochs: trial.epochs,
             loss: trial.loss.filter(|loss| loss.is_finite()),
         };
-        let rows = |rows: Rows| WireRows {
+        let rows = |rows: FunctionRows| WireRows {
             seconds: rows.since.elapsed().as_secs_f64(),
             label: rows.label,
             total: rows.total,
@@ -240,7 +240,7 @@ impl From<Snapshot> for WireProgress {
     }
 }
 
-impl From<WireProgress> for Snapshot {
+impl From<WireProgress> for ProgressView {
     fn from(wire: WireProgress) -> Self {
         let trial = |trial: WireTrial| RunningTrial {
             name: trial.name,
@@ -251,7 +251,7 @@ impl From<WireProgress> for Snapshot {
         let now = Instant::now();
         let rows = |rows: WireRows| {
             let ago = Duration::try_from_secs_f64(rows.seconds).unwrap_or_default();
-            Rows {
+            FunctionRows {
                 label: rows.label,
                 total: rows.total,
                 done: rows.done,
@@ -272,8 +272,8 @@ impl From<WireProgress> for Snapshot {
 
 impl JobState {
     /// The progress of the job, for the bars of a client.
-    pub(crate) fn snapshot(&self) -> Snapshot {
-        Snapshot {
+    pub(crate) fn snapshot(&self) -> ProgressView {
+        ProgressView {
             tasks: Some(Tasks {
                 pending: self.pending,
                 running: self.running,

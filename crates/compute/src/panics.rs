@@ -4,9 +4,10 @@
 //! panic into a value with its message, and nothing is printed: whoever asked for the
 //! row gets the message with its error. Panics elsewhere are reported as before.
 //!
-//! What the work shares with others must be whole again after a panic. Locks are
-//! therefore taken with `PoisonError::into_inner`, and no work leaves a shared value
-//! half changed while it calls what may panic.
+//! What the work shares with others must be whole after a panic. Locks are therefore those of
+//! `parking_lot`, which a panic does not poison, or the standard library's taken with
+//! `PoisonError::into_inner`; and no work leaves a shared value half changed while it calls
+//! what may panic.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -55,14 +56,14 @@ impl Display for Panic {
     }
 }
 
-/// Does `work`, and gives a panic of it as a value.
+/// Runs `work` and returns a panic of it as an error.
 pub fn catch<T>(work: impl FnOnce() -> T) -> Result<T, Panic> {
     install();
     let _catching = Catching::begin();
     catch_unwind(AssertUnwindSafe(work)).map_err(|payload| Panic::new(&*payload))
 }
 
-/// Drives `work` to its end, and gives a panic of it as a value.
+/// Polls `work` to its end and returns a panic of it as an error.
 pub async fn catch_async<F: Future>(work: F) -> Result<F::Output, Panic> {
     let mut work = pin!(work);
     std::future::poll_fn(move |cx| match catch(|| work.as_mut().poll(cx)) {
@@ -88,8 +89,8 @@ impl Drop for Catching {
     }
 }
 
-/// Puts a hook in front of the one that there is, once: the hook runs before anything is
-/// caught, so it must know whether something will be.
+/// Installs, once, a panic hook in front of the present one that stays silent where
+/// [`catch`] will catch. A hook runs before anything is caught, so it has to know that.
 fn install() {
     static INSTALLED: Once = Once::new();
     // A thread that panics must not change the hook. The next one does.

@@ -1,4 +1,7 @@
-//! The process-wide compute pool.
+//! The pool of threads that runs every expensive row of the process.
+//!
+//! There is one for all statements, because two pools of a thread a core each would only
+//! take turns on the cores and double the memory of what runs.
 
 use std::num::NonZeroUsize;
 use std::sync::OnceLock;
@@ -44,7 +47,7 @@ pub fn configure(threads: NonZeroUsize) {
     THREADS.store(threads.get(), Ordering::Relaxed);
 }
 
-/// How many pieces of work run at once.
+/// How many pieces of work run at once, which is the number of the pool's threads.
 pub fn threads() -> usize {
     match THREADS.load(Ordering::Relaxed) {
         0 => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
@@ -92,7 +95,7 @@ pub fn worker() -> String {
     format!("{}:{}/{number}", hostname(), std::process::id())
 }
 
-/// The name of this machine, for people.
+/// The name of this machine, for people who read records and status pages.
 pub fn hostname() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     match name.trim() {
@@ -121,7 +124,6 @@ fn pool() -> Result<&'static rayon::ThreadPool, PoolError> {
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, Barrier};
-    use std::time::Duration;
 
     use super::*;
 
@@ -145,7 +147,7 @@ mod tests {
                     if row < threads() {
                         met.wait();
                     }
-                    std::thread::sleep(Duration::from_millis(5));
+                    std::thread::yield_now();
                     running.fetch_sub(1, Ordering::SeqCst);
                 })
             })

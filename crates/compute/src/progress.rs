@@ -1,21 +1,23 @@
-//! What is running, for whoever draws it.
+//! How far running trials, rows and tasks are, for a terminal or a status page to draw.
 //!
 //! Work reports to the [`Progress`] it was given without knowing whether anyone looks;
-//! a terminal polls [`Progress::snapshot`]. Statements report to the one of the
-//! process; a worker of a cluster gives each task its own, and what workers say of
-//! theirs is added to the client's with [`Progress::set_remote`].
+//! a terminal polls [`Progress::view`]. Statements report to the one of the
+//! process. A worker of a cluster gives each task a progress of its own, and the client adds
+//! what it hears of them to its own with [`Progress::set_remote`].
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
-/// What is running now.
+use parking_lot::{Mutex, MutexGuard};
+
+/// What was running at the moment of the call of [`Progress::view`].
 #[derive(Debug, Clone, Default)]
-pub struct Snapshot {
+pub struct ProgressView {
     /// Trials, when any were started since the last [`Progress::reset`].
     pub trials: Option<Trials>,
     /// Rows of other expensive functions, by label.
-    pub rows: Vec<Rows>,
+    pub rows: Vec<FunctionRows>,
     /// Tasks of a cluster, when any were submitted.
     pub tasks: Option<Tasks>,
 }
@@ -57,7 +59,7 @@ pub struct RunningTrial {
 
 /// How far the rows of one function are.
 #[derive(Debug, Clone)]
-pub struct Rows {
+pub struct FunctionRows {
     /// The function, such as `classify`.
     pub label: String,
     /// Rows known so far; grows while the input is still being read.
@@ -68,18 +70,19 @@ pub struct Rows {
     pub since: Instant,
 }
 
+/// What was reported so far, here and by other processes.
 #[derive(Debug, Default)]
-struct State {
+struct ProgressState {
     trials: Trials,
     running: BTreeMap<u64, RunningTrial>,
     next_id: u64,
-    rows: Vec<Rows>,
-    remote: BTreeMap<String, Snapshot>,
+    rows: Vec<FunctionRows>,
+    remote: BTreeMap<String, ProgressView>,
 }
 
-/// Where work says how far it is. Clones share one state.
+/// The place where work reports how far it is. Clones share one state.
 #[derive(Debug, Clone, Default)]
-pub struct Progress(Arc<Mutex<State>>);
+pub struct Progress(Arc<Mutex<ProgressState>>);
 
 static PROCESS: LazyLock<Progress> = LazyLock::new(Progress::default);
 
@@ -89,24 +92,24 @@ impl Progress {
         PROCESS.clone()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ProgressState> {
         // Progress is worth drawing even after another thread panicked over it.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// What is running now, here and elsewhere.
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn view(&self) -> ProgressView {
         let state = self.state();
         let trials = (state.trials.total > 0).then(|| Trials {
             running: state.running.values().cloned().collect(),
             ..state.trials
         });
-        let here = Snapshot {
+        let here = ProgressView {
             trials,
             rows: state.rows.clone(),
             tasks: None,
         };
-        state.remote.values().fold(here, Snapshot::plus)
+        state.remote.values().fold(here, ProgressView::plus)
     }
 
     /// Forgets what ended, before a new statement. Trials still running keep their
@@ -122,9 +125,10 @@ impl Progress {
         state.remote.clear();
     }
 
-    /// Replaces what is known of work under this name that runs elsewhere.
-    pub fn set_remote(&self, name: &str, snapshot: Snapshot) {
-        self.state().remote.insert(name.to_string(), snapshot);
+    /// Replaces what was last heard of the work `name`, a job of a cluster, which runs in
+    /// other processes.
+    pub fn set_remote(&self, name: &str, view: ProgressView) {
+        self.state().remote.insert(name.to_string(), view);
     }
 
     /// Announces `count` trials, before any of them starts.
@@ -155,12 +159,12 @@ impl Progress {
         }
     }
 
-    /// The rows of an expensive function, under its name.
+    /// The progress of the rows of one call; `label` is the name of its function.
     pub fn rows(&self, label: &str) -> RowProgress {
         let mut state = self.state();
         if !state.rows.iter().any(|rows| rows.label == label) {
             let since = Instant::now();
-            state.rows.push(Rows {
+            state.rows.push(FunctionRows {
                 label: label.to_string(),
                 total: 0,
                 done: 0,
@@ -174,8 +178,8 @@ impl Progress {
     }
 }
 
-impl Snapshot {
-    /// Both together.
+impl ProgressView {
+    /// Adds the counts of two views.
     pub fn plus(mut self, other: &Self) -> Self {
         if let Some(trials) = &other.trials {
             let sum = self.trials.get_or_insert_default();
@@ -211,7 +215,7 @@ pub struct TrialProgress {
 }
 
 impl TrialProgress {
-    /// An epoch ended with this training loss.
+    /// Reports that an epoch ended with this training loss.
     pub fn epoch(&self, epoch: u32, loss: f64) {
         if let Some(trial) = self.progress.state().running.get_mut(&self.id) {
             trial.epoch = epoch;
@@ -246,7 +250,7 @@ impl RowProgress {
         self.update(|progress| progress.done += rows);
     }
 
-    fn update(&self, change: impl FnOnce(&mut Rows)) {
+    fn update(&self, change: impl FnOnce(&mut FunctionRows)) {
         let mut state = self.progress.state();
         // Absent after a reset: the statement that counted these rows is over.
         if let Some(rows) = state.rows.iter_mut().find(|rows| rows.label == self.label) {
@@ -266,19 +270,19 @@ mod tests {
         progress.trial_done();
         let first = progress.trial("learning_rate 0.1", 5);
         first.epoch(2, 0.7);
-        let trials = progress.snapshot().trials.unwrap();
+        let trials = progress.view().trials.unwrap();
         assert_eq!((trials.total, trials.done), (3, 1));
         assert_eq!(trials.running[0].epoch, 2);
         drop(first);
-        assert_eq!(progress.snapshot().trials.unwrap().done, 2);
+        assert_eq!(progress.view().trials.unwrap().done, 2);
 
         let rows = progress.rows("classify");
         rows.add_total(10);
         progress.rows("classify").advance(4);
-        assert_eq!(progress.snapshot().rows[0].done, 4);
+        assert_eq!(progress.view().rows[0].done, 4);
         progress.reset();
         rows.advance(1);
-        assert!(progress.snapshot().rows.is_empty());
+        assert!(progress.view().rows.is_empty());
     }
 
     #[test]
@@ -288,9 +292,9 @@ mod tests {
         there.expect_trials(2);
         there.trial_done();
         for _ in 0..2 {
-            here.set_remote("job", there.snapshot());
+            here.set_remote("job", there.view());
         }
-        let trials = here.snapshot().trials.unwrap();
+        let trials = here.view().trials.unwrap();
         assert_eq!((trials.total, trials.done), (3, 1));
     }
 }

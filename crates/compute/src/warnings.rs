@@ -1,15 +1,19 @@
-//! What whoever ran a statement should know, though it went well.
+//! What the user of a statement should know though the statement went well, such as rows
+//! that were left out.
 //!
 //! Work adds to the [`Warnings`] that it was given and does not know who reads them. A
 //! session has one, and takes from it what a statement left there; a task of a cluster has
 //! its own, which travel with its rows. The same sentence counts once.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-/// More sentences than this are counted and not kept.
+use parking_lot::{Mutex, MutexGuard};
+
+/// How many sentences are kept for a statement. More than that nobody reads, so the rest is
+/// only counted.
 const MOST: usize = 20;
 
-/// Where work says what it noticed. Clones share one state.
+/// The place where work reports what it noticed. Clones share one state.
 #[derive(Debug, Clone, Default)]
 pub struct Warnings(Arc<Mutex<Noticed>>);
 
@@ -31,7 +35,7 @@ pub struct Noticed {
 impl Warnings {
     fn noticed(&self) -> MutexGuard<'_, Noticed> {
         // Every change leaves a value that can be read.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Adds a sentence: lower case, without a full stop.
@@ -53,7 +57,7 @@ impl Warnings {
         }
     }
 
-    /// Adds what was noticed elsewhere.
+    /// Adds what a task on another machine noticed.
     pub fn merge(&self, other: Noticed) {
         let mut noticed = self.noticed();
         for sentence in other.sentences {
@@ -67,7 +71,7 @@ impl Warnings {
         }
     }
 
-    /// What was noticed so far, and forgets it.
+    /// Returns what was noticed so far, and forgets it.
     pub fn take(&self) -> Noticed {
         std::mem::take(&mut *self.noticed())
     }
@@ -78,9 +82,10 @@ impl Noticed {
         if self.sentences.contains(&sentence) {
             return;
         }
-        match self.sentences.len() < MOST {
-            true => self.sentences.push(sentence),
-            false => self.left_out += 1,
+        if self.sentences.len() < MOST {
+            self.sentences.push(sentence)
+        } else {
+            self.left_out += 1
         }
     }
 
@@ -89,7 +94,7 @@ impl Noticed {
         *self == Self::default()
     }
 
-    /// What to tell the user of a statement that is over.
+    /// The sentences to show to the user of a statement that is over.
     pub fn into_sentences(self) -> Vec<String> {
         let mut sentences = self.sentences;
         if self.left_out > 0 {

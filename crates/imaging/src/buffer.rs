@@ -10,14 +10,15 @@ use std::ops::{Deref, DerefMut};
 /// long as the thread lives.
 const LARGEST_KEPT: usize = 4 << 20;
 
-/// An image needs fewer at a time.
+/// How many buffers a thread keeps. Decoding and resizing an image needs fewer at a time.
 const MOST_KEPT: usize = 8;
 
 thread_local! {
     static KEPT: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Bytes that may have been used before; what is in them is left from then.
+/// Bytes that may have been used before. Their contents are unspecified: overwrite them
+/// before reading.
 #[derive(Debug)]
 pub(crate) struct Buffer {
     bytes: Vec<u8>,
@@ -33,7 +34,7 @@ impl Buffer {
         Buffer { bytes, len }
     }
 
-    /// The smallest that was kept and is large enough.
+    /// Takes the smallest kept buffer that is large enough, if there is one.
     fn kept(len: usize) -> Option<Vec<u8>> {
         let kept = KEPT.try_with(|kept| {
             let mut kept = kept.borrow_mut();

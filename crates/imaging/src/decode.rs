@@ -13,7 +13,7 @@ use ::image::{
 
 use crate::gif::fill;
 use crate::guard::guarded;
-use crate::jpeg::{Header, Part, Planes};
+use crate::jpeg::{DecodedPart, JpegHeader, Planes};
 use crate::orientation::{of_png, of_webp};
 use crate::resize::Extent;
 use crate::rows::to_image;
@@ -74,7 +74,7 @@ pub struct Info {
 /// 16-bit gray, which Pillow clips to white). Gray stays gray. Files that are cut
 /// short are refused.
 pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Image, Error> {
-    match decode_wanted(bytes, options, |_, _| Wanted::default())?.pixels {
+    match decode_wanted(bytes, options, |_, _| DecodeRequest::default())?.pixels {
         Pixels::Image(image) => Ok(image),
         Pixels::Planes(mut planes) => to_image(&mut planes),
     }
@@ -98,11 +98,11 @@ pub(crate) enum Pixels {
 
 /// What is needed of an image. Formats that cannot give less give all of it.
 #[derive(Debug, Default)]
-pub(crate) struct Wanted {
+pub(crate) struct DecodeRequest {
     /// How small it may become; `None` wants every pixel.
     pub(crate) least: Option<(u32, u32)>,
     /// The pixels that are looked at, of the upright image; `None` wants all.
-    pub(crate) part: Option<Part>,
+    pub(crate) part: Option<DecodedPart>,
 }
 
 /// Decodes the first frame, a JPEG perhaps in part or at a fraction of its size.
@@ -111,7 +111,7 @@ pub(crate) struct Wanted {
 pub(crate) fn decode_wanted(
     bytes: &[u8],
     options: &DecodeOptions,
-    wanted: impl Fn(u32, u32) -> Wanted,
+    wanted: impl Fn(u32, u32) -> DecodeRequest,
 ) -> Result<Decoded, Error> {
     let format = Format::sniff(bytes)?;
     guarded(|| match format {
@@ -200,7 +200,7 @@ fn turned(orientation: Orientation, (width, height): (u32, u32)) -> (u32, u32) {
 pub fn info(bytes: &[u8]) -> Result<Info, Error> {
     let format = Format::sniff(bytes)?;
     guarded(|| match format {
-        Format::Jpeg => jpeg::info(&Header::read(bytes)?),
+        Format::Jpeg => jpeg::info(&JpegHeader::read(bytes)?),
         Format::Tiff => match JpegParts::read(bytes) {
             Some(parts) => parts_info(&parts),
             None => check(bytes).and_then(|()| header_info(format, bytes)),

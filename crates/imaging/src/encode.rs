@@ -1,4 +1,4 @@
-//! Pixels to the bytes of a file.
+//! Encoding: from pixels to the bytes of an image file.
 
 use ::image::codecs::{bmp, jpeg, png, webp};
 use ::image::{ExtendedColorType, ImageEncoder};
@@ -6,7 +6,7 @@ use ::image::{ExtendedColorType, ImageEncoder};
 use crate::guard::guarded;
 use crate::{Error, Format, ImageRef};
 
-/// Where artefacts are hard to see and files are still small.
+/// The quality of JPEG files, from 1 to 100: artefacts are hard to see and files still small.
 const JPEG_QUALITY: u8 = 90;
 
 /// Writes PNG, JPEG (quality 90), WebP (lossless) or BMP. Metadata is not written, so

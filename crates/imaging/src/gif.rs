@@ -1,5 +1,7 @@
-//! What the decoder of GIF files leaves black: the pixels around a first frame that is
-//! smaller than the canvas. Pillow gives them the transparent colour, or the first.
+//! The pixels around the first frame of a GIF that is smaller than its canvas.
+//!
+//! The decoder leaves them black. Pillow gives them the transparent colour, or the first of
+//! the table, and so do we.
 
 use crate::Image;
 

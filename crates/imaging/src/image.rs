@@ -109,7 +109,7 @@ impl<'a> ImageRef<'a> {
     }
 }
 
-/// Pillow's `L24(rgb) + 0x8000 >> 16`.
+/// The luma of a pixel in the fixed-point arithmetic of Pillow: `L24(rgb) + 0x8000 >> 16`.
 pub(crate) fn luma([red, green, blue]: &[u8; 3]) -> u8 {
     let sum = u32::from(*red) * 19_595
         + u32::from(*green) * 38_470
@@ -119,7 +119,7 @@ pub(crate) fn luma([red, green, blue]: &[u8; 3]) -> u8 {
     (sum >> 16) as u8
 }
 
-/// How many bytes an image has, refusing empty and absurd ones.
+/// How many bytes an image has. Fails where a side is 0 or the number of bytes is absurd.
 pub(crate) fn byte_len(width: u32, height: u32, channels: u8) -> Result<usize, Error> {
     if width == 0 || height == 0 {
         return Err(Error::argument(format!(

@@ -14,8 +14,8 @@ mod tables;
 mod usual;
 mod whole;
 
-pub(crate) use baseline::{Part, Planes, decode as decode_part};
-pub(crate) use header::{Colors, Header};
+pub(crate) use baseline::{DecodedPart, Planes, decode as decode_part};
+pub(crate) use header::{Colors, JpegHeader};
 use jpeg_decoder::{CodingProcess, Decoder, PixelFormat};
 pub(crate) use segments::ends_early;
 pub(crate) use usual::Usual;
@@ -23,8 +23,9 @@ pub(crate) use whole::decode as decode_whole;
 
 use crate::Image;
 
-/// The denominators that are used. An eighth would be hardly faster than a quarter, and
-/// reduced chroma would then be coarser than what the image is resized to.
+/// The fractions of the size at which a file may be decoded: a half and a quarter. An eighth
+/// would be hardly faster than a quarter, and chroma, which most files store at half the
+/// resolution, would then be coarser than the image that it is resized to.
 const SCALES: [u16; 2] = [4, 2];
 
 /// The largest denominator that leaves an image at least as large as `least`.
@@ -35,12 +36,12 @@ pub(crate) fn scale(size: (u32, u32), least: (u32, u32)) -> Option<u16> {
     })
 }
 
-/// Decodes a file of the usual kind at 1/`scale` of the size, or not at all. Other layouts
-/// this decoder gets wrong.
+/// Decodes a file of the usual kind at 1/`scale` of its size. Returns `None` for any other
+/// layout, which the crate used here decodes wrongly.
 ///
 /// A block of 8x8 pixels becomes one of 4x4 or 2x2 by the lower frequencies of its cosine
-/// transform, much like averages over the pixels that become one. Where this decoder
-/// cannot help, the other must, and its errors are the ones that users see.
+/// transform, much like averages over the pixels that become one. An error is `None` too: the
+/// caller then decodes at full size with our own decoder, whose errors users see.
 pub(crate) fn decode_scaled(
     bytes: &[u8],
     (width, height): (u32, u32),

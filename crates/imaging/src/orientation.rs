@@ -15,11 +15,11 @@ pub(crate) fn of_exif(exif: &[u8]) -> Option<Orientation> {
     }
     let reader = match exif.first_chunk()? {
         // Pillow reads the number 42 in the wrong byte order, too.
-        b"II\x2a\0" | b"II\0\x2a" => Reader {
+        b"II\x2a\0" | b"II\0\x2a" => ExifReader {
             exif,
             is_little: true,
         },
-        b"MM\0\x2a" | b"MM\x2a\0" => Reader {
+        b"MM\0\x2a" | b"MM\x2a\0" => ExifReader {
             exif,
             is_little: false,
         },
@@ -42,12 +42,13 @@ pub(crate) fn of_exif(exif: &[u8]) -> Option<Orientation> {
     })
 }
 
-struct Reader<'a> {
+/// Reads numbers of a TIFF structure, in the byte order that its header names.
+struct ExifReader<'a> {
     exif: &'a [u8],
     is_little: bool,
 }
 
-impl Reader<'_> {
+impl ExifReader<'_> {
     fn short(&self, at: usize) -> Option<u16> {
         let bytes = *self.exif.get(at..)?.first_chunk()?;
         Some(if self.is_little {

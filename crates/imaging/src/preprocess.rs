@@ -1,24 +1,28 @@
-//! An image to the tensor that a model wants.
+//! From an image, or the bytes of its file, to the tensor that a model wants: resize, crop,
+//! normalise.
 
 mod settings;
 
 pub use settings::{Color, CropMode, Layout, Preprocess, ResizeMode};
 
 use crate::crop::Placement;
-use crate::decode::{Pixels, Wanted, decode_wanted};
+use crate::decode::{DecodeRequest, Pixels, decode_wanted};
 use crate::image::byte_len;
-use crate::jpeg::Part;
+use crate::jpeg::DecodedPart;
 use crate::resize::{Extent, NewRow, Sink, Window, resize_rows, under};
-use crate::rows::{Gray, Rows};
+use crate::rows::{Gray, RowSource};
 use crate::{DecodeOptions, Error, Filter, ImageRef};
 
-/// How many times larger than after resizing an image must still be when it is decoded
-/// at a fraction of its size. At 2 the filter weighs at least as many pixels as it has
-/// taps, so what the decoder averaged before it is what it would have averaged.
+/// How many times larger than after resizing an image must still be when it is decoded at a
+/// half or a quarter of its size.
+///
+/// A decoder that scales averages blocks of 2x2 or 4x4 pixels. Where the image is still at
+/// least twice too large, the resize filter averages over more pixels than such a block has,
+/// so that the two ways differ by rounding only; `tests/` measures how much.
 const SCALED_MARGIN: u32 = 2;
 
 impl Preprocess {
-    /// How many numbers one image becomes.
+    /// How many numbers one image becomes: width times height times channels.
     pub fn output_len(&self) -> usize {
         self.width as usize * self.height as usize * self.color.channels()
     }
@@ -32,17 +36,42 @@ impl Preprocess {
         }
     }
 
-    /// Resizes, crops and normalises: `out` gets `(pixel * scale - mean) / std`.
+    /// Resizes, crops and normalises an image: `out` gets `(pixel * scale - mean) / std`.
     ///
-    /// Only pixels that survive the crop are computed. `out` must be as long as
-    /// [`Preprocess::output_len`].
+    /// `out` is `[channels, height, width]` or `[height, width, channels]`, as
+    /// [`Preprocess::layout`] says, and must have the length of [`Preprocess::output_len`].
+    /// Only pixels that survive the crop are computed.
+    ///
+    /// ```
+    /// use atoll_imaging::{ImageRef, Preprocess};
+    ///
+    /// # fn main() -> Result<(), atoll_imaging::Error> {
+    /// let settings = Preprocess::new(2, 2)?.with_options([("scale", "0.5")])?;
+    /// let pixels = [255; 4 * 4 * 3];
+    /// let white = ImageRef {
+    ///     width: 4,
+    ///     height: 4,
+    ///     channels: 3,
+    ///     data: &pixels,
+    /// };
+    /// let mut out = vec![0.0; settings.output_len()];
+    /// settings.apply(white, &mut out)?;
+    /// assert_eq!(out, [127.5; 12]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If the length of the pixels or of `out` does not fit.
     pub fn apply(&self, image: ImageRef<'_>, out: &mut [f32]) -> Result<(), Error> {
         image.check()?;
         let source = Extent::whole(image);
         self.apply_part(image, (image.width, image.height), source, out)
     }
 
-    /// Decodes the bytes of a file and does the same with its image.
+    /// Decodes the bytes of a file, turns the image as its EXIF orientation says, and does
+    /// the same as [`Preprocess::apply`] with it.
     ///
     /// With [`Preprocess::scaled_decode`] a JPEG that is much larger than the tensor is
     /// decoded at a half or a quarter of its size, which costs half the time
@@ -53,7 +82,7 @@ impl Preprocess {
         options: &DecodeOptions,
         out: &mut [f32],
     ) -> Result<(), Error> {
-        let decoded = decode_wanted(bytes, options, |width, height| Wanted {
+        let decoded = decode_wanted(bytes, options, |width, height| DecodeRequest {
             least: self.smallest_source(width, height),
             part: self.part_seen(width, height),
         })?;
@@ -77,7 +106,7 @@ impl Preprocess {
     }
 
     /// The pixels of an image that the tensor depends on.
-    fn part_seen(&self, width: u32, height: u32) -> Option<Part> {
+    fn part_seen(&self, width: u32, height: u32) -> Option<DecodedPart> {
         // Positions of this filter are counted from the first pixel.
         if self.interpolation == Filter::Nearest {
             return None;
@@ -90,7 +119,7 @@ impl Preprocess {
         };
         let window = self.window((width, height), source).ok()?;
         let part = window.part();
-        Some(Part {
+        Some(DecodedPart {
             columns: under(
                 width,
                 (part.left, part.width),
@@ -109,7 +138,7 @@ impl Preprocess {
     /// The same for an image of `size` whose pixels may have been decoded smaller.
     fn apply_part(
         &self,
-        mut image: impl Rows,
+        mut image: impl RowSource,
         size: (u32, u32),
         source: Extent,
         out: &mut [f32],
@@ -174,7 +203,7 @@ impl Preprocess {
     }
 
     /// Writes the pixels of the window, and black around it.
-    fn resize_and_normalize<R: Rows>(
+    fn resize_and_normalize<R: RowSource>(
         &self,
         image: &mut R,
         window: &Window,
@@ -186,7 +215,7 @@ impl Preprocess {
             Layout::Nchw => (width * height, 1),
             Layout::Nhwc => (1, planes),
         };
-        let mut tensor = Tensor {
+        let mut tensor = TensorSink {
             out,
             width,
             origin: (window.across.to as usize, window.down.to as usize),
@@ -213,7 +242,7 @@ impl Preprocess {
 }
 
 /// Makes a tensor of resized rows.
-struct Tensor<'a> {
+struct TensorSink<'a> {
     out: &'a mut [f32],
     /// Pixels in a row.
     width: usize,
@@ -229,7 +258,7 @@ struct Tensor<'a> {
     is_reversed: bool,
 }
 
-impl Tensor<'_> {
+impl TensorSink<'_> {
     fn blacken(&mut self, pixels: usize) {
         for (plane, levels) in self.levels.iter().enumerate() {
             let out = self.out[plane * self.plane_step..].iter_mut();
@@ -239,7 +268,7 @@ impl Tensor<'_> {
     }
 }
 
-impl Sink for Tensor<'_> {
+impl Sink for TensorSink<'_> {
     #[inline(always)]
     fn take(&mut self, row: NewRow<'_>) {
         let (left, top) = self.origin;

@@ -1,4 +1,4 @@
-//! Resizing as Pillow does it.
+//! Resizing with the bits of Pillow, on which most models were trained.
 
 mod filter;
 mod passes;
@@ -9,11 +9,11 @@ use std::ops::Range;
 pub use filter::Filter;
 use passes::Convolution;
 pub(crate) use passes::{NewRow, Sink};
-use weights::{Axis, Weights};
+use weights::{ResizeAxis, Weights};
 
 use crate::buffer::Buffer;
 use crate::crop::Placement;
-use crate::rows::{Rows, interleave};
+use crate::rows::{RowSource, interleave};
 use crate::simd::dispatch;
 use crate::{Error, Image, ImageRef};
 
@@ -34,8 +34,8 @@ pub fn resize(
     resize_window(image, &window, filter)
 }
 
-/// The part of some pixels that is the image. A JPEG that was decoded at a quarter of
-/// its size may end inside its last row and column.
+/// The part of the decoded pixels that is the image. A JPEG that was decoded at a quarter of
+/// its size may end inside of its last row and column.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Extent {
     pub(crate) left: f64,
@@ -70,7 +70,7 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// What of the source the computed pixels lie over.
+    /// The part of the source that the computed pixels are made of.
     pub(crate) fn part(&self) -> Extent {
         let source = self.source;
         let (left, width) =
@@ -126,8 +126,8 @@ impl Sink for Interleaved<'_> {
     }
 }
 
-/// The same, a row at a time.
-pub(crate) fn resize_rows<R: Rows, S: Sink>(
+/// As [`resize_window`], from rows that come one at a time to rows that leave one at a time.
+pub(crate) fn resize_rows<R: RowSource, S: Sink>(
     source: &mut R,
     window: &Window,
     filter: Filter,
@@ -143,13 +143,13 @@ pub(crate) fn resize_rows<R: Rows, S: Sink>(
         width,
         height,
     } = window.source;
-    let across = Axis {
+    let across = ResizeAxis {
         pixels: source.width(),
         source: (left, width),
         resized: window.resized.0,
         computed: window.across,
     };
-    let down = Axis {
+    let down = ResizeAxis {
         pixels: source.height(),
         source: (top, height),
         resized: window.resized.1,
@@ -180,7 +180,7 @@ pub(crate) fn under(
 }
 
 /// Takes the pixel under the centre of each new pixel, as Pillow does.
-fn nearest<R: Rows, S: Sink>(source: &mut R, window: &Window, sink: &mut S) {
+fn nearest<R: RowSource, S: Sink>(source: &mut R, window: &Window, sink: &mut S) {
     let positions = |source: usize, resized: u32, computed: Placement| {
         let scale = source as f64 / f64::from(resized);
         // Summed up and not multiplied, because Pillow does: a centre between two

@@ -4,12 +4,12 @@ use std::ops::Range;
 
 use crate::buffer::Buffer;
 use crate::image::luma;
-use crate::simd::{Work, dispatch};
+use crate::simd::{SimdWork, dispatch};
 use crate::{Error, Image, ImageRef};
 
 /// An image whose rows are read one after the other, and never all at once: what is made
 /// of a row finds it in the nearest cache.
-pub(crate) trait Rows {
+pub(crate) trait RowSource {
     fn width(&self) -> usize;
 
     fn height(&self) -> usize;
@@ -22,7 +22,7 @@ pub(crate) trait Rows {
     fn read(&mut self, y: usize, columns: Range<usize>, stride: usize, out: &mut [u8]);
 }
 
-impl Rows for ImageRef<'_> {
+impl RowSource for ImageRef<'_> {
     fn width(&self) -> usize {
         self.width as usize
     }
@@ -73,14 +73,14 @@ pub(crate) struct Gray<R> {
     colors: Buffer,
 }
 
-impl<R: Rows> Gray<R> {
+impl<R: RowSource> Gray<R> {
     pub(crate) fn of(image: R) -> Self {
         let colors = Buffer::of_len(3 * image.width());
         Gray { image, colors }
     }
 }
 
-impl<R: Rows> Rows for Gray<R> {
+impl<R: RowSource> RowSource for Gray<R> {
     fn width(&self) -> usize {
         self.image.width()
     }
@@ -109,7 +109,7 @@ impl<R: Rows> Rows for Gray<R> {
 }
 
 /// All rows, interleaved.
-pub(crate) fn to_image(rows: &mut impl Rows) -> Result<Image, Error> {
+pub(crate) fn to_image(rows: &mut impl RowSource) -> Result<Image, Error> {
     // Sides of images fit into what they came from.
     let (width, height) = (rows.width() as u32, rows.height() as u32);
     let mut image = Image::black(width, height, rows.channels() as u8)?;
@@ -120,12 +120,13 @@ pub(crate) fn to_image(rows: &mut impl Rows) -> Result<Image, Error> {
     Ok(image)
 }
 
+/// Turns rows of planes into the interleaved pixels of an image.
 struct Interleave<'a, R> {
     rows: &'a mut R,
     out: &'a mut [u8],
 }
 
-impl<R: Rows> Work for Interleave<'_, R> {
+impl<R: RowSource> SimdWork for Interleave<'_, R> {
     type Output = ();
 
     #[inline(always)]

@@ -1,21 +1,22 @@
-//! The choice of vector instructions, made when the program runs.
+//! The choice between portable code and AVX2, made when the program runs.
 
-/// Work that is compiled twice: for any processor, and for those with AVX2.
+/// A computation that is compiled twice: for any processor, and for those with AVX2.
 ///
-/// `run` and all that it calls per pixel must be inlined, or it is compiled once after all.
-pub(crate) trait Work {
+/// `run` and all that it calls for each pixel must be `#[inline(always)]`. What is not
+/// inlined is compiled once, without the instructions.
+pub(crate) trait SimdWork {
     type Output;
 
-    /// `AVX2` says which of the two this is.
+    /// Computes. `AVX2` says for which of the two processors this is compiled.
     fn run<const AVX2: bool>(self) -> Self::Output;
 }
 
-/// Does the work with all vector instructions that this machine has.
-pub(crate) fn dispatch<W: Work>(work: W) -> W::Output {
+/// Runs the form of the computation that suits this machine.
+pub(crate) fn dispatch<W: SimdWork>(work: W) -> W::Output {
     #[cfg(target_arch = "x86_64")]
     if std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("bmi2") {
         #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
-        fn fast<W: Work>(work: W) -> W::Output {
+        fn fast<W: SimdWork>(work: W) -> W::Output {
             work.run::<true>()
         }
         #[expect(

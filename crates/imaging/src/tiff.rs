@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use directory::{Directory, tag};
 pub(crate) use jpeg::JpegParts;
 
-use crate::jpeg::Header;
+use crate::jpeg::JpegHeader;
 use crate::{Error, Format};
 
 const LZW: u64 = 5;
@@ -80,7 +80,7 @@ pub(crate) fn explain(bytes: &[u8], error: Error) -> Error {
 
 /// Whether the codec that the TIFF decoder uses may give wrong pixels for this JPEG.
 fn is_unusual_jpeg(bytes: &[u8]) -> bool {
-    match Header::read(bytes) {
+    match JpegHeader::read(bytes) {
         Ok(header) => !header.is_plain(bytes),
         Err(error) => matches!(error, Error::Unsupported { .. }),
     }

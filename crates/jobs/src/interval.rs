@@ -1,4 +1,4 @@
-//! The stretch of time that a run is for.
+//! The stretch of time that a run is for, and its two written forms.
 
 use std::fmt::{self, Display, Formatter};
 use std::str::FromStr;
@@ -8,14 +8,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
-/// A stretch of time, its start included and its end not.
+/// A stretch of time from `start` up to, but not including, `end`; parsing refuses an empty
+/// one.
+///
+/// Its text is two RFC 3339 times in UTC, `2026-11-24T00:00:00Z/2026-11-25T00:00:00Z`. Serde
+/// writes it as a struct of two times, which is what records of runs hold; the state of a
+/// schedule holds the text, see [`as_text`].
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 pub struct Interval {
-    /// The first moment.
+    /// The first moment that belongs to it.
     pub start: DateTime<Utc>,
-    /// The first moment after.
+    /// The first moment that does not: for a scheduled job, the tick that closes it.
     pub end: DateTime<Utc>,
 }
 
@@ -68,6 +73,52 @@ fn moment(text: &str) -> Option<DateTime<Utc>> {
     }
     let date: NaiveDate = text.parse().ok()?;
     Some(date.and_time(NaiveTime::MIN).and_utc())
+}
+
+/// Serde's `with` for an interval that is written as its text.
+pub(crate) mod as_text {
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    use super::Interval;
+
+    pub(crate) fn serialize<S: Serializer>(
+        interval: &Interval,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(interval)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Interval, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
+    }
+}
+
+/// The same for an interval that may be missing.
+pub(crate) mod as_optional_text {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+    use super::Interval;
+
+    // Serde gives `with` functions a reference to the field.
+    pub(crate) fn serialize<S: Serializer>(
+        interval: &Option<Interval>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        interval
+            .map(|interval| interval.to_string())
+            .serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Interval>, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        let interval = text.map(|text| text.parse().map_err(de::Error::custom));
+        interval.transpose()
+    }
 }
 
 #[cfg(test)]

@@ -18,7 +18,8 @@ const SPACING: f32 = 1.25;
 /// How many points beyond the edge of an image move its pixels.
 const REACH: usize = 2;
 
-/// Makes changed images; what leaves an image is lost, what enters it is zero.
+/// Makes randomly changed copies of images. What a movement takes out of the image is lost,
+/// and what it brings in from outside is black.
 pub(crate) struct Augmenter {
     spec: Augmentation,
     shape: ImageShape,
@@ -31,7 +32,7 @@ pub(crate) struct Augmenter {
     places: [Vec<f32>; 2],
 }
 
-/// The affine part of a movement.
+/// The affine part of a movement, as it was drawn for one image.
 struct Movement {
     /// In pixels: to the right and down.
     shift: [f32; 2],
@@ -137,16 +138,22 @@ impl Augmenter {
 
     fn draw(&mut self) -> Movement {
         let stream = &mut self.stream;
-        let mut symmetric = |limit: f64| match limit > 0.0 {
-            true => limit as f32 * (2.0 * stream.unit() - 1.0),
-            false => 0.0,
+        let mut symmetric = |limit: f64| {
+            if limit > 0.0 {
+                limit as f32 * (2.0 * stream.unit() - 1.0)
+            } else {
+                0.0
+            }
         };
         let angle = symmetric(self.spec.rotate);
         let size = 1.0 + symmetric(self.spec.scale);
         let limit = self.spec.shift;
-        let mut whole = || match limit > 0 {
-            true => stream.below(2 * limit + 1) as f32 - limit as f32,
-            false => 0.0,
+        let mut whole = || {
+            if limit > 0 {
+                stream.below(2 * limit + 1) as f32 - limit as f32
+            } else {
+                0.0
+            }
         };
         Movement {
             shift: [whole(), whole()],

@@ -21,7 +21,7 @@ const MAGIC: &[u8; 8] = b"ATOLLCP1";
 /// A trial at the end of an epoch.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
-    pub(crate) header: Header,
+    pub(crate) header: CheckpointHeader,
     bytes: Vec<u8>,
     sha256: String,
     /// Where the numbers start.
@@ -30,7 +30,7 @@ pub struct Checkpoint {
 
 /// What is known of a trial besides its numbers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Header {
+pub(crate) struct CheckpointHeader {
     pub(crate) engine: String,
     pub(crate) hyperparameters: Hyperparameters,
     /// Digest of the dataset and its split.
@@ -69,7 +69,11 @@ impl From<&Epoch> for EpochBits {
 
 impl Checkpoint {
     /// Writes a header, its groups of numbers and the seconds of its epochs.
-    pub(crate) fn new(header: Header, groups: &[&[f32]], seconds: &[f64]) -> Self {
+    pub(crate) fn new(
+        header: CheckpointHeader,
+        groups: &[&[f32]],
+        seconds: &[f64],
+    ) -> Self {
         // Plain numbers and texts, whose serialisation cannot fail.
         let json = serde_json::to_vec(&header).unwrap_or_default();
         let numbers: usize = groups.iter().map(|group| group.len()).sum();
@@ -101,7 +105,8 @@ impl Checkpoint {
             .ok_or_else(damaged)?;
         let start = length.checked_add(MAGIC.len() + 8).ok_or_else(damaged)?;
         let json = bytes.get(MAGIC.len() + 8..start).ok_or_else(damaged)?;
-        let header: Header = serde_json::from_slice(json).map_err(|_| damaged())?;
+        let header: CheckpointHeader =
+            serde_json::from_slice(json).map_err(|_| damaged())?;
         let lengths = header.lengths.iter();
         let numbers = lengths.fold(0_usize, |sum, length| sum.saturating_add(*length));
         let hashed = numbers.saturating_mul(4).saturating_add(start);
@@ -274,12 +279,11 @@ pub(crate) fn fingerprint(dataset: &Dataset, split: &Split) -> String {
         Features::Pixels(pixels) => pixels.iter().step_by(step).copied().collect(),
         Features::Numbers(numbers) => {
             let sample = numbers.iter().step_by(step);
-            match dataset.wide.features {
-                true => sample.flat_map(|number| number.to_le_bytes()).collect(),
-                false => {
-                    let sample = sample.map(|number| *number as f32);
-                    sample.flat_map(f32::to_le_bytes).collect()
-                }
+            if dataset.wide.features {
+                sample.flat_map(|number| number.to_le_bytes()).collect()
+            } else {
+                let sample = sample.map(|number| *number as f32);
+                sample.flat_map(f32::to_le_bytes).collect()
             }
         }
     };

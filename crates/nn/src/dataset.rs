@@ -5,7 +5,8 @@ use crate::precision::{Wide, narrowed, needs_64_bits};
 use crate::random::Stream;
 use crate::scaling::{Scale, Scaling};
 
-/// Larger numbers have no squares that float64 can add up.
+/// The largest size of a number. The variance of larger ones would need squares that
+/// float64 cannot add up.
 const LARGEST: f64 = 1e150;
 
 /// The size of every image of a dataset.
@@ -26,7 +27,7 @@ impl ImageShape {
     }
 }
 
-/// What a network sees of each row.
+/// The features of a dataset: what a network sees of each row.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Features {
     /// Images in NHWC order. A pixel is divided by 255 on its way into a network.
@@ -36,17 +37,17 @@ pub enum Features {
     Numbers(Vec<f64>),
 }
 
-/// What a network should say of each row.
+/// The true answers of a dataset, one for each row.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Labels {
-    /// A class.
+    /// Each row belongs to one of a few classes.
     Classes {
         /// The class index of each row.
         indices: Vec<u32>,
         /// The name of each class.
         names: Vec<String>,
     },
-    /// A number.
+    /// Each row has a number, which a network learns to predict.
     Numbers(Vec<f64>),
 }
 
@@ -80,7 +81,8 @@ impl Labels {
         }
     }
 
-    /// Whether 32 bits are too few; those that they are enough for are rounded to them.
+    /// Whether these numbers need 64 bits. If 32 bits tell all of them apart, rounds them to
+    /// 32 bits.
     fn widen(&mut self) -> bool {
         match self {
             Labels::Numbers(numbers) => widen(numbers, 1),
@@ -272,7 +274,9 @@ impl Dataset {
         }
     }
 
-    /// Copies the features of `rows` into a buffer of exactly that size.
+    /// Copies the features of `rows` into `out`, which is `[rows, height, width, channels]`
+    /// or `[rows, features]`, scaled as networks see them: pixels from 0 to 1, numbers with
+    /// mean 0 and standard deviation 1.
     pub(crate) fn gather(&self, rows: &[u32], scaling: &Scaling, inputs: &mut [f32]) {
         let values = self.shape.values();
         for (&row, input) in rows.iter().zip(inputs.chunks_exact_mut(values)) {
@@ -289,7 +293,8 @@ impl Dataset {
         }
     }
 
-    /// Copies the class indices of `rows`, if there are any, into a buffer of that size.
+    /// Copies the class indices of `rows` into `out`, one a row. Does nothing where numbers
+    /// are predicted.
     pub(crate) fn gather_classes(&self, rows: &[u32], classes: &mut [u32]) {
         if let Labels::Classes { indices, .. } = &self.labels {
             for (&row, class) in rows.iter().zip(classes) {
@@ -298,7 +303,8 @@ impl Dataset {
         }
     }
 
-    /// Copies the numbers to predict for `rows` into a buffer of that size, scaled.
+    /// Copies the numbers to predict for `rows` into `out`, one a row, with mean 0 and
+    /// standard deviation 1 over the training split.
     pub(crate) fn gather_numbers(
         &self,
         rows: &[u32],
@@ -315,7 +321,7 @@ impl Dataset {
     }
 }
 
-/// Whether a network can be trained on a number.
+/// Whether a network can be trained on this number: it is finite and not too large.
 fn is_usable(number: f64) -> bool {
     number.is_finite() && number.abs() <= LARGEST
 }
@@ -333,7 +339,7 @@ fn widen(numbers: &mut [f64], width: usize) -> bool {
     wide
 }
 
-/// From bytes to the unit interval.
+/// Divides bytes by 255, which gives numbers from 0 to 1.
 pub(crate) fn scale(pixels: &[u8], values: &mut [f32]) {
     for (value, &pixel) in values.iter_mut().zip(pixels) {
         *value = f32::from(pixel) / 255.0;

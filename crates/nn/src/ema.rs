@@ -28,7 +28,8 @@ impl Average {
         }
     }
 
-    /// Counts the network as it is after a step.
+    /// Folds the current weights into the average. The training loop calls it once after
+    /// each step.
     pub(crate) fn update(&mut self, network: &Network) {
         self.steps += 1;
         let steps = self.steps as f64;
@@ -44,13 +45,14 @@ impl Average {
         }
     }
 
-    /// Gives the network the average, until [`Average::leave`].
+    /// Puts the average into the network, so that it is validated and exported with it.
+    /// [`Average::leave`] has to follow before the next step.
     pub(crate) fn enter(&mut self, network: &mut Network) {
         network.save(&mut self.own);
         network.restore(&self.values);
     }
 
-    /// Gives the network back its own weights.
+    /// Puts the network's own weights back, with which training goes on.
     pub(crate) fn leave(&self, network: &mut Network) {
         network.restore(&self.own);
     }
@@ -121,7 +123,7 @@ mod tests {
         let mut average = Average::new(0.9, &network);
         let before = average.values.clone();
         network.images_mut(1).fill(0.5);
-        network.forward(1, crate::layers::Mode::Training);
+        network.forward(1, crate::layers::PassMode::Training);
         average.update(&network);
         let weights = network.weights().len();
         assert_eq!(average.values[..weights], before[..weights]);

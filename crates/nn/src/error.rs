@@ -75,13 +75,8 @@ pub(crate) fn nearest(
     word: &str,
     valid: impl IntoIterator<Item = &'static str>,
 ) -> Option<&'static str> {
-    let word = word.to_lowercase();
-    valid
-        .into_iter()
-        .map(|name| (strsim::jaro_winkler(&word, name), name))
-        .filter(|(similarity, _)| *similarity > 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, name)| name)
+    // All valid names are in lower case.
+    atoll_suggest::nearest(&word.to_lowercase(), valid)
 }
 
 #[cfg(test)]

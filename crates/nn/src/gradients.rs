@@ -3,7 +3,7 @@
 use crate::ImageShape;
 use crate::architecture::{Plan, parse};
 use crate::kernels::Team;
-use crate::layers::{Flow, Layer, Mode, Pass, build};
+use crate::layers::{Flow, Layer, Pass, PassMode, build};
 use crate::random::Stream;
 
 const ROWS: usize = 3;
@@ -44,7 +44,7 @@ pub(crate) fn check_layer(text: &str, (height, width, channels): (usize, usize, 
         &weights,
         &input,
         &mut output,
-        Pass::alone(Mode::Training, &Team::new(1)),
+        Pass::alone(PassMode::Training, &Team::new(1)),
     );
     // Both gradients must be overwritten, not added to.
     let mut input_gradient = vec![9.0; input.len()];
@@ -107,7 +107,7 @@ fn value(
         weights,
         input,
         &mut output,
-        Pass::alone(Mode::Training, &Team::new(1)),
+        Pass::alone(PassMode::Training, &Team::new(1)),
     );
     output
         .iter()

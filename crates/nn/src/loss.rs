@@ -1,7 +1,10 @@
-//! What a network's answers cost: softmax and cross-entropy, in one step because together
-//! they are simpler and exact, or the squared error of numbers.
+//! The loss of a mini-batch and its gradient.
+//!
+//! For classes it is softmax followed by cross-entropy. Both are computed in one step,
+//! because the gradient of the pair is simply `probability - target`, and no logarithm of a
+//! probability that was rounded to zero can occur. For numbers it is the squared error.
 
-/// What a mini-batch cost.
+/// The loss of a mini-batch, as a sum over its rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Cost {
     /// The sum of the losses of the rows.
@@ -10,15 +13,15 @@ pub(crate) struct Cost {
     pub(crate) correct: u32,
 }
 
-/// What the logits of a mini-batch should be.
+/// The true answers of a mini-batch, as the loss sees them.
 #[derive(Clone, Copy)]
 pub(crate) struct Targets<'a> {
     /// The class of each image.
     pub(crate) labels: &'a [u32],
     /// The share of a label that goes to all classes in equal parts (Szegedy 2016).
     pub(crate) smoothing: f32,
-    /// The share that an image kept when it was mixed with the one as far from the other
-    /// end; 1 where nothing was mixed.
+    /// Mixup's lambda: the share of its own label that an image has; the rest is the label
+    /// of its partner, image `n - 1 - i`. 1 without mixup.
     pub(crate) kept: f32,
 }
 
@@ -32,8 +35,8 @@ impl<'a> Targets<'a> {
         }
     }
 
-    /// The probabilities of a row, as (class, probability), on top of the same floor for
-    /// every class.
+    /// The target probabilities of a row: two pairs of (class, probability), which are to be
+    /// added to the floor that label smoothing gives every class alike.
     fn of(&self, row: usize, classes: usize) -> ([(usize, f32); 2], f32) {
         let partner = self.labels[self.labels.len() - 1 - row];
         let sharp = 1.0 - self.smoothing;

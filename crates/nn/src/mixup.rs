@@ -20,9 +20,12 @@ impl Mixup {
         &mut self.stream
     }
 
-    /// Mixes each image with the one that is as far from the other end, and returns the
-    /// share of itself that it keeps. The order of a mini-batch is random, so its
-    /// reversal is as good as another one, and needs no second mini-batch.
+    /// Mixes image `i` of a mini-batch of `n` with image `n - 1 - i`, in place.
+    ///
+    /// `images` is `[n, values]`, one image after the other. Returns lambda, the share of
+    /// itself that each image keeps; the loss needs it, see [`crate::loss::Targets::kept`].
+    /// The order of a mini-batch is random, so pairing it with its own reversal is as good as
+    /// with a second mini-batch, and needs none.
     pub(crate) fn mix(&mut self, images: &mut [f32], values: usize) -> f32 {
         let kept = self.draw();
         let pairs = images.len() / values / 2;
@@ -38,7 +41,8 @@ impl Mixup {
         kept
     }
 
-    /// From the beta distribution with both parameters `alpha`, at most 1 (Johnk 1964).
+    /// Draws lambda from the beta distribution whose two parameters are both `alpha`, by
+    /// Johnk's method of 1964, which is exact where `alpha` is at most 1.
     fn draw(&mut self) -> f32 {
         loop {
             let [x, y] = [(); 2].map(|()| {

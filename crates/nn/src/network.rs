@@ -5,10 +5,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::Error;
-use crate::architecture::{Init, LayerSpec, Parameter, Plan, PlannedLayer};
+use crate::architecture::{Init, LayerSpec, Plan, PlannedLayer, PlannedParameter};
 use crate::dataset::scale;
 use crate::kernels::{Buffer, Team};
-use crate::layers::{self, Flow, Layer, Mode, Pass};
+use crate::layers::{self, Flow, Layer, Pass, PassMode};
 use crate::random::Stream;
 
 /// More values than this for one mini-batch are refused (4 GiB).
@@ -17,7 +17,7 @@ const MAX_VALUES: usize = 1 << 30;
 /// A network with its weights.
 pub struct Network {
     plan: Plan,
-    layers: Vec<Running>,
+    layers: Vec<LayerInstance>,
     weights: Buffer,
     gradients: Buffer,
     /// The input of each layer, then the logits.
@@ -31,7 +31,7 @@ pub struct Network {
 }
 
 /// A layer that computes, in contrast to one that only changes the shape.
-struct Running {
+struct LayerInstance {
     layer: Box<dyn Layer>,
     /// Which of the plan's layers it is.
     planned: usize,
@@ -73,7 +73,7 @@ impl Network {
             let (layer, covered) =
                 layers::build(&plan.layers[planned..], rows, team.threads(), dropout);
             if let Some(layer) = layer {
-                layers.push(Running {
+                layers.push(LayerInstance {
                     layer,
                     planned,
                     weights: plan.layers[planned].weights(),
@@ -122,7 +122,7 @@ impl Network {
         for pixels in pixels.chunks(values * self.rows) {
             let rows = pixels.len() / values;
             scale(pixels, self.images_mut(rows));
-            logits.extend_from_slice(self.forward(rows, Mode::Inference));
+            logits.extend_from_slice(self.forward(rows, PassMode::Inference));
         }
         Ok(logits)
     }
@@ -159,7 +159,7 @@ impl Network {
     }
 
     /// Runs the mini-batch of `rows` images and returns its logits.
-    pub(crate) fn forward(&mut self, rows: usize, mode: Mode) -> &[f32] {
+    pub(crate) fn forward(&mut self, rows: usize, mode: PassMode) -> &[f32] {
         for index in 0..self.layers.len() {
             self.forward_layer(index, rows, mode);
         }
@@ -168,7 +168,7 @@ impl Network {
     }
 
     /// Runs one of the layers that compute.
-    pub(crate) fn forward_layer(&mut self, index: usize, rows: usize, mode: Mode) {
+    pub(crate) fn forward_layer(&mut self, index: usize, rows: usize, mode: PassMode) {
         let running = &mut self.layers[index];
         let (inputs, outputs) = self.activations.split_at_mut(index + 1);
         let input = &inputs[index][..inputs[index].len() / self.rows * rows];
@@ -196,7 +196,7 @@ impl Network {
 
     /// The first layer that has weights.
     pub(crate) fn first_learning(&self) -> usize {
-        let learns = |running: &Running| !running.weights.is_empty();
+        let learns = |running: &LayerInstance| !running.weights.is_empty();
         let first = self.layers.iter().position(learns);
         first.unwrap_or(self.layers.len())
     }
@@ -255,7 +255,11 @@ impl Network {
     /// The groups of weights, all weights and their gradients.
     pub(crate) fn learn(
         &mut self,
-    ) -> (impl Iterator<Item = &Parameter>, &mut [f32], &mut [f32]) {
+    ) -> (
+        impl Iterator<Item = &PlannedParameter>,
+        &mut [f32],
+        &mut [f32],
+    ) {
         let parameters = self.plan.layers.iter().flat_map(|layer| &layer.parameters);
         (parameters, &mut self.weights, &mut self.gradients)
     }
@@ -402,7 +406,7 @@ mod tests {
             let before = allocations::count();
             for rows in [70, 33] {
                 network.images_mut(rows).fill(0.5);
-                network.forward(rows, Mode::Training);
+                network.forward(rows, PassMode::Training);
                 network.logits_and_slopes(rows).1.fill(0.1);
                 network.backward(rows);
                 let (parameters, weights, gradients) = network.learn();
@@ -437,7 +441,7 @@ mod tests {
                     *value = (index * 37 % 251) as f32 / 255.0;
                 }
                 let labels: Vec<u32> = (0..rows as u32).map(|row| row % 3).collect();
-                network.forward(rows, Mode::Training);
+                network.forward(rows, PassMode::Training);
                 let (logits, slopes) = network.logits_and_slopes(rows);
                 for ((slope, logit), label) in slopes.iter_mut().zip(logits).zip(
                     labels
@@ -501,7 +505,7 @@ mod tests {
         network.save(&mut saved);
         let before = network.logits(&[7; 36]).unwrap();
         network.images_mut(2).fill(0.5);
-        network.forward(2, Mode::Training);
+        network.forward(2, PassMode::Training);
         network.weights[0] += 1.0;
         assert_ne!(network.logits(&[7; 36]).unwrap(), before);
         network.restore(&saved);

@@ -1,8 +1,9 @@
 //! How gradients become steps. The formulas and their order are PyTorch's.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use crate::architecture::Parameter;
+use crate::architecture::PlannedParameter;
 use crate::kernels::{Buffer, Kernel, Simd, Team, dispatch};
 use crate::{Hyperparameters, OptimizerKind};
 
@@ -17,6 +18,7 @@ pub(crate) struct Optimizer {
     team: Arc<Team>,
 }
 
+/// The rule by which weights move, with what it remembers: one number a weight, or two.
 enum Rule {
     Sgd {
         momentum: f32,
@@ -37,6 +39,7 @@ enum Rule {
     },
 }
 
+/// Adam's two moving averages, one number a weight each.
 struct Moments {
     means: Buffer,
     squares: Buffer,
@@ -109,7 +112,7 @@ impl Optimizer {
     /// Moves all weights once. `parameters` says to which of them weight decay applies.
     pub(crate) fn step<'a>(
         &mut self,
-        parameters: impl Iterator<Item = &'a Parameter>,
+        parameters: impl Iterator<Item = &'a PlannedParameter>,
         weights: &mut [f32],
         gradients: &mut [f32],
         learning_rate: f64,
@@ -120,71 +123,18 @@ impl Optimizer {
         }
         for parameter in parameters {
             let range = parameter.range.clone();
-            let decay = if parameter.decays {
-                self.weight_decay
-            } else {
-                0.0
+            let pace = Pace {
+                steps: self.steps,
+                learning_rate,
+                decay: if parameter.decays {
+                    self.weight_decay
+                } else {
+                    0.0
+                },
             };
             let weights = &mut weights[range.clone()];
             let gradients = &gradients[range.clone()];
-            match &mut self.rule {
-                Rule::Sgd {
-                    momentum,
-                    nesterov,
-                    velocity,
-                } => {
-                    let rate = learning_rate as f32;
-                    let sgd = Sgd {
-                        rate,
-                        decay,
-                        momentum: *momentum,
-                        nesterov: *nesterov,
-                    };
-                    let parts = parts(weights, gradients, &mut velocity[range]);
-                    self.team.share(parts, |part| dispatch(Step(&sgd, part)));
-                }
-                Rule::Adam {
-                    beta1,
-                    beta2,
-                    epsilon,
-                    decoupled,
-                    moments,
-                } => {
-                    let correction1 = 1.0 - beta1.powi(self.steps);
-                    let correction2 = 1.0 - beta2.powi(self.steps);
-                    let shrink = 1.0 - learning_rate as f32 * decay;
-                    let adam = Adam {
-                        rate: (learning_rate / correction1) as f32,
-                        decay: if *decoupled { 0.0 } else { decay },
-                        shrink: if *decoupled { shrink } else { 1.0 },
-                        beta1: *beta1,
-                        beta2: *beta2,
-                        root: correction2.sqrt() as f32,
-                        epsilon: *epsilon,
-                    };
-                    let squares = moments.squares[range.clone()].chunks_mut(PART);
-                    let parts = parts(weights, gradients, &mut moments.means[range]);
-                    let parts = parts.zip(squares);
-                    self.team.share(parts, |(part, squares)| {
-                        dispatch(AdamStep(&adam, part, squares));
-                    });
-                }
-                Rule::RmsProp {
-                    rho,
-                    epsilon,
-                    squares,
-                } => {
-                    let rate = learning_rate as f32;
-                    let rms = RmsProp {
-                        rate,
-                        decay,
-                        rho: *rho,
-                        epsilon: *epsilon,
-                    };
-                    let parts = parts(weights, gradients, &mut squares[range]);
-                    self.team.share(parts, |part| dispatch(Step(&rms, part)));
-                }
-            }
+            self.rule.step(weights, gradients, range, pace, &self.team);
         }
     }
 
@@ -205,6 +155,94 @@ impl Optimizer {
     }
 }
 
+/// How far a step goes.
+#[derive(Clone, Copy)]
+struct Pace {
+    /// The steps so far, this one included. Adam's moments start at zero, which counts for
+    /// less with each step.
+    steps: i32,
+    learning_rate: f64,
+    /// Weight decay; 0 for parameters that do not decay, such as biases.
+    decay: f32,
+}
+
+impl Rule {
+    /// Moves the weights of one parameter once. `range` is the parameter's place among all
+    /// weights of the network, and so in the rule's memory.
+    fn step(
+        &mut self,
+        weights: &mut [f32],
+        gradients: &[f32],
+        range: Range<usize>,
+        pace: Pace,
+        team: &Team,
+    ) {
+        let Pace {
+            steps,
+            learning_rate,
+            decay,
+        } = pace;
+        match self {
+            Rule::Sgd {
+                momentum,
+                nesterov,
+                velocity,
+            } => {
+                let rate = learning_rate as f32;
+                let sgd = Sgd {
+                    rate,
+                    decay,
+                    momentum: *momentum,
+                    nesterov: *nesterov,
+                };
+                let parts = parts(weights, gradients, &mut velocity[range]);
+                team.share(parts, |part| dispatch(UpdateStep(&sgd, part)));
+            }
+            Rule::Adam {
+                beta1,
+                beta2,
+                epsilon,
+                decoupled,
+                moments,
+            } => {
+                let correction1 = 1.0 - beta1.powi(steps);
+                let correction2 = 1.0 - beta2.powi(steps);
+                let shrink = 1.0 - learning_rate as f32 * decay;
+                let adam = Adam {
+                    rate: (learning_rate / correction1) as f32,
+                    decay: if *decoupled { 0.0 } else { decay },
+                    shrink: if *decoupled { shrink } else { 1.0 },
+                    beta1: *beta1,
+                    beta2: *beta2,
+                    root: correction2.sqrt() as f32,
+                    epsilon: *epsilon,
+                };
+                let squares = moments.squares[range.clone()].chunks_mut(PART);
+                let parts = parts(weights, gradients, &mut moments.means[range]);
+                let parts = parts.zip(squares);
+                team.share(parts, |(part, squares)| {
+                    dispatch(AdamStep(&adam, part, squares));
+                });
+            }
+            Rule::RmsProp {
+                rho,
+                epsilon,
+                squares,
+            } => {
+                let rate = learning_rate as f32;
+                let rms = RmsProp {
+                    rate,
+                    decay,
+                    rho: *rho,
+                    epsilon: *epsilon,
+                };
+                let parts = parts(weights, gradients, &mut squares[range]);
+                team.share(parts, |part| dispatch(UpdateStep(&rms, part)));
+            }
+        }
+    }
+}
+
 /// Threads get this many weights at a time.
 const PART: usize = 1 << 16;
 
@@ -219,7 +257,7 @@ fn without_tiny(x: f32) -> f32 {
 }
 
 /// Some weights, their gradients and what the optimizer remembers of them.
-struct Part<'a> {
+struct ParameterSlice<'a> {
     weights: &'a mut [f32],
     gradients: &'a [f32],
     memory: &'a mut [f32],
@@ -229,12 +267,12 @@ fn parts<'a>(
     weights: &'a mut [f32],
     gradients: &'a [f32],
     memory: &'a mut [f32],
-) -> impl Iterator<Item = Part<'a>> {
+) -> impl Iterator<Item = ParameterSlice<'a>> {
     weights
         .chunks_mut(PART)
         .zip(gradients.chunks(PART))
         .zip(memory.chunks_mut(PART))
-        .map(|((weights, gradients), memory)| Part {
+        .map(|((weights, gradients), memory)| ParameterSlice {
             weights,
             gradients,
             memory,
@@ -246,9 +284,10 @@ trait Update {
     fn update(&self, weight: &mut f32, gradient: f32, memory: &mut f32);
 }
 
-struct Step<'a, U>(&'a U, Part<'a>);
+/// One step of a rule over a part of the weights.
+struct UpdateStep<'a, U>(&'a U, ParameterSlice<'a>);
 
-impl<U: Update> Kernel for Step<'_, U> {
+impl<U: Update> Kernel for UpdateStep<'_, U> {
     type Output = ();
 
     #[inline(always)]
@@ -279,6 +318,7 @@ impl Kernel for SumOfSquares<'_> {
     }
 }
 
+/// Stochastic gradient descent, with momentum if that is not 0.
 struct Sgd {
     rate: f32,
     decay: f32,
@@ -300,6 +340,7 @@ impl Update for Sgd {
     }
 }
 
+/// Adam, or AdamW where `shrink` is not 1.
 struct Adam {
     rate: f32,
     decay: f32,
@@ -310,7 +351,8 @@ struct Adam {
     epsilon: f32,
 }
 
-struct AdamStep<'a>(&'a Adam, Part<'a>, &'a mut [f32]);
+/// One step of Adam over a part of the weights, their means, and their squares.
+struct AdamStep<'a>(&'a Adam, ParameterSlice<'a>, &'a mut [f32]);
 
 impl Kernel for AdamStep<'_> {
     type Output = ();
@@ -331,6 +373,7 @@ impl Kernel for AdamStep<'_> {
     }
 }
 
+/// RMSprop, without momentum.
 struct RmsProp {
     rate: f32,
     decay: f32,
@@ -377,12 +420,12 @@ mod tests {
         };
         let init = Init::Constant(0.0);
         let groups = [
-            Parameter {
+            PlannedParameter {
                 range: 0..3,
                 init,
                 decays: true,
             },
-            Parameter {
+            PlannedParameter {
                 range: 3..4,
                 init,
                 decays: false,
@@ -464,7 +507,7 @@ mod tests {
                 ..of(optimizer)
             };
             let mut optimizer = Optimizer::new(&hyperparameters, 1);
-            let parameter = Parameter {
+            let parameter = PlannedParameter {
                 range: 0..1,
                 init: Init::Constant(0.0),
                 decays: false,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::dataset::scale;
 use crate::kernels;
-use crate::layers::Mode;
+use crate::layers::PassMode;
 use crate::network::Network;
 use crate::optimizer::Optimizer;
 use crate::{Error, Hyperparameters, ImageShape};
@@ -59,7 +59,7 @@ pub fn profile(
         scale(pixels, network.images_mut(rows));
         for (index, time) in layers.iter_mut().enumerate() {
             let start = clock();
-            network.forward_layer(index, rows, Mode::Training);
+            network.forward_layer(index, rows, PassMode::Training);
             time.forward = time.forward.min((clock() - start).as_secs_f64());
         }
         let (_, slopes) = network.logits_and_slopes(rows);

@@ -20,7 +20,7 @@
 
 use std::ops::Range;
 
-use crate::layers::Mode;
+use crate::layers::PassMode;
 use crate::loss::{Targets, cross_entropy};
 use crate::network::Network;
 use crate::optimizer::Optimizer;
@@ -57,7 +57,7 @@ fn check<const N: usize>(
         for (index, value) in network.images_mut(5).iter_mut().enumerate() {
             *value = (index * 37 % 251) as f32 / 255.0;
         }
-        network.forward(5, Mode::Training);
+        network.forward(5, PassMode::Training);
         let (logits, slopes) = network.logits_and_slopes(5);
         let cost = cross_entropy(logits, Targets::plain(&[0, 1, 2, 0, 1]), Some(slopes));
         assert!(

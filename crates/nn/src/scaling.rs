@@ -4,7 +4,7 @@ use crate::dataset::{Features, Labels};
 use crate::precision::narrowed;
 use crate::{Dataset, LossKind, Split};
 
-/// How numbers are moved and stretched: `(x - mean) * inverse`.
+/// How one column of numbers is standardised: a network sees `(x - mean) * inverse`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Scale {
     pub(crate) mean: f64,
@@ -15,7 +15,8 @@ pub(crate) struct Scale {
     pub(crate) wide: bool,
 }
 
-/// What is learned about the numbers of the training split before any training.
+/// The means and standard deviations of the training split. They become a part of the ONNX
+/// file, so that whoever applies the network gives it the numbers as they are.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Scaling {
     /// For each feature; empty for images.
@@ -34,9 +35,10 @@ impl Scale {
         let squares = numbers.map(|number| (number - mean).powi(2));
         let deviation = (squares.sum::<f64>() / count).sqrt();
         let same = if wide { SAME_WIDE } else { SAME };
-        let inverse = match deviation <= mean.abs() * same {
-            true => 1.0,
-            false => 1.0 / deviation,
+        let inverse = if deviation <= mean.abs() * same {
+            1.0
+        } else {
+            1.0 / deviation
         };
         Self {
             mean: if wide { mean } else { narrowed(mean) },
@@ -45,17 +47,19 @@ impl Scale {
         }
     }
 
-    /// From what the data has to what a network sees.
+    /// Standardises one number.
     pub(crate) fn apply(&self, number: f64) -> f32 {
-        match self.wide {
-            true => ((number - self.mean) * self.inverse) as f32,
-            false => (number as f32 - self.mean as f32) * self.inverse as f32,
+        if self.wide {
+            ((number - self.mean) * self.inverse) as f32
+        } else {
+            (number as f32 - self.mean as f32) * self.inverse as f32
         }
     }
 }
 
 impl Scaling {
-    /// Looks at the training split only: the rest is to be as unknown as new data.
+    /// Measures the training split and no other row, because the others stand for data that
+    /// nobody has seen.
     pub(crate) fn new(dataset: &Dataset, split: &Split, loss: LossKind) -> Self {
         let features = match &dataset.features {
             Features::Pixels(_) => Vec::new(),
@@ -82,7 +86,8 @@ impl Scaling {
         Self { features, target }
     }
 
-    /// What a squared error is multiplied by to be in the units of the data.
+    /// The factor that turns a squared error of standardised numbers into the square of the
+    /// data's units.
     pub(crate) fn units(&self) -> f64 {
         let inverse = self.target.as_ref().map_or(1.0, |scale| scale.inverse);
         inverse.powi(-2)

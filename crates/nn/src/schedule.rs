@@ -31,7 +31,8 @@ pub(crate) fn learning_rate(hyperparameters: &Hyperparameters, epoch: u32) -> f6
     }
 }
 
-/// The schedule of a trial: the one that is asked for, or what its other keys imply.
+/// The schedule of a trial: the one that its hyperparameters name, or else the one that
+/// their other keys imply.
 pub(crate) fn kind(hyperparameters: &Hyperparameters) -> ScheduleKind {
     let default = match hyperparameters.decay {
         Some(_) => ScheduleKind::Exponential,

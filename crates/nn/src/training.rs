@@ -1,4 +1,7 @@
-//! The training loop: one network, no allocation once it runs.
+//! The training loop of one network.
+//!
+//! All memory is allocated before the first step, so that a step of a small network is not
+//! mostly the allocator's work; a test counts the allocations.
 
 mod report;
 mod state;
@@ -10,7 +13,7 @@ use std::time::Instant;
 use crate::augment::Augmenter;
 use crate::checkpoint::Checkpoint;
 use crate::ema::Average;
-use crate::layers::Mode;
+use crate::layers::PassMode;
 use crate::loss::{Cost, Targets, cross_entropy, squared_error};
 use crate::mixup::Mixup;
 use crate::network::Network;
@@ -31,8 +34,13 @@ const MAX_LOSS: f64 = 16_777_216.0;
 
 /// Trains one network and keeps the weights of its best epoch.
 ///
-/// A loss that explodes is an [`Outcome`]; an error means that the trial
-/// could not be made at all, or was cancelled.
+/// A loss that explodes is an [`Outcome`] of the report and no error.
+///
+/// # Errors
+///
+/// [`Error::Hyperparameter`] and its kin if the trial cannot be made of these
+/// hyperparameters, [`Error::Dataset`] if the data or the split does not fit them, and
+/// [`Error::Cancelled`] if the observer asked to stop.
 pub fn train(
     dataset: &Dataset,
     split: &Split,
@@ -48,7 +56,7 @@ pub fn train(
     )
 }
 
-/// How a trial runs. Nothing of it changes what the trial finds.
+/// How a trial runs. None of it changes a bit of what the trial finds.
 #[derive(Clone, Copy, Debug)]
 pub struct Options<'a> {
     /// The threads that work on the trial, the caller's included. A mini-batch is cut into
@@ -67,7 +75,36 @@ impl Default for Options<'_> {
     }
 }
 
-/// [`train`] or [`resume`] with options.
+/// Trains one network as [`train`] does, on more threads or from a checkpoint.
+///
+/// ```
+/// use atoll_nn::{
+///     Dataset, Hyperparameters, ImageShape, Observer, Options, Split, train_with,
+/// };
+///
+/// struct Silent;
+/// impl Observer for Silent {}
+///
+/// # fn main() -> Result<(), atoll_nn::Error> {
+/// let shape = ImageShape { height: 1, width: 2, channels: 1 };
+/// let (pixels, labels) = ([[0, 255], [255, 0]].repeat(8).concat(), [0, 1].repeat(8));
+/// let dataset = Dataset::new(shape, pixels, labels, vec!["right".into(), "left".into()])?;
+/// let split = Split::by_fraction(dataset.len(), 0.25, 7)?;
+/// let hyperparameters = Hyperparameters {
+///     architecture: "dense(2)".to_owned(),
+///     epochs: 2,
+///     ..Hyperparameters::default()
+/// };
+/// let options = Options { threads: 2, ..Options::default() };
+/// let report = train_with(&dataset, &split, &hyperparameters, options, &mut Silent)?;
+/// assert_eq!(report.epochs, 2);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// Those of [`train`], and [`Error::Checkpoint`] if the checkpoint is not one of this trial.
 pub fn train_with(
     dataset: &Dataset,
     split: &Split,
@@ -75,7 +112,7 @@ pub fn train_with(
     options: Options<'_>,
     observer: &mut dyn Observer,
 ) -> Result<Report, Error> {
-    let mut trial = Trial::new(dataset, split, hyperparameters, options)?;
+    let mut trial = TrainingLoop::new(dataset, split, hyperparameters, options)?;
     if let Some(checkpoint) = options.checkpoint {
         trial.restore(checkpoint)?;
     }
@@ -85,8 +122,8 @@ pub fn train_with(
 
 /// Goes on from a checkpoint, to the same report as if the trial had never stopped.
 ///
-/// See [`Checkpoint::check`] for what may differ from the hyperparameters of the
-/// checkpoint.
+/// The hyperparameters may differ from those of the checkpoint in when to stop; see
+/// [`Checkpoint::check`].
 pub fn resume(
     checkpoint: &Checkpoint,
     dataset: &Dataset,
@@ -101,7 +138,8 @@ pub fn resume(
     train_with(dataset, split, hyperparameters, options, observer)
 }
 
-struct Trial<'a> {
+/// A network in training, with everything that its steps need.
+struct TrainingLoop<'a> {
     dataset: &'a Dataset,
     split: &'a Split,
     hyperparameters: &'a Hyperparameters,
@@ -115,20 +153,23 @@ struct Trial<'a> {
     shuffle: Stream,
     loss: LossKind,
     scaling: Scaling,
-    /// Room for the classes of a mini-batch.
+    /// The class indices of the current mini-batch.
     classes: Vec<u32>,
-    /// Room for the numbers that a mini-batch should predict.
+    /// The scaled numbers that the current mini-batch is to predict.
     targets: Vec<f32>,
     steps: usize,
     history: Vec<Epoch>,
-    /// Index into the history.
+    /// The best epoch so far, as an index into `history`.
     best: Option<usize>,
+    /// The weights and statistics after that epoch.
     best_weights: Vec<f32>,
+    /// The last loss of a mini-batch that was finite, which is what a trial that diverged
+    /// reports.
     last_finite: f64,
     started: Instant,
 }
 
-impl<'a> Trial<'a> {
+impl<'a> TrainingLoop<'a> {
     fn new(
         dataset: &'a Dataset,
         split: &'a Split,
@@ -214,7 +255,7 @@ impl<'a> Trial<'a> {
         Ok(Outcome::Succeeded)
     }
 
-    /// Whether all epochs were made, or none will be better.
+    /// Whether training ends here: all epochs were made, or early stopping ends it.
     fn is_over(&self) -> bool {
         let patience = self.hyperparameters.patience as usize;
         let since = self.best.map_or(0, |best| self.history.len() - 1 - best);
@@ -222,7 +263,7 @@ impl<'a> Trial<'a> {
             || (patience > 0 && since >= patience)
     }
 
-    /// Notes an epoch, and the weights if it was the best.
+    /// Adds an epoch to the history, and keeps its weights if it is the best so far.
     fn end_epoch(&mut self, epoch: Epoch) {
         let best = self.best.map(|best| &self.history[best]);
         if best.is_none_or(|best| is_better(&epoch, best)) {
@@ -232,7 +273,8 @@ impl<'a> Trial<'a> {
         self.history.push(epoch);
     }
 
-    /// The mean loss, or nothing as soon as a mini-batch has diverged.
+    /// Trains on every mini-batch of an epoch. Returns the mean loss of the rows, or `None`
+    /// as soon as a mini-batch has diverged.
     fn train_epoch(
         &mut self,
         learning_rate: f64,
@@ -261,7 +303,7 @@ impl<'a> Trial<'a> {
         Ok(Some(loss / self.order.len() as f64 * self.scaling.units()))
     }
 
-    /// Trains on one mini-batch, unless its cost has diverged.
+    /// Makes one step on one mini-batch. A loss that has diverged changes no weight.
     fn step(&mut self, places: Range<usize>, learning_rate: f64) -> Cost {
         let mini_batch = &self.order[places];
         let rows = mini_batch.len();
@@ -273,7 +315,7 @@ impl<'a> Trial<'a> {
         let values = self.dataset.shape.values();
         let mixup = self.mixup.as_mut();
         let kept = mixup.map_or(1.0, |mixup| mixup.mix(images, values));
-        self.network.forward(rows, Mode::Training);
+        self.network.forward(rows, PassMode::Training);
         let (outputs, slopes) = self.network.logits_and_slopes(rows);
         let smoothing = self.hyperparameters.label_smoothing as f32;
         let cost = match &self.scaling.target {
@@ -306,7 +348,7 @@ impl<'a> Trial<'a> {
         cost
     }
 
-    /// The total cost of the validation split.
+    /// The loss and the number of right answers over the validation split, as sums.
     fn validate(&mut self, observer: &mut dyn Observer) -> Result<Cost, Error> {
         let mut total = Cost::default();
         for mini_batch in self.split.validation.chunks(self.network.rows()) {
@@ -316,7 +358,7 @@ impl<'a> Trial<'a> {
             let rows = mini_batch.len();
             let inputs = self.network.images_mut(rows);
             self.dataset.gather(mini_batch, &self.scaling, inputs);
-            let outputs = self.network.forward(rows, Mode::Inference);
+            let outputs = self.network.forward(rows, PassMode::Inference);
             let cost = match &self.scaling.target {
                 None => {
                     let labels = &mut self.classes[..rows];

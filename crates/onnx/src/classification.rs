@@ -7,10 +7,10 @@ use crate::Head;
 /// What a classifier's output means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutputKind {
-    /// Raw scores: softmax turns them into probabilities, and the logistic function one
-    /// alone. Someone says so.
+    /// Raw scores, because the query or the metadata says so. Softmax turns them into
+    /// probabilities; of a single one, the logistic function does.
     Logits,
-    /// What a layer with weights gives, which are logits unless they are numbers.
+    /// The sums of a layer with weights. They are logits, unless the model predicts numbers.
     Layer,
     /// The logarithms of probabilities.
     LogProbabilities,
@@ -24,8 +24,8 @@ pub enum OutputKind {
     Number,
     /// Sorted values, whose places are no classes.
     Sorted,
-    /// Nobody says. Values between 0 and 1 whose sum is 1 are taken for probabilities,
-    /// all others for logits.
+    /// Neither the graph nor anyone says what they are. Values between 0 and 1 whose sum is 1
+    /// are taken for probabilities, all others for logits.
     Unknown,
 }
 
@@ -38,7 +38,8 @@ pub enum NoClasses {
          exported wrongly"
     )]
     OneOfOne,
-    /// One number that may be anything.
+    /// The output is one number, and nothing says whether it is a logit, a probability or a
+    /// prediction.
     #[error(
         "is one number, and not known to be a probability; give two labels and say what \
          the number is with output_kind, 'logits' or 'probabilities', or take the number \
@@ -48,10 +49,10 @@ pub enum NoClasses {
     /// The model predicts a number.
     #[error("is a number that the model predicts, no class; take it with predict")]
     Number,
-    /// The places of sorted values say nothing.
+    /// The values are sorted, so the place of a value does not say which class it is of.
     #[error("is sorted, so that its places are no classes; choose another output")]
     Sorted,
-    /// A value that was said to be a probability.
+    /// A value lies outside of 0 to 1, though the values were said to be probabilities.
     #[error("was said to hold probabilities, and holds {0}; leave output_kind out")]
     NoProbability(f32),
 }
@@ -128,9 +129,10 @@ pub fn scores(
     let [number] = output.as_slice() else {
         return Ok(of_several(output, kind));
     };
-    let probability = match kind.are_probabilities() {
-        true => *number,
-        false => logistic(*number),
+    let probability = if kind.are_probabilities() {
+        *number
+    } else {
+        logistic(*number)
     };
     match labels {
         2 => Ok(vec![1.0 - probability, probability]),

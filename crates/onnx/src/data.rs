@@ -1,4 +1,4 @@
-//! The numbers that go into a model and come out of it.
+//! The values of tensors on their way into a model and out of it.
 
 use std::borrow::Cow;
 

@@ -1,10 +1,10 @@
-//! Why a model gave no answer.
+//! Why a model gave no answer, and who has to act.
 
 use std::path::PathBuf;
 
 use crate::Provider;
 
-/// Why a model gave no answer.
+/// Why a model gave no answer. [`Error::code`] is the word that rows carry for it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// ONNX Runtime is not installed. Whoever runs the program must act.
@@ -86,7 +86,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// A word that a query can compare with.
+    /// The error code that a row has, a word in capitals that a query can compare with.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Invalid { .. } | Self::TooNew { .. } => "MODEL_INVALID",

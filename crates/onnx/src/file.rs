@@ -19,7 +19,7 @@ const ORT_FORMAT: &[u8] = b"ORTM";
 
 /// What a model file says of itself.
 #[derive(Debug, Default)]
-pub(crate) struct Header {
+pub(crate) struct ModelFileHeader {
     /// What the last operators say of the outputs.
     heads: HashMap<Vec<u8>, Head>,
     /// Whether an input or output has a shape, by its name.
@@ -48,7 +48,7 @@ struct External {
 ///
 /// `name` is what the error calls the model.
 pub fn weight_files(name: &str, bytes: &[u8]) -> Result<Vec<String>, Error> {
-    let header = Header::read(bytes).map_err(|reason| invalid(name, reason))?;
+    let header = ModelFileHeader::read(bytes).map_err(|reason| invalid(name, reason))?;
     Ok(header.locations().into_iter().map(String::from).collect())
 }
 
@@ -59,7 +59,7 @@ pub(crate) fn invalid(model: &str, reason: impl Into<String>) -> Error {
     }
 }
 
-impl Header {
+impl ModelFileHeader {
     /// Reads a model file, or says why it is none.
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, String> {
         if bytes.get(4..8) == Some(ORT_FORMAT) {
@@ -77,7 +77,7 @@ impl Header {
             let reason = "it has no graph; check that it is a whole ONNX file";
             return Err(reason.to_string());
         };
-        let mut found = Found::default();
+        let mut found = OutsideTensors::default();
         found.in_graph(graph);
         found.is_inner = true;
         let functions = model.functions.iter().flat_map(|function| &function.nodes);
@@ -209,12 +209,12 @@ fn shapes(graph: &Graph) -> HashMap<Vec<u8>, bool> {
 
 /// The tensors whose values are in another file, and whether each is in an inner graph.
 #[derive(Default)]
-struct Found<'a> {
+struct OutsideTensors<'a> {
     tensors: Vec<(&'a Tensor, bool)>,
     is_inner: bool,
 }
 
-impl<'a> Found<'a> {
+impl<'a> OutsideTensors<'a> {
     fn in_graph(&mut self, graph: &'a Graph) {
         let sparse = graph.sparse_initializers.iter().flat_map(parts);
         self.add(graph.initializers.iter().chain(sparse));
@@ -298,7 +298,7 @@ mod tests {
         for is_inner in [false, true] {
             let model = model_with(&[("location", "data/w.bin")], is_inner);
             assert_eq!(weight_files("m", &model).unwrap(), ["data/w.bin"]);
-            let header = Header::read(&model).unwrap();
+            let header = ModelFileHeader::read(&model).unwrap();
             let files = BTreeMap::from([("data/w.bin".to_string(), [0_u8; 4])]);
             assert_eq!(header.check_weights(&files).is_err(), is_inner);
         }
@@ -340,7 +340,7 @@ mod tests {
     fn weights_must_lie_in_their_file() {
         let check = |offset: &str, length: &str, expected: &str| {
             let entries = [("location", "w"), ("offset", offset), ("length", length)];
-            let error = Header::read(&model(&entries)).and_then(|header| {
+            let error = ModelFileHeader::read(&model(&entries)).and_then(|header| {
                 header.check_weights(&BTreeMap::from([("w".to_string(), [0_u8; 48])]))
             });
             let error = error.err().unwrap_or_default();
@@ -357,7 +357,7 @@ mod tests {
     #[test]
     fn what_is_no_model_says_what_it_is() {
         let check = |bytes: &[u8], expected: &str| {
-            let reason = Header::read(bytes).unwrap_err();
+            let reason = ModelFileHeader::read(bytes).unwrap_err();
             assert!(reason.contains(expected), "{reason}");
         };
         check(b"", "it has no graph");
@@ -366,6 +366,6 @@ mod tests {
             b"version https://git-lfs.github.com/spec/v1\n",
             "git lfs pull",
         );
-        assert!(Header::read(b"\x18\0\0\0ORTM\0\0").is_ok());
+        assert!(ModelFileHeader::read(b"\x18\0\0\0ORTM\0\0").is_ok());
     }
 }

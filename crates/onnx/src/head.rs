@@ -11,12 +11,12 @@ const MOST_LOOKS: usize = 1_000;
 /// How deep operators that join several values, and functions, may lie in each other.
 const DEEPEST: usize = 16;
 
-/// What an output is, going by the operator that makes its numbers.
+/// What the numbers of an output are, going by the operator that makes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Head {
     /// Probabilities of classes that exclude each other; they sum to 1.
     Softmax,
-    /// The logarithms of such.
+    /// The logarithms of probabilities of classes that exclude each other.
     LogSoftmax,
     /// A probability for each number, or a part of a softmax.
     Sigmoid,
@@ -53,6 +53,7 @@ pub(crate) fn makers(nodes: &[Node]) -> HashMap<&[u8], &Node> {
     made_by.collect()
 }
 
+/// A walk from an output back through the graph, bounded by the nodes that it looks at.
 struct Search<'a> {
     made_by: HashMap<&'a [u8], &'a Node>,
     functions: &'a [Function],

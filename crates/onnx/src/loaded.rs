@@ -1,4 +1,5 @@
-//! A model file and what is read from it once, whatever it is called.
+//! What is read once from a model file and shared by all handles to the same content,
+//! whatever names they were loaded under.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -8,7 +9,7 @@ use ort::session::Session;
 use ort::value::Outlet;
 use sha2::{Digest as _, Sha256};
 
-use crate::file::{Header, invalid};
+use crate::file::{ModelFileHeader, invalid};
 use crate::inner::{Inner, Outputs, with_outputs};
 use crate::message::{Newer, clean};
 use crate::runtime::runtime;
@@ -50,7 +51,7 @@ impl<B: AsRef<[u8]>> ModelFiles<B> {
     }
 }
 
-/// What handles to the same content share.
+/// The session, the signature and the metadata of one content, which all handles share.
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) session: SharedSession,
@@ -79,7 +80,7 @@ impl Loaded {
         (digest, outputs): (cache::Digest, &Outputs),
     ) -> Result<Self, OpenError> {
         let bytes = files.bytes.as_ref();
-        let header = Header::read(bytes).map_err(OpenError::Model)?;
+        let header = ModelFileHeader::read(bytes).map_err(OpenError::Model)?;
         header
             .check_weights(&files.weights)
             .map_err(OpenError::Model)?;

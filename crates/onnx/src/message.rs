@@ -1,4 +1,5 @@
-//! ONNX Runtime's messages without what only its developers understand.
+//! Messages of ONNX Runtime in a form that users can read: the parts that only its
+//! developers understand are cut out.
 
 /// How source files end, before the number of a line.
 const SOURCES: [&str; 7] = [".cc:", ".h:", ".cpp:", ".hpp:", ".cu:", ".cuh:", ".inc:"];
@@ -14,9 +15,10 @@ pub(crate) fn clean(message: &str) -> String {
         let place = &rest[start..end];
         let after = rest[end..].trim_start();
         // A whole path is followed by a whole signature, a bare name by a bare name.
-        let signature = match place.contains(['/', '\\']) {
-            true => signature(after).or_else(|| identifier(after)),
-            false => identifier(after),
+        let signature = if place.contains(['/', '\\']) {
+            signature(after).or_else(|| identifier(after))
+        } else {
+            identifier(after)
         };
         let after = after[signature.unwrap_or(0)..].trim_start();
         rest = without_condition(after).to_string();
@@ -106,7 +108,7 @@ fn without_condition(text: &str) -> &str {
     }
 }
 
-/// Says of an operator that failed what is in several sentences.
+/// Puts the message about an operator that failed, which is in several sentences, into one.
 fn operator_first(text: &str) -> String {
     let split = || {
         let rest = text.strip_prefix("Non-zero status code returned while running ")?;

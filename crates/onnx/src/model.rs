@@ -8,7 +8,7 @@ use ort::session::SessionInputValue;
 use ort::value::{DynValue, TensorRef};
 
 use crate::data::{ConversionError, from_value};
-use crate::file::{Header, invalid};
+use crate::file::{ModelFileHeader, invalid};
 use crate::inner::Outputs;
 use crate::loaded::{Loaded, ModelFiles, translate};
 use crate::message::clean;
@@ -19,9 +19,23 @@ use crate::{
     Signature, cache,
 };
 
-/// A model that is ready to run: a cheap handle, to be cloned freely.
+/// A model that is ready to run: a cheap handle, to be cloned freely and used by any number
+/// of threads at the same time.
 ///
 /// Handles to files of equal content share everything but the name.
+///
+/// ```
+/// use atoll_onnx::LoadedModel;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # if atoll_onnx::runtime().is_err() { return Ok(()); } // It is not installed everywhere.
+/// let bytes = std::fs::read("../../tests/data/models/identity.onnx")?;
+/// let model = LoadedModel::load("identity.onnx", &bytes)?;
+/// let outputs = model.run_floats(&[1.0, 2.0, 3.0])?;
+/// assert_eq!(outputs[0].shape, [1, 3]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct LoadedModel {
     name: Arc<str>,
@@ -31,7 +45,7 @@ pub struct LoadedModel {
 /// One output of a model for one row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Output {
-    /// Its shape, mini-batch included.
+    /// Its shape, with the mini-batch as the first dimension.
     pub shape: Vec<usize>,
     /// Its values.
     pub data: Data,
@@ -90,8 +104,9 @@ impl LoadedModel {
         Self::load_from(provider, name, &wanted, || Ok(ModelFiles::alone(bytes)))
     }
 
-    /// Loads what `read` reads, in the same way, with the tensors that are wanted. It reads
-    /// while ONNX Runtime is loaded, if that is not there yet.
+    /// Loads the files that `read` returns, in the same way, with the tensors that are wanted.
+    /// `read` runs while another thread loads the library of ONNX Runtime, if this process has
+    /// not done so yet.
     pub fn load_from<B: AsRef<[u8]>, E: From<Error>>(
         provider: Provider,
         name: &str,
@@ -107,7 +122,7 @@ impl LoadedModel {
             Wanted::Outputs => Outputs::Own,
             Wanted::Tensors => Outputs::All,
             Wanted::Output(output) => {
-                let header = Header::read(files.bytes.as_ref());
+                let header = ModelFileHeader::read(files.bytes.as_ref());
                 let header = header.map_err(|reason| invalid(name, reason))?;
                 header.inner(output).map_or(Outputs::Own, Outputs::And)
             }
@@ -127,7 +142,7 @@ impl LoadedModel {
         &self.name
     }
 
-    /// What the model takes and gives.
+    /// The inputs and outputs of the model, with their types and shapes.
     pub fn signature(&self) -> &Signature {
         &self.loaded.signature
     }
@@ -214,15 +229,17 @@ impl LoadedModel {
         self.loaded.size
     }
 
-    /// Which output holds the classes of a classifier that does not say: the first one of
-    /// floating point numbers.
+    /// The output that holds the scores of a classifier whose metadata names none: the first
+    /// one of floating point numbers.
     pub fn default_output(&self) -> Option<usize> {
         self.outputs().position(|port| port.element.is_float())
     }
 
-    /// What an output means, by its last operator and by what a query states, or else
-    /// the metadata does of the default output. The error is what the output is against
-    /// what the query states.
+    /// What the numbers of an output mean, logits or probabilities, say.
+    ///
+    /// The last operator decides together with what the query states, or, for the default
+    /// output, with what the metadata states. The error is what the operator makes, where
+    /// that contradicts the query.
     pub fn output_kind(
         &self,
         output: usize,
@@ -325,13 +342,14 @@ impl LoadedModel {
             .map_err(|error| self.failed(error.message()))?
     }
 
-    /// Checks at plan time that rows of `len` numbers fit an input.
+    /// Checks that rows of `len` numbers fit an input. Queries are checked with it when they
+    /// are planned, before any row is read.
     pub fn check_len(&self, port: &Port, len: usize) -> Result<(), Error> {
         self.check(port, len).map(|_| ())
     }
 
-    /// Checks at plan time that images of this shape, without the mini-batch, fit the only
-    /// input.
+    /// Checks that images of this shape fit the only input; the shape has no dimension for
+    /// the mini-batch. Queries are checked with it when they are planned.
     pub fn check_image(&self, shape: [usize; 3]) -> Result<(), Error> {
         self.check_shape(self.single_input()?, shape).map(drop)
     }

@@ -9,7 +9,7 @@ use std::str::Chars;
 /// The names in the order of their classes, or `None` where the text is something else
 /// or leaves out a class.
 pub(crate) fn parse(text: &str) -> Option<Vec<String>> {
-    let mut reader = Reader(text.chars().peekable());
+    let mut reader = NameReader(text.chars().peekable());
     let names = match reader.next()? {
         '{' => in_order(reader.entries()?)?,
         '[' => reader.items(']')?,
@@ -27,9 +27,10 @@ fn in_order(mut entries: Vec<(usize, String)>) -> Option<Vec<String>> {
     is_complete.then(|| entries.into_iter().map(|(_, name)| name).collect())
 }
 
-struct Reader<'a>(Peekable<Chars<'a>>);
+/// Reads the literals that Python or JSON has for a list or a dictionary of names.
+struct NameReader<'a>(Peekable<Chars<'a>>);
 
-impl Reader<'_> {
+impl NameReader<'_> {
     /// The next character that is no space.
     fn next(&mut self) -> Option<char> {
         self.skip_spaces();

@@ -1,4 +1,5 @@
-//! The part of ONNX's protocol buffers that ONNX Runtime does not tell of.
+//! The part of ONNX's protocol buffers that we read ourselves, because ONNX Runtime does not
+//! tell of it once a model is loaded.
 //!
 //! Field numbers are those of `onnx.proto`. Text is read as bytes, because files with
 //! other encodings than UTF-8 run as well; weights are passed over and not copied.

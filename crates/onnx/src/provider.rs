@@ -1,4 +1,4 @@
-//! What computes: the processor, or a device that ONNX Runtime can drive.
+//! The devices that can run a model: the processor, or one that ONNX Runtime can drive.
 //!
 //! A provider is there when this program was built with it (a crate feature of the same
 //! name) and the ONNX Runtime that was found was, too. One that was asked for and is not
@@ -22,7 +22,7 @@ pub enum Provider {
     Cpu,
     /// GPUs of NVIDIA.
     Cuda,
-    /// The same, with the network compiled for the GPU.
+    /// GPUs of NVIDIA, with the network compiled for the GPU by TensorRT.
     TensorRt,
     /// GPUs and neural engines of Apple.
     CoreMl,
@@ -129,7 +129,7 @@ impl Provider {
             .collect()
     }
 
-    /// An error unless a session may ask for it.
+    /// Fails with the error that names what is missing, unless a session may ask for it.
     pub(crate) fn check(self) -> Result<(), Error> {
         let reason = match self.availability()? {
             Availability::Ready => return Ok(()),

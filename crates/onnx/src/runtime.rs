@@ -8,11 +8,12 @@ use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 use std::thread;
 
 use ort::environment::Environment;
 use ort::logging::LogLevel;
+use parking_lot::Mutex;
 
 use crate::{Error, Provider};
 
@@ -28,6 +29,7 @@ pub struct RuntimeInfo {
     pub path: PathBuf,
 }
 
+/// ONNX Runtime once it is loaded.
 struct Runtime {
     environment: Environment,
     path: PathBuf,
@@ -42,8 +44,10 @@ pub fn runtime() -> Result<RuntimeInfo, Error> {
     })
 }
 
-/// What computes a model's answers, to be kept beside them: another release or another
-/// device may round differently.
+/// The engine that computes a model's answers: ONNX Runtime's release and the device.
+///
+/// It belongs beside stored answers, because another release or device may round
+/// differently.
 pub fn engine(provider: Provider) -> Result<String, Error> {
     let runtime = start()?;
     Ok(format!(
@@ -53,13 +57,14 @@ pub fn engine(provider: Provider) -> Result<String, Error> {
     ))
 }
 
-/// The environment that every session lives in.
+/// Starts ONNX Runtime and its environment, which every session of the process shares.
 pub(crate) fn environment() -> Result<&'static Environment, Error> {
     Ok(&start()?.environment)
 }
 
-/// Does `work` while the library is loaded, if it is not there yet. What goes wrong with
-/// the library shows where it is needed.
+/// Runs `work` while another thread loads the library, if the process has not done so yet.
+///
+/// An error of loading is dropped here: it comes again where a session is opened.
 pub(crate) fn start_beside<T>(work: impl FnOnce() -> T) -> T {
     if RUNTIME.get().is_some() {
         return work();
@@ -84,7 +89,7 @@ fn start() -> Result<&'static Runtime, Error> {
     if let Some(runtime) = RUNTIME.get() {
         return Ok(runtime);
     }
-    let _guard = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+    let _guard = STARTING.lock();
     if let Some(runtime) = RUNTIME.get() {
         return Ok(runtime);
     }
@@ -109,7 +114,8 @@ fn load(path: PathBuf) -> Result<Runtime, Error> {
     Ok(Runtime { environment, path })
 }
 
-/// What the search depends on, so that a test can choose it.
+/// The variables and folders that the search for the library depends on, so that a test can
+/// choose them.
 struct Surroundings {
     dylib_path: Option<OsString>,
     program: Option<PathBuf>,

@@ -7,12 +7,13 @@
 use std::ffi::{CString, NulError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use ort::AsPointer as _;
 use ort::logging::LogLevel;
 use ort::session::{Session, SessionInputValue};
 use ort::value::DynValue;
+use parking_lot::Mutex;
 
 use crate::loaded::Weights;
 use crate::message::{Newer, clean};
@@ -53,7 +54,7 @@ impl SharedSession {
         })
     }
 
-    /// What it says of the model.
+    /// The signature and the metadata that ONNX Runtime reports of the model.
     pub(crate) fn about(&self) -> &Session {
         &self.session
     }
@@ -62,16 +63,15 @@ impl SharedSession {
         self.provider
     }
 
-    /// Runs the model and lets `read` look at its outputs, which are in the order of their
-    /// names.
+    /// Runs the model once and calls `read` with its outputs, in the order of their names.
+    /// They lie in memory of ONNX Runtime, which is freed when `read` returns.
     pub(crate) fn run<T>(
         &self,
         inputs: &[(String, SessionInputValue<'_>)],
         outputs: &[&str],
         read: impl FnOnce(&[DynValue]) -> T,
     ) -> ort::Result<T> {
-        let _turn = (self.provider != Provider::Cpu)
-            .then(|| self.turn.lock().unwrap_or_else(PoisonError::into_inner));
+        let _turn = (self.provider != Provider::Cpu).then(|| self.turn.lock());
         let input_names = names(inputs.iter().map(|(name, _)| name.as_str()))?;
         let output_names = names(outputs.iter().copied())?;
         let input_names: Vec<_> = input_names.iter().map(|name| name.as_ptr()).collect();
@@ -113,7 +113,7 @@ impl SharedSession {
     }
 }
 
-/// Names as C has them.
+/// Names as C strings, which end in a zero byte.
 fn names<'a>(names: impl Iterator<Item = &'a str>) -> ort::Result<Vec<CString>> {
     names
         .map(CString::new)

@@ -1,4 +1,5 @@
-//! Who calls: what a request's headers say of its token and of its session.
+//! Who may call: the headers of a request carry the server's token, or the id of a session
+//! that was opened with it.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -8,7 +9,7 @@ use tonic::metadata::{MetadataMap, MetadataValue};
 /// The cookie that carries the id of a session.
 const COOKIE: &str = "atoll_session";
 
-/// What a bearer or a password may be.
+/// What a request shows to be let in.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Credentials {
     /// After `authorization: Bearer`: the token, or the id of a session.
@@ -66,17 +67,14 @@ pub(crate) fn announce(headers: &mut MetadataMap, id: &str) -> Result<(), Status
     Ok(())
 }
 
-/// What a client reads that has not shown the server's token.
+/// The error for a client that has not shown the server's token.
 pub(crate) fn refused(showed_another: bool) -> Status {
-    Status::unauthenticated(match showed_another {
-        true => {
-            "the token given is not that of this server\nhint: pass the one that the \
+    Status::unauthenticated(if showed_another {
+        "the token given is not that of this server\nhint: pass the one that the \
              server was started with"
-        }
-        false => {
-            "this server needs its token\nhint: pass the token as the password, with any \
+    } else {
+        "this server needs its token\nhint: pass the token as the password, with any \
              user name, or as the header authorization: Bearer TOKEN"
-        }
     })
 }
 

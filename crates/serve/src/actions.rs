@@ -29,7 +29,7 @@ const CANCEL_QUERY: &str = "CancelQuery";
 const CANCEL: &str = "CancelFlightInfo";
 const CLOSE_SESSION: &str = "CloseSession";
 
-/// The result of `CloseSession`, which the library does not know.
+/// The result of `CloseSession`, which arrow-flight has no type for.
 #[derive(Clone, PartialEq, Message)]
 struct CloseSessionResult {
     #[prost(int32, tag = "1")]
@@ -53,7 +53,7 @@ pub(crate) fn list() -> impl Iterator<Item = ActionType> + Send + 'static {
     })
 }
 
-/// Runs an action; what it answers, if anything.
+/// Runs an action and returns its answer, if it has one.
 pub(crate) async fn run(
     service: &Service,
     client: &Arc<ClientSession>,
@@ -145,10 +145,11 @@ fn cancel(service: &Service, info: &FlightInfo) -> Result<CancelStatus, Status> 
             known |= cancelled == Cancelled::Yes;
         }
     }
-    match known {
-        true => Ok(CancelStatus::Cancelled),
-        false => Err(Status::not_found(
+    if known {
+        Ok(CancelStatus::Cancelled)
+    } else {
+        Err(Status::not_found(
             "there is no such statement, or it has ended",
-        )),
+        ))
     }
 }

@@ -1,4 +1,5 @@
-//! What there is: catalogs, schemas, tables, their columns, and what the server can do.
+//! The answers to questions about the catalog: which catalogs, schemas, tables, columns and
+//! kinds of tables there are.
 
 use std::sync::Arc;
 
@@ -33,7 +34,8 @@ pub(crate) fn schema(command: &Command) -> Option<SchemaRef> {
     Some(schema)
 }
 
-/// The answer; `None` if it is another kind of command.
+/// The rows that answer a question about the catalog; `None` if it is another kind of
+/// command.
 pub(crate) async fn answer(
     session: &Session,
     command: Command,
@@ -119,7 +121,7 @@ async fn tables(session: &Session, command: CommandGetTables) -> Result<RecordBa
     builder.build().map_err(failed)
 }
 
-/// As JDBC calls it.
+/// The word that JDBC has for the kind of a table.
 fn type_name(kind: TableType) -> &'static str {
     match kind {
         TableType::Base => "TABLE",

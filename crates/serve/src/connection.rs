@@ -1,12 +1,16 @@
-//! The connections of clients, each with the session of a client that shows no other.
+//! The connections of clients.
+//!
+//! A client that sends no id of a session, because its driver keeps no cookies, has the
+//! session of its connection.
 
 use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::Stream;
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OnceCell;
@@ -35,8 +39,7 @@ impl Peer {
 
     /// Notes that this connection uses a session.
     pub(crate) fn attach(&self, session: &Arc<ClientSession>) {
-        let attached = self.attached.lock();
-        let mut attached = attached.unwrap_or_else(PoisonError::into_inner);
+        let mut attached = self.attached.lock();
         attached
             .entry(session.id.clone())
             .or_insert_with(|| Attached::to(session));

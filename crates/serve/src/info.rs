@@ -1,4 +1,5 @@
-//! What the server says of itself: its name, what its SQL can do, its types.
+//! The answers to `GetSqlInfo` and `GetXdbcTypeInfo`: the server's name, what its SQL can do,
+//! and its types. Drivers ask for them when they connect.
 
 use std::sync::Arc;
 

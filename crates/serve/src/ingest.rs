@@ -1,8 +1,8 @@
 //! A client's rows as a new table or more rows of one, as `adbc_ingest` sends them.
 
 use std::fmt::{self, Debug, Formatter};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_flight::sql::{CommandStatementIngest, TableExistsOption, TableNotExistOption};
 use atoll_session::Session;
@@ -21,6 +21,7 @@ use datafusion::logical_expr::{
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
 use futures::{Stream, TryStreamExt};
+use parking_lot::Mutex;
 
 use datafusion::arrow::array::RecordBatch;
 use tonic::Status;
@@ -111,9 +112,10 @@ async fn append(
     }
     let columns = schema.fields().iter().map(|field| {
         let is_sent = sent.has_column_with_unqualified_name(field.name());
-        let value = match is_sent {
-            true => ident(field.name()),
-            false => lit(ScalarValue::Null),
+        let value = if is_sent {
+            ident(field.name())
+        } else {
+            lit(ScalarValue::Null)
         };
         cast(value, field.data_type().clone()).alias(field.name())
     });
@@ -122,7 +124,7 @@ async fn append(
     LogicalPlanBuilder::insert_into(rows, name, target, InsertOp::Append)?.build()
 }
 
-/// Rows that come once.
+/// A table whose rows are a client's upload, so that they can be read only once.
 struct Uploaded {
     schema: SchemaRef,
     rows: Mutex<Option<SendableRecordBatchStream>>,
@@ -140,11 +142,7 @@ impl PartitionStream for Uploaded {
     }
 
     fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let rows = self
-            .rows
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let rows = self.rows.lock().take();
         rows.unwrap_or_else(|| {
             let failed =
                 futures::stream::iter([internal_err!("the rows were read twice")]);

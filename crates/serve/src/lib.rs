@@ -62,10 +62,10 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// Whether a text is the server's token.
 pub type Admits = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
-/// Says what went wrong to someone who wrote the statement.
+/// Turns an error into the text that the author of the statement reads.
 pub type Explain = fn(DataFusionError) -> String;
 
-/// What a server allows.
+/// How much a server lets its clients do at once.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// How many sessions may be open.
@@ -107,7 +107,7 @@ pub struct ServerOptions {
 /// Why a server did not start or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It cannot start as asked.
+    /// The options do not allow it to start. Whoever starts it must change them.
     #[error("{0}")]
     Start(String),
     /// The network failed.
@@ -123,7 +123,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens.
+    /// Binds the port, and fails if the options do not allow to listen there.
     pub async fn bind(options: ServerOptions) -> Result<Self, Error> {
         if !options.bind.is_loopback() && options.admits.is_none() {
             return Err(Error::Start(format!(
@@ -231,7 +231,7 @@ fn wrong_identity(error: &tonic::transport::Error) -> Error {
     ))
 }
 
-/// Ends what nobody has used for long; never returns.
+/// Ends sessions and planned statements that nobody has used for long. Never returns.
 async fn expire(sessions: &Sessions, statements: &Statements) {
     let mut rounds = tokio::time::interval(ROUND);
     loop {

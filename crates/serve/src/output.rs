@@ -1,4 +1,5 @@
-//! Rows on their way to a client.
+//! Rows on their way to a client: plans are run, and their record batches become messages of
+//! Arrow Flight.
 
 use std::sync::Arc;
 
@@ -70,7 +71,7 @@ fn messages(
         .try_flatten()
 }
 
-/// Rows that are at hand as a stream of messages.
+/// A stream of messages with rows that are in memory already.
 pub(crate) fn of_batches(
     schema: SchemaRef,
     rows: Vec<RecordBatch>,
@@ -81,7 +82,7 @@ pub(crate) fn of_batches(
         .map_err(Status::from)
 }
 
-/// The schema as clients get it.
+/// The schema that clients are given in place of `schema`.
 ///
 /// Not every client knows text and bytes by view, and dictionaries would be sent anew
 /// with every batch. Everything may be NULL: planning and running a statement do not
@@ -123,13 +124,13 @@ fn plain(
     schema: &SchemaRef,
 ) -> Result<RecordBatch, DataFusionError> {
     let columns = batch.columns().iter().zip(schema.fields());
-    let columns =
-        columns.map(
-            |(column, field)| match column.data_type() == field.data_type() {
-                true => Ok(Arc::clone(column)),
-                false => cast(column, field.data_type()),
-            },
-        );
+    let columns = columns.map(|(column, field)| {
+        if column.data_type() == field.data_type() {
+            Ok(Arc::clone(column))
+        } else {
+            cast(column, field.data_type())
+        }
+    });
     let columns = columns.collect::<Result<_, _>>()?;
     let rows = datafusion::arrow::array::RecordBatchOptions::new()
         .with_row_count(Some(batch.num_rows()));

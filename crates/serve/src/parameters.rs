@@ -31,7 +31,7 @@ impl Placeholders {
             found.sql = sql.to_string();
             return Ok(found);
         };
-        let lines = Lines::of(sql);
+        let lines = SqlLines::of(sql);
         let (mut copied, mut questions) = (0, 0);
         for token in &tokens {
             let Token::Placeholder(name) = &token.token else {
@@ -118,12 +118,12 @@ impl Placeholders {
 }
 
 /// Where lines begin, for the places that the tokenizer gives.
-struct Lines<'a> {
+struct SqlLines<'a> {
     sql: &'a str,
     starts: Vec<usize>,
 }
 
-impl<'a> Lines<'a> {
+impl<'a> SqlLines<'a> {
     fn of(sql: &'a str) -> Self {
         let ends = sql.match_indices('\n').map(|(at, _)| at + 1);
         Self {

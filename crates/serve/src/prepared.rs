@@ -3,7 +3,7 @@
 //! A statement is planned when it is prepared, to find mistakes and types, and again
 //! whenever it is run, because tables may have changed.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use atoll_session::{Session, changes_something};
 use datafusion::arrow::array::RecordBatch;
@@ -11,6 +11,7 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::arrow::ipc::writer::StreamWriter;
 use datafusion::common::{Result, plan_err};
 use datafusion::logical_expr::LogicalPlan;
+use parking_lot::{Mutex, MutexGuard};
 use sha2::{Digest, Sha256};
 
 use crate::output::plain_schema;
@@ -36,14 +37,14 @@ impl Planned {
 }
 
 /// A statement that waits for its parameters.
-pub(crate) struct Prepared {
+pub(crate) struct PreparedStatement {
     statement: Placeholders,
     bound: Mutex<Vec<RecordBatch>>,
 }
 
-/// What a client learns of a statement that it prepares.
+/// What a client is told of a statement that it prepares.
 pub(crate) struct Described {
-    pub(crate) prepared: Prepared,
+    pub(crate) prepared: PreparedStatement,
     /// The columns of its rows; none if it is there to change something.
     pub(crate) rows: Arc<Schema>,
     pub(crate) parameters: Schema,
@@ -63,20 +64,20 @@ pub(crate) async fn prepare(session: &Session, sql: &str) -> Result<Described> {
     let parameters = parameter_types(&plan, &statement.names)?;
     let bound = Mutex::default();
     Ok(Described {
-        prepared: Prepared { statement, bound },
+        prepared: PreparedStatement { statement, bound },
         rows,
         parameters,
     })
 }
 
-impl Prepared {
+impl PreparedStatement {
     /// Binds rows of parameters in place of those before.
     pub(crate) fn bind(&self, rows: Vec<RecordBatch>) {
         *self.bound() = rows;
     }
 
     fn bound(&self) -> MutexGuard<'_, Vec<RecordBatch>> {
-        self.bound.lock().unwrap_or_else(PoisonError::into_inner)
+        self.bound.lock()
     }
 
     /// The statement with its parameters filled in, once for each bound row.
@@ -114,7 +115,7 @@ impl Prepared {
     }
 }
 
-/// Tells a row of parameters from others.
+/// A hash of a row of parameters, which tells it from other rows.
 fn digest(rows: &RecordBatch, row: usize) -> Result<String> {
     let mut writer = StreamWriter::try_new(vec![], rows.schema_ref())?;
     writer.write(&rows.slice(row, 1))?;
@@ -130,7 +131,8 @@ fn parameter_types(plan: &LogicalPlan, names: &[String]) -> Result<Schema> {
     Ok(Schema::new(fields.collect::<Vec<_>>()))
 }
 
-/// Drivers need some type; text can be cast to any other.
+/// The type that drivers are told of a parameter that may be anything. They need one, and
+/// text can be cast to any other.
 fn parameter(name: &str, known: Option<DataType>) -> Field {
     let data_type = match known {
         None | Some(DataType::Null) => DataType::Utf8,

@@ -1,4 +1,4 @@
-//! The calls of the Flight protocol.
+//! The calls of the Arrow Flight SQL protocol, each handed on to the module that answers it.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ pub(crate) struct Service {
     pub(crate) admits: Option<Admits>,
 }
 
-/// Who calls.
+/// The session that a request belongs to.
 pub(crate) struct Caller {
     pub(crate) client: Arc<ClientSession>,
     /// It has not shown the id of its session, so it may not know it.
@@ -51,7 +51,8 @@ impl Caller {
 }
 
 impl Service {
-    /// The session of who calls, if that one is allowed in.
+    /// Finds or opens the session of a request. Fails if the request shows neither the token
+    /// nor a session.
     async fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
         let peer = request.extensions().get::<Arc<Peer>>().cloned();
         let peer =
@@ -94,7 +95,8 @@ impl Service {
         }
     }
 
-    /// Plans what a command asks for; its columns and, if it is a statement, its plans.
+    /// Plans what a command asks for. Returns its columns and, if it is a statement, its
+    /// plans.
     async fn plan(
         &self,
         client: &Arc<ClientSession>,

@@ -1,16 +1,18 @@
-//! The sessions of clients.
+//! The sessions of clients: opened at the first request, found by their id, and ended when
+//! their client closes them or has been silent for too long.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use atoll_session::Session;
+use parking_lot::Mutex;
 use tonic::Status;
 use uuid::Uuid;
 
 use crate::Limits;
-use crate::prepared::Prepared;
+use crate::prepared::PreparedStatement;
 use crate::statements::Statements;
 
 /// What ids of sessions begin with, to tell them from tokens.
@@ -21,7 +23,7 @@ const PREPARED: usize = 1000;
 
 /// The session of one client.
 pub(crate) struct ClientSession {
-    /// Who knows it may use the session.
+    /// A secret of the client's: whoever shows it may use the session.
     pub(crate) id: String,
     pub(crate) session: Session,
     /// The client has shown the id.
@@ -33,7 +35,7 @@ pub(crate) struct ClientSession {
     statements: AtomicUsize,
     /// Connections that used it and are open.
     connections: AtomicUsize,
-    prepared: Mutex<HashMap<String, Arc<Prepared>>>,
+    prepared: Mutex<HashMap<String, Arc<PreparedStatement>>>,
 }
 
 impl ClientSession {
@@ -59,20 +61,20 @@ impl ClientSession {
     }
 
     fn touch(&self) {
-        *lock(&self.used) = Instant::now();
+        *self.used.lock() = Instant::now();
     }
 
     /// How long it has done nothing.
     fn idle(&self) -> Duration {
         match self.statements.load(Ordering::Relaxed) {
-            0 => lock(&self.used).elapsed(),
+            0 => self.used.lock().elapsed(),
             _ => Duration::ZERO,
         }
     }
 
-    /// Keeps a prepared statement; its handle.
-    pub(crate) fn keep(&self, prepared: Prepared) -> Result<String, Status> {
-        let mut kept = lock(&self.prepared);
+    /// Keeps a prepared statement and returns its handle.
+    pub(crate) fn keep(&self, prepared: PreparedStatement) -> Result<String, Status> {
+        let mut kept = self.prepared.lock();
         if kept.len() >= PREPARED {
             return Err(Status::resource_exhausted(format!(
                 "this session has {PREPARED} prepared statements; close some first"
@@ -84,10 +86,13 @@ impl ClientSession {
     }
 
     /// A prepared statement by its handle.
-    pub(crate) fn prepared(&self, handle: &[u8]) -> Result<Arc<Prepared>, Status> {
+    pub(crate) fn prepared(
+        &self,
+        handle: &[u8],
+    ) -> Result<Arc<PreparedStatement>, Status> {
         let found = std::str::from_utf8(handle)
             .ok()
-            .and_then(|handle| lock(&self.prepared).get(handle).cloned());
+            .and_then(|handle| self.prepared.lock().get(handle).cloned());
         found.ok_or_else(|| {
             Status::not_found(
                 "this session has no such prepared statement; prepare it again",
@@ -97,7 +102,7 @@ impl ClientSession {
 
     pub(crate) fn close(&self, handle: &[u8]) {
         if let Ok(handle) = std::str::from_utf8(handle) {
-            lock(&self.prepared).remove(handle);
+            self.prepared.lock().remove(handle);
         }
     }
 }
@@ -137,7 +142,8 @@ impl Drop for Attached {
 
 /// All sessions.
 pub(crate) struct Sessions {
-    /// What the others are siblings of.
+    /// The session from which all others are made, so that they share its storage and its
+    /// options.
     first: Arc<Session>,
     limits: Limits,
     statements: Arc<Statements>,
@@ -166,13 +172,15 @@ impl Sessions {
             .statements
             .on_work(async move { first.sibling().await });
         let session = Arc::new(ClientSession::new(opened.await?));
-        lock(&self.by_id).insert(session.id.clone(), Arc::clone(&session));
+        self.by_id
+            .lock()
+            .insert(session.id.clone(), Arc::clone(&session));
         Ok(session)
     }
 
     /// The session with this id, which its client has now shown.
     pub(crate) fn find(&self, id: &str) -> Option<Arc<ClientSession>> {
-        let session = lock(&self.by_id).get(id).cloned()?;
+        let session = self.by_id.lock().get(id).cloned()?;
         session.named.store(true, Ordering::Relaxed);
         session.touch();
         Some(session)
@@ -180,7 +188,7 @@ impl Sessions {
 
     /// Ends a session and its statements.
     pub(crate) fn end(&self, id: &str) {
-        if let Some(session) = lock(&self.by_id).remove(id) {
+        if let Some(session) = self.by_id.lock().remove(id) {
             session.ended.store(true, Ordering::Relaxed);
         }
         self.statements.forget(id);
@@ -194,7 +202,7 @@ impl Sessions {
     }
 
     fn ids_of(&self, holds: impl Fn(&Arc<ClientSession>) -> bool) -> Vec<String> {
-        let by_id = lock(&self.by_id);
+        let by_id = self.by_id.lock();
         let found = by_id.values().filter(|session| holds(session));
         found.map(|session| session.id.clone()).collect()
     }
@@ -203,7 +211,7 @@ impl Sessions {
     /// first makes room for a new one.
     fn make_room(&self) -> Result<(), Status> {
         let left = {
-            let by_id = lock(&self.by_id);
+            let by_id = self.by_id.lock();
             if by_id.len() < self.limits.sessions {
                 return Ok(());
             }
@@ -233,13 +241,9 @@ pub(crate) fn is_id(text: &str) -> bool {
     text.starts_with(PREFIX)
 }
 
-/// What a client reads whose session is no more.
+/// The error for a client whose session has ended.
 pub(crate) fn ended() -> Status {
     Status::unauthenticated(
         "this session has ended, with its settings and views\nhint: connect again",
     )
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

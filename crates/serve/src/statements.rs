@@ -1,9 +1,13 @@
-//! Statements that are planned, and statements that run.
+//! The statements of all clients, from planning to the last row.
+//!
+//! A statement is planned when a client asks for its columns and waits under a handle until
+//! the client reads its rows. While it runs it holds one of a limited number of slots, and
+//! any request may cancel it by its handle.
 
 use std::collections::HashMap;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -14,10 +18,12 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::DataFusionError;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::task::{JoinError, JoinHandle};
+use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 use uuid::Uuid;
 
@@ -50,21 +56,21 @@ pub(crate) struct Statements {
 /// A statement whose rows wait to be asked for.
 struct Waiting {
     client: Arc<ClientSession>,
-    work: Work,
+    work: StatementWork,
     /// The columns that were announced.
     schema: SchemaRef,
     since: Instant,
 }
 
-/// What is left to do for a statement.
-enum Work {
-    /// To run these: one for each row of parameters, so mostly one.
+/// What is left to do when a client asks for the rows of a statement.
+enum StatementWork {
+    /// Run these plans: one for each row of parameters, so mostly one.
     Run(Erased<Vec<Planned>>),
-    /// To give its rows: it was there for what it does, and that is done.
+    /// Send the rows that it left. It changed something, and ran when it was asked for.
     Give(Vec<RecordBatch>),
 }
 
-impl Work {
+impl StatementWork {
     fn run(plans: Vec<Planned>) -> Self {
         Self::Run(Erased::new(plans))
     }
@@ -92,19 +98,20 @@ impl Statements {
         }
     }
 
-    /// Runs something where statements run. It stops when nobody waits for it any more.
+    /// Runs a future on the runtime where statements run. Dropping the returned future aborts
+    /// it.
     pub(crate) async fn on_work<T: Send + 'static>(
         &self,
         future: impl Future<Output = Result<T, DataFusionError>> + Send + 'static,
     ) -> Result<T, Status> {
-        let mut task = AbortOnDrop(self.work.spawn(future));
-        match (&mut task.0).await {
+        match AbortOnDropHandle::new(self.work.spawn(future)).await {
             Ok(result) => result.map_err(|error| status::of(error, self.explain)),
             Err(error) => Err(given_up(&error)),
         }
     }
 
-    /// Offers the rows of a statement; its handle and columns.
+    /// Plans to give a client the rows of a statement, and returns the statement's handle and
+    /// its columns.
     ///
     /// A statement that is there for what it does runs now and to its end. Clients that
     /// ask for no rows, because they know that it has none, rely on that, and one that
@@ -117,7 +124,8 @@ impl Statements {
     ) -> Result<(String, SchemaRef), Status> {
         let changes = |planned: &Planned| changes_something(&planned.plan);
         if !plans.iter().any(changes) {
-            let handle = self.keep(client, Work::run(plans), Arc::clone(&schema));
+            let handle =
+                self.keep(client, StatementWork::run(plans), Arc::clone(&schema));
             return Ok((handle, schema));
         }
         let runner = Arc::clone(client);
@@ -135,12 +143,11 @@ impl Statements {
                 }
                 None => schema,
             };
-            let work = match resolved.iter().any(changes) {
-                true => {
-                    let rows = output::all_rows(&runner, resolved, &schema);
-                    Work::Give(rows.await?)
-                }
-                false => Work::run(resolved),
+            let work = if resolved.iter().any(changes) {
+                let rows = output::all_rows(&runner, resolved, &schema);
+                StatementWork::Give(rows.await?)
+            } else {
+                StatementWork::run(resolved)
             };
             Ok((work, schema))
         });
@@ -149,16 +156,22 @@ impl Statements {
         Ok((handle, schema))
     }
 
-    /// Keeps a statement until its rows are asked for; its handle.
-    fn keep(&self, client: &Arc<ClientSession>, work: Work, schema: SchemaRef) -> String {
+    /// Keeps a statement until its rows are asked for, and returns its handle.
+    fn keep(
+        &self,
+        client: &Arc<ClientSession>,
+        work: StatementWork,
+        schema: SchemaRef,
+    ) -> String {
         let handle = Uuid::new_v4().simple().to_string();
-        let mut planned = lock(&self.planned);
+        let mut planned = self.planned.lock();
         let of_client = planned.iter().filter(|(_, one)| one.client.id == client.id);
-        let oldest = match of_client.clone().count() < PLANNED {
-            true => None,
-            false => of_client
+        let oldest = if of_client.clone().count() < PLANNED {
+            None
+        } else {
+            of_client
                 .min_by_key(|(_, one)| one.since)
-                .map(|(handle, _)| handle.clone()),
+                .map(|(handle, _)| handle.clone())
         };
         if let Some(oldest) = oldest {
             planned.remove(&oldest);
@@ -181,7 +194,7 @@ impl Statements {
     ) -> Result<BoxStream<'static, Result<FlightData, Status>>, Status> {
         let slot = self.slot()?;
         let handle = String::from_utf8_lossy(handle).into_owned();
-        let planned = lock(&self.planned).remove(&handle);
+        let planned = self.planned.lock().remove(&handle);
         let Some(planned) = planned else {
             return Err(Status::not_found(
                 "there is no such statement; a statement runs once, within 10 minutes \
@@ -195,8 +208,10 @@ impl Statements {
             ..
         } = planned;
         let plans = match work {
-            Work::Run(plans) => plans,
-            Work::Give(rows) => return Ok(output::of_batches(schema, rows).boxed()),
+            StatementWork::Run(plans) => plans,
+            StatementWork::Give(rows) => {
+                return Ok(output::of_batches(schema, rows).boxed());
+            }
         };
         let running = self.begin(handle, &client, slot);
         let explain = self.explain;
@@ -211,11 +226,11 @@ impl Statements {
                 let _ = sender.send(Err(status::cancelled())).await;
             }
         });
-        let task = Some(AbortOnDrop(task));
-        Ok(Rows { receiver, task }.boxed())
+        let task = Some(AbortOnDropHandle::new(task));
+        Ok(StatementRows { receiver, task }.boxed())
     }
 
-    /// Runs statements to their ends; how many rows they changed, if they say so.
+    /// Runs statements to their ends. Returns how many rows they changed, if they say so.
     pub(crate) async fn update(
         self: &Arc<Self>,
         client: &Arc<ClientSession>,
@@ -229,7 +244,8 @@ impl Statements {
         .await
     }
 
-    /// Runs something of a session to its end, as one of the statements that run.
+    /// Runs a future for a session to its end. It takes a slot and can be cancelled like a
+    /// statement.
     async fn finish<T: Send + 'static>(
         self: &Arc<Self>,
         client: &Arc<ClientSession>,
@@ -267,11 +283,11 @@ impl Statements {
         handle: String,
         client: &Arc<ClientSession>,
         slot: OwnedSemaphorePermit,
-    ) -> Running {
+    ) -> RunningStatement {
         let token = CancellationToken::new();
         let entry = (client.id.clone(), token.clone());
-        lock(&self.running).insert(handle.clone(), entry);
-        Running {
+        self.running.lock().insert(handle.clone(), entry);
+        RunningStatement {
             token,
             handle,
             statements: Arc::clone(self),
@@ -283,8 +299,8 @@ impl Statements {
     /// Cancels a statement, whether it runs or waits.
     pub(crate) fn cancel(&self, handle: &[u8]) -> Cancelled {
         let handle = String::from_utf8_lossy(handle);
-        let waited = lock(&self.planned).remove(handle.as_ref()).is_some();
-        let runs = lock(&self.running).get(handle.as_ref()).cloned();
+        let waited = self.planned.lock().remove(handle.as_ref()).is_some();
+        let runs = self.running.lock().get(handle.as_ref()).cloned();
         match (waited, runs) {
             (_, Some((_, token))) => {
                 token.cancel();
@@ -297,34 +313,38 @@ impl Statements {
 
     /// Cancels everything that a session does.
     pub(crate) fn forget(&self, session: &str) {
-        lock(&self.planned).retain(|_, one| one.client.id != session);
-        for (of, token) in lock(&self.running).values() {
+        self.planned
+            .lock()
+            .retain(|_, one| one.client.id != session);
+        for (of, token) in self.running.lock().values() {
             if of == session {
                 token.cancel();
             }
         }
     }
 
-    /// Starts nothing more.
+    /// Refuses new statements from now on.
     pub(crate) fn stop(&self) {
         self.is_stopping.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn cancel_all(&self) {
         self.stop();
-        for (_, token) in lock(&self.running).values() {
+        for (_, token) in self.running.lock().values() {
             token.cancel();
         }
     }
 
-    /// Forgets statements that nobody ran.
+    /// Forgets planned statements whose rows nobody asked for in time.
     pub(crate) fn expire(&self) {
-        lock(&self.planned).retain(|_, one| one.since.elapsed() < KEPT);
+        self.planned
+            .lock()
+            .retain(|_, one| one.since.elapsed() < KEPT);
     }
 }
 
 /// A statement that runs; it is known and takes a slot until this is dropped.
-struct Running {
+struct RunningStatement {
     token: CancellationToken,
     handle: String,
     statements: Arc<Statements>,
@@ -332,20 +352,20 @@ struct Running {
     _slot: OwnedSemaphorePermit,
 }
 
-impl Drop for Running {
+impl Drop for RunningStatement {
     fn drop(&mut self) {
-        lock(&self.statements.running).remove(&self.handle);
+        self.statements.running.lock().remove(&self.handle);
     }
 }
 
 /// The rows of a statement that runs. Dropping them cancels it.
-struct Rows {
+struct StatementRows {
     receiver: mpsc::Receiver<Result<FlightData, Status>>,
     /// `None` once it has ended.
-    task: Option<AbortOnDrop<()>>,
+    task: Option<AbortOnDropHandle<()>>,
 }
 
-impl Stream for Rows {
+impl Stream for StatementRows {
     type Item = Result<FlightData, Status>;
 
     fn poll_next(
@@ -358,29 +378,17 @@ impl Stream for Rows {
         let Some(task) = &mut self.task else {
             return Poll::Ready(None);
         };
-        let ended = ready!(Pin::new(&mut task.0).poll(context));
+        let ended = ready!(Pin::new(task).poll(context));
         self.task = None;
         Poll::Ready(ended.err().map(|error| Err(given_up(&error))))
     }
 }
 
-/// A task that ends with whoever wanted it.
-struct AbortOnDrop<T>(JoinHandle<T>);
-
-impl<T> Drop for AbortOnDrop<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 fn given_up(error: &JoinError) -> Status {
-    match error.is_panic() {
+    if error.is_panic() {
         // The panic hook has said more.
-        true => status::panicked(),
-        false => Status::unavailable("the server is stopping"),
+        status::panicked()
+    } else {
+        Status::unavailable("the server is stopping")
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -7,10 +7,11 @@ use tonic::{Code, Status};
 
 use crate::Explain;
 
-/// Clients refuse headers of more than 8 to 16 KiB, and messages travel in one.
+/// The longest message in bytes. It travels in a header, and clients refuse headers of more
+/// than 8 to 16 KiB.
 const MESSAGE_BYTES: usize = 4000;
 
-/// What a client reads when a panic ended its statement.
+/// The error for a client whose statement panicked.
 pub(crate) fn panicked() -> Status {
     Status::internal(
         "internal error: the statement was given up\nhint: this is a bug, please report \
@@ -22,7 +23,7 @@ pub(crate) fn cancelled() -> Status {
     Status::cancelled("the statement was cancelled")
 }
 
-/// An error of a statement.
+/// Turns the error of a statement into a status with one plain sentence.
 pub(crate) fn of(error: DataFusionError, explain: Explain) -> Status {
     let code = code(&error);
     Status::new(code, short(explain(error)))

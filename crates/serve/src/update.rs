@@ -1,4 +1,4 @@
-//! Statements that are run for what they change.
+//! Statements that are run for what they change and not for their rows, such as INSERT.
 
 use atoll_session::{Session, changes_something};
 use datafusion::arrow::array::{Array, AsArray};
@@ -9,8 +9,8 @@ use datafusion::logical_expr::LogicalPlan;
 use crate::output;
 use crate::prepared::Planned;
 
-/// Runs statements to their ends, one after the other; how many rows they changed
-/// together, or `None` if one does not say.
+/// Runs statements to their ends, one after the other. Returns how many rows they changed
+/// together, or `None` if one of them does not say.
 pub(crate) async fn run(session: &Session, plans: Vec<Planned>) -> Result<Option<i64>> {
     let mut total = Some(0);
     for Planned { plan, text } in plans {

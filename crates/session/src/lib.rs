@@ -218,6 +218,25 @@ impl Session {
     /// Rows come as a stream. Statements that change the session or write files do so
     /// before this returns, and give a stream of what they report: COPY and INSERT one
     /// row with the column `count`, DDL and SET no rows.
+    ///
+    /// ```
+    /// use atoll_session::{Session, SessionOptions};
+    /// use futures::TryStreamExt;
+    ///
+    /// # async fn example() -> datafusion::common::Result<()> {
+    /// let session = Session::new(SessionOptions::default()).await?;
+    /// let rows = session.execute("SELECT length('atoll') AS letters").await?;
+    /// let batches: Vec<_> = rows.try_collect().await?;
+    /// assert_eq!(batches[0].num_rows(), 1);
+    /// # Ok(())
+    /// # }
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(example()).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the statement, before anything ran. What goes wrong while rows are
+    /// made is an item of the stream, its last one.
     pub async fn execute(&self, sql: &str) -> Result<SendableRecordBatchStream> {
         self.execute_from(sql, None).await
     }

@@ -121,9 +121,10 @@ pub(crate) fn line(command: &Command) -> String {
         let arg = arg.to_string_lossy();
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:".contains(c);
         line.push(' ');
-        match arg.chars().all(plain) {
-            true => line.push_str(&arg),
-            false => line.push_str(&format!("\"{arg}\"")),
+        if arg.chars().all(plain) {
+            line.push_str(&arg)
+        } else {
+            line.push_str(&format!("\"{arg}\""))
         }
     }
     line

@@ -1,16 +1,18 @@
-//! Which crate may depend on which: arrows point down, and some things exist once.
+//! Which crate may depend on which: arrows point down, ARCHITECTURE.md lists all of them, and
+//! some things exist once, and the words are those of GLOSSARY.md.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::command::{cargo_output, say};
+use crate::{walks, words};
 
 /// The crates from the top down. A crate may depend on those of later lines only, so
 /// no family of functions depends on another.
-const LAYERS: [&[&str]; 7] = [
+const LAYERS: [&[&str]; 8] = [
     &["atoll"],
     &["atoll-cluster", "atoll-serve"],
     &["atoll-session"],
@@ -31,23 +33,34 @@ const LAYERS: [&[&str]; 7] = [
         "atoll-jobs",
         "atoll-nn",
         "atoll-onnx",
-        "atoll-schedule",
         "atoll-search",
     ],
+    &["atoll-suggest"],
 ];
 
 /// The one arrow within a layer: inference preprocesses its images.
 const SIDEWAYS: (&str, &str) = ("atoll-onnx", "atoll-imaging");
 
-/// What the bottom layer must not know, so that its bugs can be found without SQL.
+/// The first layer whose crates must not know SQL.
+const FIRST_WITHOUT_SQL: usize = 6;
+
+/// What the layers from there on must not know, so that its bugs can be found without SQL.
 const NO_SQL: [&str; 2] = ["datafusion", "arrow"];
+
+/// The page that lists every arrow.
+const PAGE: &str = "ARCHITECTURE.md";
 
 /// Two versions of these have types that do not fit together.
 const ONCE: [&str; 3] = ["arrow", "datafusion", "object_store"];
 
 pub(crate) fn run() -> Result<()> {
     let metadata = cargo_output(&["metadata", "--format-version", "1", "--no-deps"])?;
-    let mut problems = arrows(&dependencies(&metadata)?);
+    let crates = dependencies(&metadata)?;
+    let mut problems = arrows(&crates);
+    let page = fs::read_to_string(PAGE).context("cannot read ARCHITECTURE.md")?;
+    problems.extend(undrawn(&crates, &page));
+    problems.extend(walks::problems(&page, |file| fs::read_to_string(file).ok()));
+    problems.extend(words::problems()?);
     let lock = fs::read_to_string("Cargo.lock").context("cannot read Cargo.lock")?;
     problems.extend(copies(&lock));
     if !problems.is_empty() {
@@ -98,13 +111,66 @@ fn arrows(crates: &BTreeMap<String, Vec<String>>) -> Vec<String> {
             let sql = NO_SQL
                 .iter()
                 .any(|sql| to == sql || to.starts_with(&format!("{sql}-")));
-            if above == LAYERS.len() - 1 && sql {
+            if above >= FIRST_WITHOUT_SQL && sql {
                 problems
                     .push(format!("{from} must not know SQL or Arrow, but uses {to}"));
             }
         }
     }
     problems
+}
+
+/// How ARCHITECTURE.md calls a crate of the workspace: as its folder below `crates/` is
+/// called, and a family with `udfs/` in front.
+fn short(name: &str) -> Option<String> {
+    let name = match name.strip_prefix("atoll") {
+        Some("") => return Some("cli".to_string()),
+        other => other?.strip_prefix('-')?,
+    };
+    Some(match name.strip_prefix("udf-") {
+        Some(family) => format!("udfs/{family}"),
+        None => name.to_string(),
+    })
+}
+
+/// The arrows that ARCHITECTURE.md lacks, and those that it has and the manifests do not.
+fn undrawn(crates: &BTreeMap<String, Vec<String>>, page: &str) -> Vec<String> {
+    let mut built = BTreeSet::new();
+    for (from, dependencies) in crates {
+        let to = dependencies.iter().filter_map(|to| short(to));
+        let from = short(from);
+        built.extend(to.filter_map(|to| Some((from.clone()?, to))));
+    }
+    let drawn = drawn(page);
+    let arrow = |(from, to): &(String, String)| format!("{from} -> {to}");
+    let missing = built.difference(&drawn).map(arrow);
+    let missing = missing.map(|arrow| format!("{PAGE} lacks the arrow {arrow}"));
+    let wrong = drawn.difference(&built).map(arrow);
+    let wrong =
+        wrong.map(|arrow| format!("{PAGE} has the arrow {arrow}, no manifest has"));
+    missing.chain(wrong).collect()
+}
+
+/// The arrows of the section "Arrows": `from -> to, to`, which may go on in the next line.
+fn drawn(page: &str) -> BTreeSet<(String, String)> {
+    let section = page
+        .split("\n## ")
+        .find(|text| text.starts_with("Arrows\n"));
+    let mut arrows = BTreeSet::new();
+    let mut from = "";
+    for line in section.unwrap_or_default().lines() {
+        let Some(line) = line.strip_prefix("    ") else {
+            continue;
+        };
+        let mut targets = line;
+        if let Some((left, right)) = line.split_once("->") {
+            (from, targets) = (left.trim(), right);
+        }
+        let names = targets.split(',').map(str::trim);
+        let names = names.filter(|name| !name.is_empty());
+        arrows.extend(names.map(|to| (from.to_string(), to.to_string())));
+    }
+    arrows
 }
 
 fn copies(lock: &str) -> Vec<String> {
@@ -164,6 +230,31 @@ mod tests {
             "atoll-new",
             "serde",
             &["atoll-new is in no layer; add it in crates/xtask"],
+        );
+    }
+
+    #[test]
+    fn the_page_has_every_arrow_and_no_other() {
+        let crates = BTreeMap::from([
+            (
+                "atoll".to_string(),
+                vec!["atoll-nn".to_string(), "serde".to_string()],
+            ),
+            (
+                "atoll-udf-train".to_string(),
+                vec!["atoll-nn".to_string(), "atoll-onnx".to_string()],
+            ),
+        ]);
+        let page = "# A\n\n## Arrows\n\nText -> text.\n\n    cli        -> nn\n    \
+                    udfs/train -> nn,\n                  onnx\n\n## Other\n\n    a -> b\n";
+        assert_eq!(undrawn(&crates, page), [""; 0]);
+        let problems = undrawn(&crates, &page.replace("onnx", "report"));
+        assert_eq!(
+            problems,
+            [
+                "ARCHITECTURE.md lacks the arrow udfs/train -> onnx",
+                "ARCHITECTURE.md has the arrow udfs/train -> report, no manifest has",
+            ]
         );
     }
 

@@ -11,6 +11,8 @@ mod docs;
 mod layers;
 mod package;
 mod setup;
+mod walks;
+mod words;
 
 use std::process::ExitCode;
 

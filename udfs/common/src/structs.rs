@@ -1,5 +1,6 @@
 //! Struct arguments: `{learning_rate: 0.1, hidden: 64}`.
 
+pub use atoll_suggest::nearest as suggest;
 use datafusion::arrow::array::{Array, StructArray};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{Result, ScalarValue, exec_err, plan_err};
@@ -21,22 +22,6 @@ pub const TRAIN_KEYS: [&str; 13] = [
     "checkpoint",
     "resume_from",
 ];
-
-/// How alike two words must be for one to be suggested for the other.
-const ALIKE: f64 = 0.7;
-
-/// The candidate most like `word`, if one is alike enough to be a misspelling.
-pub fn suggest<'a>(
-    word: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
-    candidates
-        .into_iter()
-        .map(|candidate| (strsim::jaro_winkler(word, candidate), candidate))
-        .filter(|(alike, _)| *alike >= ALIKE)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate)
-}
 
 /// Checks at plan time that a struct has only `valid` keys.
 ///

@@ -1,10 +1,10 @@
-//! Columns side by side.
+//! The usual layout of a table: columns side by side in a frame.
 
 use std::io::Write;
 
 use datafusion::arrow::datatypes::SchemaRef;
 
-use super::{Fit, Row, WIDEST, one_line};
+use super::{Fit, TableRow, WIDEST, one_line};
 use crate::errors::Failure;
 use crate::terminal::{clip, text_width};
 
@@ -12,7 +12,7 @@ use crate::terminal::{clip, text_width};
 const NARROWEST: usize = 8;
 
 /// A table with the widths of its columns.
-pub(super) struct Grid {
+pub(super) struct TableGrid {
     names: Vec<String>,
     right: Vec<bool>,
     widths: Vec<usize>,
@@ -20,11 +20,11 @@ pub(super) struct Grid {
     fit: Fit,
 }
 
-impl Grid {
+impl TableGrid {
     /// Measures the rows that are there.
     pub(super) fn new<'a>(
         schema: &SchemaRef,
-        rows: impl Iterator<Item = &'a Row>,
+        rows: impl Iterator<Item = &'a TableRow>,
         fit: Fit,
     ) -> Self {
         let fields = schema.fields();
@@ -79,9 +79,10 @@ impl Grid {
                     Fit::Pager(_) | Fit::Screen(_) => clip(text, width),
                 };
                 let pad = " ".repeat(width.saturating_sub(text_width(&text)));
-                match self.right[column] {
-                    true => write!(out, "│ {pad}{text} ")?,
-                    false => write!(out, "│ {text}{pad} ")?,
+                if self.right[column] {
+                    write!(out, "│ {pad}{text} ")?
+                } else {
+                    write!(out, "│ {text}{pad} ")?
                 }
             }
             writeln!(out, "│")?;

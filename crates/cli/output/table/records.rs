@@ -1,4 +1,4 @@
-//! A line for each column, and for each field of a struct.
+//! The layout of `\x`: a line for each column, and for each field of a struct.
 
 use std::io::Write;
 

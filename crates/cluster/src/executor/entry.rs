@@ -44,7 +44,7 @@ impl Running {
         let tasks = lock(&self.tasks);
         let running = tasks.iter().map(|(id, task)| TaskReport {
             id: id.clone(),
-            progress: task.progress.snapshot().into(),
+            progress: task.progress.view().into(),
             end: None,
         });
         running.chain(ended).collect()
@@ -133,7 +133,7 @@ impl<'a> Entry<'a> {
         lock(&self.running.tasks).remove(&self.id);
         lock(&self.running.ended).push(TaskReport {
             id: self.id.clone(),
-            progress: self.progress.snapshot().into(),
+            progress: self.progress.view().into(),
             end: Some(end),
         });
     }

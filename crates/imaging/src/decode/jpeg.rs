@@ -3,19 +3,20 @@
 use ::image::metadata::Orientation;
 
 use super::{
-    DecodeOptions, Decoded, Info, Pixels, Wanted, check_size, is_sideways, orient,
+    DecodeOptions, DecodeRequest, Decoded, Info, Pixels, check_size, is_sideways, orient,
     turned, upright,
 };
 use crate::guard::guarded;
 use crate::jpeg::{
-    Header, Part, Usual, decode_part, decode_scaled, decode_whole, ends_early, scale,
+    DecodedPart, JpegHeader, Usual, decode_part, decode_scaled, decode_whole, ends_early,
+    scale,
 };
 use crate::resize::Extent;
 use crate::rows::to_image;
 use crate::{Error, Format, Image};
 
 /// What the header says.
-pub(super) fn info(header: &Header) -> Result<Info, Error> {
+pub(super) fn info(header: &JpegHeader) -> Result<Info, Error> {
     // No pixel is read, so any size is fine.
     check_size(header.size(), Format::Jpeg, u64::MAX)?;
     let (width, height) = turned(header.orientation, header.size());
@@ -36,9 +37,9 @@ pub(super) fn info(header: &Header) -> Result<Info, Error> {
 pub(super) fn decode(
     bytes: &[u8],
     options: &DecodeOptions,
-    wanted: impl Fn(u32, u32) -> Wanted,
+    wanted: impl Fn(u32, u32) -> DecodeRequest,
 ) -> Result<Decoded, Error> {
-    let header = Header::read(bytes)?;
+    let header = JpegHeader::read(bytes)?;
     check_size(header.size(), Format::Jpeg, options.max_pixels)?;
     // A photo that was cut off while downloading would be labelled as if it were whole.
     // Pillow refuses such files, and so do we.
@@ -73,7 +74,7 @@ fn decode_usual(
     header: &Usual,
     in_file: (u32, u32),
     orientation: Orientation,
-    wanted: Wanted,
+    wanted: DecodeRequest,
 ) -> Option<Result<(Pixels, Extent), Error>> {
     let size = turned(orientation, in_file);
     let scale = wanted.least.and_then(|least| scale(size, least));
@@ -87,7 +88,7 @@ fn decode_usual(
         let image = orient(image, orientation);
         return Some(image.map(|image| (Pixels::Image(image), extent)));
     }
-    let whole = Part {
+    let whole = DecodedPart {
         columns: 0..in_file.0,
         rows: 0..in_file.1,
     };

@@ -13,19 +13,19 @@ use super::idct::idct;
 use super::segments::END_OF_IMAGE;
 use super::usual::Usual;
 use crate::buffer::Buffer;
-use crate::rows::Rows;
-use crate::simd::{Work, dispatch};
+use crate::rows::RowSource;
+use crate::simd::{SimdWork, dispatch};
 
 /// Pixels of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Part {
+pub(crate) struct DecodedPart {
     pub(crate) columns: Range<u32>,
     pub(crate) rows: Range<u32>,
 }
 
 /// The samples of a part of an image, of which pixels are made a row at a time.
 pub(crate) struct Planes {
-    part: Part,
+    part: DecodedPart,
     /// How many times as many samples luma has as chroma, across and down.
     sampling: (usize, usize),
     planes: Vec<Plane>,
@@ -47,7 +47,7 @@ pub(super) struct Plane {
 
 /// Decodes a part of an image; `None` wherever anything is unusual, so that another decoder
 /// may judge it.
-pub(crate) fn decode(bytes: &[u8], header: &Usual, part: Part) -> Option<Planes> {
+pub(crate) fn decode(bytes: &[u8], header: &Usual, part: DecodedPart) -> Option<Planes> {
     let codes = bytes.get(header.scan..)?;
     let (copy, parts, end) = split(codes);
     if codes.get(end + 1) != Some(&END_OF_IMAGE) {
@@ -82,7 +82,7 @@ struct Blocks<'a> {
     parts: &'a [Range<usize>],
 }
 
-impl Work for Blocks<'_> {
+impl SimdWork for Blocks<'_> {
     type Output = Option<Vec<Plane>>;
 
     #[inline(always)]
@@ -93,7 +93,7 @@ impl Work for Blocks<'_> {
 
 /// Which MCUs there are and which are wanted.
 struct Scan {
-    part: Part,
+    part: DecodedPart,
     /// How many MCUs there are, across and down.
     mcus: (usize, usize),
     across: Range<usize>,
@@ -101,7 +101,7 @@ struct Scan {
 }
 
 impl Scan {
-    fn new(header: &Usual, part: Part) -> Self {
+    fn new(header: &Usual, part: DecodedPart) -> Self {
         let (h, v) = header.sampling;
         let mcus = (header.width.div_ceil(8 * h), header.height.div_ceil(8 * v));
         // Interpolation looks at one sample more on each side, which is two pixels.
@@ -194,7 +194,7 @@ impl Scan {
     }
 }
 
-impl Rows for Planes {
+impl RowSource for Planes {
     fn width(&self) -> usize {
         self.part.columns.len()
     }

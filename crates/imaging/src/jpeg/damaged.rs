@@ -3,18 +3,18 @@
 //! markers are found again by their numbers (`jdhuff.c`, `jdmarker.c`).
 
 use super::huffman::{Description, ZIGZAG};
-use super::scan::Grid;
+use super::scan::ScanGrid;
 use crate::Error;
 
-/// What a component of a damaged scan is decoded with.
+/// The codes of a component of a damaged scan.
 pub(super) struct Component {
     pub(super) quantization: [i32; 64],
-    pub(super) dc: Codes,
-    pub(super) ac: Codes,
+    pub(super) dc: BitwiseCodes,
+    pub(super) ac: BitwiseCodes,
 }
 
 /// Codes that are looked up bit by bit.
-pub(super) struct Codes {
+pub(super) struct BitwiseCodes {
     /// For each length, the largest code; -1 if there is none.
     largest: [i32; 18],
     /// For each length, what to add to a code to get its place in `values`.
@@ -22,9 +22,9 @@ pub(super) struct Codes {
     values: Vec<u8>,
 }
 
-impl Codes {
+impl BitwiseCodes {
     pub(super) fn new(description: &Description) -> Self {
-        let mut codes = Codes {
+        let mut codes = BitwiseCodes {
             largest: [-1; 18],
             offsets: [0; 18],
             values: description.values.clone(),
@@ -44,7 +44,7 @@ impl Codes {
 }
 
 /// A scan that is read bit by bit.
-pub(super) struct Reader<'a> {
+pub(super) struct DamagedScan<'a> {
     data: &'a [u8],
     /// The next byte.
     at: usize,
@@ -59,9 +59,9 @@ pub(super) struct Reader<'a> {
     restart: u8,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> DamagedScan<'a> {
     pub(super) fn new(data: &'a [u8]) -> Self {
-        Reader {
+        DamagedScan {
             data,
             at: 0,
             byte: 0,
@@ -76,7 +76,7 @@ impl<'a> Reader<'a> {
     /// and row. Returns where the scan ends.
     pub(super) fn read(
         mut self,
-        grid: &Grid,
+        grid: &ScanGrid,
         components: &[Component],
         mut put: impl FnMut(usize, (usize, usize), &[i16; 64], usize),
     ) -> Result<usize, Error> {
@@ -135,7 +135,7 @@ impl<'a> Reader<'a> {
         last
     }
 
-    fn symbol(&mut self, codes: &Codes) -> u8 {
+    fn symbol(&mut self, codes: &BitwiseCodes) -> u8 {
         let (mut code, mut length) = (self.bit(), 1);
         while code > codes.largest[length] {
             code = code << 1 | self.bit();

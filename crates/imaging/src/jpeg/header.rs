@@ -12,7 +12,7 @@ use crate::orientation;
 
 /// The header of a file of a kind that is decoded: 8 bits a sample, Huffman codes,
 /// sequential or progressive.
-pub(crate) struct Header {
+pub(crate) struct JpegHeader {
     pub(super) is_progressive: bool,
     pub(super) width: usize,
     pub(super) height: usize,
@@ -38,7 +38,7 @@ pub(super) struct FrameComponent {
     pub(super) quantization: usize,
 }
 
-/// What the samples of a pixel mean.
+/// The colour space of the components.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Colors {
     Gray,
@@ -51,9 +51,9 @@ pub(crate) enum Colors {
     Ycck,
 }
 
-/// What was found before the first scan.
+/// The segments that were found before the first scan.
 #[derive(Default)]
-struct Found {
+struct HeaderParts {
     tables: Tables,
     is_progressive: bool,
     size: (usize, usize),
@@ -66,7 +66,7 @@ struct Found {
     transform: Option<u8>,
 }
 
-impl Header {
+impl JpegHeader {
     /// Columns and rows.
     pub(crate) fn size(&self) -> (u32, u32) {
         // In range: each has 16 bits in the file.
@@ -98,7 +98,7 @@ impl Header {
 
     /// Reads the header. Kinds that no decoder here knows are refused by their name.
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, Error> {
-        let mut found = Found::default();
+        let mut found = HeaderParts::default();
         let mut at = 2;
         loop {
             let segment = Segment::next(bytes, at)?;
@@ -111,7 +111,7 @@ impl Header {
     }
 }
 
-impl Found {
+impl HeaderParts {
     fn segment(&mut self, segment: &Segment<'_>) -> Result<(), Error> {
         let data = segment.data;
         match segment.marker {
@@ -180,7 +180,7 @@ impl Found {
         Ok(())
     }
 
-    fn finish(self, first_scan: usize) -> Result<Header, Error> {
+    fn finish(self, first_scan: usize) -> Result<JpegHeader, Error> {
         if self.frame.is_empty() {
             return Err(corrupt("it has no frame header"));
         }
@@ -190,7 +190,7 @@ impl Found {
             ));
         }
         let orientation = orientation::of_exif(&self.exif).or(self.xmp);
-        Ok(Header {
+        Ok(JpegHeader {
             is_progressive: self.is_progressive,
             width: self.size.0,
             height: self.size.1,
@@ -203,7 +203,8 @@ impl Found {
         })
     }
 
-    /// What the components are, as libjpeg decides it.
+    /// The colour space of the components, decided as libjpeg does it: a JFIF segment means
+    /// luma and chroma, else the Adobe segment decides, else the components' identifiers.
     fn colors(&self) -> Colors {
         let ids: Vec<u8> = self.frame.iter().map(|frame| frame.id).collect();
         match (ids.len(), self.is_jfif, self.transform) {
@@ -262,7 +263,7 @@ mod tests {
     }
 
     fn is_complete(bytes: &[u8]) -> bool {
-        Header::read(bytes).unwrap().is_complete(bytes)
+        JpegHeader::read(bytes).unwrap().is_complete(bytes)
     }
 
     #[test]
@@ -287,7 +288,7 @@ mod tests {
         for marker in (0xc3..=0xcf).filter(|marker| !matches!(marker, 0xc4 | 0xcc)) {
             let mut bytes = file(&[]);
             bytes[9] = marker;
-            let error = Header::read(&bytes).err().unwrap();
+            let error = JpegHeader::read(&bytes).err().unwrap();
             assert_eq!(error.code(), "UNSUPPORTED_FORMAT", "{marker:x}");
             let name = format!("(SOF{})", marker - 0xc0);
             assert!(error.to_string().contains(&name), "{error}");
@@ -295,7 +296,7 @@ mod tests {
         for precision in (0..=16).filter(|precision| *precision != 8) {
             let mut bytes = file(&[]);
             bytes[12] = precision;
-            let error = Header::read(&bytes).err().unwrap();
+            let error = JpegHeader::read(&bytes).err().unwrap();
             let text = error.to_string();
             assert_eq!(error.code(), "UNSUPPORTED_FORMAT", "{precision}");
             assert!(

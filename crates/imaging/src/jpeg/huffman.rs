@@ -1,4 +1,4 @@
-//! Codes of a JPEG scan: what takes the most time of all.
+//! The Huffman codes of a JPEG scan. Decoding them takes the largest part of the time.
 //!
 //! A look at the next bits gives in one step how many of them a coefficient takes with its
 //! code; what the coefficient is follows while the next is already looked up. Where none
@@ -11,7 +11,7 @@ use super::idct::index;
 /// How many bits are looked at in one step.
 const LOOK: u32 = 10;
 
-/// An end of block advances beyond any coefficient.
+/// How far the code for the end of a block advances: beyond any coefficient.
 const END_OF_BLOCK: usize = 128;
 
 /// More coefficients than a block has places for, but for the first.
@@ -42,9 +42,9 @@ pub(super) struct Description {
     pub(super) values: Vec<u8>,
 }
 
-/// What codes are of.
+/// What the codes of a table stand for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum HuffmanTableKind {
     /// Differences of DC coefficients.
     Dc,
     /// AC coefficients.
@@ -57,25 +57,25 @@ enum Kind {
 /// behind it, in 8 to 15 how many places it advances, in 16 to 23 the length of the number
 /// taken from 63, in 24 to 31 the length of the code.
 #[derive(Debug, Clone, Copy)]
-struct Entry(u32);
+struct CodeEntry(u32);
 
-impl Entry {
+impl CodeEntry {
     /// There is no such code, or it is longer than what is looked at.
-    const NONE: Entry = Entry(0);
+    const NONE: CodeEntry = CodeEntry(0);
 
-    fn new(kind: Kind, length: u32, meaning: u8) -> Self {
+    fn new(kind: HuffmanTableKind, length: u32, meaning: u8) -> Self {
         let (run, size) = (u32::from(meaning >> 4), u32::from(meaning & 15));
         let advance = match (kind, run, size) {
-            (Kind::Symbol, ..) => {
+            (HuffmanTableKind::Symbol, ..) => {
                 let symbol = u32::from(meaning);
-                return Entry(length | (symbol << 8) | (63 << 16) | (length << 24));
+                return CodeEntry(length | (symbol << 8) | (63 << 16) | (length << 24));
             }
-            (Kind::Dc, 0, 0..=11) => 0,
-            (Kind::Ac, 0, 0) => END_OF_BLOCK as u32,
-            (Kind::Ac, 15, 0) | (Kind::Ac, _, 1..=10) => run + 1,
-            _ => return Entry::NONE,
+            (HuffmanTableKind::Dc, 0, 0..=11) => 0,
+            (HuffmanTableKind::Ac, 0, 0) => END_OF_BLOCK as u32,
+            (HuffmanTableKind::Ac, 15, 0) | (HuffmanTableKind::Ac, _, 1..=10) => run + 1,
+            _ => return CodeEntry::NONE,
         };
-        Entry((length + size) | (advance << 8) | ((63 - size) << 16) | (length << 24))
+        CodeEntry((length + size) | (advance << 8) | ((63 - size) << 16) | (length << 24))
     }
 
     #[inline(always)]
@@ -102,8 +102,8 @@ impl Entry {
 
 /// Finds codes by the bits that they begin with.
 struct Codes {
-    kind: Kind,
-    short: [Entry; 1 << LOOK],
+    kind: HuffmanTableKind,
+    short: [CodeEntry; 1 << LOOK],
     /// For each length, the first number of 16 bits that begins no code so short.
     ends: [u32; 17],
     /// For each length, what to add to a code to get its place in `values`.
@@ -125,10 +125,10 @@ pub(super) struct AcTable {
 }
 
 impl Codes {
-    fn new(kind: Kind, description: &Description) -> Option<Self> {
+    fn new(kind: HuffmanTableKind, description: &Description) -> Option<Self> {
         let mut codes = Codes {
             kind,
-            short: [Entry::NONE; 1 << LOOK],
+            short: [CodeEntry::NONE; 1 << LOOK],
             ends: [0; 17],
             offsets: [0; 17],
             values: [0; 256],
@@ -147,7 +147,7 @@ impl Codes {
                 let meanings = &codes.values[index as usize..end];
                 let entries = &mut codes.short[(code << (LOOK - length)) as usize..];
                 for (entries, meaning) in entries.chunks_exact_mut(width).zip(meanings) {
-                    entries.fill(Entry::new(kind, length, *meaning));
+                    entries.fill(CodeEntry::new(kind, length, *meaning));
                 }
             }
             code += u32::from(count);
@@ -160,7 +160,7 @@ impl Codes {
 
     /// What the bits begin with, or `None` if no such code is allowed.
     #[inline(always)]
-    fn find(&self, ahead: u64) -> Option<Entry> {
+    fn find(&self, ahead: u64) -> Option<CodeEntry> {
         let entry = self.short[(ahead >> (64 - LOOK)) as usize];
         if entry.length() == 0 {
             return self.search(ahead);
@@ -170,7 +170,7 @@ impl Codes {
 
     /// Takes the bits by value, so that they stay in a register where most are short.
     #[inline(never)]
-    fn search(&self, ahead: u64) -> Option<Entry> {
+    fn search(&self, ahead: u64) -> Option<CodeEntry> {
         let bits = (ahead >> 48) as u32;
         if bits < self.ends[LOOK as usize] {
             // Short, and without an entry as it means nothing.
@@ -179,7 +179,7 @@ impl Codes {
         let length = (LOOK + 1..=16).find(|&length| bits < self.ends[length as usize])?;
         let code = (bits >> (16 - length)) as i32;
         let index = code + self.offsets[length as usize];
-        let entry = Entry::new(self.kind, length, self.values[index as usize & 255]);
+        let entry = CodeEntry::new(self.kind, length, self.values[index as usize & 255]);
         (entry.length() > 0).then_some(entry)
     }
 }
@@ -187,14 +187,14 @@ impl Codes {
 impl DcTable {
     pub(super) fn new(description: &Description) -> Option<Self> {
         Some(DcTable {
-            codes: Codes::new(Kind::Dc, description)?,
+            codes: Codes::new(HuffmanTableKind::Dc, description)?,
         })
     }
 }
 
 impl AcTable {
     pub(super) fn new(description: &Description) -> Option<Self> {
-        let codes = Codes::new(Kind::Ac, description)?;
+        let codes = Codes::new(HuffmanTableKind::Ac, description)?;
         let several = std::array::from_fn(|bits| {
             let (mut length, mut advance) = (0, 0);
             while advance < TOO_MANY {
@@ -224,7 +224,7 @@ pub(super) struct SymbolTable {
 impl SymbolTable {
     pub(super) fn new(description: &Description) -> Option<Self> {
         Some(SymbolTable {
-            codes: Codes::new(Kind::Symbol, description)?,
+            codes: Codes::new(HuffmanTableKind::Symbol, description)?,
         })
     }
 }

@@ -4,7 +4,7 @@
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 
-type Rows = [[i32; 8]; 8];
+type Block = [[i32; 8]; 8];
 
 /// The order of rows and of columns in memory: the transform multiplies neighbours by two
 /// factors and sums them.
@@ -103,7 +103,7 @@ fn pixel(value: i32) -> u8 {
 }
 
 #[inline(always)]
-fn transpose(rows: &Rows) -> Rows {
+fn transpose(rows: &Block) -> Block {
     let mut out = [[0; 8]; 8];
     for (y, row) in rows.iter().enumerate() {
         for (x, value) in row.iter().enumerate() {
@@ -122,7 +122,7 @@ const FIRST_BEYOND: usize = 10;
 /// Damaged files overflow, which must be the same on every machine: what passes on are
 /// numbers of 16 bits, as in libjpeg-turbo.
 #[inline(always)]
-fn pass<const SHIFT: u32, const HALF: bool>(rows: &Rows) -> Rows {
+fn pass<const SHIFT: u32, const HALF: bool>(rows: &Block) -> Block {
     let mut out = [[0; 8]; 8];
     for column in 0..8 {
         let at = |row: usize| {

@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::baseline::{Plane, to_rgb};
 use super::header::Colors;
 use crate::buffer::Buffer;
-use crate::rows::Rows;
+use crate::rows::RowSource;
 
 /// The samples of an image, of which pixels are made a row at a time.
 pub(super) struct Samples {
@@ -93,7 +93,7 @@ impl Scaled {
     }
 }
 
-impl Rows for Samples {
+impl RowSource for Samples {
     fn width(&self) -> usize {
         self.size.0
     }

@@ -2,7 +2,7 @@
 
 use super::huffman::{Bits, DcTable, SymbolTable};
 
-/// What a progressive scan gives.
+/// Which bits of which coefficients a progressive scan holds.
 pub(super) enum Pass {
     /// The upper bits of the first coefficient.
     First,
@@ -21,7 +21,8 @@ pub(super) struct Band {
     table: SymbolTable,
 }
 
-/// Which coefficients a scan gives, by the four numbers of its header.
+/// The four numbers in the header of a progressive scan, checked: which coefficients it
+/// holds, and which of their bits.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Selection {
     first: usize,

@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use super::header::Header;
+use super::header::JpegHeader;
 use super::huffman::{BEHIND, Bits, split};
 
 /// How the blocks of a scan follow each other.
-pub(super) struct Grid {
+pub(super) struct ScanGrid {
     /// How many MCUs there are, across and down.
     pub(super) mcus: (usize, usize),
     /// For each component of the scan, its blocks in an MCU, across and down.
@@ -17,7 +17,7 @@ pub(super) struct Grid {
 
 /// What the next block depends on. Restart markers end it.
 #[derive(Default)]
-pub(super) struct Progress {
+pub(super) struct BlockState {
     /// The last DC coefficient of each component.
     pub(super) predictions: [i32; 4],
     /// Blocks that have nothing more of a progressive scan.
@@ -38,9 +38,9 @@ impl Codes {
     }
 }
 
-impl Grid {
+impl ScanGrid {
     /// `components` are places in the frame.
-    pub(super) fn new(header: &Header, components: &[usize], restart: usize) -> Self {
+    pub(super) fn new(header: &JpegHeader, components: &[usize], restart: usize) -> Self {
         let (blocks, mcus) = match *components {
             // A component alone has no MCUs to fill.
             [component] => (vec![(1, 1)], header.blocks(component)),
@@ -53,7 +53,7 @@ impl Grid {
             0 => mcus.0 * mcus.1,
             interval => interval,
         };
-        Grid {
+        ScanGrid {
             mcus,
             blocks,
             interval,
@@ -84,7 +84,7 @@ impl Grid {
         is_forgiven: bool,
         mut block: impl FnMut(
             &mut Bits<'_>,
-            &mut Progress,
+            &mut BlockState,
             usize,
             (usize, usize),
         ) -> Option<()>,
@@ -97,7 +97,7 @@ impl Grid {
             };
             let data = codes.copy.get(part.start..part.end + BEHIND.len())?;
             let mut bits = Bits::new(data);
-            let mut progress = Progress::default();
+            let mut progress = BlockState::default();
             for mcu in first..(first + self.interval).min(total) {
                 let mut blocks = self.blocks_of(mcu);
                 let read =
@@ -115,7 +115,7 @@ impl Grid {
     }
 }
 
-impl Header {
+impl JpegHeader {
     /// How many MCUs the scans of several components have, across and down.
     pub(super) fn mcus(&self) -> (usize, usize) {
         let (h, v) = self.sampling();

@@ -1,4 +1,5 @@
-//! The tables of a JPEG file, and those that are meant where it has none.
+//! The quantization and Huffman tables of a JPEG file, and the standard's own, which files of
+//! Motion JPEG leave out.
 
 use std::rc::Rc;
 
@@ -7,7 +8,7 @@ use super::huffman::{AcTable, DcTable, Description, SymbolTable};
 use super::segments::corrupt;
 use crate::Error;
 
-/// What the segments read so far define.
+/// The tables that the segments read so far define, by their slots.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tables {
     quantization: [Option<[i32; 64]>; 4],
@@ -15,7 +16,7 @@ pub(super) struct Tables {
     ac: [Option<Rc<Description>>; 4],
 }
 
-/// What a component of a scan is decoded with.
+/// The tables that a component of a scan is decoded with.
 pub(super) struct Component {
     /// In zigzag order.
     pub(super) quantization: [i32; 64],
@@ -109,8 +110,8 @@ impl Tables {
         let (dc, ac) = (usize::from(choice >> 4), usize::from(choice & 15));
         Ok(damaged::Component {
             quantization,
-            dc: damaged::Codes::new(&*described(&self.dc, dc, &standard::DC)?),
-            ac: damaged::Codes::new(&*described(&self.ac, ac, &standard::AC)?),
+            dc: damaged::BitwiseCodes::new(&*described(&self.dc, dc, &standard::DC)?),
+            ac: damaged::BitwiseCodes::new(&*described(&self.ac, ac, &standard::AC)?),
         })
     }
 

@@ -1,6 +1,6 @@
 //! The kind of file that nearly all photos are.
 
-use super::header::{Colors, Header};
+use super::header::{Colors, JpegHeader};
 use super::segments::Segment;
 use super::tables::{Component, Made};
 
@@ -18,7 +18,7 @@ pub(crate) struct Usual {
     pub(super) scan: usize,
 }
 
-impl Header {
+impl JpegHeader {
     /// Whether the components are laid out as in nearly all photos.
     pub(crate) fn has_usual_layout(&self) -> bool {
         match self.frame.as_slice() {

@@ -6,13 +6,13 @@
 //! the file means all the same.
 
 use super::baseline::Plane;
-use super::damaged::Reader;
-use super::header::{FrameComponent, Header, restart_interval};
+use super::damaged::DamagedScan;
+use super::header::{FrameComponent, JpegHeader, restart_interval};
 use super::huffman::{DcTable, ZIGZAG};
 use super::idct::idct;
 use super::pixels::{Samples, Scaled, Scaling};
 use super::progressive::{Pass, Selection};
-use super::scan::{Codes, Grid};
+use super::scan::{Codes, ScanGrid};
 use super::segments::{
     END_OF_IMAGE, HUFFMAN_TABLES, QUANTIZATION_TABLES, RESTART_INTERVAL, START_OF_SCAN,
     Segment, corrupt, unsupported,
@@ -20,18 +20,30 @@ use super::segments::{
 use super::tables::{Component, Made, Tables};
 use crate::buffer::Buffer;
 use crate::rows::to_image;
-use crate::simd::{Work, dispatch};
+use crate::simd::{SimdWork, dispatch};
 use crate::{Error, Image};
 
-/// Each scan takes time for all of its blocks, however few bytes it has. Encoders write
-/// about ten, or one a component of sequential files.
+/// The most scans of a file that are read. Each takes the time of all of its blocks, however
+/// few bytes it has, so a file of thousands of empty scans would take minutes. Encoders
+/// write about ten.
 const MOST_SCANS: usize = 500;
+/// The same for sequential files, whose encoders write one scan a component at most.
 const MOST_SEQUENTIAL_SCANS: usize = 16;
 
-/// Decodes all scans. Where their codes are damaged, as far as it goes, as in libjpeg.
-pub(crate) fn decode(bytes: &[u8], header: &Header) -> Result<Image, Error> {
-    let decoded = decode_scans(bytes, Decoder::new(header, false));
-    decoded.or_else(|_| decode_scans(bytes, Decoder::new(header, true)))
+/// What to do about a code that the file's tables do not have.
+#[derive(Clone, Copy, PartialEq)]
+enum DamagedCodes {
+    /// Fail.
+    Refuse,
+    /// Read on as libjpeg does, with what is left.
+    Forgive,
+}
+
+/// Decodes all scans. Files whose codes are damaged are decoded a second time, as far as it
+/// goes; the fast way knows of a damage only when it fails.
+pub(crate) fn decode(bytes: &[u8], header: &JpegHeader) -> Result<Image, Error> {
+    let decoded = decode_scans(bytes, Decoder::new(header, DamagedCodes::Refuse));
+    decoded.or_else(|_| decode_scans(bytes, Decoder::new(header, DamagedCodes::Forgive)))
 }
 
 fn decode_scans(bytes: &[u8], mut decoder: Decoder<'_>) -> Result<Image, Error> {
@@ -54,19 +66,18 @@ fn decode_scans(bytes: &[u8], mut decoder: Decoder<'_>) -> Result<Image, Error> 
     }
 }
 
-/// What the scans read so far have given.
+/// The image as far as the scans read so far define it.
 struct Decoder<'a> {
-    header: &'a Header,
-    /// Whether codes may be damaged.
-    is_forgiving: bool,
+    header: &'a JpegHeader,
+    damaged: DamagedCodes,
     tables: Tables,
     restart: usize,
     scans: usize,
-    layers: Vec<Layer>,
+    layers: Vec<ComponentSamples>,
 }
 
-/// What the scans have given of a component.
-struct Layer {
+/// One component as far as the scans read so far define it.
+struct ComponentSamples {
     frame: FrameComponent,
     /// That of its first scan, which holds for all of them; `None` before.
     quantization: Option<[i32; 64]>,
@@ -77,8 +88,8 @@ struct Layer {
     plane: Plane,
 }
 
-impl Layer {
-    fn new(header: &Header, component: usize) -> Self {
+impl ComponentSamples {
+    fn new(header: &JpegHeader, component: usize) -> Self {
         let frame = header.frame[component];
         let mcus = header.mcus();
         let (across, down) = (mcus.0 * frame.sampling.0, mcus.1 * frame.sampling.1);
@@ -87,7 +98,7 @@ impl Layer {
         } else {
             0
         };
-        Layer {
+        ComponentSamples {
             frame,
             quantization: None,
             stride: across,
@@ -110,15 +121,17 @@ impl Layer {
 }
 
 impl<'a> Decoder<'a> {
-    fn new(header: &'a Header, is_forgiving: bool) -> Self {
+    fn new(header: &'a JpegHeader, damaged: DamagedCodes) -> Self {
         let count = header.frame.len();
         Decoder {
             header,
-            is_forgiving,
+            damaged,
             tables: header.tables.clone(),
             restart: header.restart,
             scans: 0,
-            layers: (0..count).map(|n| Layer::new(header, n)).collect(),
+            layers: (0..count)
+                .map(|n| ComponentSamples::new(header, n))
+                .collect(),
         }
     }
 
@@ -158,9 +171,9 @@ impl<'a> Decoder<'a> {
             }
         }
         let choices: Vec<u8> = choices.iter().map(|[_, tables]| *tables).collect();
-        let grid = Grid::new(self.header, &components, self.restart);
+        let grid = ScanGrid::new(self.header, &components, self.restart);
         let bad_codes = || corrupt("the codes of a scan are damaged");
-        if self.is_forgiving && !self.header.is_progressive {
+        if self.damaged == DamagedCodes::Forgive && !self.header.is_progressive {
             return self.damaged(&components, &choices, &grid, bytes);
         }
         let (codes, length) = Codes::read(bytes);
@@ -179,7 +192,7 @@ impl<'a> Decoder<'a> {
         &mut self,
         components: &[usize],
         choices: &[u8],
-        grid: &Grid,
+        grid: &ScanGrid,
         bytes: &[u8],
     ) -> Result<usize, Error> {
         let tables = components.iter().zip(choices).map(|(n, choice)| {
@@ -188,7 +201,7 @@ impl<'a> Decoder<'a> {
         });
         let tables = tables.collect::<Result<Vec<_>, _>>()?;
         let layers = &mut self.layers;
-        Reader::new(bytes).read(grid, &tables, |n, place, block, last| {
+        DamagedScan::new(bytes).read(grid, &tables, |n, place, block, last| {
             let (out, stride) = layers[components[n]].block(place);
             // There is no hurry: few files are damaged.
             idct::<false>(block, last, out, stride);
@@ -199,7 +212,7 @@ impl<'a> Decoder<'a> {
         &mut self,
         components: &[usize],
         choices: &[u8],
-        grid: &Grid,
+        grid: &ScanGrid,
         codes: &Codes,
     ) -> Result<Option<()>, Error> {
         let mut made = Made::default();
@@ -222,7 +235,7 @@ impl<'a> Decoder<'a> {
         components: &[usize],
         choices: &[u8],
         selection: Selection,
-        grid: &Grid,
+        grid: &ScanGrid,
         codes: &Codes,
     ) -> Result<Option<()>, Error> {
         let ac = usize::from(choices.first().copied().unwrap_or_default() & 15);
@@ -240,7 +253,7 @@ impl<'a> Decoder<'a> {
             dc: &dc,
             pass: &pass,
             low: selection.low,
-            is_forgiven: self.is_forgiving,
+            is_forgiven: self.damaged == DamagedCodes::Forgive,
             layers: &mut self.layers,
         }))
     }
@@ -251,7 +264,7 @@ impl<'a> Decoder<'a> {
             .layers
             .iter()
             .find(|layer| layer.quantization.is_none());
-        if let Some(Layer { frame, .. }) = missing {
+        if let Some(ComponentSamples { frame, .. }) = missing {
             let reason = format!("no scan has the component {}", frame.id);
             return Err(corrupt(reason));
         }
@@ -274,15 +287,15 @@ impl<'a> Decoder<'a> {
 
 /// A scan of a sequential file.
 struct Sequential<'a> {
-    grid: &'a Grid,
+    grid: &'a ScanGrid,
     codes: &'a Codes,
     /// Places in the frame.
     components: &'a [usize],
     tables: &'a [Component],
-    layers: &'a mut [Layer],
+    layers: &'a mut [ComponentSamples],
 }
 
-impl Work for Sequential<'_> {
+impl SimdWork for Sequential<'_> {
     type Output = Option<()>;
 
     #[inline(always)]
@@ -302,7 +315,7 @@ impl Work for Sequential<'_> {
 
 /// A scan of a progressive file.
 struct Progressive<'a> {
-    grid: &'a Grid,
+    grid: &'a ScanGrid,
     codes: &'a Codes,
     /// Places in the frame.
     components: &'a [usize],
@@ -311,10 +324,10 @@ struct Progressive<'a> {
     pass: &'a Pass,
     low: u32,
     is_forgiven: bool,
-    layers: &'a mut [Layer],
+    layers: &'a mut [ComponentSamples],
 }
 
-impl Work for Progressive<'_> {
+impl SimdWork for Progressive<'_> {
     type Output = Option<()>;
 
     #[inline(always)]
@@ -333,11 +346,11 @@ impl Work for Progressive<'_> {
 
 /// Makes the samples of a component of a progressive file.
 struct Transform<'a> {
-    layer: &'a mut Layer,
+    layer: &'a mut ComponentSamples,
     blocks: (usize, usize),
 }
 
-impl Work for Transform<'_> {
+impl SimdWork for Transform<'_> {
     type Output = ();
 
     #[inline(always)]

@@ -1,12 +1,12 @@
-//! How pixels are weighed.
+//! The filters of resizing: how much each old pixel counts for a new one.
 
 use std::f64::consts::PI;
 use std::str::FromStr;
 
 use crate::Error;
 
-/// How pixels are weighed. Downscaling widens the filter, which is what libraries
-/// call antialiasing.
+/// A filter of resizing. Making an image smaller widens the filter by the same factor, so
+/// that it covers all old pixels; libraries call that antialiasing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Filter {
     /// The nearest pixel, without any weighing.

@@ -1,15 +1,17 @@
-//! Rows first and then columns, with whole numbers in between, as Pillow does it: the
-//! other order differs by more than rounding where black meets white.
+//! The two passes of a resize: each row is narrowed, then new rows are made of narrowed ones.
+//!
+//! Bytes are stored in between, and rows come first, both as in Pillow. The other order
+//! differs by more than rounding where black meets white.
 
 use std::ops::Range;
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 
-use super::weights::{Part, Weights};
+use super::weights::{WeightWindow, Weights};
 use crate::buffer::Buffer;
-use crate::rows::Rows;
-use crate::simd::Work;
+use crate::rows::RowSource;
+use crate::simd::SimdWork;
 
 /// Some columns of a new row.
 pub(crate) struct NewRow<'a> {
@@ -21,21 +23,21 @@ pub(crate) struct NewRow<'a> {
     pub(crate) width: usize,
 }
 
-/// What takes new rows. Its work is compiled with that of the passes, as that of a closure
-/// would not be.
+/// The receiver of new rows. It is a trait and no closure, because a closure would not be
+/// compiled with the vector instructions of the passes.
 pub(crate) trait Sink {
-    /// Gets every new row, or its parts from left to right.
+    /// Receives every new row from top to bottom; a wide one in parts, from left to right.
     fn take(&mut self, row: NewRow<'_>);
 }
 
 /// Rows of the source that are narrowed at a time, an even number.
 const AT_A_TIME: usize = 4;
 
-/// Bytes between the two passes. An image that becomes much wider and much lower would
-/// take more, and is made in strips of so many columns as fit.
+/// The most bytes that are kept between the two passes. An image that becomes much wider and
+/// much lower would take more, and is made in vertical strips that fit.
 const MOST_BETWEEN: usize = 64 << 20;
 
-/// What makes new rows of old ones.
+/// One resize: the source, the weights of both axes and the receiver of new rows.
 pub(super) struct Convolution<'a, R, S> {
     pub(super) source: &'a mut R,
     pub(super) across: Weights,
@@ -43,7 +45,7 @@ pub(super) struct Convolution<'a, R, S> {
     pub(super) sink: &'a mut S,
 }
 
-impl<R: Rows, S: Sink> Work for Convolution<'_, R, S> {
+impl<R: RowSource, S: Sink> SimdWork for Convolution<'_, R, S> {
     type Output = ();
 
     #[inline(always)]
@@ -77,7 +79,7 @@ impl<R: Rows, S: Sink> Work for Convolution<'_, R, S> {
     }
 }
 
-/// The old pixels that any new one is made of.
+/// The span of old pixels that the new ones are made of.
 fn span(weights: &Weights, pixels: usize) -> Range<usize> {
     // Neither ever falls from one new pixel to the next.
     let first = weights.starts.first().copied().unwrap_or(0);
@@ -85,11 +87,12 @@ fn span(weights: &Weights, pixels: usize) -> Range<usize> {
     first..(last + weights.taps).min(pixels)
 }
 
-/// Some columns of all rows in `rows`: for each row a plane a channel.
+/// Narrows some rows of the source to the new `columns`. The result holds, for each row, one
+/// plane a channel.
 #[inline(always)]
-fn narrow<const AVX2: bool, R: Rows>(
+fn narrow<const AVX2: bool, R: RowSource>(
     source: &mut R,
-    columns: Part<'_>,
+    columns: WeightWindow<'_>,
     rows: Range<usize>,
 ) -> Buffer {
     let lines = AT_A_TIME * source.channels();
@@ -126,7 +129,12 @@ fn narrow<const AVX2: bool, R: Rows>(
 }
 
 /// Narrows lines of `stride` numbers.
-fn weigh_columns(numbers: &[i16], stride: usize, columns: Part<'_>, out: &mut [u8]) {
+fn weigh_columns(
+    numbers: &[i16],
+    stride: usize,
+    columns: WeightWindow<'_>,
+    out: &mut [u8],
+) {
     let starts = columns.starts;
     let lines = numbers.chunks_exact(stride);
     for (line, out) in lines.zip(out.chunks_exact_mut(starts.len())) {
@@ -172,7 +180,7 @@ fn weigh_rows<const AVX2: bool>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::weights::Axis;
+    use super::super::weights::ResizeAxis;
     use super::*;
     use crate::crop::Placement;
     use crate::resize::Interleaved;
@@ -194,7 +202,7 @@ mod tests {
         (width, height): (u32, u32),
         filter: Filter,
     ) -> Vec<u8> {
-        let axis = |pixels: u32, resized: u32| Axis {
+        let axis = |pixels: u32, resized: u32| ResizeAxis {
             pixels: pixels as usize,
             source: (0.0, f64::from(pixels)),
             resized,

@@ -1,18 +1,20 @@
-//! What each new pixel takes of which old ones, along one axis.
+//! Which old pixels each new pixel is made of along one axis, and how much each of them
+//! counts.
 
 use std::ops::Range;
 
 use super::Filter;
 use crate::crop::Placement;
 
-/// One axis of a resize.
+/// One axis of a resize, in pixels.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Axis {
-    /// How many pixels there are.
+pub(super) struct ResizeAxis {
+    /// How many old pixels there are.
     pub(super) pixels: usize,
-    /// Where among them the image begins, and how long it is.
+    /// Where among them the image begins, and how long it is. A scaled JPEG may end inside of
+    /// its last pixel, so these are no whole numbers.
     pub(super) source: (f64, f64),
-    /// How long it becomes.
+    /// How many new pixels there are.
     pub(super) resized: u32,
     /// Which of the new pixels are computed.
     pub(super) computed: Placement,
@@ -29,16 +31,16 @@ pub(super) struct Weights {
     pub(super) shift: u32,
 }
 
-/// The weights of some of the new pixels.
+/// The weights of a run of new pixels.
 #[derive(Clone, Copy)]
-pub(super) struct Part<'a> {
+pub(super) struct WeightWindow<'a> {
     pub(super) starts: &'a [usize],
     pub(super) values: &'a [i16],
     pub(super) taps: usize,
     pub(super) shift: u32,
 }
 
-impl Part<'_> {
+impl WeightWindow<'_> {
     /// How far behind the first pixel the last one lies that is read.
     pub(super) fn reach(&self) -> usize {
         let starts = self.starts.iter().map(|start| start - self.starts[0]);
@@ -58,7 +60,12 @@ const MOST_BITS: u32 = 22;
 impl Weights {
     /// Positions and weights as `precompute_coeffs` of Pillow's `Resample.c` computes
     /// them, in as many bits as fit 16. There are a multiple of `unit` for each pixel.
-    pub(super) fn new(axis: &Axis, filter: Filter, antialias: bool, unit: usize) -> Self {
+    pub(super) fn new(
+        axis: &ResizeAxis,
+        filter: Filter,
+        antialias: bool,
+        unit: usize,
+    ) -> Self {
         let scale = axis.source.1 / f64::from(axis.resized);
         let widened = if antialias { scale.max(1.0) } else { 1.0 };
         let support = filter.support() * widened;
@@ -101,8 +108,8 @@ impl Weights {
     }
 
     /// The weights of some new pixels.
-    pub(super) fn part(&self, pixels: Range<usize>) -> Part<'_> {
-        Part {
+    pub(super) fn part(&self, pixels: Range<usize>) -> WeightWindow<'_> {
+        WeightWindow {
             starts: &self.starts[pixels.clone()],
             values: &self.values[pixels.start * self.taps..pixels.end * self.taps],
             taps: self.taps,

@@ -4,7 +4,7 @@
 use ::image::metadata::Orientation;
 
 use super::directory::{Directory, tag};
-use crate::jpeg::{Colors, Header, decode_whole};
+use crate::jpeg::{Colors, JpegHeader, decode_whole};
 use crate::{Error, Format, Image};
 
 /// They are read once for each part; those of all kinds have fewer bytes.
@@ -103,7 +103,7 @@ impl<'a> JpegParts<'a> {
     ) -> Result<(), Error> {
         let start = if tables.is_empty() { 0 } else { 2 };
         let file = [tables, part.get(start..).unwrap_or_default()].concat();
-        let mut header = Header::read(&file)?;
+        let mut header = JpegHeader::read(&file)?;
         // The directory says what the colours are.
         if header.channels() != self.channels() {
             return Err(damaged("its parts have other channels"));

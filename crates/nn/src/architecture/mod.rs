@@ -8,12 +8,12 @@ mod plan;
 mod preset;
 
 pub(crate) use parse::parse;
-pub(crate) use plan::{Init, Parameter, Plan, PlannedLayer, Shape};
+pub(crate) use plan::{ActivationShape, Init, Plan, PlannedLayer, PlannedParameter};
 pub(crate) use preset::Preset;
 
 /// One layer as written, and where it was written.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Layer {
+pub(crate) struct WrittenLayer {
     pub(crate) spec: LayerSpec,
     /// The 1-based column of its name in the architecture text.
     pub(crate) position: usize,

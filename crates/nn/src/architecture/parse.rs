@@ -1,6 +1,6 @@
 //! The grammar of an architecture text: `layer(value, name: value), layer, ...`.
 
-use super::{Activation, Layer, LayerSpec, Padding};
+use super::{Activation, LayerSpec, Padding, WrittenLayer};
 use crate::Error;
 use crate::error::{did_you_mean, nearest};
 
@@ -56,7 +56,7 @@ const MAX_ARGUMENTS: usize = 4;
 const MAX_COUNT: usize = 1_000_000;
 
 /// Reads an architecture text.
-pub(crate) fn parse(text: &str) -> Result<Vec<Layer>, Error> {
+pub(crate) fn parse(text: &str) -> Result<Vec<WrittenLayer>, Error> {
     let mut parser = Parser { text, at: 0 };
     let mut layers = Vec::new();
     loop {
@@ -72,6 +72,7 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Layer>, Error> {
     }
 }
 
+/// Reads an architecture text byte by byte, and knows the place for errors.
 struct Parser<'a> {
     text: &'a str,
     /// The byte that is read next.
@@ -79,7 +80,7 @@ struct Parser<'a> {
 }
 
 impl<'a> Parser<'a> {
-    fn layer(&mut self) -> Result<Layer, Error> {
+    fn layer(&mut self) -> Result<WrittenLayer, Error> {
         let (start, name) = self.word();
         let position = self.column(start);
         if name.is_empty() {
@@ -98,7 +99,7 @@ impl<'a> Parser<'a> {
             return Err(self.error(start, &format!("write {}", form.usage)));
         }
         let spec = self.spec(form, &arguments)?;
-        Ok(Layer { spec, position })
+        Ok(WrittenLayer { spec, position })
     }
 
     fn unknown(&self, start: usize, name: &str) -> Error {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Activation, Layer, LayerSpec, Padding};
+use super::{Activation, LayerSpec, Padding, WrittenLayer};
 use crate::kernels::Window;
 use crate::{Error, ImageShape};
 
@@ -18,7 +18,7 @@ const MAX_POOL: usize = 16;
 
 /// The shape of what flows between two layers, for one image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Shape {
+pub(crate) struct ActivationShape {
     pub(crate) height: usize,
     pub(crate) width: usize,
     /// Also the length of a vector, whose height and width are 1.
@@ -27,7 +27,7 @@ pub(crate) struct Shape {
     pub(crate) flat: bool,
 }
 
-impl Shape {
+impl ActivationShape {
     pub(crate) fn values(&self) -> usize {
         self.height * self.width * self.channels
     }
@@ -54,7 +54,7 @@ pub(crate) enum Init {
 
 /// A group of weights that belong together, such as a bias.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Parameter {
+pub(crate) struct PlannedParameter {
     /// Its place in the network's weights.
     pub(crate) range: Range<usize>,
     pub(crate) init: Init,
@@ -66,11 +66,11 @@ pub(crate) struct Parameter {
 #[derive(Clone, Debug)]
 pub(crate) struct PlannedLayer {
     pub(crate) spec: LayerSpec,
-    pub(crate) input: Shape,
-    pub(crate) output: Shape,
+    pub(crate) input: ActivationShape,
+    pub(crate) output: ActivationShape,
     /// For convolution and pooling.
     pub(crate) window: Option<Window>,
-    pub(crate) parameters: Vec<Parameter>,
+    pub(crate) parameters: Vec<PlannedParameter>,
 }
 
 impl PlannedLayer {
@@ -109,7 +109,7 @@ impl Plan {
     /// Fits the layers of `text` to images and classes.
     pub(crate) fn new(
         text: &str,
-        layers: &[Layer],
+        layers: &[WrittenLayer],
         image: ImageShape,
         classes: usize,
     ) -> Result<Self, Error> {
@@ -122,7 +122,7 @@ impl Plan {
     /// one for a number to predict.
     pub(crate) fn of_numbers(
         text: &str,
-        layers: &[Layer],
+        layers: &[WrittenLayer],
         width: usize,
         outputs: usize,
     ) -> Result<Self, Error> {
@@ -140,7 +140,7 @@ impl Plan {
     /// Fits the layers to images, whatever comes out of the last one.
     pub(crate) fn of_layers(
         text: &str,
-        layers: &[Layer],
+        layers: &[WrittenLayer],
         image: ImageShape,
     ) -> Result<Self, Error> {
         let mut plan = Self::empty(image);
@@ -163,7 +163,7 @@ impl Plan {
         }
     }
 
-    fn add(&mut self, text: &str, layers: &[Layer]) -> Result<(), Error> {
+    fn add(&mut self, text: &str, layers: &[WrittenLayer]) -> Result<(), Error> {
         let plan = self;
         let mut shape = plan.output();
         for (index, layer) in layers.iter().enumerate() {
@@ -185,13 +185,13 @@ impl Plan {
     }
 
     /// The shape after the last layer.
-    pub(crate) fn output(&self) -> Shape {
+    pub(crate) fn output(&self) -> ActivationShape {
         let ImageShape {
             height,
             width,
             channels,
         } = self.image;
-        let image = Shape {
+        let image = ActivationShape {
             height,
             width,
             channels,
@@ -204,7 +204,7 @@ impl Plan {
     fn finish(&mut self, text: &str, classes: usize) -> Result<(), Error> {
         let shape = self.output();
         if shape.values() != classes || shape.height * shape.width != 1 {
-            let Shape {
+            let ActivationShape {
                 height,
                 width,
                 channels,
@@ -232,13 +232,13 @@ impl Plan {
     fn push(
         &mut self,
         spec: LayerSpec,
-        input: Shape,
-        following: &[Layer],
-    ) -> Result<Shape, String> {
+        input: ActivationShape,
+        following: &[WrittenLayer],
+    ) -> Result<ActivationShape, String> {
         let window = window(spec, input)?;
         let image = |channels| {
             let (height, width) = window.map_or((1, 1), |w| (w.out_height, w.out_width));
-            Shape {
+            ActivationShape {
                 height,
                 width,
                 channels,
@@ -251,8 +251,8 @@ impl Plan {
                 image(input.channels)
             }
             LayerSpec::GlobalAvgPool => image(input.channels),
-            LayerSpec::Flatten => Shape::vector(input.values()),
-            LayerSpec::Dense { units } => Shape::vector(units),
+            LayerSpec::Flatten => ActivationShape::vector(input.values()),
+            LayerSpec::Dense { units } => ActivationShape::vector(units),
             LayerSpec::BatchNorm
             | LayerSpec::Dropout { .. }
             | LayerSpec::Activation(_) => input,
@@ -280,9 +280,9 @@ impl Plan {
     fn parameters(
         &mut self,
         spec: LayerSpec,
-        input: Shape,
-        following: &[Layer],
-    ) -> Result<Vec<Parameter>, String> {
+        input: ActivationShape,
+        following: &[WrittenLayer],
+    ) -> Result<Vec<PlannedParameter>, String> {
         let (rows, columns, window) = match spec {
             LayerSpec::Conv {
                 filters, kernel, ..
@@ -309,12 +309,12 @@ impl Plan {
         let bias = matrix.end..matrix.end + columns;
         self.weights = bias.end;
         Ok(vec![
-            Parameter {
+            PlannedParameter {
                 range: matrix,
                 init,
                 decays: !is_norm,
             },
-            Parameter {
+            PlannedParameter {
                 range: bias,
                 init: Init::Constant(0.0),
                 decays: false,
@@ -327,7 +327,7 @@ impl Plan {
 ///
 /// He's (`keras.initializers.HeUniform`) before ReLU and GELU, which halve the variance;
 /// Glorot's (`keras.initializers.GlorotUniform`, the default in Keras) otherwise.
-fn limit(fan_in: usize, fan_out: usize, following: &[Layer]) -> f32 {
+fn limit(fan_in: usize, fan_out: usize, following: &[WrittenLayer]) -> f32 {
     let activation = following.iter().find_map(|layer| match layer.spec {
         LayerSpec::Activation(activation) => Some(Some(activation)),
         LayerSpec::Conv { .. } | LayerSpec::Dense { .. } => Some(None),
@@ -348,7 +348,7 @@ fn too_large(factors: &[usize], limit: usize) -> bool {
 }
 
 /// The window of a convolution or a pooling layer.
-fn window(spec: LayerSpec, input: Shape) -> Result<Option<Window>, String> {
+fn window(spec: LayerSpec, input: ActivationShape) -> Result<Option<Window>, String> {
     let (size, stride, padding) = match spec {
         LayerSpec::Conv {
             kernel,
@@ -365,7 +365,7 @@ fn window(spec: LayerSpec, input: Shape) -> Result<Option<Window>, String> {
         LayerSpec::GlobalAvgPool => (1, 1, Padding::Valid),
         _ => return Ok(None),
     };
-    let Shape {
+    let ActivationShape {
         height,
         width,
         channels,

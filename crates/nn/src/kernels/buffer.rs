@@ -6,26 +6,27 @@ use std::ops::{Deref, DerefMut};
 /// The numbers of a cache line.
 const LINE: usize = 16;
 
+/// The numbers of one cache line, aligned to it.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
-struct Line([f32; LINE]);
+struct CacheLine([f32; LINE]);
 
 /// In tests, memory that ends where reading is forbidden.
 #[cfg(all(test, unix, not(miri)))]
-type Lines = super::guard::Guarded<Line>;
+type CacheLines = super::guard::Guarded<CacheLine>;
 #[cfg(not(all(test, unix, not(miri))))]
-type Lines = Vec<Line>;
+type CacheLines = Vec<CacheLine>;
 
 /// Numbers that start on a cache line.
 pub(crate) struct Buffer {
-    lines: Lines,
+    lines: CacheLines,
     len: usize,
 }
 
 impl Buffer {
     /// `len` zeros.
     pub(crate) fn zeros(len: usize) -> Self {
-        let zeros = Line([0.0; LINE]);
+        let zeros = CacheLine([0.0; LINE]);
         #[cfg(all(test, unix, not(miri)))]
         let lines = super::guard::Guarded::new(zeros, len.div_ceil(LINE));
         #[cfg(not(all(test, unix, not(miri))))]

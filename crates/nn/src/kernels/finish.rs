@@ -1,9 +1,10 @@
-//! What a convolution does to its sums before they leave the registers.
+//! The ReLU and the pooling that a convolution or a batch norm does before its sums leave
+//! the registers. Done later, each would read and write the whole activation once more.
 
 use super::Window;
 use super::simd::Simd;
 
-/// What follows a convolution's sum in the same pass.
+/// What is done to a sum in the same pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Finish {
     /// Nothing.

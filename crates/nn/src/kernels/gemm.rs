@@ -103,6 +103,7 @@ pub(crate) fn multiply(
     });
 }
 
+/// One product of matrices, or the rows of it that a thread computes.
 struct Multiply<'a> {
     out: &'a mut [f32],
     left: Matrix<'a>,
@@ -117,6 +118,7 @@ const DEPTH: usize = 128;
 /// The columns of the widest panel of any level.
 const WIDTH: usize = 48;
 
+/// A panel of columns of the right matrix, copied so that its rows are contiguous.
 #[repr(align(64))]
 struct Panel([MaybeUninit<f32>; DEPTH * WIDTH]);
 

@@ -29,7 +29,9 @@ pub(crate) use guard::Guarded;
 #[cfg(test)]
 pub(crate) use level::forced::at_each_level;
 pub(crate) use level::{dispatch, level};
-pub(crate) use norm::{Channels, NormFlow, Pixels, add_up, measure, normalise, spread};
+pub(crate) use norm::{
+    Channels, NormFlow, NormPixels, add_up, measure, normalise, spread,
+};
 pub(crate) use peak::saturate;
 pub(crate) use simd::{Kernel, Simd};
 pub(crate) use slices::SLICE;

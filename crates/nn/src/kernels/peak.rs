@@ -16,6 +16,7 @@ const SUMS: usize = 12;
 
 const ROUNDS: usize = 1_000_000;
 
+/// Multiplications and additions that wait for nothing, [`ROUNDS`] times.
 struct Saturate;
 
 impl Kernel for Saturate {

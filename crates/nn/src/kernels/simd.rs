@@ -54,18 +54,48 @@ pub(crate) trait Simd: Copy {
     ) -> Self::Vector;
 
     /// Reads `LANES` values.
+    ///
+    /// # Safety
+    ///
+    /// `LANES` values must be readable at `from`.
     unsafe fn load(self, from: *const f32) -> Self::Vector;
     /// Writes `LANES` values.
+    ///
+    /// # Safety
+    ///
+    /// `LANES` values must be writable at `to`.
     unsafe fn store(self, to: *mut f32, vector: Self::Vector);
     /// Reads the first `count` values, at most `LANES`; the other lanes are zero.
+    ///
+    /// # Safety
+    ///
+    /// `count` values must be readable at `from`.
     unsafe fn load_part(self, from: *const f32, count: usize) -> Self::Vector;
     /// Writes the first `count` values, at most `LANES`.
+    ///
+    /// # Safety
+    ///
+    /// `count` values must be writable at `to`.
     unsafe fn store_part(self, to: *mut f32, vector: Self::Vector, count: usize);
     /// Reads `count` bytes as numbers; the other lanes are zero.
+    ///
+    /// # Safety
+    ///
+    /// `count` bytes, at most `LANES`, must be readable at `from`.
     unsafe fn load_bytes(self, from: *const u8, count: usize) -> Self::Vector;
     /// Writes the first `count` lanes, whole numbers from 0 to 255, as bytes.
+    ///
+    /// # Safety
+    ///
+    /// `count` bytes, at most `LANES`, must be writable at `to`.
     unsafe fn store_bytes(self, to: *mut u8, vector: Self::Vector, count: usize);
-    /// Exchanges rows and columns of a square of `LANES` rows, whose distances are given.
+    /// Exchanges rows and columns of a square of `LANES` rows. `from_row` and `to_row` are the
+    /// distances, in values, from one row of the square to the next.
+    ///
+    /// # Safety
+    ///
+    /// `LANES` values must be readable in each of the rows at `from`, and writable in each of
+    /// those at `to`.
     unsafe fn transpose(
         self,
         from: *const f32,
@@ -82,11 +112,11 @@ pub(crate) trait Simd: Copy {
     unsafe fn product(self, product: &Product);
 }
 
-/// A function over the operations of any level.
+/// A computation that is written once over [`Simd`] and compiled for each CPU level.
 pub(crate) trait Kernel {
     /// What it returns.
     type Output;
-    /// The function. It and all it calls must be `#[inline(always)]`, because a function
+    /// Computes. It and all it calls must be `#[inline(always)]`, because a function
     /// that is not inlined is compiled without the level's instructions.
     fn run<S: Simd>(self, simd: S) -> Self::Output;
 }

@@ -5,12 +5,13 @@ use super::level::dispatch;
 use super::simd::{Kernel, Simd};
 use super::{Buffer, Team};
 
-/// The images of a slice. A trial can use as many threads as its mini-batch has slices.
+/// How many images of a mini-batch make a slice. A trial can use as many threads as its
+/// mini-batch has slices, so more than `batch_size / 32` threads have nothing to do.
 pub(crate) const SLICE: usize = 32;
 
-/// The memory in which one slice is worked on.
+/// The scratch memory that a layer needs for one slice.
 pub(crate) trait Scratch: Send {
-    /// The sums over the images of the slice.
+    /// The gradients, summed over the images of the slice.
     fn sums(&mut self) -> &mut Buffer;
 }
 
@@ -77,6 +78,7 @@ fn add(index: usize, sums: &mut Buffer, total: &mut Buffer) {
     }
 }
 
+/// Adds one buffer of numbers to another.
 struct Add<'a> {
     sums: &'a [f32],
     total: &'a mut [f32],

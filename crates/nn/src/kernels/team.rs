@@ -25,17 +25,19 @@ pub(crate) struct Team {
     workers: Vec<JoinHandle<()>>,
 }
 
+/// What the threads of a team share.
 #[derive(Default)]
 struct Shared {
     /// Changes whenever there is new work or the end has come.
     call: AtomicU64,
-    state: Mutex<State>,
+    state: Mutex<TeamState>,
     wake: Condvar,
     done: Condvar,
 }
 
+/// The work that a team has now, and who still does it.
 #[derive(Default)]
-struct State {
+struct TeamState {
     work: Option<&'static Work>,
     /// The workers that have not finished the work.
     busy: usize,
@@ -45,7 +47,7 @@ struct State {
 }
 
 impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, TeamState> {
         // No code that may panic runs under the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

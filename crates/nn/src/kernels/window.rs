@@ -2,7 +2,8 @@
 //!
 //! Images are in HWC order, so that one row of a window is contiguous.
 
-/// A window's size, its steps, and the images it leads from and to.
+/// A square window with its stride and padding, and the sizes of the images before and after
+/// it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Window {
     pub(crate) in_height: usize,

@@ -104,7 +104,7 @@ mod tests {
     use super::*;
     use crate::gradients::check_layer;
     use crate::kernels::Team;
-    use crate::layers::Mode;
+    use crate::layers::PassMode;
 
     #[test]
     fn slopes() {
@@ -125,7 +125,7 @@ mod tests {
             &[],
             &input,
             &mut output,
-            Pass::alone(Mode::Inference, &Team::new(1)),
+            Pass::alone(PassMode::Inference, &Team::new(1)),
         );
         for (actual, expected) in output.iter().zip(expected) {
             assert!((actual - expected).abs() < 1e-6, "{actual} {expected}");
@@ -146,7 +146,7 @@ mod tests {
                 &[],
                 &[f32::NAN],
                 &mut output,
-                Pass::alone(Mode::Inference, &Team::new(1)),
+                Pass::alone(PassMode::Inference, &Team::new(1)),
             );
             assert!(output[0].is_nan(), "{function:?}");
         }

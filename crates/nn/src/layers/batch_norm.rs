@@ -1,9 +1,10 @@
 //! Batch normalisation per channel, with PyTorch's constants and conventions, together
 //! with the ReLU and the pooling that follow it.
 
-use super::{Flow, Layer, Mode, Pass};
+use super::{Flow, Layer, Pass, PassMode};
 use crate::kernels::{
-    Channels, Finish, NormFlow, Pixels, SLICE, Team, add_up, measure, normalise, spread,
+    Channels, Finish, NormFlow, NormPixels, SLICE, Team, add_up, measure, normalise,
+    spread,
 };
 
 /// Keeps the divisor from zero.
@@ -22,7 +23,7 @@ const MEASURED: usize = 256;
 /// means followed by the running variances; the latter are unbiased, while the mini-batch
 /// itself is normalised by the biased one.
 pub(crate) struct BatchNorm {
-    pixels: Pixels,
+    pixels: NormPixels,
     channels: Channels,
     statistics: Vec<f32>,
     /// Two numbers a channel for each group of images that is measured together.
@@ -34,7 +35,7 @@ pub(crate) struct BatchNorm {
 
 impl BatchNorm {
     /// For mini-batches of at most `rows` images.
-    pub(crate) fn new(pixels: Pixels, channels: usize, rows: usize) -> Self {
+    pub(crate) fn new(pixels: NormPixels, channels: usize, rows: usize) -> Self {
         let mut statistics = vec![0.0; channels];
         statistics.resize(2 * channels, 1.0);
         let winners = match pixels.finish {
@@ -117,7 +118,7 @@ impl BatchNorm {
 }
 
 /// How many images are measured together.
-fn together(pixels: Pixels) -> usize {
+fn together(pixels: NormPixels) -> usize {
     MEASURED.div_ceil(pixels.count())
 }
 
@@ -130,8 +131,8 @@ impl Layer for BatchNorm {
         pass: Pass<'_>,
     ) {
         match pass.mode {
-            Mode::Training => self.measure(input, pass.team),
-            Mode::Inference => self.recall(),
+            PassMode::Training => self.measure(input, pass.team),
+            PassMode::Inference => self.recall(),
         }
         let count = self.channels.count;
         let (scales, shifts) = weights.split_at(count);
@@ -236,7 +237,7 @@ mod tests {
     use crate::random::Stream;
     use proptest::prelude::*;
 
-    const VECTOR: Pixels = Pixels {
+    const VECTOR: NormPixels = NormPixels {
         height: 1,
         width: 1,
         finish: Finish::Plain,
@@ -261,7 +262,7 @@ mod tests {
             &weights,
             &input,
             &mut output,
-            Pass::alone(Mode::Training, &Team::new(1)),
+            Pass::alone(PassMode::Training, &Team::new(1)),
         );
         check(
             &output,
@@ -280,9 +281,9 @@ mod tests {
     }
 
     /// The layer in one pass against the three layers that it stands for.
-    fn compare(pixels: Pixels, channels: usize, rows: usize) {
+    fn compare(pixels: NormPixels, channels: usize, rows: usize) {
         let team = Team::new(1);
-        let pass = Pass::alone(Mode::Training, &team);
+        let pass = Pass::alone(PassMode::Training, &team);
         let mut stream = Stream::new(5, "compare");
         let mut random = |count: usize| -> Guarded<f32> {
             let values: Vec<f32> =
@@ -291,7 +292,7 @@ mod tests {
         };
         let size = rows * pixels.count() * channels;
         let (input, weights) = (random(size), random(2 * channels));
-        let plain = Pixels {
+        let plain = NormPixels {
             finish: Finish::Plain,
             ..pixels
         };
@@ -365,7 +366,7 @@ mod tests {
             (channels, rows) in (1..40_usize, 1..5_usize),
         ) {
             let finish = [Finish::Plain, Finish::Relu, Finish::ReluPool][finish];
-            at_each_level(|_| compare(Pixels { height, width, finish }, channels, rows));
+            at_each_level(|_| compare(NormPixels { height, width, finish }, channels, rows));
         }
     }
 
@@ -377,7 +378,7 @@ mod tests {
             &[1.0, 1.0, 0.5, 0.5],
             &[3.0, 4.0],
             &mut output,
-            Pass::alone(Mode::Training, &Team::new(1)),
+            Pass::alone(PassMode::Training, &Team::new(1)),
         );
         assert_eq!(output, [0.5, 0.5]);
         assert!(norm.statistics().iter().all(|x| x.is_finite()));

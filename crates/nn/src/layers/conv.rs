@@ -8,7 +8,7 @@ use crate::kernels::{ConvFlow, Direct, Finish, Window, Winograd};
 /// Its weights are a matrix of (row, column, channel) of the window by filter, then one
 /// bias per filter.
 pub(crate) struct Conv {
-    kernel: Kernel,
+    kernel: Convolution,
     /// Which value of its square each output is, if it pools: all that the backward pass
     /// needs of what the convolution gave.
     winners: Vec<u8>,
@@ -16,7 +16,8 @@ pub(crate) struct Conv {
     outputs: usize,
 }
 
-enum Kernel {
+/// The two ways to compute a convolution. Winograd's is faster where it can be used.
+enum Convolution {
     Direct(Direct),
     Winograd(Winograd),
 }
@@ -31,9 +32,9 @@ impl Conv {
         threads: usize,
     ) -> Self {
         let kernel = if Winograd::suits(&window, filters) {
-            Kernel::Winograd(Winograd::new(window, filters, finish, rows, threads))
+            Convolution::Winograd(Winograd::new(window, filters, finish, rows, threads))
         } else {
-            Kernel::Direct(Direct::new(window, filters, finish, rows, threads))
+            Convolution::Direct(Direct::new(window, filters, finish, rows, threads))
         };
         let outputs = finish.positions(&window) * filters;
         let winners = match finish {
@@ -59,10 +60,10 @@ impl Layer for Conv {
         let winners = self.winners.len().min(output.len());
         let winners = &mut self.winners[..winners];
         match &mut self.kernel {
-            Kernel::Direct(direct) => {
+            Convolution::Direct(direct) => {
                 direct.forward(weights, input, output, winners, pass.team);
             }
-            Kernel::Winograd(winograd) => {
+            Convolution::Winograd(winograd) => {
                 winograd.forward(weights, input, output, winners, pass.team);
             }
         }
@@ -83,7 +84,7 @@ impl Layer for Conv {
             winners: &self.winners[..winners],
         };
         match &mut self.kernel {
-            Kernel::Direct(direct) => {
+            Convolution::Direct(direct) => {
                 direct.backward(
                     flow.weights,
                     gradients,
@@ -92,7 +93,7 @@ impl Layer for Conv {
                     flow.team,
                 );
             }
-            Kernel::Winograd(winograd) => {
+            Convolution::Winograd(winograd) => {
                 winograd.backward(gradients, conv_flow, input_gradient, flow.team);
             }
         }
@@ -104,7 +105,7 @@ mod tests {
     use super::*;
     use crate::gradients::check_layer;
     use crate::kernels::{Guarded, Team, at_each_level};
-    use crate::layers::Mode;
+    use crate::layers::PassMode;
     use crate::random::Stream;
     use proptest::prelude::*;
 
@@ -200,7 +201,7 @@ mod tests {
             &weights,
             &input,
             &mut output,
-            Pass::alone(Mode::Training, &team),
+            Pass::alone(PassMode::Training, &team),
         );
         let mut gradients = Guarded::new(9.0, weights.len());
         let mut input_gradient = Guarded::new(9.0, input.len());
@@ -362,7 +363,7 @@ mod tests {
                 &weights,
                 &input,
                 &mut output,
-                Pass::alone(Mode::Inference, &Team::new(1)),
+                Pass::alone(PassMode::Inference, &Team::new(1)),
             );
             assert!(output[..8].iter().all(|y| y.is_nan()), "{output:?}");
         }

@@ -1,6 +1,6 @@
 //! Dropout, scaled during training so that inference does nothing.
 
-use super::{Flow, Layer, Mode, Pass};
+use super::{Flow, Layer, Pass, PassMode};
 use crate::random::Stream;
 
 /// Drops each value with a probability and enlarges the others to keep the sum.
@@ -26,7 +26,7 @@ impl Dropout {
 
 impl Layer for Dropout {
     fn forward(&mut self, _: &[f32], input: &[f32], output: &mut [f32], pass: Pass<'_>) {
-        if pass.mode == Mode::Inference {
+        if pass.mode == PassMode::Inference {
             output.copy_from_slice(input);
             return;
         }
@@ -66,7 +66,12 @@ mod tests {
         let mut dropout = Dropout::new(0.25, 8_000, Stream::new(1, "test"));
         let input = vec![3.0; 8_000];
         let mut output = vec![0.0; 8_000];
-        dropout.forward(&[], &input, &mut output, Pass::alone(Mode::Training, &team));
+        dropout.forward(
+            &[],
+            &input,
+            &mut output,
+            Pass::alone(PassMode::Training, &team),
+        );
         let dropped = output.iter().filter(|y| **y == 0.0).count();
         assert!((1_900..2_100).contains(&dropped), "{dropped}");
         assert!(output.iter().all(|y| *y == 0.0 || *y == 4.0));
@@ -91,7 +96,7 @@ mod tests {
             &[],
             &[1.0, 2.0, 3.0],
             &mut output,
-            Pass::alone(Mode::Inference, &team),
+            Pass::alone(PassMode::Inference, &team),
         );
         assert_eq!(output, [1.0, 2.0, 3.0]);
     }

@@ -1,5 +1,9 @@
 //! Forward and backward passes of each layer, over mini-batches in NHWC order.
 //!
+//! What flows between two layers is a plain slice: `[rows, height, width, channels]` for
+//! images, `[rows, features]` for vectors, without padding and row after row. The shapes
+//! themselves are in the plan of the network, which the layers were built from.
+//!
 //! A layer owns the scratch memory it needs, allocated when it is built, and borrows
 //! everything else: weights and gradients belong to the [network](crate::network).
 
@@ -11,47 +15,58 @@ mod dropout;
 mod pool;
 
 use crate::architecture::{Activation, LayerSpec, PlannedLayer};
-use crate::kernels::{Finish, Pixels, Team};
+use crate::kernels::{Finish, NormPixels, Team};
 use crate::random::Stream;
 
 pub(crate) use batch_norm::EPSILON as BATCH_NORM_EPSILON;
 
-/// What a pass is for.
+/// Whether a pass belongs to training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
+pub(crate) enum PassMode {
     /// Dropout drops, batch norm uses and follows the mini-batch.
     Training,
     /// The same image always gives the same logits.
     Inference,
 }
 
-/// What a forward pass is for and who makes it.
+/// One forward pass over a mini-batch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pass<'a> {
-    pub(crate) mode: Mode,
+    pub(crate) mode: PassMode,
+    /// The threads that share the mini-batch.
     pub(crate) team: &'a Team,
 }
 
 #[cfg(test)]
 impl<'a> Pass<'a> {
-    pub(crate) fn alone(mode: Mode, team: &'a Team) -> Self {
+    pub(crate) fn alone(mode: PassMode, team: &'a Team) -> Self {
         Self { mode, team }
     }
 }
 
-/// What flowed forward through a layer, and the gradient that flows back.
+/// What a backward pass reads: the forward pass of the same mini-batch, and the gradient of
+/// the loss by the layer's output.
 #[derive(Clone, Copy)]
 pub(crate) struct Flow<'a> {
+    /// The layer's weights, in the layout that the layer documents.
     pub(crate) weights: &'a [f32],
+    /// What the layer was given, `[rows, input shape]`.
     pub(crate) input: &'a [f32],
+    /// What it made of that, `[rows, output shape]`.
     pub(crate) output: &'a [f32],
+    /// The gradient of the loss by `output`, as long as `output`.
     pub(crate) output_gradient: &'a [f32],
+    /// The threads that share the mini-batch.
     pub(crate) team: &'a Team,
 }
 
 /// One layer of a running network.
 pub(crate) trait Layer: Send {
-    /// Overwrites `output`, for as many images as `input` has.
+    /// Computes `output` from `input`, overwriting it.
+    ///
+    /// `input` is `[rows, input shape]` and `output` `[rows, output shape]`; `rows` may be
+    /// anything up to the number that the layer was built for, because the last mini-batch
+    /// of an epoch is smaller.
     fn forward(
         &mut self,
         weights: &[f32],
@@ -60,9 +75,13 @@ pub(crate) trait Layer: Send {
         pass: Pass<'_>,
     );
 
-    /// Overwrites both gradients; comes after a forward pass in training mode.
+    /// Computes the gradients of the loss by the layer's weights and by its input,
+    /// overwriting both. A forward pass in training mode over the same mini-batch has to
+    /// come before it.
     ///
-    /// Without `input_gradient` no layer before this one learns anything.
+    /// `gradients` is as long as the weights, `input_gradient` as long as `flow.input`. The
+    /// latter is `None` where no layer before this one has weights, so that nobody would
+    /// read it.
     fn backward(
         &mut self,
         flow: Flow<'_>,
@@ -70,7 +89,8 @@ pub(crate) trait Layer: Send {
         gradients: &mut [f32],
     );
 
-    /// Values that training changes but no gradient does.
+    /// Values that training changes though they have no gradient, such as the running means
+    /// of a batch norm. They are saved and restored with the weights.
     fn statistics(&self) -> &[f32] {
         &[]
     }
@@ -80,17 +100,19 @@ pub(crate) trait Layer: Send {
         &mut []
     }
 
-    /// Where its random numbers come from, if it needs any.
+    /// The stream of random numbers that the layer draws from, if it draws any. A checkpoint
+    /// keeps how many were drawn.
     fn stream(&mut self) -> Option<&mut Stream> {
         None
     }
 }
 
-/// The running form of the first of `planned`, for mini-batches of at most `rows` images,
-/// and how many of them it covers: an activation and pooling may be part of the layer
-/// before them.
+/// Builds the layer that runs the first of `planned`, for mini-batches of at most `rows`
+/// images and a team of `threads`.
 ///
-/// Flattening has none: in NHWC order it moves nothing.
+/// Returns it with the number of planned layers that it covers, because a convolution or a
+/// batch norm also does the ReLU and the 2x2 pooling that follow it. There is no layer for
+/// flattening: in NHWC order it moves nothing.
 pub(crate) fn build(
     planned: &[PlannedLayer],
     rows: usize,
@@ -116,7 +138,7 @@ pub(crate) fn build(
             first.input.values(),
         )),
         (LayerSpec::BatchNorm, _) => {
-            let pixels = Pixels {
+            let pixels = NormPixels {
                 height: output.height,
                 width: output.width,
                 finish,
@@ -140,8 +162,8 @@ pub(crate) fn build(
     (Some(layer), 1)
 }
 
-/// What the layers after the first one let it do in the same pass, and how many layers
-/// that makes.
+/// Which of the layers after the first one it can do in the same pass, and how many planned
+/// layers that covers, the first one included.
 fn finish(planned: &[PlannedLayer]) -> (Finish, usize) {
     const RELU: LayerSpec = LayerSpec::Activation(Activation::Relu);
     let spec = |index: usize| planned.get(index).map(|layer| layer.spec);

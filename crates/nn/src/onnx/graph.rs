@@ -4,7 +4,7 @@ use super::proto::{
     Attribute, DOUBLE, Dimension, FLOAT, Graph, Node, Tensor, TensorShape, TensorType,
     Type, ValueInfo,
 };
-use crate::architecture::{Activation, LayerSpec, PlannedLayer, Shape};
+use crate::architecture::{Activation, ActivationShape, LayerSpec, PlannedLayer};
 use crate::kernels::Window;
 use crate::layers::BATCH_NORM_EPSILON;
 use crate::network::Network;
@@ -45,9 +45,10 @@ pub(super) fn graph(network: &Network, scaling: &Scaling) -> Graph {
     }
     let plan = network.plan();
     let image = plan.image;
-    let input: &[usize] = match plan.flat {
-        true => &[image.channels],
-        false => &[image.channels, image.height, image.width],
+    let input: &[usize] = if plan.flat {
+        &[image.channels]
+    } else {
+        &[image.channels, image.height, image.width]
     };
     Graph {
         nodes: builder.nodes,
@@ -62,6 +63,7 @@ pub(super) fn graph(network: &Network, scaling: &Scaling) -> Graph {
     }
 }
 
+/// The nodes and the constants of a graph in the making.
 #[derive(Default)]
 struct Builder {
     nodes: Vec<Node>,
@@ -116,12 +118,11 @@ impl Builder {
     /// Gives a number in the units of the data.
     fn restore(&mut self, scale: &Scale) {
         let element = element(std::slice::from_ref(scale));
-        let deviation = match scale.wide {
-            true => {
-                self.node("Cast", &[], vec![Attribute::of_int("to", DOUBLE.into())]);
-                1.0 / scale.inverse
-            }
-            false => f64::from(1.0 / scale.inverse as f32),
+        let deviation = if scale.wide {
+            self.node("Cast", &[], vec![Attribute::of_int("to", DOUBLE.into())]);
+            1.0 / scale.inverse
+        } else {
+            f64::from(1.0 / scale.inverse as f32)
         };
         let deviation = self.scale("deviation", element, &[1], [deviation]);
         self.node("Mul", &[deviation], vec![]);
@@ -282,9 +283,10 @@ impl Builder {
 
 /// What numbers have to be for a graph to scale them.
 fn element(scales: &[Scale]) -> i32 {
-    match scales.iter().any(|scale| scale.wide) {
-        true => DOUBLE,
-        false => FLOAT,
+    if scales.iter().any(|scale| scale.wide) {
+        DOUBLE
+    } else {
+        FLOAT
     }
 }
 
@@ -323,7 +325,7 @@ fn pooling(window: &Window) -> Vec<Attribute> {
 }
 
 /// For each value of an image in CHW order, its place in HWC order.
-fn channel_first(shape: Shape) -> Vec<usize> {
+fn channel_first(shape: ActivationShape) -> Vec<usize> {
     let pixels = shape.height * shape.width;
     (0..shape.channels)
         .flat_map(|channel| {

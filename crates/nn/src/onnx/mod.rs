@@ -26,9 +26,10 @@ pub(crate) fn export(
     hyperparameters: &Hyperparameters,
 ) -> Vec<u8> {
     let plan = network.plan();
-    let mut metadata = match plan.flat {
-        true => Vec::new(),
-        false => preprocessing(plan.image),
+    let mut metadata = if plan.flat {
+        Vec::new()
+    } else {
+        preprocessing(plan.image)
     };
     if scaling.target.is_none() {
         // One class per line, so a name cannot have more than one.

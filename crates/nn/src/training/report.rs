@@ -1,25 +1,28 @@
-//! What a trial tells while it runs and when it has ended.
+//! What a trial tells its caller: through an [`Observer`] while it runs, and as a
+//! [`Report`] when it has ended.
 
 use std::fmt;
 
 use crate::checkpoint::Checkpoint;
 use crate::network::Network;
 
-/// Watches a trial and may end it.
+/// Watches a trial and may end it. Every method has a default that does nothing, and all
+/// are called on the thread that called `train`.
 pub trait Observer {
-    /// An epoch has ended.
+    /// Called after each epoch, validation included.
     fn on_epoch(&mut self, _epoch: &Epoch) {}
 
-    /// `done` of `total` steps are made. Early stopping may end the trial before `total`.
+    /// Called after each step: `done` of at most `total` weight updates are made. Early
+    /// stopping may end the trial before `total`.
     fn on_step(&mut self, _done: usize, _total: usize) {}
 
-    /// Whether to make a checkpoint now, at the end of an epoch; `last` when no other
-    /// one will follow.
+    /// Asked at the end of each epoch: whether to make a checkpoint of this moment. `last`
+    /// says that the trial ends here.
     fn wants_checkpoint(&mut self, _last: bool) -> bool {
         false
     }
 
-    /// A checkpoint that was asked for.
+    /// Receives the checkpoint that [`Observer::wants_checkpoint`] asked for.
     fn on_checkpoint(&mut self, _checkpoint: Checkpoint) {}
 
     /// Whether to end the trial with [`Error::Cancelled`](crate::Error::Cancelled); asked before each mini-batch.

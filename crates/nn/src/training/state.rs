@@ -1,13 +1,13 @@
 //! The state of a trial between two epochs, to and from a checkpoint.
 
-use super::Trial;
+use super::TrainingLoop;
 use crate::augment::Augmenter;
-use crate::checkpoint::{Checkpoint, EpochBits, Header, fingerprint};
+use crate::checkpoint::{Checkpoint, CheckpointHeader, EpochBits, fingerprint};
 use crate::mixup::Mixup;
 use crate::random::Stream;
 use crate::{Error, engine};
 
-impl Trial<'_> {
+impl TrainingLoop<'_> {
     /// Everything that decides how the trial goes on.
     pub(super) fn checkpoint(&mut self) -> Checkpoint {
         let mut weights = vec![0.0; self.network.saved_len()];
@@ -17,7 +17,7 @@ impl Trial<'_> {
         let average = self.average.as_ref();
         let average = average.map_or(&[][..], |average| &average.values);
         let groups = [&weights, first, second, &self.best_weights, average];
-        let header = Header {
+        let header = CheckpointHeader {
             engine: engine(),
             hyperparameters: self.hyperparameters.clone(),
             data: fingerprint(self.dataset, self.split),

@@ -12,7 +12,7 @@ use std::arch::x86_64::{
     _mm256_sra_epi32,
 };
 
-use super::super::weights::Part;
+use super::super::weights::WeightWindow;
 
 /// New pixels of two lines that are made at a time.
 pub(super) const GROUP: usize = 4;
@@ -27,7 +27,7 @@ pub(super) const BLOCK: usize = 16;
 pub(super) fn weigh_columns(
     numbers: &[i16],
     stride: usize,
-    columns: Part<'_>,
+    columns: WeightWindow<'_>,
     out: &mut [u8],
 ) {
     assert!(
@@ -52,7 +52,7 @@ pub(super) fn weigh_columns(
 fn narrow<const PARTS: usize>(
     numbers: &[i16],
     stride: usize,
-    columns: Part<'_>,
+    columns: WeightWindow<'_>,
     out: &mut [u8],
 ) {
     let parts = if PARTS == 0 { columns.taps / 8 } else { PARTS };

@@ -1,17 +1,17 @@
 //! The backward pass of a direct convolution over one image.
 #![expect(unsafe_code, reason = "images are read through strides")]
 
-use super::{Flow, Scratch, Shape};
+use super::{ConvShape, DirectScratch, Flow};
 use crate::kernels::finish::{Finish, through_relu, unpool};
 use crate::kernels::product::{Product, load_up_to, store_up_to};
 use crate::kernels::simd::{Kernel, Simd};
 
 /// One padded image and the gradient of its output in; the gradients added up.
 pub(super) struct Backward<'a> {
-    pub(super) shape: &'a Shape,
+    pub(super) shape: &'a ConvShape,
     pub(super) filters_across: Option<&'a [f32]>,
     pub(super) flow: Flow<'a>,
-    pub(super) scratch: &'a mut Scratch,
+    pub(super) scratch: &'a mut DirectScratch,
 }
 
 impl Kernel for Backward<'_> {
@@ -72,7 +72,7 @@ impl Backward<'_> {
     /// The gradient of two rows of sums from that of the row that was pooled from them.
     #[inline(always)]
     fn unpool<S: Simd>(&mut self, simd: S, y: usize) {
-        let Shape {
+        let ConvShape {
             window,
             filters,
             pixel,
@@ -115,7 +115,7 @@ impl Backward<'_> {
     /// The gradient of one of two rows of sums.
     #[inline(always)]
     fn copy<S: Simd>(&mut self, simd: S, y: usize, row: usize) {
-        let Shape {
+        let ConvShape {
             window,
             filters,
             pixel,

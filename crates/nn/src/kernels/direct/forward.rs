@@ -1,19 +1,19 @@
 //! The forward pass of a direct convolution over one image.
 #![expect(unsafe_code, reason = "images are read through strides")]
 
-use super::{Scratch, Shape};
+use super::{ConvShape, DirectScratch};
 use crate::kernels::finish::{Finish, pool};
 use crate::kernels::product::{Product, load_up_to, store_up_to};
 use crate::kernels::simd::{Kernel, Simd};
 
 /// One padded image in, its finished output out.
 pub(super) struct Forward<'a> {
-    pub(super) shape: &'a Shape,
+    pub(super) shape: &'a ConvShape,
     pub(super) filters: &'a [f32],
     pub(super) bias: &'a [f32],
     pub(super) output: &'a mut [f32],
     pub(super) winners: &'a mut [u8],
-    pub(super) scratch: &'a mut Scratch,
+    pub(super) scratch: &'a mut DirectScratch,
 }
 
 impl Kernel for Forward<'_> {
@@ -65,7 +65,7 @@ impl Forward<'_> {
     /// Pools two rows of the output.
     #[inline(always)]
     fn pool<S: Simd>(&mut self, simd: S, y: usize) {
-        let Shape {
+        let ConvShape {
             window,
             filters,
             pixel,
@@ -100,7 +100,7 @@ impl Forward<'_> {
     /// Copies one of two rows of the output.
     #[inline(always)]
     fn copy<S: Simd>(&mut self, simd: S, y: usize, row: usize) {
-        let Shape {
+        let ConvShape {
             window,
             filters,
             pixel,

@@ -20,19 +20,19 @@ const LANES: usize = 16;
 
 /// A convolution and the memory that it needs.
 pub(crate) struct Direct {
-    shape: Shape,
+    shape: ConvShape,
     /// A row for each value under the window, filters filled up.
     filters: Buffer,
     /// For each row of the window, a row for each filter, values filled up.
     filters_across: Buffer,
     /// The gradients of all images: a row for each value under the window, then the bias.
     sums: Buffer,
-    slices: Slices<Scratch>,
+    slices: Slices<DirectScratch>,
 }
 
 /// All sizes that the passes need.
 #[derive(Clone, Copy)]
-struct Shape {
+struct ConvShape {
     window: Window,
     filters: usize,
     finish: Finish,
@@ -56,7 +56,7 @@ struct Shape {
 }
 
 /// The memory of the image that is being worked on.
-struct Scratch {
+struct DirectScratch {
     /// An image with its border of zeros.
     padded: Buffer,
     /// The gradient of such an image.
@@ -69,14 +69,14 @@ struct Scratch {
     sums: Buffer,
 }
 
-impl slices::Scratch for Scratch {
+impl slices::Scratch for DirectScratch {
     fn sums(&mut self) -> &mut Buffer {
         &mut self.sums
     }
 }
 
-impl Scratch {
-    fn new(shape: &Shape) -> Self {
+impl DirectScratch {
+    fn new(shape: &ConvShape) -> Self {
         let padded = shape.padded_height * shape.padded_row();
         let width = shape.window.out_width;
         Self {
@@ -90,7 +90,7 @@ impl Scratch {
     }
 }
 
-impl Shape {
+impl ConvShape {
     fn new(window: Window, filters: usize, finish: Finish) -> Self {
         let cover = |out: usize| (out - 1) * window.stride + window.size;
         let lanes = level().lanes();
@@ -188,13 +188,13 @@ impl Direct {
         rows: usize,
         threads: usize,
     ) -> Self {
-        let shape = Shape::new(window, filters, finish);
+        let shape = ConvShape::new(window, filters, finish);
         Self {
             shape,
             filters: Buffer::zeros(shape.values() * shape.units),
             filters_across: Buffer::zeros(window.size * filters * shape.line),
             sums: Buffer::zeros(shape.sums()),
-            slices: Slices::new(rows, threads, || Scratch::new(&shape)),
+            slices: Slices::new(rows, threads, || DirectScratch::new(&shape)),
         }
     }
 
@@ -300,7 +300,7 @@ impl Direct {
 
     /// Exchanges filters and values in each row of the window.
     fn turn_filters(&mut self, weights: &[f32]) {
-        let Shape {
+        let ConvShape {
             window,
             filters,
             line,
@@ -320,7 +320,7 @@ impl Direct {
 }
 
 /// Copies an image into its border of zeros.
-fn pad(shape: &Shape, image: &[f32], padded: &mut [f32]) {
+fn pad(shape: &ConvShape, image: &[f32], padded: &mut [f32]) {
     let window = &shape.window;
     let line = window.in_width * window.channels;
     let rows = padded.chunks_exact_mut(shape.padded_row());
@@ -331,7 +331,7 @@ fn pad(shape: &Shape, image: &[f32], padded: &mut [f32]) {
 }
 
 /// The inverse of [`pad`].
-fn crop(shape: &Shape, padded: &[f32], image: &mut [f32]) {
+fn crop(shape: &ConvShape, padded: &[f32], image: &mut [f32]) {
     let window = &shape.window;
     let line = window.in_width * window.channels;
     let rows = padded.chunks_exact(shape.padded_row()).skip(window.pad_top);

@@ -4,7 +4,7 @@
     reason = "pixels are read and written through raw pointers"
 )]
 
-use super::{Channels, NormFlow, Pixels, SUMS, Squares, total};
+use super::{Channels, NormFlow, NormPixels, SUMS, Squares, total};
 use crate::kernels::finish::{Finish, through_relu, unpool};
 use crate::kernels::level::dispatch;
 use crate::kernels::product::{load_up_to, store_up_to};
@@ -13,7 +13,7 @@ use crate::kernels::simd::{Kernel, Simd};
 /// The gradients of each channel's shift and scale over some images.
 pub(crate) fn add_up(
     channels: &Channels,
-    pixels: Pixels,
+    pixels: NormPixels,
     flow: NormFlow<'_>,
     shifts: &mut [f32],
     scales: &mut [f32],
@@ -29,9 +29,10 @@ pub(crate) fn add_up(
     });
 }
 
+/// The first half of the backward pass: sums over all pixels, for each channel.
 struct AddUp<'a> {
     channels: &'a Channels,
-    pixels: Pixels,
+    pixels: NormPixels,
     flow: NormFlow<'a>,
     shifts: &'a mut [f32],
     scales: &'a mut [f32],
@@ -132,7 +133,7 @@ impl AddUp<'_> {
 /// known.
 pub(crate) fn spread(
     channels: &Channels,
-    pixels: Pixels,
+    pixels: NormPixels,
     flow: NormFlow<'_>,
     input_gradient: &mut [f32],
 ) {
@@ -146,9 +147,10 @@ pub(crate) fn spread(
     });
 }
 
+/// The second half of the backward pass: the gradient of each input, from those sums.
 struct Spread<'a> {
     channels: &'a Channels,
-    pixels: Pixels,
+    pixels: NormPixels,
     flow: NormFlow<'a>,
     to: &'a mut [f32],
 }

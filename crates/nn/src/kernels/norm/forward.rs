@@ -4,7 +4,7 @@
     reason = "pixels are read and written through raw pointers"
 )]
 
-use super::{Channels, Pixels, SUMS, Squares, total};
+use super::{Channels, NormPixels, SUMS, Squares, total};
 use crate::kernels::finish::{Finish, pool};
 use crate::kernels::level::dispatch;
 use crate::kernels::product::{load_up_to, store_up_to};
@@ -27,6 +27,7 @@ pub(crate) fn measure(
     });
 }
 
+/// The first half of the forward pass: mean and squared distance of each channel.
 struct Measure<'a> {
     rows: &'a [f32],
     channels: usize,
@@ -86,7 +87,7 @@ impl Kernel for Measure<'_> {
 /// `winners` has a byte for each value of `output` if the finish pools.
 pub(crate) fn normalise(
     channels: &Channels,
-    pixels: Pixels,
+    pixels: NormPixels,
     input: &[f32],
     output: &mut [f32],
     winners: &mut [u8],
@@ -107,9 +108,10 @@ pub(crate) fn normalise(
     });
 }
 
+/// The second half of the forward pass: every value normalised, scaled and shifted.
 struct Normalise<'a> {
     channels: &'a Channels,
-    pixels: Pixels,
+    pixels: NormPixels,
     input: &'a [f32],
     output: &'a mut [f32],
     winners: &'a mut [u8],

@@ -54,13 +54,13 @@ impl Channels {
 
 /// The pixels of an image, and what follows the normalisation.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Pixels {
+pub(crate) struct NormPixels {
     pub(crate) height: usize,
     pub(crate) width: usize,
     pub(crate) finish: Finish,
 }
 
-impl Pixels {
+impl NormPixels {
     /// The pixels before.
     pub(crate) fn count(&self) -> usize {
         self.height * self.width
@@ -85,7 +85,7 @@ pub(crate) struct NormFlow<'a> {
 }
 
 impl NormFlow<'_> {
-    fn check(&self, channels: &Channels, pixels: Pixels) {
+    fn check(&self, channels: &Channels, pixels: NormPixels) {
         let images = self.input.len() / (pixels.count() * channels.count);
         channels.check();
         assert_eq!(self.input.len(), images * pixels.count() * channels.count);
@@ -102,13 +102,14 @@ impl NormFlow<'_> {
 struct Squares {
     index: usize,
     count: usize,
-    pixels: Pixels,
+    pixels: NormPixels,
     /// The place of the next square.
     y: usize,
     x: usize,
     image: usize,
 }
 
+/// One square of 2 x 2 pixels, which pooling makes one pixel of.
 struct Square {
     index: usize,
     pixels: [usize; 4],
@@ -116,7 +117,7 @@ struct Square {
 
 impl Squares {
     #[inline(always)]
-    fn new(images: usize, pixels: Pixels) -> Self {
+    fn new(images: usize, pixels: NormPixels) -> Self {
         Self {
             index: 0,
             count: images * pixels.finished(),

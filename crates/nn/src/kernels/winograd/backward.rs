@@ -8,28 +8,28 @@ use std::marker::PhantomData;
 
 use super::forward::transform_image;
 use super::tile::{LARGEST, OUTPUTS, Tile, across};
-use super::{Flow, Scratch, Shape};
+use super::{Flow, TileShape, WinogradScratch};
 use crate::kernels::finish::{Finish, through_relu, unpool};
 use crate::kernels::product::{Product, load_up_to};
 use crate::kernels::simd::{Kernel, Simd};
 
 /// The gradient of the outputs in; that of images, transformed filters and bias out.
 pub(super) struct Backward<'a, T> {
-    shape: Shape,
+    shape: TileShape,
     filters_across: &'a [f32],
     flow: Flow<'a>,
     input_gradient: Option<&'a mut [f32]>,
-    scratch: &'a mut Scratch,
+    scratch: &'a mut WinogradScratch,
     tile: PhantomData<T>,
 }
 
 impl<'a, T: Tile> Backward<'a, T> {
     pub(super) fn new(
-        shape: Shape,
+        shape: TileShape,
         filters_across: &'a [f32],
         flow: Flow<'a>,
         input_gradient: Option<&'a mut [f32]>,
-        scratch: &'a mut Scratch,
+        scratch: &'a mut WinogradScratch,
     ) -> Self {
         let images = flow.input.len() / shape.image_values();
         assert_eq!(
@@ -190,7 +190,7 @@ impl<T: Tile> Backward<'_, T> {
 
 /// The gradient of the outputs of one image.
 struct Gradients<'a> {
-    shape: &'a Shape,
+    shape: &'a TileShape,
     output: &'a [f32],
     gradient: &'a [f32],
     winners: &'a [u8],
@@ -206,7 +206,7 @@ impl Gradients<'_> {
         [y, x]: [usize; 2],
         [filter, count]: [usize; 2],
     ) -> ([[S::Vector; OUTPUTS]; OUTPUTS], S::Vector) {
-        let Shape {
+        let TileShape {
             window,
             filters,
             finish,
@@ -270,9 +270,9 @@ impl Gradients<'_> {
 #[inline(always)]
 fn gather_gradient<S: Simd, T: Tile>(
     simd: S,
-    shape: &Shape,
+    shape: &TileShape,
     index: usize,
-    scratch: &mut Scratch,
+    scratch: &mut WinogradScratch,
     image: &mut [f32],
 ) {
     let (window, channels) = (&shape.window, shape.channels);
@@ -283,7 +283,7 @@ fn gather_gradient<S: Simd, T: Tile>(
         let to = (y * row + x * channels) * OUTPUTS;
         let from = (index * shape.tiles() + tile) * channels;
         for channel in (0..window.channels).step_by(S::LANES) {
-            // SAFETY: `Scratch::check` saw that the border makes room for whole tiles and
+            // SAFETY: `WinogradScratch::check` saw that the border makes room for whole tiles and
             // the block for all tiles of this image, with channels filled up to vectors.
             unsafe {
                 let from = scratch.inputs.as_ptr().add(from + channel);

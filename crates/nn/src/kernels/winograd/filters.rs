@@ -6,21 +6,21 @@
 
 use std::marker::PhantomData;
 
-use super::Shape;
+use super::TileShape;
 use super::tile::{LARGEST, TAPS, Tile, across};
 use crate::kernels::product::{load_up_to, store_up_to};
 use crate::kernels::simd::{Kernel, Simd};
 
 /// Transforms filters from `[tap][tap][channel][filter]` to `[frequency][channel][filter]`.
 pub(super) struct Filters<'a, T> {
-    shape: Shape,
+    shape: TileShape,
     weights: &'a [f32],
     to: &'a mut [f32],
     tile: PhantomData<T>,
 }
 
 impl<'a, T: Tile> Filters<'a, T> {
-    pub(super) fn new(shape: Shape, weights: &'a [f32], to: &'a mut [f32]) -> Self {
+    pub(super) fn new(shape: TileShape, weights: &'a [f32], to: &'a mut [f32]) -> Self {
         let values = shape.window.values() * shape.filters;
         assert_eq!(weights.len(), values, "filters need all their weights");
         assert_eq!(to.len(), T::SIZE * T::SIZE * shape.filter_stride());
@@ -38,7 +38,7 @@ impl<T: Tile> Kernel for Filters<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Shape {
+        let TileShape {
             window, filters, ..
         } = self.shape;
         let tap = window.channels * filters;
@@ -94,14 +94,18 @@ fn weigh<S: Simd>(
 
 /// Brings the gradient of the transformed filters back to the filters.
 pub(super) struct FilterGradient<'a, T> {
-    shape: Shape,
+    shape: TileShape,
     from: &'a [f32],
     gradients: &'a mut [f32],
     tile: PhantomData<T>,
 }
 
 impl<'a, T: Tile> FilterGradient<'a, T> {
-    pub(super) fn new(shape: Shape, from: &'a [f32], gradients: &'a mut [f32]) -> Self {
+    pub(super) fn new(
+        shape: TileShape,
+        from: &'a [f32],
+        gradients: &'a mut [f32],
+    ) -> Self {
         let values = shape.window.values() * shape.filters;
         assert_eq!(gradients.len(), values, "filters need all their gradients");
         assert_eq!(from.len(), T::SIZE * T::SIZE * shape.filter_stride());
@@ -119,7 +123,7 @@ impl<T: Tile> Kernel for FilterGradient<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Shape {
+        let TileShape {
             window, filters, ..
         } = self.shape;
         let tap = window.channels * filters;
@@ -168,7 +172,7 @@ impl<T: Tile> Kernel for FilterGradient<'_, T> {
 
 /// Exchanges channels and filters of transformed filters.
 pub(super) struct Across<'a> {
-    pub(super) shape: Shape,
+    pub(super) shape: TileShape,
     pub(super) from: &'a [f32],
     pub(super) to: &'a mut [f32],
 }
@@ -178,7 +182,7 @@ impl Kernel for Across<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Shape {
+        let TileShape {
             channels, units, ..
         } = self.shape;
         let stride = self.shape.filter_stride();

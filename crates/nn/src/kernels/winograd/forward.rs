@@ -7,30 +7,30 @@
 use std::marker::PhantomData;
 
 use super::tile::{LARGEST, OUTPUTS, Tile, across};
-use super::{Scratch, Shape};
+use super::{TileShape, WinogradScratch};
 use crate::kernels::finish::{Finish, pool};
 use crate::kernels::product::{Product, load_up_to, store_up_to};
 use crate::kernels::simd::{Kernel, Simd};
 
 /// Images in, finished outputs out.
 pub(super) struct Forward<'a, T> {
-    shape: Shape,
+    shape: TileShape,
     filters: &'a [f32],
     bias: &'a [f32],
     input: &'a [f32],
     output: &'a mut [f32],
     winners: &'a mut [u8],
-    scratch: &'a mut Scratch,
+    scratch: &'a mut WinogradScratch,
     tile: PhantomData<T>,
 }
 
 impl<'a, T: Tile> Forward<'a, T> {
     pub(super) fn new(
-        shape: Shape,
+        shape: TileShape,
         [filters, bias]: [&'a [f32]; 2],
         input: &'a [f32],
         (output, winners): (&'a mut [f32], &'a mut [u8]),
-        scratch: &'a mut Scratch,
+        scratch: &'a mut WinogradScratch,
     ) -> Self {
         let images = input.len() / shape.image_values();
         assert_eq!(filters.len(), shape.frequencies * shape.filter_stride());
@@ -114,10 +114,10 @@ impl<T: Tile> Kernel for Forward<'_, T> {
 #[inline(always)]
 pub(super) fn transform_image<S: Simd, T: Tile>(
     simd: S,
-    shape: &Shape,
+    shape: &TileShape,
     image: &[f32],
     index: usize,
-    scratch: &mut Scratch,
+    scratch: &mut WinogradScratch,
 ) {
     let (window, channels) = (&shape.window, shape.channels);
     let row = shape.padded_width * channels;
@@ -142,7 +142,7 @@ pub(super) fn transform_image<S: Simd, T: Tile>(
         let from = (y * row + x * channels) * OUTPUTS;
         let to = (index * shape.tiles() + tile) * channels;
         for channel in (0..window.channels).step_by(S::LANES) {
-            // SAFETY: `Scratch::check` saw that the border makes room for whole tiles and
+            // SAFETY: `WinogradScratch::check` saw that the border makes room for whole tiles and
             // the block for all tiles of this image, with channels filled up to vectors.
             unsafe {
                 let from = scratch.padded.as_ptr().add(from + channel);
@@ -187,7 +187,7 @@ unsafe fn transform_input<S: Simd, T: Tile>(
 
 /// Where the outputs of one image go.
 struct Outputs<'a> {
-    shape: &'a Shape,
+    shape: &'a TileShape,
     bias: &'a [f32],
     values: &'a mut [f32],
     winners: &'a mut [u8],
@@ -238,7 +238,7 @@ impl Outputs<'_> {
         [y, x]: [usize; 2],
         [filter, count]: [usize; 2],
     ) {
-        let Shape {
+        let TileShape {
             window,
             filters,
             finish,

@@ -34,7 +34,7 @@ const TILES: usize = 32;
 
 /// All sizes that the passes need.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Shape {
+pub(super) struct TileShape {
     pub(super) window: Window,
     pub(super) filters: usize,
     pub(super) finish: Finish,
@@ -52,7 +52,7 @@ pub(super) struct Shape {
     pub(super) frequencies: usize,
 }
 
-impl Shape {
+impl TileShape {
     fn new(window: Window, filters: usize, finish: Finish) -> Self {
         let tiles_y = window.out_height.div_ceil(OUTPUTS);
         let tiles_x = window.out_width.div_ceil(OUTPUTS);
@@ -107,18 +107,18 @@ impl Shape {
 
 /// A convolution and the memory that it needs.
 pub(crate) struct Winograd {
-    shape: Shape,
+    shape: TileShape,
     /// The transformed filters, channel by filter.
     filters: Buffer,
     /// The same, filter by channel.
     filters_across: Buffer,
     /// The gradients of all images: those of the transformed filters, then the bias.
     sums: Buffer,
-    slices: Slices<Scratch>,
+    slices: Slices<WinogradScratch>,
 }
 
 /// The memory of the images that are being worked on.
-pub(super) struct Scratch {
+pub(super) struct WinogradScratch {
     /// An image with its border of zeros.
     pub(super) padded: Buffer,
     /// The gradient of such an image.
@@ -132,14 +132,14 @@ pub(super) struct Scratch {
     pub(super) sums: Buffer,
 }
 
-impl slices::Scratch for Scratch {
+impl slices::Scratch for WinogradScratch {
     fn sums(&mut self) -> &mut Buffer {
         &mut self.sums
     }
 }
 
-impl Scratch {
-    fn new(shape: &Shape) -> Self {
+impl WinogradScratch {
+    fn new(shape: &TileShape) -> Self {
         let padded = shape.padded_height * shape.padded_width * shape.channels;
         Self {
             padded: Buffer::zeros(padded),
@@ -151,7 +151,7 @@ impl Scratch {
     }
 
     /// Checks what the passes rely on.
-    fn check(&self, shape: &Shape) {
+    fn check(&self, shape: &TileShape) {
         let padded = shape.padded_height * shape.padded_width * shape.channels;
         assert_eq!(self.padded.len(), padded);
         assert_eq!(self.padded_gradient.len(), padded);
@@ -178,14 +178,14 @@ impl Winograd {
         rows: usize,
         threads: usize,
     ) -> Self {
-        let shape = Shape::new(window, filters, finish);
+        let shape = TileShape::new(window, filters, finish);
         let filters = shape.frequencies * shape.filter_stride();
         Self {
             shape,
             filters: Buffer::zeros(filters),
             filters_across: Buffer::zeros(filters),
             sums: Buffer::zeros(shape.sums()),
-            slices: Slices::new(rows, threads, || Scratch::new(&shape)),
+            slices: Slices::new(rows, threads, || WinogradScratch::new(&shape)),
         }
     }
 
