@@ -252,6 +252,13 @@ fn explain_shows_what_is_searched_and_how_and_trains_nothing() {
         sampler=tpe, pruner=halving, window=4, objective=[validation_error], \
         epochs=[1, 3, 9]";
     assert!(plan.contains(expected), "{plan}");
+    // Which would wait for thousands of rows before it gave the first.
+    let sql = sql.replace("SELECT *", "SELECT 1 - t.validation_accuracy");
+    let plan = rows(&atoll, &[], &sql);
+    assert!(
+        plan.contains("TuneExec") && !plan.contains("RepartitionExec"),
+        "{plan}"
+    );
     assert!(!atoll.path("storage/trials").exists());
 }
 

@@ -6,6 +6,7 @@
 //!
 //! Nothing here prints, and nothing here knows how a function works.
 
+mod as_they_come;
 mod checks;
 mod cluster;
 mod copy;
@@ -59,6 +60,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::StreamExt;
 
+use crate::as_they_come::RowsAsTheyCome;
 use crate::checks::ExtractChecks;
 use crate::cluster::{Cluster, DealExpensiveCalls, ListingTables};
 use crate::copy::DeltaFactory;
@@ -618,6 +620,7 @@ pub(crate) fn session_state(
         .with_physical_optimizer_rules(FieldsOfScans::among(
             PhysicalOptimizer::new().rules,
         ))
+        .with_physical_optimizer_rule(Arc::new(RowsAsTheyCome))
         .with_physical_optimizer_rule(Arc::new(ReadsWhatIsUsed));
     let mut rules = Optimizer::new().rules;
     if let Some(cluster) = &options.cluster {

@@ -35,6 +35,7 @@ pub use hp_int::HpInt;
 pub use hp_loguniform::HpLoguniform;
 pub use hp_uniform::HpUniform;
 pub use logspace::Logspace;
+pub use rows_exec::RowsExec;
 
 /// Where the function reference lists this family.
 const SECTION: DocSection = DocSection {

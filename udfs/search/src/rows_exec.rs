@@ -28,7 +28,7 @@ pub(crate) type Start = dyn Fn(Arc<TaskContext>, Sender<Result<RecordBatch>>) ->
     + Sync;
 
 /// Rows of a function in one partition, as they come.
-pub(crate) struct RowsExec {
+pub struct RowsExec {
     name: &'static str,
     /// What EXPLAIN shows.
     description: String,
