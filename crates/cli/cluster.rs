@@ -253,7 +253,9 @@ async fn supervise(
     let shown = options.clone();
     let tell = move |event| tell(&shown, event);
     let ended = work
-        .spawn(async move { executor::supervise(&options, stop, command, run_command, tell).await })
+        .spawn(async move {
+            executor::supervise(&options, stop, command, run_command, tell).await
+        })
         .await;
     ended.map_err(|_| gave_up())??;
     note("executor stopped");

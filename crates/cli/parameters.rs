@@ -381,10 +381,7 @@ mod tests {
     #[test]
     fn what_is_wrong_with_a_declaration_is_said_with_its_line() {
         for (text, problem) in [
-            (
-                "-- Parameter: n",
-                "x.sql:1: the parameter 'n' has no type",
-            ),
+            ("-- Parameter: n", "x.sql:1: the parameter 'n' has no type"),
             ("-- Parameter: n int = 1", "did you mean integer?"),
             (
                 "-- Parameter: n integer = x",

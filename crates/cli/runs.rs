@@ -41,8 +41,10 @@ pub(crate) async fn runs(
     session: &SessionArgs,
 ) -> Result<Ending, Failure> {
     let Some(address) = &session.cluster else {
-        return Err(Failure::new("the runs of a cluster are shown, and none is named")
-            .hint("add --cluster df://HOST:PORT"));
+        return Err(
+            Failure::new("the runs of a cluster are shown, and none is named")
+                .hint("add --cluster df://HOST:PORT"),
+        );
     };
     let client = Client::connect(address.clone(), session.token()?).await?;
     let Some(id) = &args.id else {
@@ -60,9 +62,9 @@ pub(crate) async fn runs(
         shown = state.printed;
         if !args.follow || state.has_ended() {
             tell(&state);
-            let code = state.exit_code.map_or(Ending::Wrong, |code| {
-                Ending::from_code(code.into())
-            });
+            let code = state
+                .exit_code
+                .map_or(Ending::Wrong, |code| Ending::from_code(code.into()));
             return Ok(if args.follow { code } else { Ending::Finished });
         }
         tokio::time::sleep(LOOK).await;

@@ -97,7 +97,12 @@ fn an_executor_that_stops_hands_its_run_over() {
 #[test]
 fn a_run_is_ended_and_its_slots_are_free() {
     let (cluster, atoll) = (cluster(1), Atoll::new());
-    let id = leave(&atoll, &cluster, "SELECT test_sleep(s) FROM (VALUES (600.0)) AS v(s)", &[]);
+    let id = leave(
+        &atoll,
+        &cluster,
+        "SELECT test_sleep(s) FROM (VALUES (600.0)) AS v(s)",
+        &[],
+    );
     within(LIMIT, "a task", || slots_busy(&cluster) == 1);
     runs(&atoll, &cluster, &[&id, "--cancel"]).ok();
     let output = runs(&atoll, &cluster, &[&id, "--follow"]);

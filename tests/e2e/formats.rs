@@ -79,11 +79,7 @@ fn floats_that_are_no_numbers_are_words() {
         ),
         (
             "csv",
-            format!(
-                "f,p,l\nNaN,\"{}\",\"{}\"\n",
-                quoted(words),
-                quoted(list)
-            ),
+            format!("f,p,l\nNaN,\"{}\",\"{}\"\n", quoted(words), quoted(list)),
         ),
     ] {
         let output = Atoll::new().run(&["--format", format, "-c", sql]).ok();

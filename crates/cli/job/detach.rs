@@ -71,11 +71,14 @@ async fn arguments(
         "memory-limit",
         session.memory_limit.map(|bytes| bytes.to_string()),
     );
-    add("threads", session.threads.map(|threads| threads.to_string()));
+    add(
+        "threads",
+        session.threads.map(|threads| threads.to_string()),
+    );
     add("job", args.job.clone());
-    let interval = args.interval.map(|interval| {
-        format!("{}/{}", rfc3339(interval.start), rfc3339(interval.end))
-    });
+    let interval = args
+        .interval
+        .map(|interval| format!("{}/{}", rfc3339(interval.start), rfc3339(interval.end)));
     add("interval", interval);
     let timeout = args.timeout.map(humantime::format_duration);
     add(

@@ -214,8 +214,9 @@ mod tests {
 
     #[test]
     fn a_convolution_of_one_place_is_pooled() {
-        let mut graph =
-            graph("f = Relu(x)\n a = Conv(f, w)\n b = Relu(a)\n y = GlobalAveragePool(b)");
+        let mut graph = graph(
+            "f = Relu(x)\n a = Conv(f, w)\n b = Relu(a)\n y = GlobalAveragePool(b)",
+        );
         assert_eq!(Tensors::of(&graph).features, None);
         graph.initializers.push(Tensor {
             name: b"w".to_vec(),

@@ -168,7 +168,9 @@ impl LoadedModel {
     pub fn is_pooled(&self, output: usize) -> bool {
         let inner = self.loaded.inner.as_ref().filter(|inner| inner.pooled);
         let port = self.outputs().nth(output);
-        inner.zip(port).is_some_and(|(inner, port)| port.name == inner.tensor)
+        inner
+            .zip(port)
+            .is_some_and(|(inner, port)| port.name == inner.tensor)
     }
 
     /// What enters the last dense layer, if there is one with a layer before it.

@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Barrier};
 use std::thread;
 
-use atoll_onnx::{Availability, Data, ElementType, Error, LoadedModel, ModelFiles, Output, OutputKind, Provider, Wanted, engine, runtime, weight_files};
+use atoll_onnx::{
+    Availability, Data, ElementType, Error, LoadedModel, ModelFiles, Output, OutputKind,
+    Provider, Wanted, engine, runtime, weight_files,
+};
 
 fn bytes(name: &str) -> Vec<u8> {
     let folder =

@@ -7,8 +7,8 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     Assignment, AssignmentTarget, Delete, FromTable, Ident, Insert, ObjectName,
-    ObjectNamePart, ObjectType, Query, SetExpr, SqliteOnConflict, Statement as SqlStatement,
-    TableFactor, TableObject, TableWithJoins, Update,
+    ObjectNamePart, ObjectType, Query, SetExpr, SqliteOnConflict,
+    Statement as SqlStatement, TableFactor, TableObject, TableWithJoins, Update,
 };
 
 use super::commands::TableCommand;

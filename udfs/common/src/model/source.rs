@@ -193,12 +193,7 @@ fn remembered(key: &Key, now: Stamp) -> Option<LoadedModel> {
     is_same.then(|| known.model.clone())
 }
 
-fn remember(
-    key: Key,
-    stamp: Stamp,
-    weights: Vec<(PathBuf, Stamp)>,
-    model: &LoadedModel,
-) {
+fn remember(key: Key, stamp: Stamp, weights: Vec<(PathBuf, Stamp)>, model: &LoadedModel) {
     let mut names = names();
     if names.len() >= REMEMBERED {
         names.clear();
