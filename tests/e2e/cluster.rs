@@ -55,13 +55,30 @@ pub(crate) fn status(cluster: &Server) -> String {
     ask().unwrap_or_default()
 }
 
-pub(crate) fn slots_busy(cluster: &Server) -> usize {
+/// The status of a scheduler, which must answer.
+fn status_json(cluster: &Server) -> serde_json::Value {
     let status = status(cluster);
     let (_, body) = status.split_once("\r\n\r\n").unwrap();
-    let status: serde_json::Value = serde_json::from_str(body).unwrap();
+    serde_json::from_str(body).unwrap()
+}
+
+fn busy(status: &serde_json::Value) -> usize {
     let executors = status["executors"].as_array().unwrap();
     let running = |one: &serde_json::Value| one["running"].as_u64().unwrap();
     executors.iter().map(running).sum::<u64>() as usize
+}
+
+pub(crate) fn slots_busy(cluster: &Server) -> usize {
+    busy(&status_json(cluster))
+}
+
+/// Whether no job runs, and no task of one that was cancelled.
+pub(crate) fn is_idle(cluster: &Server) -> bool {
+    let status = status_json(cluster);
+    let jobs = status["jobs"].as_array().unwrap();
+    let has_ended =
+        |job: &serde_json::Value| job["state"] != "running" && job["state"] != "merging";
+    busy(&status) == 0 && jobs.iter().all(has_ended)
 }
 
 #[track_caller]

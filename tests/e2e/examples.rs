@@ -107,5 +107,5 @@ fn bash_understands_its_completions() {
     let file = atoll.file("complete.sh", &complete);
     let output = Command::new("bash").arg(file).output().unwrap();
     let found = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(found.trim(), "run", "{output:?}");
+    assert_eq!(found.trim(), "run runs", "{output:?}");
 }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use crate::bucket::{IsBait, S3, Trap};
-use crate::cluster::{executors, kill, slots_busy, with_test_functions, within};
+use crate::cluster::{executors, is_idle, kill, with_test_functions, within};
 use crate::server::Server;
 use crate::support::{Atoll, Output, Running, files};
 
@@ -266,7 +266,7 @@ fn play(seed: usize, rows: &Path) -> bool {
             false => {}
         }
         // Nothing runs for it any more, and then an hour passes, or a day.
-        within(LIMIT, &what, || slots_busy(&scene.cluster) == 0);
+        within(LIMIT, &what, || is_idle(&scene.cluster));
         age(&scene.in_bucket(""), Duration::from_secs(2 * 24 * 60 * 60));
         scene.run(&format!("{EVERYTHING}{statement}"));
     } else {
