@@ -277,40 +277,6 @@ def part_fair(atoll, photos):
         )
 
 
-def part_resume(atoll, photos):
-    """A statement whose client is killed half-way, run again, against one in one go."""
-    del photos
-    with Cluster(atoll, 8) as cluster:
-        cluster.run(
-            "CREATE TABLE keys AS SELECT value AS n FROM generate_series(1, 4000)", False
-        )
-
-        def sql(name):
-            return f"CREATE TABLE {name} AS SELECT n, test_sleep(0.05) AS s FROM keys"
-
-        cluster.run(sql("warm"))
-        for turn in range(3):
-            whole, _, _, _ = cluster.run(sql(f"whole{turn}"))
-            command = [atoll, "--storage", cluster.storage, "-c", sql(f"halves{turn}")]
-            command += ["--cluster", cluster.address]
-            first = subprocess.Popen(
-                command, stdout=cluster.log, stderr=cluster.log, env=ENV
-            )
-            time.sleep(whole / 2)
-            first.kill()
-            first.wait()
-            rest, _, _, _ = cluster.run(sql(f"halves{turn}"))
-            count = f"SELECT count(*), sum(n) FROM halves{turn}"
-            _, _, _, text = cluster.run(count, False)
-            say(
-                part="resume",
-                turn=turn,
-                whole_seconds=round(whole, 2),
-                seconds_after_the_kill=round(rest, 2),
-                rows=text.splitlines()[-1],
-            )
-
-
 def part_names(atoll, photos):
     """A client's memory by the number of names that a statement lists."""
     del photos
@@ -411,7 +377,6 @@ def main():
         "labels": part_labels,
         "slow": part_slow,
         "fair": part_fair,
-        "resume": part_resume,
         "names": part_names,
         "keys": part_keys,
     }
