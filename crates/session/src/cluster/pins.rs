@@ -169,7 +169,7 @@ fn calls_are_sent_as_before() {
         (
             "model_info",
             vec![text()],
-            "aa469a2139df0aac911015293332f629",
+            "244d045aa11f9cdaadaea73e7cf1dee8",
         ),
         (
             "train",
