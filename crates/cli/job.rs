@@ -141,9 +141,9 @@ pub(crate) async fn run(
         return rehearse(&prepared, session).await;
     }
     let runner = StatementRunner::new(session, work).await?;
-    let mut run = JobRun::new(args, runner, prepared, script)?;
-    run.is_orphaned = is_orphaned;
-    run.run().await
+    JobRun::new(args, runner, prepared, script, is_orphaned)?
+        .run()
+        .await
 }
 
 /// Plans every statement and runs none, for `--dry-run`.
@@ -207,6 +207,7 @@ impl<'a> JobRun<'a> {
         mut runner: StatementRunner,
         prepared: PreparedScript,
         script: ScriptText<'_>,
+        is_orphaned: Arc<AtomicBool>,
     ) -> Result<Self, Failure> {
         let store = run_store(&runner.session.storage())?;
         runner.writes = Some(WriteLog::default());
@@ -229,7 +230,7 @@ impl<'a> JobRun<'a> {
             record,
             log,
             started: Instant::now(),
-            is_orphaned: Arc::default(),
+            is_orphaned,
         })
     }
 

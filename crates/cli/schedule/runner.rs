@@ -13,13 +13,13 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, SystemTime};
 
+use atoll_cluster::executor::interrupt;
 use atoll_jobs::Interval;
 use atoll_jobs::schedule::{
     CancellationToken, IntervalRunner, JobFile, RunOutcome, ScheduledJob,
 };
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use tokio::process::{Child, Command};
+use nix::sys::signal::Signal;
+use tokio::process::Command;
 
 use super::records::Records;
 use crate::errors::Failure;
@@ -161,7 +161,7 @@ impl IntervalRunner for ProcessRunner {
         let _input = child.stdin.take();
         let status = tokio::select! {
             status = child.wait() => status,
-            () = cancel.cancelled() => end(&mut child).await,
+            () = cancel.cancelled() => interrupt(&mut child, PATIENCE).await,
         };
         let status = match status {
             Ok(status) => status,
@@ -207,21 +207,6 @@ async fn lock(path: &Path) -> std::io::Result<Option<File>> {
             }
             Err(fs::TryLockError::WouldBlock) => tokio::time::sleep(LOOK).await,
             Err(fs::TryLockError::Error(error)) => return Err(error),
-        }
-    }
-}
-
-/// Asks a run to end, and kills it if it does not.
-async fn end(child: &mut Child) -> std::io::Result<ExitStatus> {
-    if let Some(id) = child.id().and_then(|id| i32::try_from(id).ok()) {
-        // It may have ended this moment.
-        let _ = kill(Pid::from_raw(id), Signal::SIGINT);
-    }
-    match tokio::time::timeout(PATIENCE, child.wait()).await {
-        Ok(status) => status,
-        Err(_) => {
-            child.start_kill()?;
-            child.wait().await
         }
     }
 }

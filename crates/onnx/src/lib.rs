@@ -32,7 +32,7 @@ pub use file::weight_files;
 pub use head::Head;
 pub use inner::{FEATURES, Inner};
 pub use loaded::ModelFiles;
-pub use model::{LoadedModel, Output, Wanted};
+pub use model::{LoadedModel, Output, WantedTensors};
 pub use provider::{Availability, ParseProviderError, Provider};
 pub use runtime::{RuntimeInfo, engine, runtime};
 pub use signature::{ElementType, Port, Signature};

@@ -95,24 +95,23 @@ impl Loaded {
         };
         let shared = SharedSession::open(provider, &bytes, &files.weights)?;
         let session = shared.about();
-        let port =
-            |outlet: &Outlet| Port::new(outlet, header.is_shapeless(outlet.name()));
+        let port = |outlet: &Outlet, is_inner: bool| {
+            // ONNX Runtime works out the shapes of inner tensors, and not of all.
+            Port::new(outlet, is_inner || header.is_shapeless(outlet.name()))
+        };
         let own = session.outputs().len() - more.len();
-        let (own, inner) = session.outputs().split_at(own);
-        // ONNX Runtime works out the shapes of inner tensors, and not of all.
-        let tensors = inner.iter().map(|outlet| Port::new(outlet, true));
-        let mut signature = Signature {
-            inputs: session.inputs().iter().map(port).collect(),
-            outputs: own.iter().map(port).collect(),
+        let made = session.outputs().iter().enumerate();
+        let mut made: Vec<Port> = made.map(|(n, one)| port(one, n >= own)).collect();
+        let (inner, tensors) = match outputs {
+            Outputs::Own => (None, vec![]),
+            Outputs::And(inner) => (Some(inner.clone()), vec![]),
+            Outputs::All => (None, made.split_off(own)),
         };
-        let (mut tensors, inner) = match outputs {
-            Outputs::Own => (vec![], None),
-            Outputs::And(inner) => (tensors.collect(), Some(inner.clone())),
-            Outputs::All => (tensors.collect(), None),
+        let taken = session.inputs().iter();
+        let signature = Signature {
+            inputs: taken.map(|one| port(one, false)).collect(),
+            outputs: made,
         };
-        if inner.is_some() {
-            signature.outputs.append(&mut tensors);
-        }
         let outputs = signature.outputs.iter().enumerate();
         let readable: Vec<usize> = outputs
             .filter(|(_, port)| port.is_readable())

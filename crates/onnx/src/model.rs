@@ -53,7 +53,7 @@ pub struct Output {
 
 /// Which tensors a model is loaded with.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Wanted {
+pub enum WantedTensors {
     /// The outputs of its graph.
     Outputs,
     /// Those, and the one of this name if it is inside the graph, or `features`.
@@ -100,7 +100,7 @@ impl LoadedModel {
 
     /// Loads a model file for a provider, in the same way.
     pub fn load_on(provider: Provider, name: &str, bytes: &[u8]) -> Result<Self, Error> {
-        let wanted = Wanted::Outputs;
+        let wanted = WantedTensors::Outputs;
         Self::load_from(provider, name, &wanted, || Ok(ModelFiles::alone(bytes)))
     }
 
@@ -110,7 +110,7 @@ impl LoadedModel {
     pub fn load_from<B: AsRef<[u8]>, E: From<Error>>(
         provider: Provider,
         name: &str,
-        wanted: &Wanted,
+        wanted: &WantedTensors,
         read: impl FnOnce() -> Result<ModelFiles<B>, E>,
     ) -> Result<Self, E> {
         let (files, digest) = start_beside(|| {
@@ -119,9 +119,9 @@ impl LoadedModel {
             Ok::<_, E>((files, digest))
         })?;
         let outputs = match wanted {
-            Wanted::Outputs => Outputs::Own,
-            Wanted::Tensors => Outputs::All,
-            Wanted::Output(output) => {
+            WantedTensors::Outputs => Outputs::Own,
+            WantedTensors::Tensors => Outputs::All,
+            WantedTensors::Output(output) => {
                 let header = ModelFileHeader::read(files.bytes.as_ref());
                 let header = header.map_err(|reason| invalid(name, reason))?;
                 header.inner(output).map_or(Outputs::Own, Outputs::And)

@@ -8,7 +8,7 @@ use std::thread;
 
 use atoll_onnx::{
     Availability, Data, ElementType, Error, LoadedModel, ModelFiles, Output, OutputKind,
-    Provider, Wanted, engine, runtime, weight_files,
+    Provider, WantedTensors, engine, runtime, weight_files,
 };
 
 fn bytes(name: &str) -> Vec<u8> {
@@ -412,7 +412,12 @@ fn weights_may_be_in_another_file() {
             weights: weights.into_iter().collect(),
         };
         let read = || Ok::<_, Error>(files);
-        LoadedModel::load_from(Provider::Cpu, "external.onnx", &Wanted::Outputs, read)
+        LoadedModel::load_from(
+            Provider::Cpu,
+            "external.onnx",
+            &WantedTensors::Outputs,
+            read,
+        )
     };
     let weights = bytes("external.onnx.data");
     let size = model.len() + weights.len();

@@ -67,6 +67,12 @@ impl Parameter {
             .collect()
     }
 
+    /// What a trial has for it, in words; nothing where it has none.
+    pub(crate) fn text(&self, trial: &Trial) -> String {
+        let value = trial.values.get(self.index);
+        value.map(|value| value.text()).unwrap_or_default()
+    }
+
     /// Where a value lies, on the scale of [`Parameter::position`]'s axis: a number
     /// itself, a category by its place. None for what an axis of numbers cannot show.
     pub(crate) fn place(&self, value: &Value) -> Option<f64> {

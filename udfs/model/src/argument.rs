@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use atoll_onnx::{LoadedModel, ModelFiles, Provider};
+use atoll_onnx::{LoadedModel, ModelFiles, Provider, WantedTensors};
 use atoll_udf_common::args::{bytes_at, is_text, literal_str, string_at};
 use atoll_udf_common::model::{self, BYTES, ModelFailure};
 use atoll_udf_common::{AtollOptions, Call, CallContext};
@@ -14,11 +14,12 @@ use datafusion::logical_expr::{ColumnarValue, Expr};
 use crate::options::Options;
 use crate::pipeline::{Pipeline, Purpose};
 
-/// The model that a call names, with the SHA-256 of its file.
-pub(crate) fn named(args: &[Expr]) -> Vec<(String, String)> {
+/// The model that a call names, with the SHA-256 of its file. It is loaded as `wanted`, so
+/// that the one which the call loads anyway serves.
+pub(crate) fn named(args: &[Expr], wanted: &WantedTensors) -> Vec<(String, String)> {
     let name = args.first().and_then(literal_str);
     // A model that cannot be loaded is an error wherever it is used.
-    let model = name.and_then(|name| model::load_now(name).ok());
+    let model = name.and_then(|name| model::load_now(name, wanted).ok());
     let named = model.map(|model| (model.name().to_string(), model.sha256().to_string()));
     named.into_iter().collect()
 }
@@ -67,7 +68,7 @@ pub(crate) fn literal(
     let Some(name) = value.and_then(|value| value.try_as_str().flatten()) else {
         return Ok(None);
     };
-    model::load_now_with(name, &options.wanted())
+    model::load_now(name, &options.wanted())
         .and_then(|model| Pipeline::new(model, options, purpose))
         .map(Some)
         .map_err(|error| error.at_plan_time(function))
@@ -91,7 +92,7 @@ impl ModelArgument {
             });
         };
         let (wanted, context) = (options.wanted_for(purpose), CallContext::of(config));
-        let model = model::load_with(name, &wanted, provider, &context).await;
+        let model = model::load(name, &wanted, provider, &context).await;
         model
             .and_then(|model| Pipeline::new(model, &options, purpose))
             .map(|pipeline| Self::Literal(Arc::new(pipeline)))
@@ -131,7 +132,7 @@ impl ModelArgument {
                 continue;
             }
             let wanted = options.wanted_for(purpose);
-            let pipeline = model::load_with(name, &wanted, provider, context)
+            let pipeline = model::load(name, &wanted, provider, context)
                 .await
                 .and_then(|model| Pipeline::new(model, options, purpose));
             by_name.insert(name.to_string(), pipeline.map(Arc::new));

@@ -4,6 +4,7 @@ use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use atoll_compute::panics::catch;
+use atoll_onnx::WantedTensors;
 use atoll_udf_common::image::{ImageColumn, image};
 use atoll_udf_common::model::{ModelFailure, model};
 use atoll_udf_common::{
@@ -109,7 +110,7 @@ impl ExpensiveFunction for Classify {
     }
 
     fn models(&self, args: &[Expr]) -> Vec<(String, String)> {
-        argument::named(args)
+        argument::named(args, &WantedTensors::Outputs)
     }
 
     async fn prepare(&self, call: &Call<'_>) -> Result<Arc<dyn PreparedCall>> {

@@ -88,7 +88,8 @@ impl ExpensiveFunction for Embed {
     }
 
     fn models(&self, args: &[Expr]) -> Vec<(String, String)> {
-        argument::named(args)
+        let options = Options::of_call(USAGE.name, args.get(2)).unwrap_or_default();
+        argument::named(args, &options.wanted())
     }
 
     async fn prepare(&self, call: &Call<'_>) -> Result<Arc<dyn PreparedCall>> {

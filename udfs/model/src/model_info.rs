@@ -3,7 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
-use atoll_onnx::{LoadedModel, Port};
+use atoll_onnx::{LoadedModel, Port, WantedTensors};
 use atoll_udf_common::model::{ModelFailure, model};
 use atoll_udf_common::{
     Argument, Call, CallContext, ExpensiveFunction, PreparedCall, Usage, map_rows, usage,
@@ -92,7 +92,7 @@ impl ExpensiveFunction for ModelInfo {
     }
 
     fn models(&self, args: &[Expr]) -> Vec<(String, String)> {
-        argument::named(args)
+        argument::named(args, &WantedTensors::Outputs)
     }
 
     async fn prepare(&self, call: &Call<'_>) -> Result<Arc<dyn PreparedCall>> {

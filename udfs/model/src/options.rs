@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use atoll_imaging::Preprocess;
-use atoll_onnx::{OutputKind, Wanted};
+use atoll_onnx::{OutputKind, WantedTensors};
 use atoll_udf_common::model::ModelFailure;
 use atoll_udf_common::structs::{check_keys, metadata_text};
 use atoll_udf_common::{CallContext, OptionStruct};
@@ -119,17 +119,17 @@ impl Options {
     }
 
     /// The tensors that a model is loaded with.
-    pub(crate) fn wanted(&self) -> Wanted {
+    pub(crate) fn wanted(&self) -> WantedTensors {
         match &self.output {
-            Some(output) => Wanted::Output(output.clone()),
-            None => Wanted::Outputs,
+            Some(output) => WantedTensors::Output(output.clone()),
+            None => WantedTensors::Outputs,
         }
     }
 
     /// The same for whoever runs the call: a description is of all tensors.
-    pub(crate) fn wanted_for(&self, purpose: Purpose) -> Wanted {
+    pub(crate) fn wanted_for(&self, purpose: Purpose) -> WantedTensors {
         match purpose {
-            Purpose::Describe => Wanted::Tensors,
+            Purpose::Describe => WantedTensors::Tensors,
             _ => self.wanted(),
         }
     }

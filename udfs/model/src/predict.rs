@@ -4,7 +4,7 @@ use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use atoll_compute::warnings::Warnings;
-use atoll_onnx::{Data, ElementType, LoadedModel, Output};
+use atoll_onnx::{Data, ElementType, LoadedModel, Output, WantedTensors};
 use atoll_udf_common::model::{ModelFailure, model};
 use atoll_udf_common::{
     Argument, Call, CallContext, ExpensiveFunction, PreparedCall, Usage, map_rows, usage,
@@ -113,7 +113,7 @@ impl ExpensiveFunction for Predict {
     }
 
     fn models(&self, args: &[Expr]) -> Vec<(String, String)> {
-        argument::named(args)
+        argument::named(args, &WantedTensors::Outputs)
     }
 
     async fn prepare(&self, call: &Call<'_>) -> Result<Arc<dyn PreparedCall>> {

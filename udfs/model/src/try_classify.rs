@@ -3,6 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
+use atoll_onnx::WantedTensors;
 use atoll_udf_common::image::image;
 use atoll_udf_common::model::{ModelFailure, model};
 use atoll_udf_common::{
@@ -83,7 +84,7 @@ impl ExpensiveFunction for TryClassify {
     }
 
     fn models(&self, args: &[Expr]) -> Vec<(String, String)> {
-        argument::named(args)
+        argument::named(args, &WantedTensors::Outputs)
     }
 
     async fn prepare(&self, call: &Call<'_>) -> Result<Arc<dyn PreparedCall>> {

@@ -92,22 +92,19 @@ impl Driver {
             let output = "the run was not signed with the cluster's token; set ATOLL_TOKEN \
                 to the same text for clients, executors and the scheduler\n";
             let report = self.report(id, output.to_string(), Some(end));
-            let _ = self.tell(taken, report).await;
+            let _ = self.tell(taken, &report).await;
             return;
         };
         let output = Output::default();
         let end = match self.start(order, folder) {
-            Ok((held, child)) => {
-                let ended = self.follow(taken, order, child, &output, stop).await;
-                drop(held);
-                ended
-            }
+            // Its folder is held until it has ended.
+            Ok((_held, child)) => self.follow(taken, order, child, &output, stop).await,
             Err(error) => RunEnd::Died(format!("its process cannot be started: {error}")),
         };
         for _ in 0..TELLS {
             let text = output.take();
             let report = self.report(order.id.clone(), text, Some(end.clone()));
-            if self.tell(taken, report.clone()).await.is_ok() {
+            if self.tell(taken, &report).await.is_ok() {
                 return;
             }
             output.put_back(&report.output);
@@ -163,9 +160,9 @@ impl Driver {
                 _ = beat.tick() => {}
             }
             let report = self.report(order.id.clone(), output.take(), None);
-            match self.tell(taken, report.clone()).await {
+            match self.tell(taken, &report).await {
                 Ok(true) => {}
-                Ok(false) => break end_of(interrupt(&mut child).await),
+                Ok(false) => break end_of(interrupt(&mut child, PATIENCE).await),
                 Err(_) => output.put_back(&report.output),
             }
         };
@@ -185,28 +182,31 @@ impl Driver {
     }
 
     /// Tells the scheduler, also one that was started anew and has forgotten the run.
-    async fn tell(&self, taken: &TakenRun, report: RunReport) -> Result<bool, Error> {
-        match self.http.post(REPORT_RUN, &report).await {
+    async fn tell(&self, taken: &TakenRun, report: &RunReport) -> Result<bool, Error> {
+        match self.http.post(REPORT_RUN, report).await {
             Err(Error::Unknown(_)) => {
                 let new = NewRun {
                     order: taken.order.clone(),
                     running: Some((self.executor.clone(), taken.start)),
                 };
                 self.http.post::<()>(RUNS, &new).await?;
-                self.http.post(REPORT_RUN, &report).await
+                self.http.post(REPORT_RUN, report).await
             }
             told => told,
         }
     }
 }
 
-/// Asks a process to end as Ctrl-C does, and kills it if it does not.
-async fn interrupt(child: &mut Child) -> std::io::Result<ExitStatus> {
+/// Asks a process to end as Ctrl-C does, and kills it if it has not after `patience`.
+pub async fn interrupt(
+    child: &mut Child,
+    patience: Duration,
+) -> std::io::Result<ExitStatus> {
     if let Some(id) = child.id().and_then(|id| i32::try_from(id).ok()) {
         // It may have ended this moment.
         let _ = kill(Pid::from_raw(id), Signal::SIGINT);
     }
-    match tokio::time::timeout(PATIENCE, child.wait()).await {
+    match tokio::time::timeout(patience, child.wait()).await {
         Ok(status) => status,
         Err(_) => {
             child.start_kill()?;

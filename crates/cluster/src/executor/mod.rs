@@ -17,7 +17,7 @@ use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-pub use driver::RunCommand;
+pub use driver::{RunCommand, interrupt};
 pub use held::Held;
 pub use supervisor::{Event, supervise};
 pub use worker::work;

@@ -152,10 +152,7 @@ pub(super) fn trials_table(
         ..Table::default()
     };
     for (trial, result) in trials {
-        let values = varying.iter().map(|parameter| {
-            let value = trial.values.get(parameter.index);
-            value.map(|value| value.text()).unwrap_or_default()
-        });
+        let values = varying.iter().map(|parameter| parameter.text(trial));
         table.push(values.chain([objective.text(*result)]).collect());
     }
     table

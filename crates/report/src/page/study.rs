@@ -164,13 +164,7 @@ fn best(study: &Study) -> Markup {
     for trial in ranked.iter().take(BEST) {
         let number = trial.number.filter(|_| study.is_numbered());
         let mut row: Vec<String> = number.map(|n| n.to_string()).into_iter().collect();
-        row.extend(varying.iter().map(|parameter| {
-            trial
-                .values
-                .get(parameter.index)
-                .map(|v| v.text())
-                .unwrap_or_default()
-        }));
+        row.extend(varying.iter().map(|parameter| parameter.text(trial)));
         row.push(
             objective
                 .of_trial(trial)
@@ -359,13 +353,7 @@ fn failed(study: &Study) -> Markup {
     failed.head.extend(["epochs", "error"].map(String::from));
     for trial in without.iter().take(MOST_FAILED) {
         let mut row = vec![trial.status.name().to_string()];
-        row.extend(varying.iter().map(|parameter| {
-            trial
-                .values
-                .get(parameter.index)
-                .map(|v| v.text())
-                .unwrap_or_default()
-        }));
+        row.extend(varying.iter().map(|parameter| parameter.text(trial)));
         row.push(trial.history.len().to_string());
         row.push(trial.error.clone().unwrap_or_default());
         failed.rows.push(row);

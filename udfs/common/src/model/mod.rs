@@ -11,7 +11,7 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{Result, plan_err};
 
 pub use failure::ModelFailure;
-pub use source::{BYTES, load, load_bytes, load_now, load_now_with, load_with};
+pub use source::{BYTES, load, load_bytes, load_now};
 
 use crate::args::is_text;
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use atoll_compute::panics::catch;
 use atoll_compute::pool::{self, PoolError};
-use atoll_onnx::{LoadedModel, ModelFiles, Provider, Wanted};
+use atoll_onnx::{LoadedModel, ModelFiles, Provider, WantedTensors};
 use bytes::Bytes;
 use datafusion::common::DataFusionError;
 use tokio::runtime::{Builder, Runtime};
@@ -45,7 +45,7 @@ enum Stamp {
 /// By URL, since a relative path means another file for another client.
 type Names = HashMap<Key, Known>;
 
-type Key = (String, Provider, Wanted);
+type Key = (String, Provider, WantedTensors);
 
 /// A model that was loaded, and what tells whether it is still the same.
 struct Known {
@@ -60,13 +60,8 @@ type Files = ModelFiles<Bytes>;
 
 static NAMES: LazyLock<Mutex<Names>> = LazyLock::new(Mutex::default);
 
-/// Loads a model at plan time, on the thread that plans.
-pub fn load_now(name: &str) -> Result<LoadedModel, ModelFailure> {
-    load_now_with(name, &Wanted::Outputs)
-}
-
-/// Loads a model in the same way with some tensor inside of it.
-pub fn load_now_with(name: &str, wanted: &Wanted) -> Result<LoadedModel, ModelFailure> {
+/// Loads a model with the tensors that are wanted at plan time, on the thread that plans.
+pub fn load_now(name: &str, wanted: &WantedTensors) -> Result<LoadedModel, ModelFailure> {
     let location = Location::parse(name).map_err(|error| not_found(name, &error))?;
     let key = (location.url.to_string(), Provider::Cpu, wanted.clone());
     let stamp = stamp(name, &location)?;
@@ -84,19 +79,10 @@ pub fn load_now_with(name: &str, wanted: &Wanted) -> Result<LoadedModel, ModelFa
     Ok(model)
 }
 
-/// Loads a model that a row names.
+/// Loads a model that a row names, with the tensors that are wanted.
 pub async fn load(
     name: &str,
-    provider: Provider,
-    context: &CallContext,
-) -> Result<LoadedModel, ModelFailure> {
-    load_with(name, &Wanted::Outputs, provider, context).await
-}
-
-/// Loads a model in the same way with some tensor inside of it.
-pub async fn load_with(
-    name: &str,
-    wanted: &Wanted,
+    wanted: &WantedTensors,
     provider: Provider,
     context: &CallContext,
 ) -> Result<LoadedModel, ModelFailure> {
@@ -125,13 +111,13 @@ pub async fn load_bytes(
     context: &CallContext,
 ) -> Result<LoadedModel, ModelFailure> {
     let files = Files::alone(Bytes::copy_from_slice(bytes));
-    open(BYTES, &Wanted::Outputs, files, provider, context).await
+    open(BYTES, &WantedTensors::Outputs, files, provider, context).await
 }
 
 /// Opens a session, which takes a core for up to seconds, on the compute pool.
 async fn open(
     name: &str,
-    wanted: &Wanted,
+    wanted: &WantedTensors,
     files: Files,
     provider: Provider,
     context: &CallContext,

@@ -4,7 +4,7 @@ use std::fmt::{self, Debug, Formatter};
 use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
-use atoll_onnx::Provider;
+use atoll_onnx::{Provider, WantedTensors};
 use atoll_udf_common::args::{bytes_at, string_at};
 use atoll_udf_common::model::{self, model};
 use atoll_udf_common::structs::check_keys;
@@ -140,7 +140,13 @@ impl ExpensiveFunction for Evaluate {
         if let DatasetArgument::Literal(name) = DatasetArgument::new(&call.args[0]) {
             let config = call.session.config();
             let context = CallContext::of(config);
-            let model = model::load(&name, provider(call.session), &context).await;
+            let model = model::load(
+                &name,
+                &WantedTensors::Outputs,
+                provider(call.session),
+                &context,
+            )
+            .await;
             model.map_err(|error| error.at_plan_time(USAGE.name))?;
         }
         Ok(Arc::new(EvaluateCall::new(call, options, source)))
@@ -222,7 +228,9 @@ impl PreparedCall for EvaluateCall {
                 continue;
             };
             let model = match (string_at(&args[0], row), bytes_at(&args[0], row)) {
-                (Some(name), _) => model::load(name, provider, context).await,
+                (Some(name), _) => {
+                    model::load(name, &WantedTensors::Outputs, provider, context).await
+                }
                 (None, Some(bytes)) => model::load_bytes(bytes, provider, context).await,
                 (None, None) => {
                     scores.push(None);
