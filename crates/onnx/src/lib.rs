@@ -10,6 +10,7 @@
 
 mod cache;
 mod classification;
+mod compose;
 mod data;
 mod error;
 mod file;
@@ -24,8 +25,10 @@ mod provider;
 mod runtime;
 mod session;
 mod signature;
+mod wire;
 
 pub use classification::{NoClasses, OutputKind, scores, top_k};
+pub use compose::{Backbone, with_head};
 pub use data::Data;
 pub use error::Error;
 pub use file::weight_files;

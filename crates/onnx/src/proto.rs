@@ -6,10 +6,22 @@
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Model {
+    #[prost(int64, tag = "1")]
+    pub(crate) ir_version: i64,
     #[prost(message, optional, tag = "7")]
     pub(crate) graph: Option<Graph>,
+    #[prost(message, repeated, tag = "8")]
+    pub(crate) opsets: Vec<OperatorSet>,
     #[prost(message, repeated, tag = "25")]
     pub(crate) functions: Vec<Function>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct OperatorSet {
+    #[prost(bytes = "vec", tag = "1")]
+    pub(crate) domain: Vec<u8>,
+    #[prost(int64, tag = "2")]
+    pub(crate) version: i64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -121,6 +133,8 @@ pub(crate) struct ValueType {
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct TensorType {
+    #[prost(int32, tag = "1")]
+    pub(crate) element: i32,
     #[prost(message, optional, tag = "2")]
     pub(crate) shape: Option<TensorShape>,
 }
