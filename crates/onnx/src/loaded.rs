@@ -37,6 +37,12 @@ impl<B: AsRef<[u8]>> ModelFiles<B> {
         }
     }
 
+    /// What [`LoadedModel::sha256`](crate::LoadedModel::sha256) says of the model that these
+    /// files are.
+    pub fn sha256(&self) -> String {
+        hex::encode(self.digest())
+    }
+
     /// The SHA-256 of the model file, and of the others after it in the order of names.
     pub(crate) fn digest(&self) -> cache::Digest {
         let mut hash = Sha256::new();

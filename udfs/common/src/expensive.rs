@@ -71,6 +71,13 @@ pub trait ExpensiveFunction: Debug + Send + Sync + 'static {
         Ok(())
     }
 
+    /// Moves what the arguments say for every row to where [`prepare`](Self::prepare) finds
+    /// it: there, all that is no literal is a column. The arguments are as
+    /// [`check`](Self::check) saw them.
+    fn settle(&self, args: Vec<Expr>) -> Result<Vec<Expr>> {
+        Ok(args)
+    }
+
     /// The models that a call names by literals, and the SHA-256 of their files.
     fn models(&self, _args: &[Expr]) -> Vec<(String, String)> {
         vec![]

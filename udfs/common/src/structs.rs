@@ -7,7 +7,7 @@ use datafusion::common::{Result, ScalarValue, exec_err, plan_err};
 use serde_json::{Map, Value};
 
 /// The keys of the options of `train`, which `tune` takes too.
-pub const TRAIN_KEYS: [&str; 13] = [
+pub const TRAIN_KEYS: [&str; 15] = [
     "image",
     "features",
     "label",
@@ -21,6 +21,8 @@ pub const TRAIN_KEYS: [&str; 13] = [
     "threads_per_trial",
     "checkpoint",
     "resume_from",
+    "backbones",
+    "backbone_options",
 ];
 
 /// Checks at plan time that a struct has only `valid` keys.

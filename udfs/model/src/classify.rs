@@ -3,13 +3,11 @@
 use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
-use atoll_compute::panics::catch;
 use atoll_onnx::WantedTensors;
 use atoll_udf_common::image::{ImageColumn, image};
 use atoll_udf_common::model::{ModelFailure, model};
 use atoll_udf_common::{
-    Argument, Call, CallContext, ExpensiveFunction, PreparedCall, REPORT, Usage,
-    map_rows, usage,
+    Argument, Call, CallContext, ExpensiveFunction, PreparedCall, Usage, map_rows, usage,
 };
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, Float32Builder, Int32Builder, ListArray, StringBuilder,
@@ -25,6 +23,7 @@ use datafusion::logical_expr::{
 use crate::SECTION;
 use crate::argument::{self, ModelArgument};
 use crate::options::{Accepts, Options};
+use crate::outcome::{Outcome, outcome};
 use crate::pipeline::{Purpose, Scored};
 
 /// How many classes come back when the call does not say.
@@ -129,7 +128,7 @@ impl PreparedCall for PreparedClassify {
         args: ScalarFunctionArgs,
         context: &CallContext,
     ) -> Result<ArrayRef> {
-        let strict = |outcome: Outcome| {
+        let strict = |outcome: Outcome<Vec<Scored>>| {
             outcome
                 .transpose()
                 .map_err(|error| error.in_a_row("classify"))
@@ -137,9 +136,6 @@ impl PreparedCall for PreparedClassify {
         Ok(labels_array(self.0.rows(args, context, strict).await?))
     }
 }
-
-/// The classes of one row; `None` when an argument is NULL.
-pub(crate) type Outcome = Option<Result<Vec<Scored>, ModelFailure>>;
 
 /// What `classify` and `try_classify` share.
 #[derive(Debug)]
@@ -165,7 +161,7 @@ impl Classifier {
         &self,
         args: ScalarFunctionArgs,
         context: &CallContext,
-        finish: impl Fn(Outcome) -> Result<T> + Send + Sync + 'static,
+        finish: impl Fn(Outcome<Vec<Scored>>) -> Result<T> + Send + Sync + 'static,
     ) -> Result<Vec<T>> {
         let rows = args.number_rows;
         let models = self.model.models(&args.args[0], rows, context).await?;
@@ -191,18 +187,6 @@ impl Classifier {
         })
         .await
     }
-}
-
-/// What a row gives. A panic outside the decoder and the model is an outcome, too.
-pub(crate) fn outcome(
-    work: impl FnOnce() -> Result<Option<Vec<Scored>>, ModelFailure>,
-) -> Outcome {
-    catch(work)
-        .unwrap_or_else(|panic| {
-            let message = format!("internal error: {panic}; {REPORT}");
-            Err(ModelFailure::new("MODEL_RUNTIME", message))
-        })
-        .transpose()
 }
 
 /// Checks what is known before the first row: keys, `k`, and a literal model.

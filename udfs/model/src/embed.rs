@@ -4,7 +4,7 @@ use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use atoll_udf_common::image::{ImageColumn, image};
-use atoll_udf_common::model::{ModelFailure, model};
+use atoll_udf_common::model::model;
 use atoll_udf_common::{
     Argument, Call, CallContext, ExpensiveFunction, PreparedCall, Usage, map_rows, usage,
 };
@@ -18,6 +18,7 @@ use datafusion::logical_expr::{
 use crate::SECTION;
 use crate::argument::{self, ModelArgument};
 use crate::options::{Accepts, Options};
+use crate::outcome::{Outcome, outcome};
 use crate::pipeline::Purpose;
 
 const USAGE: Usage = Usage {
@@ -60,6 +61,7 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
          \x20   {output: 'features', normalize: true})) AS n\n\
          FROM read_blob('sql/data/photos/coffee.png');",
     )
+    .with_related_udf("try_embed")
     .with_related_udf("predict")
     .build()
 });
@@ -79,31 +81,23 @@ impl ExpensiveFunction for Embed {
     }
 
     fn return_type(&self, args: &ReturnFieldArgs<'_>) -> Result<DataType> {
-        let options = Options::at_plan_time(USAGE.name, args, 2, Accepts::Embedding)?;
-        if let Some(options) = options {
-            let model = args.scalar_arguments.first().copied().flatten();
-            argument::literal(USAGE.name, model, &options, Purpose::Embed)?;
-        }
-        Ok(DataType::new_list(DataType::Float32, true))
+        check(USAGE.name, args)?;
+        Ok(embeddings_type())
     }
 
     fn models(&self, args: &[Expr]) -> Vec<(String, String)> {
-        let options = Options::of_call(USAGE.name, args.get(2)).unwrap_or_default();
-        argument::named(args, &options.wanted())
+        models(USAGE.name, args)
     }
 
     async fn prepare(&self, call: &Call<'_>) -> Result<Arc<dyn PreparedCall>> {
-        let options = Options::of_call("embed", call.args.get(2))?;
-        let model =
-            ModelArgument::prepare("embed", call, options, Purpose::Embed).await?;
-        Ok(Arc::new(PreparedEmbed { model }))
+        Ok(Arc::new(PreparedEmbed(
+            Embedder::prepare(USAGE.name, call).await?,
+        )))
     }
 }
 
 #[derive(Debug)]
-struct PreparedEmbed {
-    model: ModelArgument,
-}
+struct PreparedEmbed(Embedder);
 
 #[async_trait]
 impl PreparedCall for PreparedEmbed {
@@ -112,13 +106,49 @@ impl PreparedCall for PreparedEmbed {
         args: ScalarFunctionArgs,
         context: &CallContext,
     ) -> Result<ArrayRef> {
+        let strict = |outcome: Outcome<Vec<f32>>| {
+            let outcome = outcome.transpose();
+            outcome.map_err(|error| error.in_a_row(USAGE.name))
+        };
+        Ok(embeddings_array(&self.0.rows(args, context, strict).await?))
+    }
+}
+
+/// The model that a call names, with the SHA-256 of its file.
+pub(crate) fn models(function: &'static str, args: &[Expr]) -> Vec<(String, String)> {
+    let options = Options::of_call(function, args.get(2)).unwrap_or_default();
+    argument::named(args, &options.wanted())
+}
+
+/// What `embed` and `try_embed` share.
+#[derive(Debug)]
+pub(crate) struct Embedder {
+    function: &'static str,
+    model: ModelArgument,
+}
+
+impl Embedder {
+    pub(crate) async fn prepare(function: &'static str, call: &Call<'_>) -> Result<Self> {
+        let options = Options::of_call(function, call.args.get(2))?;
+        let model =
+            ModelArgument::prepare(function, call, options, Purpose::Embed).await?;
+        Ok(Self { function, model })
+    }
+
+    /// Embeds a record batch; `finish` says what an outcome becomes.
+    pub(crate) async fn rows<T: Send + 'static>(
+        &self,
+        args: ScalarFunctionArgs,
+        context: &CallContext,
+        finish: impl Fn(Outcome<Vec<f32>>) -> Result<T> + Send + Sync + 'static,
+    ) -> Result<Vec<T>> {
         let rows = args.number_rows;
         let models = self.model.models(&args.args[0], rows, context).await?;
-        let images = ImageColumn::try_new("embed", &args.args[1].to_array(rows)?)?;
-        let progress = context.progress.rows("embed");
+        let images = ImageColumn::try_new(self.function, &args.args[1].to_array(rows)?)?;
+        let progress = context.progress.rows(self.function);
         progress.add_total(rows as u64);
-        let embeddings = map_rows(rows, context, move |row, _| {
-            let embedding = (|| {
+        map_rows(rows, context, move |row, _| {
+            let outcome = outcome(|| {
                 let Some(pipeline) = models.get(row)? else {
                     return Ok(None);
                 };
@@ -126,18 +156,37 @@ impl PreparedCall for PreparedEmbed {
                     return Ok(None);
                 };
                 pipeline.embed(&image).map(Some)
-            })();
+            });
             progress.advance(1);
-            embedding.map_err(|error: ModelFailure| error.in_a_row("embed"))
+            finish(outcome)
         })
-        .await?;
-        let mut lists = ListBuilder::new(Float32Builder::new());
-        for embedding in embeddings {
-            if let Some(embedding) = &embedding {
-                lists.values().append_slice(embedding);
-            }
-            lists.append(embedding.is_some());
-        }
-        Ok(Arc::new(lists.finish()))
+        .await
     }
+}
+
+/// Checks what is known before the first row: keys, and a literal model.
+pub(crate) fn check(function: &'static str, args: &ReturnFieldArgs<'_>) -> Result<()> {
+    let options = Options::at_plan_time(function, args, 2, Accepts::Embedding)?;
+    if let Some(options) = options {
+        let model = args.scalar_arguments.first().copied().flatten();
+        argument::literal(function, model, &options, Purpose::Embed)?;
+    }
+    Ok(())
+}
+
+/// `LIST<FLOAT>`.
+pub(crate) fn embeddings_type() -> DataType {
+    DataType::new_list(DataType::Float32, true)
+}
+
+/// The numbers of each row; NULL where there are none.
+pub(crate) fn embeddings_array(embeddings: &[Option<Vec<f32>>]) -> ArrayRef {
+    let mut lists = ListBuilder::new(Float32Builder::new());
+    for embedding in embeddings {
+        if let Some(embedding) = embedding {
+            lists.values().append_slice(embedding);
+        }
+        lists.append(embedding.is_some());
+    }
+    Arc::new(lists.finish())
 }

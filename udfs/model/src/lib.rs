@@ -13,9 +13,11 @@ mod embed;
 mod input;
 mod model_info;
 mod options;
+mod outcome;
 mod pipeline;
 mod predict;
 mod try_classify;
+mod try_embed;
 
 use atoll_udf_common::expensive;
 use datafusion::logical_expr::{DocSection, ScalarUDF};
@@ -25,6 +27,7 @@ pub use embed::Embed;
 pub use model_info::ModelInfo;
 pub use predict::Predict;
 pub use try_classify::TryClassify;
+pub use try_embed::TryEmbed;
 
 /// Where the function reference lists this family.
 const SECTION: DocSection = DocSection {
@@ -41,5 +44,6 @@ pub fn functions() -> Vec<ScalarUDF> {
         expensive(ModelInfo),
         expensive(Predict),
         expensive(TryClassify),
+        expensive(TryEmbed),
     ]
 }

@@ -1,7 +1,6 @@
 //! A model with everything that turns a row into its answer.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
 
@@ -11,7 +10,7 @@ use atoll_onnx::{
     Data, FEATURES, Head, LoadedModel, NoClasses, Output, OutputKind, Port, scores, top_k,
 };
 use atoll_udf_common::image::{ImageValue, guarded};
-use atoll_udf_common::model::ModelFailure;
+use atoll_udf_common::model::{ModelFailure, preprocess};
 
 use crate::options::Options;
 
@@ -65,7 +64,7 @@ impl Pipeline {
     ) -> Result<Self, ModelFailure> {
         let preprocess = match purpose {
             Purpose::Describe => None,
-            _ => preprocess(&model, options)?,
+            _ => preprocess(&model, &options.preprocessing)?,
         };
         let output = match purpose {
             Purpose::Describe | Purpose::Predict => 0,
@@ -105,7 +104,7 @@ impl Pipeline {
     /// How an image becomes the input, for people; an unusable description is no
     /// reason not to describe the rest.
     pub(crate) fn describe_preprocess(&self) -> Result<Option<Preprocess>, ModelFailure> {
-        preprocess(&self.model, &self.options)
+        preprocess(&self.model, &self.options.preprocessing)
     }
 
     /// Checks that the output holds classes, as far as its shape tells.
@@ -360,48 +359,4 @@ fn output_kind(
                 model.name()
             ))
         })
-}
-
-/// Preprocessing from the model's metadata, overridden by the options.
-fn preprocess(
-    model: &LoadedModel,
-    options: &Options,
-) -> Result<Option<Preprocess>, ModelFailure> {
-    if options.preprocessing.is_empty() {
-        return Ok(model.preprocess()?);
-    }
-    // The shape of the input says what the query need not repeat.
-    let mut entries = match model.signature().inputs.as_slice() {
-        [port] => from_shape(port),
-        _ => BTreeMap::new(),
-    };
-    entries.extend(model.metadata().clone());
-    entries.extend(options.preprocessing.clone());
-    Ok(Preprocess::from_metadata(&entries)?)
-}
-
-/// Layout, size and colour of an input with the shape of an image.
-fn from_shape(port: &Port) -> BTreeMap<String, String> {
-    let Some([_, a, b, c]) = port.shape.as_deref() else {
-        return BTreeMap::new();
-    };
-    let channels = |dim: &Option<usize>| matches!(dim, Some(1 | 3));
-    let (layout, height, width, channels) = if channels(a) {
-        ("NCHW", b, c, a)
-    } else if channels(c) {
-        ("NHWC", a, b, c)
-    } else {
-        return BTreeMap::new();
-    };
-    let color = if *channels == Some(1) { "L" } else { "RGB" };
-    let mut entries = BTreeMap::from([
-        ("image.layout".to_string(), layout.to_string()),
-        ("image.color".to_string(), color.to_string()),
-    ]);
-    for (key, dim) in [("image.height", height), ("image.width", width)] {
-        if let Some(dim) = dim {
-            entries.insert(key.to_string(), dim.to_string());
-        }
-    }
-    entries
 }

@@ -10,9 +10,8 @@ use atoll_udf_common::{
     Argument, Call, CallContext, EXECUTOR_DIED, ExpensiveFunction, PreparedCall, Usage,
     usage,
 };
-use datafusion::arrow::array::{ArrayRef, StringBuilder, StructArray};
-use datafusion::arrow::buffer::NullBuffer;
-use datafusion::arrow::datatypes::{DataType, Field, Fields};
+use datafusion::arrow::array::ArrayRef;
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::Result;
 use datafusion::logical_expr::{
     Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs,
@@ -20,7 +19,12 @@ use datafusion::logical_expr::{
 
 use crate::SECTION;
 use crate::argument;
-use crate::classify::{Classifier, Outcome, check, k, labels_array, labels_type};
+use crate::classify::{Classifier, check, k, labels_array, labels_type};
+use crate::outcome::{Outcome, fields, result_array};
+use crate::pipeline::Scored;
+
+/// The field of the answer in what it returns.
+const ANSWER: &str = "labels";
 
 const USAGE: Usage = Usage {
     name: "try_classify",
@@ -80,7 +84,7 @@ impl ExpensiveFunction for TryClassify {
 
     fn return_type(&self, args: &ReturnFieldArgs<'_>) -> Result<DataType> {
         check(USAGE.name, args)?;
-        Ok(DataType::Struct(fields()))
+        Ok(DataType::Struct(fields(ANSWER, labels_type())))
     }
 
     fn models(&self, args: &[Expr]) -> Vec<(String, String)> {
@@ -103,7 +107,7 @@ impl PreparedCall for PreparedTryClassify {
         args: ScalarFunctionArgs,
         context: &CallContext,
     ) -> Result<ArrayRef> {
-        Ok(result_array(self.0.rows(args, context, Ok).await?))
+        Ok(result(self.0.rows(args, context, Ok).await?))
     }
 
     async fn give_up(
@@ -113,65 +117,10 @@ impl PreparedCall for PreparedTryClassify {
         reason: &str,
     ) -> Result<ArrayRef> {
         let failed = || Some(Err(ModelFailure::new(EXECUTOR_DIED, reason)));
-        Ok(result_array(
-            (0..args.number_rows).map(|_| failed()).collect(),
-        ))
+        Ok(result((0..args.number_rows).map(|_| failed()).collect()))
     }
 }
 
-fn fields() -> Fields {
-    Fields::from(vec![
-        Field::new("labels", labels_type(), true),
-        Field::new("error_code", DataType::Utf8, true),
-        Field::new("error", DataType::Utf8, true),
-    ])
-}
-
-/// Labels or the reason why there are none; NULL where an argument is NULL.
-fn result_array(rows: Vec<Outcome>) -> ArrayRef {
-    let nulls: NullBuffer = rows.iter().map(Option::is_some).collect();
-    let (mut codes, mut errors) = (StringBuilder::new(), StringBuilder::new());
-    let mut labels = Vec::with_capacity(rows.len());
-    for row in rows {
-        let (classes, failure) = match row {
-            None => (None, None),
-            Some(Ok(classes)) => (Some(classes), None),
-            Some(Err(failure)) => (None, Some(failure)),
-        };
-        labels.push(classes);
-        codes.append_option(failure.as_ref().map(|failure| failure.code));
-        errors.append_option(failure.map(|failure| failure.message));
-    }
-    let columns: Vec<ArrayRef> = vec![
-        labels_array(labels),
-        Arc::new(codes.finish()),
-        Arc::new(errors.finish()),
-    ];
-    Arc::new(StructArray::new(fields(), columns, Some(nulls)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    use datafusion::arrow::array::AsArray;
-
-    use crate::classify::outcome;
-
-    #[test]
-    fn a_row_that_panics_is_a_value() {
-        let rows = vec![
-            outcome(|| panic!("an odd row")),
-            outcome(|| Ok(Some(vec![]))),
-        ];
-        let array = result_array(rows);
-        let text = |column: usize, row: usize| {
-            let column = array.as_struct().column(column).as_string::<i32>();
-            column.iter().nth(row).flatten().map(str::to_string)
-        };
-        assert_eq!(text(1, 0).as_deref(), Some("MODEL_RUNTIME"));
-        let error = text(2, 0).unwrap();
-        assert!(error.contains("an odd row"), "{error}");
-        assert_eq!(text(1, 1), None);
-    }
+fn result(rows: Vec<Outcome<Vec<Scored>>>) -> ArrayRef {
+    result_array(rows, fields(ANSWER, labels_type()), labels_array)
 }

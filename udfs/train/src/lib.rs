@@ -6,12 +6,14 @@
 //!
 //! Arrows point one way: `sql` reads arguments and writes results, `trial` names and runs
 //! trials, `dataset` reads rows, `store` keeps records and files, and `score` compares
-//! answers with labels. So `sql` uses `trial` and `score`, `trial` uses `dataset` and
-//! `store`, and neither of those knows who uses it.
+//! answers with labels. `backbone` makes rows of features from rows of images. So `sql` uses
+//! `trial`, `backbone` and `score`, `trial` uses `dataset`, `backbone` and `store`, `backbone`
+//! uses `dataset`, and none of those knows who uses it.
 //!
 //! Nothing here multiplies a matrix: `atoll-nn` trains, `atoll-onnx` infers. Test
 //! rows never reach `train`.
 
+mod backbone;
 mod dataset;
 mod files;
 mod record;

@@ -25,6 +25,8 @@ pub struct TrainShared {
     pub(crate) running: SingleFlight<TrialRecord>,
     /// Trainings so far.
     started: AtomicU64,
+    /// Images so far whose features were computed.
+    computed: AtomicU64,
     /// Statements so far that have no time of their own.
     unnamed: AtomicU64,
 }
@@ -39,6 +41,16 @@ impl TrainShared {
     /// tell that nothing was trained twice.
     pub fn trainings_started(&self) -> u64 {
         self.started.load(Ordering::SeqCst)
+    }
+
+    /// How many images a backbone saw. Features that were kept do not count.
+    pub fn features_computed(&self) -> u64 {
+        self.computed.load(Ordering::SeqCst)
+    }
+
+    /// Counts images that a backbone saw.
+    pub(crate) fn count_features(&self, images: usize) {
+        self.computed.fetch_add(images as u64, Ordering::SeqCst);
     }
 
     /// A number that no other statement has.

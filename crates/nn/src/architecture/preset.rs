@@ -9,6 +9,8 @@ pub(crate) enum Preset {
     Lenet,
     /// One hidden layer.
     Mlp,
+    /// No hidden layer: logistic or linear regression.
+    Linear,
     /// [`Preset::Lenet`] for images, [`Preset::Mlp`] for rows of numbers.
     Auto,
 }
@@ -19,6 +21,7 @@ impl Preset {
         match name.trim() {
             "lenet" => Some(Preset::Lenet),
             "mlp" => Some(Preset::Mlp),
+            "linear" => Some(Preset::Linear),
             "auto" => Some(Preset::Auto),
             _ => None,
         }
@@ -41,6 +44,9 @@ impl Preset {
         dropout: Option<f64>,
         classes: usize,
     ) -> String {
+        if self == Preset::Linear {
+            return format!("dense({classes})");
+        }
         let mut text = String::new();
         if self != Preset::Mlp {
             for count in filters.unwrap_or(&[32, 64]) {
@@ -50,7 +56,7 @@ impl Preset {
         }
         let (units, probability) = match self {
             Preset::Lenet | Preset::Auto => (512, 0.5),
-            Preset::Mlp => (128, 0.0),
+            Preset::Mlp | Preset::Linear => (128, 0.0),
         };
         let units = hidden.unwrap_or(units);
         let probability = dropout.unwrap_or(probability);

@@ -54,9 +54,10 @@ impl Hyperparameters {
                         _ => "dropout(dropout)",
                     }
                 ),
-                Some(Preset::Mlp) if name == "filters" => {
-                    "left out for the preset 'mlp', which has no convolution".to_owned()
-                }
+                Some(Preset::Mlp | Preset::Linear) if name == "filters" => format!(
+                    "left out for the preset '{}', which has no convolution",
+                    self.architecture.trim()
+                ),
                 Some(_) => continue,
             };
             return refuse(name, &expected, &actual);

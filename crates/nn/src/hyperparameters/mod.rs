@@ -34,8 +34,8 @@ hyperparameters! {
     #[serde(default, deny_unknown_fields)]
     Hyperparameters, "";
 
-    /// A preset (`lenet`, `mlp`, or `auto`: `lenet` for images and `mlp` for rows of
-    /// numbers), or layers: `conv(32, 5), relu, max_pool(2), dense(10)`. Layers may name
+    /// A preset (`lenet`, `mlp`, `linear`, or `auto`: `lenet` for images, `mlp` for rows of
+    /// numbers and `linear` behind a backbone), or layers: `conv(32, 5), relu, max_pool(2), dense(10)`. Layers may name
     /// `hidden` and `dropout`, as `dense(hidden)` and `dropout(dropout)` do, so that a search
     /// may vary them.
     architecture: String = "auto".to_owned(), Domain::Any;

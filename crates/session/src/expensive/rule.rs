@@ -221,9 +221,10 @@ impl Round {
         let Expr::ScalarFunction(ScalarFunction { func, args }) = call else {
             return plan_err!("not a function call: {call}");
         };
-        let args = args.into_iter().map(folded).collect::<Result<Vec<_>>>()?;
+        let mut args = args.into_iter().map(folded).collect::<Result<Vec<_>>>()?;
         if let Some(function) = as_expensive(&func) {
             function.check(&args)?;
+            args = function.settle(args)?;
         }
         let args = args.into_iter().map(|arg| match arg {
             plain @ (Expr::Column(_) | Expr::Literal(_, _)) => Ok(plain),

@@ -52,8 +52,8 @@ impl ModelFailure {
     /// The error of one row of a strict function.
     pub fn in_a_row(&self, function: &str) -> DataFusionError {
         match function {
-            "classify" => exec_datafusion_err!(
-                "{function}: {self}; try_classify gives the error as a value instead"
+            "classify" | "embed" => exec_datafusion_err!(
+                "{function}: {self}; try_{function} gives the error as a value instead"
             ),
             _ => exec_datafusion_err!("{function}: {self}"),
         }

@@ -5,13 +5,15 @@
 //! the same ones open and fail with the same words.
 
 mod failure;
+mod preprocess;
 mod source;
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{Result, plan_err};
 
 pub use failure::ModelFailure;
-pub use source::{BYTES, load, load_bytes, load_now};
+pub use preprocess::preprocess;
+pub use source::{BYTES, files, load, load_bytes, load_now};
 
 use crate::args::is_text;
 

@@ -95,13 +95,34 @@ pub async fn load(
         return Ok(model);
     }
     let mut weights = Vec::new();
-    let files = match location.local_path() {
-        Some(path) => read_local(name, &path, &mut weights)?,
-        None => read_remote(name, &location).await?,
-    };
+    let files = read(name, &location, &mut weights).await?;
     let model = open(name, wanted, files, provider, context).await?;
     remember(key, stamp, weights, &model);
     Ok(model)
+}
+
+/// Reads the files of a model that is not run but written into another one.
+pub async fn files(
+    name: &str,
+    context: &CallContext,
+) -> Result<ModelFiles<Bytes>, ModelFailure> {
+    let location = context
+        .locate(name)
+        .map_err(|error| not_found(name, &error))?;
+    read(name, &location, &mut Vec::new()).await
+}
+
+/// Reads a model with the files beside it, and notes what tells whether those of this
+/// machine are the same.
+async fn read(
+    name: &str,
+    location: &Location,
+    stamps: &mut Vec<(PathBuf, Stamp)>,
+) -> Result<Files, ModelFailure> {
+    match location.local_path() {
+        Some(path) => read_local(name, &path, stamps),
+        None => read_remote(name, location).await,
+    }
 }
 
 /// Loads a model whose file is a value: it has no name, and no weights beside it.

@@ -222,10 +222,25 @@ fn options(search: &Search, checkpoint: bool) -> Result<ScalarValue> {
     if checkpoint {
         fields.push(field("checkpoint", &ScalarValue::from(true))?);
     }
+    if !fields.iter().any(|(field, _)| field.name() == "backbones")
+        && let Some(backbones) = backbones(search)
+    {
+        fields.push(field("backbones", &backbones)?);
+    }
     if fields.is_empty() {
         fields.push(field("checkpoint", &ScalarValue::from(false))?);
     }
     Ok(ScalarValue::Struct(Arc::new(StructArray::from(fields))))
+}
+
+/// The backbones that a search may choose, which `train` loads before the first row.
+fn backbones(search: &Search) -> Option<ScalarValue> {
+    let choices = search.tree.choices().into_iter();
+    let names = choices.filter(|(name, _)| name == "backbone");
+    let mut names: Vec<ScalarValue> = names.map(|(_, value)| value).collect();
+    names.dedup();
+    let list = ScalarValue::new_list(&names, &DataType::Utf8, true);
+    (!names.is_empty()).then_some(ScalarValue::List(list))
 }
 
 /// The plan with these rows at its bottom.

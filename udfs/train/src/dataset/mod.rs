@@ -13,7 +13,7 @@ mod table;
 
 pub(crate) use options::ColumnOptions;
 pub(crate) use snapshot::{SharedSnapshot, Snapshot, of_split};
-pub(crate) use source::{DatasetSource, Wanted};
+pub(crate) use source::{DatasetSource, Wanted, column_expr};
 pub(crate) use table::{Features, Labels, Split, Table};
 
 #[cfg(test)]

@@ -202,6 +202,22 @@ impl Reader {
         inputs.chain([self.options.label.as_str()])
     }
 
+    /// The column of image files or of IMAGE structs.
+    pub(super) fn image(&self) -> Option<&str> {
+        match &self.inputs {
+            Inputs::Images {
+                column,
+                kind: ImageKind::Pixels,
+            } => Some(column),
+            Inputs::Images { .. } | Inputs::Numbers { .. } => None,
+        }
+    }
+
+    /// What the statement says of the columns.
+    pub(super) fn options(&self) -> &ColumnOptions {
+        &self.options
+    }
+
     /// No rows yet.
     pub(super) fn empty(&self) -> Piece {
         let features = match &self.inputs {

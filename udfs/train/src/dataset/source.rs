@@ -131,7 +131,7 @@ impl DatasetSource {
     }
 
     /// The columns that are read.
-    fn columns(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn columns(&self) -> impl Iterator<Item = &str> {
         self.reader.columns().chain(self.split.as_deref())
     }
 
@@ -173,7 +173,8 @@ impl DatasetSource {
         source
     }
 
-    fn new(
+    /// Checks the columns of rows that are a dataset.
+    pub(crate) fn new(
         frame: DataFrame,
         function: &'static str,
         name: &str,
@@ -216,12 +217,18 @@ impl DatasetSource {
         &self.reader.subject.dataset
     }
 
-    /// Reads rows; images are decoded on the compute pool.
-    pub(crate) async fn read(
-        &self,
-        wanted: Wanted,
-        token: &CancellationToken,
-    ) -> Result<Table> {
+    /// The column of image files or of IMAGE structs, if the dataset has one.
+    pub(crate) fn image(&self) -> Option<&str> {
+        self.reader.image()
+    }
+
+    /// What the statement says of the columns.
+    pub(crate) fn options(&self) -> &ColumnOptions {
+        self.reader.options()
+    }
+
+    /// Rows with all columns.
+    pub(crate) fn frame(&self, wanted: Wanted) -> Result<DataFrame> {
         let mut frame = self.frame.clone();
         if let Some(split) = self.split.as_deref().map(column_expr) {
             frame = match wanted {
@@ -234,7 +241,17 @@ impl DatasetSource {
                 }
             };
         }
-        let batches = frame
+        Ok(frame)
+    }
+
+    /// Reads rows; images are decoded on the compute pool.
+    pub(crate) async fn read(
+        &self,
+        wanted: Wanted,
+        token: &CancellationToken,
+    ) -> Result<Table> {
+        let batches = self
+            .frame(wanted)?
             .select(self.columns().map(column_expr))?
             .execute_stream()
             .await?;
@@ -320,7 +337,7 @@ fn pieces(batch: &RecordBatch) -> Pieces {
 }
 
 /// A column by its exact name; `col` would fold its case.
-fn column_expr(name: &str) -> Expr {
+pub(crate) fn column_expr(name: &str) -> Expr {
     Expr::Column(Column::from_name(name))
 }
 

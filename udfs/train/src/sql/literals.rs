@@ -11,6 +11,7 @@ use datafusion::logical_expr::Expr;
 use serde_json::{Map, Value};
 
 use super::train::RESUME_FROM;
+use crate::backbone::BACKBONE;
 
 /// Checks what is known of the hyperparameters of all rows.
 pub(super) fn check(argument: &Expr) -> Result<()> {
@@ -24,12 +25,14 @@ pub(super) fn check(argument: &Expr) -> Result<()> {
         }
         _ => return Ok(()),
     };
-    if let Some(name) = known.remove(RESUME_FROM)
-        && !matches!(name, Value::String(_) | Value::Null)
-    {
-        return plan_err!(
-            "train: {RESUME_FROM} must be the path or URL of a checkpoint, got {name}"
-        );
+    for (key, what) in [(RESUME_FROM, "a checkpoint"), (BACKBONE, "an ONNX file")] {
+        if let Some(name) = known.remove(key)
+            && !matches!(name, Value::String(_) | Value::Null)
+        {
+            return plan_err!(
+                "train: {key} must be the path or URL of {what}, got {name}"
+            );
+        }
     }
     let open: Vec<&str> = open.iter().map(String::as_str).collect();
     Hyperparameters::check_known(&known, &open)

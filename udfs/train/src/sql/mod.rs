@@ -1,8 +1,10 @@
 //! The functions as SQL sees them: Arrow in, Arrow out, and nothing of how networks train.
 
 mod arguments;
+mod backbones;
 mod documentation;
 mod evaluate;
+mod given;
 mod hyperparameters;
 mod literals;
 mod options;

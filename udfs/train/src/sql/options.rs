@@ -8,6 +8,7 @@ use atoll_udf_common::structs::TRAIN_KEYS;
 use datafusion::common::Result;
 use datafusion::logical_expr::Expr;
 
+use crate::backbone::{BACKBONES, BackboneOptions};
 use crate::dataset::{ColumnOptions, Split};
 
 /// The keys that say how to read a dataset; among those of `train` they come first.
@@ -36,6 +37,10 @@ pub(crate) struct TrainOptions {
     pub(crate) checkpoint: bool,
     /// The checkpoint that all trials go on from which name no other.
     pub(crate) resume_from: Option<String>,
+    /// The backbones that rows name, where they do not name one by a literal.
+    pub(crate) backbones: Vec<String>,
+    /// What is taken of the backbones.
+    pub(crate) backbone: BackboneOptions,
 }
 
 /// The options of `evaluate`.
@@ -61,6 +66,8 @@ impl TrainOptions {
             threads: options.size("threads_per_trial")?,
             checkpoint: options.flag("checkpoint")?.unwrap_or_default(),
             resume_from: options.text("resume_from")?,
+            backbones: options.names(BACKBONES)?.unwrap_or_default(),
+            backbone: BackboneOptions::of(&options)?,
         })
     }
 }

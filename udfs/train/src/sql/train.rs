@@ -8,12 +8,12 @@ use async_trait::async_trait;
 use atoll_compute::CancellationToken;
 use atoll_nn::{Augmentation, Hyperparameters};
 use atoll_udf_common::args::string_at;
-use atoll_udf_common::structs::{TRAIN_KEYS, check_keys, row_to_json};
+use atoll_udf_common::structs::{TRAIN_KEYS, check_keys};
 use atoll_udf_common::{
     Argument, Call, CallContext, EXECUTOR_DIED, ExpensiveFunction, Grain, PreparedCall,
     Price, Usage, storage_root, usage,
 };
-use datafusion::arrow::array::{ArrayRef, AsArray};
+use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::Result;
 use datafusion::execution::SessionState;
@@ -22,18 +22,21 @@ use datafusion::logical_expr::{
 };
 use futures::future::try_join_all;
 use futures::{StreamExt, TryStreamExt};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::arguments::{DatasetArgument, arrays, dataset, is_null};
+use super::backbones::{self, Shipped};
+use super::given::Given;
 use super::options::TrainOptions;
 use super::result_struct::{TrialRow, trial_array, trial_type};
 use super::{documentation, literals};
+use crate::backbone::{BACKBONE, Backbone};
 use crate::dataset::{DatasetSource, SharedSnapshot, Snapshot, Wanted};
 use crate::record::{Status, TrialRecord};
 use crate::shared::TrainShared;
 use crate::single_flight::Memo;
 use crate::store::TrialStore;
-use crate::trial::{Trial, TrialRunner, refused};
+use crate::trial::{RunnerBackbone, Trial, TrialRunner, refused};
 
 /// The key of a row's hyperparameters that names the checkpoint it goes on from. It is no
 /// hyperparameter and no part of the trial's name: it only lets training continue.
@@ -41,7 +44,7 @@ pub(super) const RESUME_FROM: &str = "resume_from";
 
 /// The keys of the hyperparameters argument.
 pub(super) static HYPERPARAMETER_KEYS: LazyLock<Vec<&str>> =
-    LazyLock::new(|| [Hyperparameters::keys(), &[RESUME_FROM]].concat());
+    LazyLock::new(|| [Hyperparameters::keys(), &[BACKBONE, RESUME_FROM]].concat());
 
 pub(super) const USAGE: Usage = Usage {
     name: "train",
@@ -94,17 +97,30 @@ impl ExpensiveFunction for Train {
         args.get(1).map_or(Ok(()), literals::check)
     }
 
+    fn settle(&self, args: Vec<Expr>) -> Result<Vec<Expr>> {
+        backbones::settle(args)
+    }
+
+    fn models(&self, args: &[Expr]) -> Vec<(String, String)> {
+        backbones::models(args)
+    }
+
     async fn prepare(&self, call: &Call<'_>) -> Result<Arc<dyn PreparedCall>> {
         let options = TrainOptions::from_argument(call.args.get(2))?;
+        let backbones = backbones::open(call, &options).await?;
         let data = match DatasetArgument::new(&call.args[0]) {
             DatasetArgument::Literal(name) => {
                 let columns = &options.columns;
                 let source = DatasetSource::open(call.session, "train", &name, columns);
-                TrialData::Named(Box::new(source.await?))
+                let source = source.await?;
+                for backbone in &backbones {
+                    backbone.check(&source)?;
+                }
+                TrialData::Named(Box::new(source))
             }
             DatasetArgument::Null | DatasetArgument::Column => TrialData::PerRow,
         };
-        Ok(Arc::new(TrainCall::new(call, options, data)?))
+        Ok(Arc::new(TrainCall::new(call, options, data, backbones)?))
     }
 
     async fn receive(
@@ -116,8 +132,10 @@ impl ExpensiveFunction for Train {
             return self.prepare(call).await;
         }
         let options = TrainOptions::from_argument(call.args.get(2))?;
-        let data = TrialData::Shipped(String::from_utf8_lossy(shipped).into_owned());
-        Ok(Arc::new(TrainCall::new(call, options, data)?))
+        let shipped = Shipped::decode(shipped)?;
+        let backbones = shipped.backbones();
+        let data = TrialData::Shipped(shipped);
+        Ok(Arc::new(TrainCall::new(call, options, data, backbones)?))
     }
 
     fn grain(&self) -> Grain {
@@ -129,8 +147,8 @@ impl ExpensiveFunction for Train {
 enum TrialData {
     /// One dataset for all rows, named in the statement.
     Named(Box<DatasetSource>),
-    /// The same, as the snapshot with this digest, which another process took.
-    Shipped(String),
+    /// The same, as snapshots that another process took.
+    Shipped(Shipped),
     /// The path or URL in each row.
     PerRow,
 }
@@ -138,6 +156,8 @@ enum TrialData {
 /// One call of `train` in a statement.
 struct TrainCall {
     data: TrialData,
+    /// What rows may name as their backbone.
+    backbones: Vec<Arc<Backbone>>,
     options: TrainOptions,
     store: TrialStore,
     session: SessionState,
@@ -202,20 +222,30 @@ impl PreparedCall for TrainCall {
         let TrialData::Named(source) = &self.data else {
             return Ok(vec![]);
         };
-        let runner = self.runner(source.name(), &context.token).await?;
-        for warning in &runner.snapshot.warnings {
-            warn(source.name(), warning, context);
+        let mut shipped = Shipped::default();
+        for backbone in self.datasets() {
+            let runner = self.runner(source.name(), backbone, context).await?;
+            for warning in &runner.snapshot.warnings {
+                warn(source.name(), warning, context);
+            }
+            shipped.add(&runner.snapshot.sha256, backbone);
         }
-        Ok(runner.snapshot.sha256.clone().into_bytes())
+        shipped.encode()
     }
 
     async fn price(&self, dataset: &str, context: &CallContext) -> Result<Option<Price>> {
-        let runner = self.runner(dataset, &context.token).await?;
+        let mut runners = vec![];
+        for backbone in self.datasets() {
+            runners.push(self.runner(dataset, backbone, context).await?);
+        }
         Ok(Some(Arc::new(move |given| {
             // What cannot be trained takes no time.
-            let cost = Hyperparameters::from_json(given)
-                .and_then(|complete| complete.cost(&runner.snapshot.dataset));
-            cost.unwrap_or(0.0)
+            let mut given = given.clone();
+            let backbone = given.remove(BACKBONE);
+            let backbone = backbone.as_ref().and_then(Value::as_str);
+            let mut runners = runners.iter();
+            let runner = runners.find(|runner| runner.backbone_name() == backbone);
+            runner.and_then(|runner| runner.cost(given)).unwrap_or(0.0)
         })))
     }
 
@@ -249,11 +279,17 @@ impl PreparedCall for TrainCall {
 }
 
 impl TrainCall {
-    fn new(call: &Call<'_>, options: TrainOptions, data: TrialData) -> Result<Self> {
+    fn new(
+        call: &Call<'_>,
+        options: TrainOptions,
+        data: TrialData,
+        backbones: Vec<Arc<Backbone>>,
+    ) -> Result<Self> {
         let root = storage_root(call.session.config_options())?;
         let shared = TrainShared::of(call.session);
         Ok(Self {
             data,
+            backbones,
             options,
             store: TrialStore::new(root),
             session: SessionState::clone(call.session),
@@ -261,6 +297,15 @@ impl TrainCall {
             shared,
             runners: Memo::default(),
         })
+    }
+
+    /// What trials of this call learn from: images themselves unless there are backbones,
+    /// and the features of each.
+    fn datasets(&self) -> Vec<Option<&Arc<Backbone>>> {
+        match self.backbones.as_slice() {
+            [] => vec![None],
+            backbones => backbones.iter().map(Some).collect(),
+        }
     }
 
     /// Reads the arguments of all rows and names their trials.
@@ -281,17 +326,30 @@ impl TrainCall {
                 open.push(Row::Null);
                 continue;
             };
-            let runner = match runners.get(name) {
+            let given = match Given::read(given, row, &self.backbones) {
+                Ok(given) => given,
+                Err(refusal) => {
+                    open.push(Row::Done(refusal));
+                    continue;
+                }
+            };
+            let key = (name, given.backbone.map(|backbone| backbone.name.as_str()));
+            let runner = match runners.get(&key) {
                 Some(runner) => runner,
                 None => {
-                    let runner = self.runner_or_refusal(name, &context.token).await?;
-                    &*runners.entry(name).or_insert(runner)
+                    let runner = self.runner_or_refusal(name, given.backbone, context);
+                    let runner = runner.await?;
+                    &*runners.entry(key).or_insert(runner)
                 }
             };
             open.push(match runner {
                 Ok(runner) => {
-                    let resume_from = self.options.resume_from.as_deref();
-                    open_row(runner, given, resume_from, row)?
+                    let resume_from = given.resume_from;
+                    let resume_from =
+                        resume_from.or_else(|| self.options.resume_from.clone());
+                    let trial =
+                        runner.trial(given.hyperparameters)?.resuming(resume_from);
+                    Row::Open(Arc::clone(runner), Arc::new(trial))
                 }
                 Err(refusal) => Row::Done(refusal.clone()),
             });
@@ -304,11 +362,12 @@ impl TrainCall {
     async fn runner_or_refusal(
         &self,
         name: &str,
-        token: &CancellationToken,
+        backbone: Option<&Arc<Backbone>>,
+        context: &CallContext,
     ) -> Result<Result<Arc<TrialRunner>, Box<TrialRecord>>> {
-        match (self.runner(name, token).await, &self.data) {
+        match (self.runner(name, backbone, context).await, &self.data) {
             (Ok(runner), _) => Ok(Ok(runner)),
-            (Err(error), TrialData::PerRow) if !token.is_cancelled() => {
+            (Err(error), TrialData::PerRow) if !context.token.is_cancelled() => {
                 let error = error.strip_backtrace();
                 Ok(Err(refused(Status::Failed, "INVALID_DATASET", error)))
             }
@@ -322,15 +381,20 @@ impl TrainCall {
     async fn runner(
         &self,
         name: &str,
-        token: &CancellationToken,
+        backbone: Option<&Arc<Backbone>>,
+        context: &CallContext,
     ) -> Result<Arc<TrialRunner>> {
+        let features = backbone.map(|backbone| backbone.key());
+        let features = features.as_deref();
         let make = || async {
             let columns = &self.options.columns;
             let root = &self.store.root().url;
-            let key = format!("{}\n{root}\n{name}\n{columns:?}", self.statement);
-            let scan = || self.scan(name, token);
+            let statement = &self.statement;
+            let key = format!("{statement}\n{root}\n{name}\n{columns:?}\n{features:?}");
+            let scan = || self.scan(name, backbone, &context.token);
             Ok(Arc::new(TrialRunner {
                 snapshot: self.shared.scans.get_or_make(&key, scan).await?,
+                backbone: backbone.map(RunnerBackbone::new),
                 store: self.store.clone(),
                 split_seed: self.options.split_seed,
                 timeout: self.options.timeout,
@@ -339,28 +403,42 @@ impl TrainCall {
                 shared: Arc::clone(&self.shared),
             }))
         };
-        self.runners.get_or_make(name, make).await
+        let key = format!("{name}\n{features:?}");
+        self.runners.get_or_make(&key, make).await
     }
 
     async fn scan(
         &self,
         name: &str,
+        backbone: Option<&Arc<Backbone>>,
         token: &CancellationToken,
     ) -> Result<SharedSnapshot> {
         let (root, in_use) = (self.store.root(), &self.shared.snapshots);
         let source = match &self.data {
-            TrialData::Shipped(sha256) => {
+            TrialData::Shipped(shipped) => {
+                let sha256 = shipped.snapshot(backbone)?;
                 return Snapshot::load(root, sha256, in_use).await;
             }
             TrialData::Named(source) => DatasetSource::clone(source),
             TrialData::PerRow => {
                 let columns = &self.options.columns;
-                DatasetSource::open_file(&self.session, "train", name, columns).await?
+                DatasetSource::open_file(&self.session, USAGE.name, name, columns).await?
+            }
+        };
+        let dataset = source.name().to_string();
+        let (source, warnings) = match backbone {
+            None => (source, vec![]),
+            Some(backbone) => {
+                let features = backbone
+                    .features_of(&source, &self.session, root, token)
+                    .await?;
+                self.shared.count_features(features.computed);
+                (features.source, features.warnings)
             }
         };
         let table = source.read(Wanted::NotTest, token).await?;
-        let dataset = source.name().to_string();
-        let snapshot = Snapshot::from_scan(dataset, table, token).await?;
+        let mut snapshot = Snapshot::from_scan(dataset, table, token).await?;
+        snapshot.warnings.splice(0..0, warnings);
         snapshot.publish(root, in_use).await
     }
 
@@ -408,40 +486,6 @@ fn note(datasets: &ArrayRef, trials: &[Option<TrialRow>], context: &CallContext)
 
 fn warn(dataset: &str, warning: &str, context: &CallContext) {
     context.warnings.add(format!("train: {dataset}: {warning}"));
-}
-
-fn open_row(
-    runner: &Arc<TrialRunner>,
-    given: Option<&ArrayRef>,
-    resume_from: Option<&str>,
-    row: usize,
-) -> Result<Row> {
-    let given = match given {
-        Some(given) => row_to_json(given.as_struct(), row),
-        None => Ok(Map::new()),
-    };
-    Ok(match given {
-        Ok(mut given) => {
-            let resume_from = match given.remove(RESUME_FROM) {
-                None | Some(Value::Null) => resume_from.map(ToString::to_string),
-                Some(Value::String(name)) => Some(name),
-                Some(other) => {
-                    let error = format!(
-                        "{RESUME_FROM} must be the path or URL of a checkpoint, got {other}"
-                    );
-                    let code = "INVALID_HYPERPARAMETER";
-                    return Ok(Row::Done(refused(Status::Infeasible, code, error)));
-                }
-            };
-            let trial = runner.trial(given)?.resuming(resume_from);
-            Row::Open(Arc::clone(runner), Arc::new(trial))
-        }
-        // Such as an integer that is out of range.
-        Err(error) => {
-            let error = error.strip_backtrace();
-            Row::Done(refused(Status::Infeasible, "INVALID_HYPERPARAMETER", error))
-        }
-    })
 }
 
 /// Finds a trial that is finished already.

@@ -22,6 +22,10 @@ pub(super) struct Surroundings<'a> {
     pub(super) snapshot: &'a str,
     /// What chooses the validation rows; none where the data comes split.
     pub(super) split_seed: Option<u64>,
+    /// The name of the features that the snapshot has, where a backbone made them and is a
+    /// part of the model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) backbone: Option<&'a str>,
     /// The trainer, whose release and CPU level decide the bits.
     pub(super) engine: &'a str,
 }
@@ -87,6 +91,7 @@ mod tests {
         let surroundings = Surroundings {
             snapshot: "5a",
             split_seed,
+            backbone: None,
             engine: "some engine",
         };
         let complete = Hyperparameters::from_json(&given);

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use crate::record::{Status, TrialRecord};
 
 pub(crate) use identity::TrialId;
-pub(crate) use runner::TrialRunner;
+pub(crate) use runner::{RunnerBackbone, TrialRunner};
 
 /// A trial that has a name, but has not run yet.
 #[derive(Debug)]

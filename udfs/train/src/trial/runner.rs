@@ -9,11 +9,13 @@ use atoll_nn::{Checkpoint, Hyperparameters};
 use atoll_udf_common::{CallContext, pool_error};
 use datafusion::common::{Result, exec_err};
 use serde_json::{Map, Value};
+use tokio::sync::OnceCell;
 
 use super::identity::{Surroundings, TrialId};
 use super::progress::CheckpointWriter;
 use super::training::Training;
 use super::{Trial, code};
+use crate::backbone::{BACKBONE, Backbone, BackboneFile};
 use crate::dataset::SharedSnapshot;
 use crate::record::{Status, TrialRecord};
 use crate::shared::TrainShared;
@@ -25,6 +27,8 @@ use crate::store::{TrialStore, load_checkpoint};
 pub(crate) struct TrialRunner {
     /// The dataset, and with it its scan, which other calls of the same statement find.
     pub(crate) snapshot: Shared<SharedSnapshot>,
+    /// What made the features of the dataset and becomes a part of its models.
+    pub(crate) backbone: Option<RunnerBackbone>,
     /// Where trials are kept.
     pub(crate) store: TrialStore,
     /// Seeds the choice of validation rows.
@@ -37,6 +41,29 @@ pub(crate) struct TrialRunner {
     pub(crate) checkpoint: bool,
     /// What the calls of the session share.
     pub(crate) shared: Arc<TrainShared>,
+}
+
+/// A backbone whose file is read when the first trial trains.
+#[derive(Debug)]
+pub(crate) struct RunnerBackbone {
+    backbone: Arc<Backbone>,
+    key: String,
+    file: OnceCell<Arc<BackboneFile>>,
+}
+
+impl RunnerBackbone {
+    pub(crate) fn new(backbone: &Arc<Backbone>) -> Self {
+        Self {
+            key: backbone.key(),
+            backbone: Arc::clone(backbone),
+            file: OnceCell::new(),
+        }
+    }
+
+    async fn file(&self, context: &CallContext) -> Result<Arc<BackboneFile>> {
+        let read = async || self.backbone.read(context).await.map(Arc::new);
+        self.file.get_or_try_init(read).await.cloned()
+    }
 }
 
 /// How a trial ended.
@@ -94,11 +121,12 @@ impl TrialEnd {
 impl TrialRunner {
     /// Names the trial with these hyperparameters, given as a row has them.
     pub(crate) fn trial(&self, mut given: Map<String, Value>) -> Result<Trial> {
-        given.retain(|_, value| !value.is_null());
+        self.complete(&mut given);
         let hyperparameters = Hyperparameters::from_json(&given);
         let surroundings = Surroundings {
             snapshot: &self.snapshot.sha256,
             split_seed: self.split_seed(),
+            backbone: self.backbone.as_ref().map(|backbone| backbone.key.as_str()),
             engine: &atoll_nn::engine(),
         };
         Ok(Trial {
@@ -107,6 +135,28 @@ impl TrialRunner {
             hyperparameters,
             resume_from: None,
         })
+    }
+
+    /// Takes out what is NULL. Behind a backbone the network is linear unless the row says
+    /// more: the features are what a linear layer was trained on.
+    fn complete(&self, given: &mut Map<String, Value>) {
+        given.retain(|_, value| !value.is_null());
+        if self.backbone.is_some() && !given.contains_key("architecture") {
+            given.insert("architecture".to_string(), "linear".into());
+        }
+    }
+
+    /// The backbone, as the statement names it.
+    pub(crate) fn backbone_name(&self) -> Option<&str> {
+        let backbone = self.backbone.as_ref();
+        backbone.map(|backbone| backbone.backbone.name.as_str())
+    }
+
+    /// What a trial with these hyperparameters costs, unless it is infeasible.
+    pub(crate) fn cost(&self, mut given: Map<String, Value>) -> Option<f64> {
+        self.complete(&mut given);
+        let complete = Hyperparameters::from_json(&given).ok()?;
+        complete.cost(&self.snapshot.dataset).ok()
     }
 
     /// What chooses the validation rows, unless the data came split.
@@ -123,10 +173,13 @@ impl TrialRunner {
             None => trial.given.get("seed").and_then(Value::as_i64),
         };
         let all = complete.and_then(|complete| serde_json::to_value(complete).ok());
-        let hyperparameters = match all {
+        let mut hyperparameters = match all {
             Some(Value::Object(all)) => all,
             _ => trial.given.clone(),
         };
+        if let Some(name) = self.backbone_name() {
+            hyperparameters.insert(BACKBONE.to_string(), name.into());
+        }
         TrialRecord {
             seed,
             snapshot: Some(self.snapshot.sha256.clone()),
@@ -209,6 +262,10 @@ impl TrialRunner {
                 return Ok(TrialEnd::without_network(record));
             }
         };
+        let backbone = match &self.backbone {
+            Some(backbone) => Some(backbone.file(context).await?),
+            None => None,
+        };
         // Dropping this future stops the training.
         let token = context.token.child_token();
         let _stop = token.clone().drop_guard();
@@ -217,6 +274,7 @@ impl TrialRunner {
             runner: Arc::clone(self),
             trial: Arc::clone(trial),
             hyperparameters,
+            backbone,
             start,
             writer: self.checkpoint.then_some(writer),
             token: token.clone(),
@@ -317,6 +375,7 @@ mod tests {
             folder,
             Arc::new(TrialRunner {
                 snapshot,
+                backbone: None,
                 store,
                 split_seed,
                 timeout: None,
@@ -443,6 +502,7 @@ mod tests {
         let (_folder, runner) = runner(&[], 0).await;
         let hurried = Arc::new(TrialRunner {
             snapshot: runner.snapshot.clone(),
+            backbone: None,
             store: runner.store.clone(),
             split_seed: 0,
             timeout: Some(Duration::ZERO),
@@ -472,6 +532,7 @@ mod tests {
         };
         let broken = Arc::new(TrialRunner {
             snapshot: scanned(broken, &root, &runner.shared).await,
+            backbone: None,
             store: runner.store.clone(),
             split_seed: 0,
             timeout: None,

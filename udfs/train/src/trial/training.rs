@@ -11,6 +11,7 @@ use atoll_nn::{Checkpoint, Error, Hyperparameters, Options, Outcome, Report};
 use super::progress::{CheckpointWriter, Watch};
 use super::runner::{CheckpointChain, TrialEnd};
 use super::{Trial, TrialRunner, code};
+use crate::backbone::BackboneFile;
 use crate::dataset::of_split;
 use crate::record::{EpochRecord, Status, TrialRecord, finite};
 
@@ -19,6 +20,8 @@ pub(super) struct Training {
     pub(super) runner: Arc<TrialRunner>,
     pub(super) trial: Arc<Trial>,
     pub(super) hyperparameters: Hyperparameters,
+    /// What its network is the head of.
+    pub(super) backbone: Option<Arc<BackboneFile>>,
     /// Where it goes on from; it starts anew without.
     pub(super) start: Option<Arc<Checkpoint>>,
     /// Makes checkpoints, if they are wanted.
@@ -72,7 +75,8 @@ impl Training {
         match report {
             Ok(report) => {
                 let last = watch.writer.and_then(|writer| writer.last);
-                trained(record, report, last.map(Box::new))
+                let backbone = self.backbone.as_deref();
+                trained(record, report, backbone, last.map(Box::new))
             }
             Err(Error::Cancelled) if self.token.is_cancelled() => TrialEnd::Cancelled,
             Err(error) => {
@@ -120,8 +124,19 @@ fn now() -> Option<i64> {
 fn trained(
     record: TrialRecord,
     report: Report,
+    backbone: Option<&BackboneFile>,
     last: Option<Box<Checkpoint>>,
 ) -> TrialEnd {
+    let network = match (report.onnx, backbone) {
+        (Some(head), Some(backbone)) => match backbone.with_head(&head) {
+            Ok(network) => Some(network),
+            Err(error) => {
+                let record = record.ended(Status::Failed, "INVALID_BACKBONE", error);
+                return TrialEnd::without_network(record);
+            }
+        },
+        (network, _) => network,
+    };
     let record = match report.outcome {
         Outcome::Succeeded => record,
         Outcome::Diverged { epoch } => record.ended(
@@ -144,7 +159,7 @@ fn trained(
             seconds: report.seconds,
             ..record
         },
-        network: report.onnx,
+        network,
         checkpoints: CheckpointChain { before: None, last },
     }
 }
