@@ -116,13 +116,17 @@ pub fn with_head<B: AsRef<[u8]>>(
     let version = env!("CARGO_PKG_VERSION").as_bytes();
     put(&mut file, model::PRODUCER_VERSION, version);
     put(&mut file, model::GRAPH, &joined);
+    let classes = lines_of_labels(bytes)?;
     for field in wire::fields(bytes) {
         let field = field?;
         let is_kept = match field.number {
             model::METADATA => {
                 let key = text_of(field.value, KEY)?;
                 let ours = key.starts_with("image.") || key.starts_with("atoll.");
-                !ours && !OF_OUTPUTS.contains(&key.as_str())
+                // Other names of its classes, such as those of WordNet.
+                let lines = text_of(field.value, VALUE)?.lines().count();
+                let of_classes = lines > 1 && Some(lines) == classes;
+                !(ours || of_classes || OF_OUTPUTS.contains(&key.as_str()))
             }
             model::IR_VERSION
             | model::PRODUCER_NAME
@@ -172,6 +176,17 @@ fn graph_bytes(model: &[u8]) -> Result<&[u8], String> {
         }
     }
     found.ok_or_else(|| "it has no graph".to_string())
+}
+
+/// How many classes a model file names, a line each.
+fn lines_of_labels(bytes: &[u8]) -> Result<Option<usize>, String> {
+    for field in wire::fields(bytes) {
+        let field = field?;
+        if field.number == model::METADATA && text_of(field.value, KEY)? == "labels" {
+            return Ok(Some(text_of(field.value, VALUE)?.lines().count()));
+        }
+    }
+    Ok(None)
 }
 
 fn text_of(message: &[u8], wanted: u32) -> Result<String, String> {

@@ -10,7 +10,7 @@ use atoll_compute::panics::catch;
 use atoll_imaging::{DecodeOptions, Error, Image, ImageRef, decode};
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, StructArray, UInt8Array,
-    UInt32Array,
+    UInt32Array, make_array,
 };
 use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::datatypes::{DataType, Field, Fields, UInt8Type, UInt32Type};
@@ -19,6 +19,9 @@ use datafusion::common::{
 };
 
 use crate::args::{bytes_at, is_text};
+
+/// The field of a struct that holds a file.
+const BYTES: &str = "bytes";
 
 /// The most pixel bytes in one array: what Arrow's 32-bit offsets can say.
 const MAX_ARRAY_BYTES: usize = i32::MAX as usize;
@@ -54,6 +57,8 @@ pub fn coerce_image_type(function: &str, data_type: &DataType) -> Result<DataTyp
         | DataType::BinaryView
         | DataType::FixedSizeBinary(_) => Ok(data_type.clone()),
         DataType::Null => Ok(DataType::Binary),
+        // The type of images in the Parquet files of Hugging Face, STRUCT(bytes, path).
+        DataType::Struct(fields) if is_file_struct(fields) => Ok(data_type.clone()),
         DataType::Struct(fields) => {
             let has = |field: &Field| fields.find(field.name()).is_some();
             match image_fields().iter().find(|field| !has(field)) {
@@ -73,6 +78,18 @@ pub fn coerce_image_type(function: &str, data_type: &DataType) -> Result<DataTyp
             "{function} takes the bytes of an image file or an IMAGE, got {other}"
         ),
     }
+}
+
+/// Whether a struct holds a file: its bytes, and beside them what it is called.
+pub fn is_file_struct(fields: &Fields) -> bool {
+    let bytes = fields.find(BYTES);
+    bytes.is_some_and(|(_, bytes)| {
+        let is_binary = matches!(
+            bytes.data_type(),
+            DataType::Binary | DataType::LargeBinary | DataType::BinaryView
+        );
+        is_binary && fields.find("data").is_none()
+    })
 }
 
 /// An image argument of one record batch. Cloning is cheap.
@@ -115,6 +132,15 @@ impl ImageColumn {
             | DataType::BinaryView
             | DataType::FixedSizeBinary(_)
             | DataType::Null => Images::Encoded(Arc::clone(array)),
+            DataType::Struct(fields) if is_file_struct(fields) => {
+                // With the NULLs of the struct itself.
+                let (fields, mut columns, nulls) = array.as_struct().clone().into_parts();
+                let place = fields.find(BYTES).map_or(0, |(place, _)| place);
+                let bytes = columns.swap_remove(place);
+                let nulls = NullBuffer::union(nulls.as_ref(), bytes.nulls());
+                let bytes = bytes.to_data().into_builder().nulls(nulls);
+                Images::Encoded(make_array(bytes.build()?))
+            }
             DataType::Struct(_) => match decoded(array.as_struct()) {
                 Some(images) => images,
                 None => return wrong_type(function, array.data_type()),

@@ -55,6 +55,15 @@ pub(crate) struct Features {
     pub(crate) computed: usize,
 }
 
+/// What came of computing features.
+#[derive(Default)]
+struct Computed {
+    /// The rows without the features.
+    batches: Vec<RecordBatch>,
+    /// Why some images have none.
+    failed: HashMap<ImageDigest, String>,
+}
+
 /// One computation.
 struct Computation<'a> {
     backbone: &'a Backbone,
@@ -105,41 +114,42 @@ impl Backbone {
 impl Computation<'_> {
     async fn run(&self) -> Result<Features> {
         let rows = self.images.frame(Wanted::NotTest)?;
-        let beside = || self.images.columns().filter(|column| *column != self.image);
-        let mut columns = self.keys(&rows)?;
-        columns.extend(beside().map(column_expr));
-        let labelled = rows.clone().select(columns)?;
-        let schema = labelled.schema().as_arrow().clone();
-        let labelled = self.batches(labelled).await?;
-        let mut digests = Vec::with_capacity(labelled.len());
-        for batch in &labelled {
-            digests.push(self.digests(batch)?);
-        }
-        let wanted: HashSet<ImageDigest> = digests.iter().flatten().copied().collect();
-        let all = wanted.len();
-        let mut known = Known::new();
+        let beside = self.images.columns().filter(|column| *column != self.image);
+        let beside: Vec<Expr> = beside.map(column_expr).collect();
+        let labelled = [self.keys(&rows)?, beside.clone()].concat();
         let key = self.backbone.key();
-        kept::read(self.storage, &key, &wanted, &mut known).await?;
-        let missing: HashSet<ImageDigest> = wanted
-            .into_iter()
-            .filter(|image| !known.contains_key(image))
-            .collect();
-        let (computed, failed) = match missing.is_empty() {
-            true => (0, HashMap::new()),
-            false => {
-                let before = known.len();
-                let rows = match missing.len() == all {
-                    true => rows,
-                    false => self.only(rows, &missing)?,
-                };
-                let failed = self.compute(rows, &key, &mut known).await?;
-                (known.len() - before, failed)
+        let files = kept::files(self.storage, &key).await?;
+        let mut known = Known::new();
+        let (batches, failed, computed) = if files.is_empty() {
+            // One reading is enough where all have to be computed.
+            let done = self.compute(rows, labelled, &key, &mut known).await?;
+            (done.batches, done.failed, known.len())
+        } else {
+            let batches = self.batches(rows.clone().select(labelled)?).await?;
+            let mut wanted = HashSet::new();
+            for batch in &batches {
+                wanted.extend(self.digests(batch)?);
             }
+            kept::read(files, &wanted, &mut known).await?;
+            let all = wanted.len();
+            wanted.retain(|image| !known.contains_key(image));
+            let before = known.len();
+            let failed = if wanted.is_empty() {
+                HashMap::new()
+            } else {
+                let rows = match wanted.len() == all {
+                    true => rows,
+                    false => self.only(rows, &wanted)?,
+                };
+                let keys = self.keys(&rows)?;
+                self.compute(rows, keys, &key, &mut known).await?.failed
+            };
+            (batches, failed, known.len() - before)
         };
-        let skip = schema.fields().len() - beside().count();
-        let source = self.source(&schema, skip, (&labelled, &digests), &known)?;
+        let digests = batches.iter().map(|batch| self.digests(batch));
+        let digests = digests.collect::<Result<Vec<_>>>()?;
         Ok(Features {
-            source,
+            source: self.source(beside.len(), (&batches, &digests), &known)?,
             warnings: self
                 .left_out(&digests, &known, &failed)
                 .into_iter()
@@ -226,14 +236,15 @@ impl Computation<'_> {
         Ok((0..batch.num_rows()).map(digest).collect())
     }
 
-    /// Computes the features of the images in these rows and keeps them. Returns why some
-    /// have none.
+    /// Computes the features of the images in these rows and keeps them. `columns` begin
+    /// with [`KEYS`].
     async fn compute(
         &self,
         rows: DataFrame,
+        mut columns: Vec<Expr>,
         key: &str,
         known: &mut Known,
-    ) -> Result<HashMap<ImageDigest, String>> {
+    ) -> Result<Computed> {
         let embed = self.session.scalar_functions().get("try_embed");
         let embed =
             embed.ok_or_else(|| internal_datafusion_err!("there is no try_embed"))?;
@@ -242,16 +253,13 @@ impl Computation<'_> {
             column_expr(self.image),
             Expr::Literal(self.embed_options()?, None),
         ];
-        let mut columns = self.keys(&rows)?;
         columns.push(embed.call(arguments).alias(RESULT));
         let mut stream = rows.select(columns)?.execute_stream().await?;
-        let mut failed = HashMap::new();
+        let mut done = Computed::default();
         let mut fresh = Vec::new();
-        while let Some(batch) = self.next(&mut stream).await? {
-            let results = batch.column_by_name(RESULT);
-            let results = results.and_then(|column| column.as_struct_opt());
-            let results =
-                results.ok_or_else(|| internal_datafusion_err!("no features"))?;
+        while let Some(mut batch) = self.next(&mut stream).await? {
+            let results = batch.remove_column(batch.num_columns() - 1);
+            let results = results.as_struct();
             let (features, codes) =
                 (results.column(0).as_list::<i32>(), results.column(1));
             for (row, image) in self.digests(&batch)?.into_iter().enumerate() {
@@ -261,7 +269,7 @@ impl Computation<'_> {
                 if features.is_null(row) {
                     let code = string_at(codes, row).unwrap_or("no image");
                     let error = string_at(results.column(2), row).unwrap_or_default();
-                    failed.insert(image, format!("{code}: {error}"));
+                    done.failed.insert(image, format!("{code}: {error}"));
                     continue;
                 }
                 let numbers = features.value(row);
@@ -274,11 +282,12 @@ impl Computation<'_> {
                     fresh.clear();
                 }
             }
+            done.batches.push(batch);
         }
         if !fresh.is_empty() {
             kept::write(self.storage, key, &fresh).await?;
         }
-        Ok(failed)
+        Ok(done)
     }
 
     /// The rows with one of these images, so that of a dataset that grew by one image only
@@ -326,14 +335,19 @@ impl Computation<'_> {
         options.build()
     }
 
-    /// The rows that have features, with the columns beside the image.
+    /// The rows that have features, with the columns beside the image, which are the last
+    /// of each batch.
     fn source(
         &self,
-        schema: &Schema,
-        skip: usize,
-        (labelled, digests): (&[RecordBatch], &[Vec<ImageDigest>]),
+        beside: usize,
+        (batches, digests): (&[RecordBatch], &[Vec<ImageDigest>]),
         known: &Known,
     ) -> Result<DatasetSource> {
+        let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        let Some(schema) = batches.first().map(RecordBatch::schema) else {
+            return exec_err!("{} has no rows to train on", self.images.name());
+        };
+        let skip = schema.fields().len() - beside;
         let mut name = "features".to_string();
         while schema.field_with_name(&name).is_ok() {
             name.insert(0, '_');
@@ -343,8 +357,8 @@ impl Computation<'_> {
         fields.extend(schema.fields().iter().skip(skip).cloned());
         let metadata = schema.metadata().clone();
         let schema = Arc::new(Schema::new_with_metadata(fields, metadata));
-        let mut batches = Vec::with_capacity(labelled.len());
-        for (batch, digests) in labelled.iter().zip(digests) {
+        let mut featured = Vec::with_capacity(batches.len());
+        for (batch, digests) in batches.iter().zip(digests) {
             let mut lists = ListBuilder::new(Float32Builder::new());
             let found: Vec<_> = digests.iter().map(|image| known.get(image)).collect();
             for numbers in found.iter().flatten() {
@@ -357,17 +371,16 @@ impl Computation<'_> {
             let batch = filter_record_batch(batch, &is_known)?;
             let mut columns: Vec<ArrayRef> = vec![Arc::new(lists.finish())];
             columns.extend(batch.columns().iter().skip(skip).cloned());
-            batches.push(RecordBatch::try_new(Arc::clone(&schema), columns)?);
+            featured.push(RecordBatch::try_new(Arc::clone(&schema), columns)?);
         }
-        let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
-        if rows == 0 {
+        if rows > 0 && known.is_empty() {
             return exec_err!(
-                "{FUNCTION}: no image of {} can be read",
+                "{FUNCTION}: none of the {rows} images of {} can be read",
                 self.images.name()
             );
         }
         let ctx = SessionContext::new_with_state(self.session.clone());
-        let table = MemTable::try_new(schema, vec![batches])?;
+        let table = MemTable::try_new(schema, vec![featured])?;
         let options = ColumnOptions {
             image: None,
             features: Some(vec![name]),

@@ -32,24 +32,24 @@ fn folder(storage: &Location, key: &str) -> Result<Location> {
     storage.join(&format!("features/{key}"))
 }
 
-/// Adds to `known` those of the `wanted` images that are kept.
+/// The files with features of a backbone.
+pub(super) async fn files(storage: &Location, key: &str) -> Result<Vec<Location>> {
+    let folder = folder(storage, key)?;
+    let listed = folder.store.list(Some(&folder.path));
+    let files = listed.map_ok(|file| folder.at(file.location)).try_collect();
+    files.await.map_err(|error| folder.error(error))
+}
+
+/// Adds to `known` those of the `wanted` images that are in these files.
 pub(super) async fn read(
-    storage: &Location,
-    key: &str,
+    files: Vec<Location>,
     wanted: &HashSet<ImageDigest>,
     known: &mut Known,
 ) -> Result<()> {
-    let folder = folder(storage, key)?;
-    let listed = folder.store.list(Some(&folder.path));
-    let files: Vec<_> = listed
-        .try_collect()
-        .await
-        .map_err(|error| folder.error(error))?;
-    for file in files {
+    for location in files {
         if known.len() == wanted.len() {
             break;
         }
-        let location = folder.at(file.location);
         let bytes = location.read().await?;
         let damaged = |reason: &dyn std::fmt::Display| {
             exec_datafusion_err!(

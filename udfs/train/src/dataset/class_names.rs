@@ -2,13 +2,24 @@
 
 use datafusion::arrow::datatypes::Schema;
 use datafusion::common::{Result, exec_datafusion_err};
+use serde_json::Value;
 
 /// The key of the class names, a list in JSON.
 const CLASSES: &str = "atoll.class_names";
 
-/// The names of the classes, if a schema says them.
-pub(super) fn class_names(schema: &Schema) -> Option<Vec<String>> {
-    serde_json::from_str(schema.metadata().get(CLASSES)?).ok()
+/// The key under which the Parquet files of Hugging Face describe their columns, in JSON.
+const HUGGING_FACE: &str = "huggingface";
+
+/// The names of the classes of a label column, if a schema says them: as we write it, or as
+/// a `ClassLabel` of Hugging Face's datasets.
+pub(super) fn class_names(schema: &Schema, label: &str) -> Option<Vec<String>> {
+    let metadata = schema.metadata();
+    if let Some(names) = metadata.get(CLASSES) {
+        return serde_json::from_str(names).ok();
+    }
+    let mut described: Value = serde_json::from_str(metadata.get(HUGGING_FACE)?).ok()?;
+    let names = described.pointer_mut(&format!("/info/features/{label}/names"))?;
+    serde_json::from_value(names.take()).ok()
 }
 
 /// Says in a schema what the classes are called.
@@ -17,4 +28,23 @@ pub(super) fn write_class_names(schema: &mut Schema, names: &[String]) -> Result
         .map_err(|error| exec_datafusion_err!("cannot write class names: {error}"))?;
     schema.metadata.insert(CLASSES.to_string(), names);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    #[test]
+    fn names_of_hugging_face_are_those_of_the_label() {
+        let json = r#"{"info": {"features": {"image": {"_type": "Image"},
+            "fine": {"names": ["a", "b"], "_type": "ClassLabel"}}}}"#;
+        let metadata = HashMap::from([(HUGGING_FACE.to_string(), json.to_string())]);
+        let schema = Schema::empty().with_metadata(metadata);
+        let names = class_names(&schema, "fine").unwrap();
+        assert_eq!(names, ["a", "b"]);
+        assert_eq!(class_names(&schema, "image"), None);
+        assert_eq!(class_names(&schema, "label"), None);
+    }
 }

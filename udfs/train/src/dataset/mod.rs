@@ -6,6 +6,7 @@
 
 mod class_names;
 mod options;
+mod photos;
 mod reader;
 mod snapshot;
 mod source;

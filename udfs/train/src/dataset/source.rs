@@ -27,14 +27,14 @@ use futures::{StreamExt, TryStreamExt};
 use self::place::IsBad;
 use super::class_names::class_names;
 use super::reader::{is_feature, value_type};
-use super::{ColumnOptions, Reader, Split, Subject, Table};
+use super::{ColumnOptions, Reader, Split, Subject, Table, photos};
 use crate::files::{digest, put_if_absent};
 
 /// The image column, unless the options name another.
-const IMAGE: &str = "image";
+pub(super) const IMAGE: &str = "image";
 
 /// The split column that is used when it is there and the options name no other.
-const SPLIT: &str = "split";
+pub(super) const SPLIT: &str = "split";
 
 /// Rows that one piece of work on the compute pool decodes.
 const PIECE: usize = 512;
@@ -75,10 +75,12 @@ impl DatasetSource {
         // may be on this machine alone, like its tables.
         let is_table = found.is_some();
         if let Some(table) = found.filter(|table| !table.is::<FileTable>()) {
-            let source = Self::new(ctx.read_table(table)?, function, name, options)?;
+            let frame = ctx.read_table(table)?;
+            let frame = photos::of_names(&ctx, frame, options, None).await?;
+            let source = Self::new(frame, function, name, options)?;
             return Ok(Self { is_table, ..source });
         }
-        match file(&ctx, name).await? {
+        match file(&ctx, function, name, options).await? {
             Some(frame) => {
                 let source = Self::of_file(frame, function, name, options).await?;
                 Ok(Self { is_table, ..source })
@@ -97,7 +99,7 @@ impl DatasetSource {
         options: &ColumnOptions,
     ) -> Result<Self> {
         let ctx = SessionContext::new_with_state(session.clone());
-        match file(&ctx, location.url.as_str()).await? {
+        match file(&ctx, function, location.url.as_str(), options).await? {
             Some(frame) => Self::new(frame, function, name, options),
             None => no_file(&ctx, function, location.url.as_str()).await,
         }
@@ -149,7 +151,7 @@ impl DatasetSource {
             );
         }
         let ctx = SessionContext::new_with_state(session.clone());
-        match file(&ctx, name).await? {
+        match file(&ctx, function, name, options).await? {
             Some(frame) => Self::of_file(frame, function, name, options).await,
             None => no_file(&ctx, function, name).await,
         }
@@ -198,7 +200,7 @@ impl DatasetSource {
             dataset: name.to_string(),
         };
         let reader = reader(&frame, subject, options, split.as_deref())?
-            .with_class_names(class_names(frame.schema().as_arrow()));
+            .with_class_names(class_names(frame.schema().as_arrow(), &options.label));
         Ok(Self {
             is_table: false,
             frame,
@@ -351,15 +353,24 @@ async fn table(ctx: &SessionContext, name: &str) -> Option<Arc<dyn TableProvider
     None
 }
 
-/// The rows of the files that a name stands for, if there are any.
-async fn file(ctx: &SessionContext, name: &str) -> Result<Option<DataFrame>> {
+/// The rows of the files that a name stands for, if there are any: of tables, or of photos.
+async fn file(
+    ctx: &SessionContext,
+    function: &str,
+    name: &str,
+    options: &ColumnOptions,
+) -> Result<Option<DataFrame>> {
     let state = ctx.state();
     let context = CallContext::of(state.config());
     let table = FileTable::with_metadata(&state, context.directory.as_deref(), name);
-    let table = table.await?;
-    table
-        .map(|table| ctx.read_table(Arc::new(table)))
-        .transpose()
+    match table.await? {
+        Some(table) => {
+            let frame = ctx.read_table(Arc::new(table))?;
+            let frame = photos::of_names(ctx, frame, options, Some(name)).await?;
+            Ok(Some(frame))
+        }
+        None => photos::folder(ctx, function, name).await,
+    }
 }
 
 /// Why a name that looks like a file's is no dataset.
@@ -375,7 +386,8 @@ async fn no_file<T>(ctx: &SessionContext, function: &str, name: &str) -> Result<
         }
         _ => plan_err!(
             "{function}: there is no dataset in '{name}'; a dataset is a Parquet, CSV or \
-             JSON file or a folder of them"
+             JSON file or a folder of them, or a folder of photos with a subfolder for each \
+             class"
         ),
     }
 }

@@ -211,7 +211,7 @@ fn images(pixels: &[u8], shape: ImageShape, range: Range<usize>) -> Result<Array
 fn decode(name: &str, bytes: Bytes) -> Result<Snapshot> {
     let file = ParquetRecordBatchReaderBuilder::try_new(bytes)?;
     let schema = Arc::clone(file.schema());
-    let Some(classes) = class_names(&schema) else {
+    let Some(classes) = class_names(&schema, "label") else {
         return exec_err!("it has no class names");
     };
     let names: Vec<&str> = schema
