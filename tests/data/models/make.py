@@ -118,6 +118,20 @@ def heads():
         three,
         [integers("k", [3])],
     )
+    # The last dense layer is a convolution of one place, before the mean over places.
+    write(
+        "pooled",
+        [
+            node("Sigmoid", ["image"], ["features_of_places"]),
+            node("Conv", ["features_of_places", "w"], ["classes_of_places"]),
+            node("GlobalAveragePool", ["classes_of_places"], ["p"]),
+            node("Flatten", ["p"], ["y"]),
+        ],
+        [tensor("image", ["batch", 3, 2, 2])],
+        [tensor("y", ["batch", 2])],
+        [floats("w", [2, 3, 1, 1], [1.0, 2.0, 3.0, -1.0, 0.0, 1.0])],
+        {**SQUASHED, "labels": "warm\ncold", "codes": "w1\nw2"},
+    )
     head(
         "grid",
         [node("Sigmoid", ["image"], ["y"])],

@@ -75,17 +75,17 @@ struct Computation<'a> {
 }
 
 impl Backbone {
-    /// Checks that a dataset has images for a backbone; returns their column.
-    pub(crate) fn check<'a>(&self, images: &'a DatasetSource) -> Result<&'a str> {
-        match images.image() {
-            Some(image) => Ok(image),
-            None => plan_err!(
-                "{FUNCTION}: {} has no column of image files or IMAGE structs, which backbone \
-                 {} needs; name it in the options, such as {{image: 'photo'}}",
-                images.name(),
-                self.name
-            ),
+    /// Checks that a dataset has images for a backbone, or its features.
+    pub(crate) fn check(&self, images: &DatasetSource) -> Result<()> {
+        if images.image().is_some() || images.features_name() == Some(self.key()) {
+            return Ok(());
         }
+        plan_err!(
+            "{FUNCTION}: {} has no column of image files or IMAGE structs, which backbone {} \
+             needs; name it in the options, such as {{image: 'photo'}}",
+            images.name(),
+            self.name
+        )
     }
 
     /// The features of the images of a dataset: of those that are kept under the storage
@@ -93,15 +93,22 @@ impl Backbone {
     /// out.
     pub(crate) async fn features_of(
         &self,
-        images: &DatasetSource,
+        images: DatasetSource,
         session: &SessionState,
         storage: &Location,
         token: &CancellationToken,
     ) -> Result<Features> {
-        let image = self.check(images)?;
+        self.check(&images)?;
+        let Some(image) = images.image() else {
+            return Ok(Features {
+                source: images,
+                warnings: vec![],
+                computed: 0,
+            });
+        };
         let computation = Computation {
             backbone: self,
-            images,
+            images: &images,
             image,
             session,
             storage,

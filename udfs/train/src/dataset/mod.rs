@@ -4,7 +4,7 @@
 //! its record batches into a [`Table`], and a [`Snapshot`] is the table as all trials see
 //! it: fixed, and named by its content. Nothing here knows of trials or of models.
 
-mod class_names;
+mod metadata;
 mod options;
 mod photos;
 mod reader;

@@ -22,7 +22,7 @@ use datafusion::common::{
     DataFusionError, Result, exec_datafusion_err, exec_err, plan_err,
 };
 
-use super::class_names::write_class_names;
+use super::metadata::write_class_names;
 use super::table::{Features, Images, Labels, Numbers, Split, Table};
 use super::{ColumnOptions, Subject};
 

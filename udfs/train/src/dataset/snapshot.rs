@@ -33,6 +33,8 @@ pub(crate) struct Snapshot {
     pub(crate) validation: Option<Vec<bool>>,
     /// What is odd about it; see [`warnings`].
     pub(crate) warnings: Vec<String>,
+    /// The name of its features, where a backbone made them.
+    pub(crate) features: Option<String>,
 }
 
 /// A snapshot that is in memory once, for as long as anyone has a clone of this.
@@ -84,6 +86,7 @@ impl Snapshot {
             dataset,
             validation,
             warnings: vec![],
+            features: None,
         };
         if let Some(split) = snapshot.own_split() {
             warnings.extend(of_split(&snapshot.dataset.labels, &split));
@@ -174,7 +177,8 @@ fn common_shape(dataset: &str, features: &Features) -> Result<ImageShape> {
     if let Some(other) = shapes.iter().find(|shape| size(shape) != size(&first)) {
         return exec_err!(
             "images of {dataset} must have one size, got {} x {} and {} x {} (height x \
-             width); resize them, such as image_resize(image, {}, {})",
+             width); resize them, such as image_resize(image, {}, {}), or name a backbone, \
+             which takes photos of any size",
             first.height,
             first.width,
             other.height,

@@ -25,7 +25,7 @@ use datafusion::prelude::SessionContext;
 use futures::{StreamExt, TryStreamExt};
 
 use self::place::IsBad;
-use super::class_names::class_names;
+use super::metadata::{class_names, features_name};
 use super::reader::{is_feature, value_type};
 use super::{ColumnOptions, Reader, Split, Subject, Table, photos};
 use crate::files::{digest, put_if_absent};
@@ -222,6 +222,12 @@ impl DatasetSource {
     /// The column of image files or of IMAGE structs, if the dataset has one.
     pub(crate) fn image(&self) -> Option<&str> {
         self.reader.image()
+    }
+
+    /// The name of the features that the dataset has already, as the snapshot of a trial
+    /// with a backbone does.
+    pub(crate) fn features_name(&self) -> Option<String> {
+        features_name(self.frame.schema().as_arrow())
     }
 
     /// What the statement says of the columns.

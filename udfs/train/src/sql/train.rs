@@ -430,7 +430,7 @@ impl TrainCall {
             None => (source, vec![]),
             Some(backbone) => {
                 let features = backbone
-                    .features_of(&source, &self.session, root, token)
+                    .features_of(source, &self.session, root, token)
                     .await?;
                 self.shared.count_features(features.computed);
                 (features.source, features.warnings)
@@ -439,6 +439,7 @@ impl TrainCall {
         let table = source.read(Wanted::NotTest, token).await?;
         let mut snapshot = Snapshot::from_scan(dataset, table, token).await?;
         snapshot.warnings.splice(0..0, warnings);
+        snapshot.features = backbone.map(|backbone| backbone.key());
         snapshot.publish(root, in_use).await
     }
 

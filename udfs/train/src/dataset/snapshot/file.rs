@@ -25,7 +25,9 @@ use datafusion::parquet::basic::Compression;
 use datafusion::parquet::file::properties::{EnabledStatistics, WriterProperties};
 
 use super::Snapshot;
-use crate::dataset::class_names::{class_names, write_class_names};
+use crate::dataset::metadata::{
+    class_names, features_name, write_class_names, write_features_name,
+};
 use crate::dataset::{ColumnOptions, Labels, Reader, Split, Subject};
 use crate::files::put_if_absent;
 
@@ -107,6 +109,9 @@ fn encode(snapshot: &Snapshot) -> Result<Vec<u8>> {
     let mut schema = Schema::new(fields);
     write_class_names(&mut schema, dataset.labels.class_names())?;
     schema.metadata.insert(WARNINGS.to_string(), warnings);
+    if let Some(features) = &snapshot.features {
+        write_features_name(&mut schema, features);
+    }
     let schema = Arc::new(schema);
     let properties = WriterProperties::builder()
         .set_compression(Compression::SNAPPY)
@@ -254,6 +259,7 @@ fn decode(name: &str, bytes: Bytes) -> Result<Snapshot> {
     if let Some(warnings) = warnings.and_then(|json| serde_json::from_str(json).ok()) {
         snapshot.warnings = warnings;
     }
+    snapshot.features = features_name(&schema);
     Ok(snapshot)
 }
 
@@ -281,12 +287,15 @@ mod tests {
     #[tokio::test]
     async fn what_is_written_is_read() {
         let (_folder, storage) = storage();
-        let written = Arc::new(snapshot());
+        let mut written = snapshot();
+        written.features = Some("some features".to_string());
+        let written = Arc::new(written);
         write(&written, &storage).await.unwrap();
         write(&written, &storage).await.unwrap();
         let read = read(&storage, &written.sha256).await.unwrap();
         assert_eq!(read.sha256, written.sha256);
         assert_eq!(read.validation, written.validation);
+        assert_eq!(read.features, written.features);
         assert_eq!(read.dataset.features, written.dataset.features);
         assert_eq!(read.dataset.labels, written.dataset.labels);
         assert_eq!(read.dataset.labels.class_names(), ["cat", "dog"]);

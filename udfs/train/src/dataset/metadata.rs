@@ -1,4 +1,5 @@
-//! What class indices are called, in the metadata of an Arrow schema.
+//! What the metadata of an Arrow schema says of a dataset: what class indices are called, and
+//! which backbone made the features.
 
 use datafusion::arrow::datatypes::Schema;
 use datafusion::common::{Result, exec_datafusion_err};
@@ -28,6 +29,21 @@ pub(super) fn write_class_names(schema: &mut Schema, names: &[String]) -> Result
         .map_err(|error| exec_datafusion_err!("cannot write class names: {error}"))?;
     schema.metadata.insert(CLASSES.to_string(), names);
     Ok(())
+}
+
+/// The key of the name of features.
+const FEATURES: &str = "atoll.features";
+
+/// The name of the features that a schema's numbers are, if a backbone made them.
+pub(super) fn features_name(schema: &Schema) -> Option<String> {
+    schema.metadata().get(FEATURES).cloned()
+}
+
+/// Says in a schema which features its numbers are.
+pub(super) fn write_features_name(schema: &mut Schema, name: &str) {
+    schema
+        .metadata
+        .insert(FEATURES.to_string(), name.to_string());
 }
 
 #[cfg(test)]
