@@ -26,6 +26,7 @@ mod models;
 mod names;
 mod nulls;
 mod panics;
+mod photos;
 mod prompt;
 mod report;
 mod resume;

@@ -42,6 +42,9 @@ const FILE_ROWS: usize = 4_096;
 /// The columns of both readings that say which image a row has.
 const KEYS: [&str; 4] = ["__image", "__width", "__height", "__channels"];
 
+/// What a row's image is called, where the dataset says it.
+const NAME: &str = "__name";
+
 /// What the second reading computes.
 const RESULT: &str = "__features";
 
@@ -123,7 +126,10 @@ impl Computation<'_> {
         let rows = self.images.frame(Wanted::NotTest)?;
         let beside = self.images.columns().filter(|column| *column != self.image);
         let beside: Vec<Expr> = beside.map(column_expr).collect();
-        let labelled = [self.keys(&rows)?, beside.clone()].concat();
+        let mut labelled = self.keys(&rows)?;
+        let name = self.images.file_names();
+        labelled.extend(name.map(|name| column_expr(name).alias(NAME)));
+        labelled.extend(beside.iter().cloned());
         let key = self.backbone.key();
         let files = kept::files(self.storage, &key).await?;
         let mut known = Known::new();
@@ -157,10 +163,7 @@ impl Computation<'_> {
         let digests = digests.collect::<Result<Vec<_>>>()?;
         Ok(Features {
             source: self.source(beside.len(), (&batches, &digests), &known)?,
-            warnings: self
-                .left_out(&digests, &known, &failed)
-                .into_iter()
-                .collect(),
+            warnings: left_out(&batches, &digests, &known, &failed),
             computed,
         })
     }
@@ -396,30 +399,32 @@ impl Computation<'_> {
         let frame = ctx.read_table(Arc::new(table))?;
         DatasetSource::new(frame, FUNCTION, self.images.name(), &options)
     }
+}
 
-    /// A sentence on the images without features.
-    fn left_out(
-        &self,
-        digests: &[Vec<ImageDigest>],
-        known: &Known,
-        failed: &HashMap<ImageDigest, String>,
-    ) -> Option<String> {
-        let all = digests.iter().flatten();
-        let rows = all.clone().count();
-        let mut lost = all
-            .enumerate()
-            .filter(|(_, image)| !known.contains_key(*image));
-        let (first, image) = lost.next()?;
-        let count = 1 + lost.count();
-        let reason = failed.get(image).map_or("", String::as_str);
-        let (images, are) = match count {
-            1 => ("image", "is"),
-            _ => ("images", "are"),
-        };
-        Some(format!(
-            "{count} of {rows} {images} cannot be read and {are} left out; the first is in \
-             row {} ({reason})",
-            first + 1
-        ))
-    }
+/// A sentence on the images without features.
+fn left_out(
+    batches: &[RecordBatch],
+    digests: &[Vec<ImageDigest>],
+    known: &Known,
+    failed: &HashMap<ImageDigest, String>,
+) -> Vec<String> {
+    let rows = digests.iter().map(Vec::len).sum::<usize>();
+    let lost = batches.iter().zip(digests).flat_map(|(batch, digests)| {
+        let rows = digests.iter().enumerate();
+        let lost = rows.filter(|(_, image)| !known.contains_key(*image));
+        lost.map(move |(row, image)| (batch, row, image))
+    });
+    let lost: Vec<_> = lost.collect();
+    let Some((batch, row, image)) = lost.first() else {
+        return vec![];
+    };
+    let name = batch.column_by_name(NAME);
+    let name = name.and_then(|names| string_at(names, *row));
+    let reason = failed.get(*image).map_or("", String::as_str);
+    let are = if lost.len() == 1 { "is" } else { "are" };
+    vec![format!(
+        "{} of {rows} images cannot be read and {are} left out, such as {} ({reason})",
+        lost.len(),
+        name.unwrap_or("one without a name")
+    )]
 }

@@ -31,7 +31,7 @@ const ENDINGS: [&str; 12] = [
 ];
 
 /// Columns of file names that need not be named in the options.
-const FILE_NAMES: [&str; 4] = ["file_name", "filename", "file", "path"];
+pub(super) const FILE_NAMES: [&str; 4] = ["file_name", "filename", "file", "path"];
 
 /// The label column of a folder.
 const LABEL: &str = "label";
@@ -207,6 +207,10 @@ pub(super) async fn of_names(
     let others = schema.fields().iter().map(|field| field.name());
     let others = others.filter(|other| other.as_str() != image);
     let mut columns: Vec<Expr> = others.map(|other| column_expr(other)).collect();
+    // Where the names are in the column `image`, they are kept for messages.
+    if column == image && schema.field_with_name(FILE_NAMES[0]).is_err() {
+        columns.push(column_expr(&column).alias(FILE_NAMES[0]));
+    }
     columns.push(download.call(vec![file]).alias(image));
     frame.clone().select(columns)
 }

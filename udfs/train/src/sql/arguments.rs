@@ -24,8 +24,10 @@ pub(crate) const COLUMN_OPTIONS: &str = "`image`, `label` (column names, `image`
 
 /// The documentation of a dataset argument.
 pub(crate) const DATASET: &str = "Name of a table or view, or a Parquet or CSV path or URL \
-    (a column of the latter is fine too). It has an image column (encoded files, IMAGE \
-    structs, or lists of numbers from 0 to 255) or columns of numbers, which are \
+    (a column of the latter is fine too), or a folder of photos whose subfolders are classes, \
+    or `train`, `validation` and `test` with classes below. It has an image column (encoded \
+    files, IMAGE structs, the STRUCT(bytes, path) of Hugging Face, lists of numbers from 0 to \
+    255, or names of files, which are below the folder of the dataset) or columns of numbers, which are \
     standardised (with 64 bits where they differ by little for their size, as seconds since \
     1970 do; the model then takes or gives DOUBLE), and a label column (class indices from 0, text, or FLOAT or DOUBLE \
     numbers to predict).";

@@ -29,6 +29,12 @@ pub(super) static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
          A finished trial is kept under `atoll.storage` and found again instead of \
          trained again, so that a stopped statement resumes and a larger search trains \
          only its new rows.\n\n\
+         With a `backbone` the dataset is photos of any size and format, and networks learn from \
+         what enters the last dense layer of that model. Its features are computed once for each \
+         image, kept under `atoll.storage` by the content of the image, and shared by all \
+         trials; photos that cannot be read are left out with a warning. The architecture is \
+         `linear` unless the row says more. The `model` is one ONNX file, backbone and head, \
+         with preprocessing and class names.\n\n\
          What is odd about the data is a warning on standard error, once a statement, and \
          in the trial's record: classes without rows to train on, gaps between class \
          indices, nearly as many classes as rows, labels or features that are all the \
@@ -58,7 +64,10 @@ pub(super) static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
              `threads_per_trial` (1 by default; more are for one large trial and change no \
              bit of it), \
              `checkpoint` (whether to write checkpoints, false by default), `resume_from` \
-             (a checkpoint for all rows)."
+             (a checkpoint for all rows), `backbones` (a list of all that rows name as their \
+             `backbone`, where it is not the same in all rows), `backbone_options` (a struct \
+             with `output`, the tensor to take instead of the features, and the preprocessing \
+             keys of `classify`, where the backbone's metadata does not say them)."
         ),
     )
     .with_sql_example(

@@ -12,6 +12,7 @@ use datafusion::common::{Result, plan_err};
 use datafusion::logical_expr::Documentation;
 
 use super::arguments::SECTION;
+use crate::backbone::BACKBONE;
 
 static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     let text = |name: &str| Field::new(name, DataType::Utf8, false);
@@ -40,6 +41,19 @@ pub(crate) fn documentation() -> Documentation {
     .build()
 }
 
+/// The key that is read before networks are trained.
+fn backbone() -> Hyperparameter {
+    Hyperparameter {
+        key: BACKBONE,
+        domain: "the path or URL of an ONNX file".to_string(),
+        default: "NULL".to_string(),
+        sentence: "A network that others trained, whose features the network learns from, \
+            instead of the images themselves. What is trained is its head; the model of the \
+            trial is both, in one file."
+            .to_string(),
+    }
+}
+
 /// The table function `hyperparameters()`.
 #[derive(Debug)]
 pub(crate) struct HyperparametersFunction;
@@ -52,7 +66,8 @@ impl TableFunctionImpl for HyperparametersFunction {
                 args.exprs().len()
             );
         }
-        let rows = Hyperparameters::table();
+        let mut rows = Hyperparameters::table();
+        rows.insert(0, backbone());
         let column = |text: fn(&Hyperparameter) -> &str| -> ArrayRef {
             Arc::new(StringArray::from_iter_values(rows.iter().map(text)))
         };
