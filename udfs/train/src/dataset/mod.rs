@@ -5,15 +5,18 @@
 //! it: fixed, and named by its content. Nothing here knows of trials or of models.
 
 mod class_names;
+mod near;
 mod options;
 mod reader;
 mod snapshot;
 mod source;
+mod split;
 mod table;
 
 pub(crate) use options::ColumnOptions;
-pub(crate) use snapshot::{SharedSnapshot, Snapshot, of_split};
+pub(crate) use snapshot::{GROUP, SharedSnapshot, Snapshot, WEIGHT};
 pub(crate) use source::{DatasetSource, Wanted};
+pub(crate) use split::Drawing;
 pub(crate) use table::{Features, Labels, Split, Table};
 
 #[cfg(test)]

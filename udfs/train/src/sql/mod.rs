@@ -3,6 +3,7 @@
 mod arguments;
 mod documentation;
 mod evaluate;
+mod evaluation;
 mod hyperparameters;
 mod literals;
 mod options;

@@ -15,7 +15,7 @@ use atoll_udf_common::{
 };
 use datafusion::arrow::array::{ArrayRef, AsArray};
 use datafusion::arrow::datatypes::DataType;
-use datafusion::common::Result;
+use datafusion::common::{Result, plan_err};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{
     Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs,
@@ -25,10 +25,10 @@ use futures::{StreamExt, TryStreamExt};
 use serde_json::{Map, Value};
 
 use super::arguments::{DatasetArgument, arrays, dataset, is_null};
-use super::options::TrainOptions;
+use super::options::{TrainOptions, check_metric};
 use super::result_struct::{TrialRow, trial_array, trial_type};
 use super::{documentation, literals};
-use crate::dataset::{DatasetSource, SharedSnapshot, Snapshot, Wanted};
+use crate::dataset::{DatasetSource, Drawing, SharedSnapshot, Snapshot, Wanted};
 use crate::record::{Status, TrialRecord};
 use crate::shared::TrainShared;
 use crate::single_flight::Memo;
@@ -100,7 +100,9 @@ impl ExpensiveFunction for Train {
             DatasetArgument::Literal(name) => {
                 let columns = &options.columns;
                 let source = DatasetSource::open(call.session, "train", &name, columns);
-                TrialData::Named(Box::new(source.await?))
+                let source = source.await?;
+                check_labels(&source, &options)?;
+                TrialData::Named(Box::new(source))
             }
             DatasetArgument::Null | DatasetArgument::Column => TrialData::PerRow,
         };
@@ -163,6 +165,19 @@ fn statement(session: &SessionState, shared: &TrainShared) -> String {
     }
 }
 
+/// Refuses options that do not go with the labels of the dataset.
+fn check_labels(source: &DatasetSource, options: &TrainOptions) -> Result<()> {
+    let name = source.name();
+    check_metric(USAGE.name, source, options.metric)?;
+    if source.has_numbers() && options.stratify == Some(true) {
+        return plan_err!(
+            "train: the labels of {name} are numbers to predict, and stratify is for classes; \
+             leave it out"
+        );
+    }
+    Ok(())
+}
+
 /// What is known of a row before anything trains.
 enum Row {
     /// NULL in, NULL out.
@@ -215,7 +230,9 @@ impl PreparedCall for TrainCall {
             // What cannot be trained takes no time.
             let cost = Hyperparameters::from_json(given)
                 .and_then(|complete| complete.cost(&runner.snapshot.dataset));
-            cost.unwrap_or(0.0)
+            // A network for each fold, and one on all rows.
+            let networks = runner.drawing.folds.map_or(1, |folds| folds + 1);
+            cost.unwrap_or(0.0) * networks as f64
         })))
     }
 
@@ -329,10 +346,18 @@ impl TrainCall {
             let root = &self.store.root().url;
             let key = format!("{}\n{root}\n{name}\n{columns:?}", self.statement);
             let scan = || self.scan(name, token);
+            let snapshot = self.shared.scans.get_or_make(&key, scan).await?;
+            let drawing = Drawing {
+                seed: self.options.split_seed,
+                stratify: self.options.stratify,
+                folds: self.options.folds,
+            };
+            snapshot.check_folds(name, &drawing)?;
             Ok(Arc::new(TrialRunner {
-                snapshot: self.shared.scans.get_or_make(&key, scan).await?,
+                snapshot,
                 store: self.store.clone(),
-                split_seed: self.options.split_seed,
+                drawing,
+                metric: self.options.metric,
                 timeout: self.options.timeout,
                 threads: self.options.threads.unwrap_or(1),
                 checkpoint: self.options.checkpoint,
@@ -424,6 +449,11 @@ fn open_row(
         Ok(mut given) => {
             let resume_from = match given.remove(RESUME_FROM) {
                 None | Some(Value::Null) => resume_from.map(ToString::to_string),
+                Some(_) if runner.drawing.folds.is_some() => {
+                    let error = format!("{RESUME_FROM} does not go with folds");
+                    let code = "INVALID_HYPERPARAMETER";
+                    return Ok(Row::Done(refused(Status::Infeasible, code, error)));
+                }
                 Some(Value::String(name)) => Some(name),
                 Some(other) => {
                     let error = format!(

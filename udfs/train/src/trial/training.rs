@@ -11,7 +11,6 @@ use atoll_nn::{Checkpoint, Error, Hyperparameters, Options, Outcome, Report};
 use super::progress::{CheckpointWriter, Watch};
 use super::runner::{CheckpointChain, TrialEnd};
 use super::{Trial, TrialRunner, code};
-use crate::dataset::of_split;
 use crate::record::{EpochRecord, Status, TrialRecord, finite};
 
 /// One training, with all that it needs on its thread.
@@ -55,19 +54,19 @@ impl Training {
         let snapshot = &self.runner.snapshot;
         let data = &snapshot.dataset;
         let fraction = hyperparameters.validation_fraction;
-        let split = snapshot.split(fraction, self.runner.split_seed);
-        // Where the data came split, the snapshot says so already.
-        let drawn = split.as_ref().ok();
-        let drawn = drawn.filter(|_| snapshot.validation.is_none());
-        record
-            .warnings
-            .extend(drawn.and_then(|split| of_split(&data.labels, split)));
-        let report = split.and_then(|split| {
+        let drawn = snapshot.split(fraction, &self.runner.drawing);
+        if let Ok(drawn) = &drawn {
+            record.warnings.extend(drawn.warnings.iter().cloned());
+        }
+        let report = drawn.and_then(|drawn| {
             let options = Options {
                 threads: self.runner.threads,
                 checkpoint: start,
+                metric: self.runner.metric,
+                ..Options::default()
             };
-            atoll_nn::train_with(data, &split, hyperparameters, options, &mut watch)
+            let split = &drawn.splits[0];
+            atoll_nn::train_with(data, split, hyperparameters, options, &mut watch)
         });
         match report {
             Ok(report) => {
@@ -94,7 +93,10 @@ impl Training {
 }
 
 /// How a training that gave no report ended, and why.
-fn failure(error: &Error, timeout: Option<Duration>) -> (Status, &'static str, String) {
+pub(super) fn failure(
+    error: &Error,
+    timeout: Option<Duration>,
+) -> (Status, &'static str, String) {
     let status = match error {
         Error::Cancelled => {
             let seconds = timeout.unwrap_or_default().as_secs_f64();
@@ -110,8 +112,16 @@ fn failure(error: &Error, timeout: Option<Duration>) -> (Status, &'static str, S
     (status, code(error), error.to_string())
 }
 
+/// Why a trial diverged.
+pub(super) fn diverged(epoch: u32) -> String {
+    format!(
+        "the loss became NaN or infinite in epoch {epoch}; try a smaller learning_rate or \
+         clip_norm"
+    )
+}
+
 /// Microseconds since 1970, UTC.
-fn now() -> Option<i64> {
+pub(super) fn now() -> Option<i64> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     now.ok().and_then(|now| i64::try_from(now.as_micros()).ok())
 }
@@ -124,14 +134,9 @@ fn trained(
 ) -> TrialEnd {
     let record = match report.outcome {
         Outcome::Succeeded => record,
-        Outcome::Diverged { epoch } => record.ended(
-            Status::Diverged,
-            "DIVERGED",
-            format!(
-                "the loss became NaN or infinite in epoch {epoch}; try a smaller \
-                 learning_rate or clip_norm"
-            ),
-        ),
+        Outcome::Diverged { epoch } => {
+            record.ended(Status::Diverged, "DIVERGED", diverged(epoch))
+        }
     };
     TrialEnd::Kept {
         record: TrialRecord {
@@ -140,6 +145,7 @@ fn trained(
             train_loss: finite(report.train_loss),
             validation_loss: finite(report.validation_loss),
             validation_accuracy: finite(report.validation_accuracy),
+            validation_score: report.validation_score.and_then(finite),
             history: report.history.iter().map(EpochRecord::from).collect(),
             seconds: report.seconds,
             ..record
