@@ -115,7 +115,8 @@ def compare(binary, name, load, folder):
     outputs = atoll(binary, storage, f"SELECT n, label, predict('{model}', features) AS o FROM '{path}' ORDER BY n")
     labels = np.array([row["label"] for row in outputs])
     # A FLOAT is written as the shortest text that gives it back.
-    said = np.array([row["o"] for row in outputs], dtype=np.float32).astype(np.float64)
+    said = [next(iter(row["o"].values())) for row in outputs]
+    said = np.array(said, dtype=np.float32).astype(np.float64)
     expected, scorers = of_classes(labels, said) if has_classes else of_numbers(labels, said.reshape(len(labels)))
 
     def evaluate(metric):
