@@ -41,3 +41,14 @@ impl Default for ColumnOptions {
         }
     }
 }
+
+impl ColumnOptions {
+    /// The same without the columns that only splits and training know.
+    pub(super) fn without_extras(&self) -> Self {
+        Self {
+            group: None,
+            weight: None,
+            ..self.clone()
+        }
+    }
+}

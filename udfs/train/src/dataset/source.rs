@@ -88,7 +88,8 @@ impl DatasetSource {
         }
     }
 
-    /// Opens what [`export`](Self::export) wrote, in another process.
+    /// Opens what [`export`](Self::export) wrote, in another process: it has the columns that
+    /// are read and no others.
     pub(crate) async fn open_export(
         session: &SessionState,
         function: &'static str,
@@ -97,6 +98,7 @@ impl DatasetSource {
         options: &ColumnOptions,
     ) -> Result<Self> {
         let ctx = SessionContext::new_with_state(session.clone());
+        let options = &options.without_extras();
         match file(&ctx, location.url.as_str()).await? {
             Some(frame) => Self::new(frame, function, name, options),
             None => no_file(&ctx, function, location.url.as_str()).await,
@@ -389,11 +391,7 @@ fn reader(
     check_extras(options, &named, &subject, split)?;
     let extras = [split, options.group.as_deref(), options.weight.as_deref()];
     // What is only for splits and for training is nothing that a score depends on.
-    let unweighted = ColumnOptions {
-        group: None,
-        weight: None,
-        ..options.clone()
-    };
+    let unweighted = options.without_extras();
     let options = match function {
         "train" => options,
         _ => &unweighted,
