@@ -13,6 +13,8 @@ struct Record {
     snapshot: String,
     /// What chose its validation rows, if the data did not.
     split_seed: Option<u64>,
+    /// The other options that find it.
+    options: Map<String, Json>,
     hyperparameters: Map<String, Json>,
 }
 
@@ -81,6 +83,14 @@ async fn record(
         _ => return Ok(None),
     };
     let split_seed = json.remove("split_seed").and_then(|seed| seed.as_u64());
+    let options = match json.remove("options") {
+        Some(Json::Object(options)) => options,
+        // Splits that were drawn before there were options had no regard of classes.
+        _ if split_seed.is_some() => {
+            Map::from_iter([("stratify".to_string(), Json::Bool(false))])
+        }
+        _ => Map::new(),
+    };
     let hyperparameters = match json.remove("hyperparameters") {
         Some(Json::Object(hyperparameters)) => hyperparameters,
         _ => return Ok(None),
@@ -88,6 +98,7 @@ async fn record(
     Ok(Some(Record {
         snapshot,
         split_seed,
+        options,
         hyperparameters,
     }))
 }
@@ -100,13 +111,18 @@ fn statement(snapshot: &str, record: &Record) -> String {
     let lines: Vec<String> = given
         .map(|(name, value)| format!("    {name}: {}", sql(value)))
         .collect();
+    let seed = record.split_seed.filter(|seed| *seed != 0);
+    let seed = seed.map(|seed| format!("split_seed: {seed}"));
+    let options = record.options.iter();
+    let options = options.map(|(name, value)| format!("{name}: {}", sql(value)));
+    let options: Vec<String> = seed.into_iter().chain(options).collect();
     format!(
         "SELECT train({}, {{\n{}\n}}{}) AS trial;",
         literal(snapshot),
         lines.join(",\n"),
-        match record.split_seed {
-            None | Some(0) => String::new(),
-            Some(seed) => format!(", {{split_seed: {seed}}}"),
+        match options.is_empty() {
+            true => String::new(),
+            false => format!(", {{{}}}", options.join(", ")),
         }
     )
 }
@@ -136,6 +152,17 @@ fn from_columns(study: &Study) -> String {
     )
 }
 
+/// The key of a struct, in quotes where it is no word, as names of classes may be.
+fn key(name: &str) -> String {
+    let mut chars = name.chars();
+    let is_word = chars.next().is_some_and(|first| first.is_ascii_lowercase())
+        && chars.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    match is_word {
+        true => name.to_string(),
+        false => literal(name),
+    }
+}
+
 fn sql(value: &Json) -> String {
     match value {
         Json::String(text) => literal(text),
@@ -147,7 +174,7 @@ fn sql(value: &Json) -> String {
             let fields: Vec<String> = fields
                 .iter()
                 .filter(|(_, value)| !value.is_null())
-                .map(|(name, value)| format!("{name}: {}", sql(value)))
+                .map(|(name, value)| format!("{}: {}", key(name), sql(value)))
                 .collect();
             format!("{{{}}}", fields.join(", "))
         }
@@ -170,11 +197,13 @@ mod tests {
     #[test]
     fn hyperparameters_become_sql() {
         let json = r#"{"architecture": "it's", "filters": [16, 32], "decay": null,
-                       "augmentation": {"shift": 2, "scale": 0.1}, "nesterov": true}"#;
+                       "augmentation": {"shift": 2, "scale": 0.1}, "nesterov": true,
+                       "class_weights": {"a dog": 2.0}}"#;
         let hyperparameters: Map<String, Json> = serde_json::from_str(json).unwrap();
         let mut record = Record {
             snapshot: "x".to_string(),
             split_seed: Some(0),
+            options: Map::new(),
             hyperparameters,
         };
         let path = "/s/snapshots/x.parquet";
@@ -183,6 +212,7 @@ mod tests {
             "    architecture: 'it''s'",
             "    filters: [16, 32]",
             "    nesterov: true",
+            "    class_weights: {'a dog': 2.0}",
         ] {
             assert!(statement.contains(line), "{statement}");
         }
@@ -195,5 +225,10 @@ mod tests {
             statement.ends_with("}, {split_seed: 7}) AS trial;"),
             "{statement}"
         );
+        let options = r#"{"folds": 5, "metric": "f1_macro"}"#;
+        record.options = serde_json::from_str(options).unwrap();
+        let statement = super::statement(path, &record);
+        let expected = "}, {split_seed: 7, folds: 5, metric: 'f1_macro'}) AS trial;";
+        assert!(statement.ends_with(expected), "{statement}");
     }
 }

@@ -11,6 +11,7 @@
 mod buffer;
 mod crop;
 mod decode;
+mod dhash;
 mod encode;
 mod error;
 mod format;
@@ -27,6 +28,7 @@ mod tiff;
 
 pub use crop::{center_crop, crop};
 pub use decode::{DecodeOptions, Info, MAX_PIXELS, decode, info};
+pub use dhash::dhash;
 pub use encode::encode;
 pub use error::Error;
 pub use format::Format;

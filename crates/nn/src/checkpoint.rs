@@ -6,13 +6,16 @@
 //! have checkpoints with equal digests. The order of the images is not in it: it is drawn
 //! again.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::schedule;
 use crate::{
-    Dataset, Epoch, Error, Features, Hyperparameters, Labels, ScheduleKind, Split, engine,
+    Dataset, Epoch, Error, Features, Hyperparameters, Labels, Metric, ScheduleKind,
+    Split, engine,
 };
 
 /// The first bytes of a file; the last of them is the version of its layout.
@@ -35,6 +38,9 @@ pub(crate) struct CheckpointHeader {
     pub(crate) hyperparameters: Hyperparameters,
     /// Digest of the dataset and its split.
     pub(crate) data: String,
+    /// What chose its best epoch, if that was no matter of course.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) metric: Option<Metric>,
     /// Updates so far.
     pub(crate) steps: usize,
     pub(crate) best: Option<usize>,
@@ -54,6 +60,8 @@ pub(crate) struct EpochBits {
     train_loss: u64,
     validation_loss: u64,
     validation_accuracy: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    validation_score: Option<u64>,
 }
 
 impl From<&Epoch> for EpochBits {
@@ -63,6 +71,7 @@ impl From<&Epoch> for EpochBits {
             train_loss: epoch.train_loss.to_bits(),
             validation_loss: epoch.validation_loss.to_bits(),
             validation_accuracy: epoch.validation_accuracy.to_bits(),
+            validation_score: epoch.validation_score.map(f64::to_bits),
         }
     }
 }
@@ -169,6 +178,7 @@ impl Checkpoint {
                 train_loss: f64::from_bits(bits.train_loss),
                 validation_loss: f64::from_bits(bits.validation_loss),
                 validation_accuracy: f64::from_bits(bits.validation_accuracy),
+                validation_score: bits.validation_score.map(f64::from_bits),
                 seconds: time
                     .first_chunk()
                     .map_or(0.0, |time| f64::from_le_bytes(*time)),
@@ -187,14 +197,17 @@ impl Checkpoint {
         };
         let (then, now) = (json(&self.header.hyperparameters), json(hyperparameters));
         let cosine = schedule::kind(hyperparameters) == ScheduleKind::Cosine;
-        for (key, value) in &now {
+        // A key that has its default may be absent.
+        let keys: BTreeSet<&String> = then.keys().chain(now.keys()).collect();
+        for key in keys {
+            let value = now.get(key).unwrap_or(&Value::Null);
             let free = match key.as_str() {
                 "epochs" => !cosine,
                 "stop_after" | "patience" => true,
                 _ => false,
             };
-            if !free && then.get(key) != Some(value) {
-                let then = then.get(key).unwrap_or(&Value::Null);
+            let then = then.get(key).unwrap_or(&Value::Null);
+            if !free && then != value {
                 // Only a schedule that does not look ahead can be made longer.
                 let remedy = match key.as_str() {
                     "epochs" => {
@@ -230,7 +243,16 @@ impl Checkpoint {
         &self,
         dataset: &Dataset,
         split: &Split,
+        metric: Option<Metric>,
     ) -> Result<(), Error> {
+        if self.header.metric != metric {
+            let name = |metric: Option<Metric>| metric.map_or("none", Metric::name);
+            return Err(problem(format!(
+                "it was chosen by the metric {}, and this trial has {}",
+                name(self.header.metric),
+                name(metric)
+            )));
+        }
         if self.header.engine != engine() {
             return Err(problem(format!(
                 "it was written by {}, and {} would go on with other bits",
@@ -288,6 +310,9 @@ pub(crate) fn fingerprint(dataset: &Dataset, split: &Split) -> String {
         }
     };
     digest.update(sample);
+    for weight in dataset.weights.iter().flatten() {
+        digest.update(weight.to_le_bytes());
+    }
     hexadecimal(&digest.finalize())
 }
 

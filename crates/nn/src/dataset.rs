@@ -135,6 +135,8 @@ pub struct Dataset {
     pub labels: Labels,
     /// Which numbers have 64 bits. The others are 32-bit numbers.
     pub wide: Wide,
+    /// How much each row counts while training, if not all count alike.
+    pub weights: Option<Vec<f64>>,
 }
 
 impl Dataset {
@@ -193,6 +195,24 @@ impl Dataset {
             features: Features::Pixels(pixels),
             labels,
             wide,
+            weights: None,
+        })
+    }
+
+    /// The same rows with a weight each.
+    pub fn with_weights(self, weights: Vec<f64>) -> Result<Self, Error> {
+        if weights.len() != self.len() {
+            let (rows, count) = (self.len(), weights.len());
+            return problem(format!("{rows} rows need as many weights, got {count}"));
+        }
+        let is_wrong = |weight: &f64| !is_usable(*weight) || *weight < 0.0;
+        if let Some(row) = weights.iter().position(is_wrong) {
+            let weight = weights[row];
+            return problem(format!("row {row} has the weight {weight}"));
+        }
+        Ok(Self {
+            weights: Some(weights),
+            ..self
         })
     }
 
@@ -234,6 +254,7 @@ impl Dataset {
             features: Features::Numbers(numbers),
             labels,
             wide,
+            weights: None,
         })
     }
 
@@ -388,11 +409,15 @@ impl Split {
         Ok(Split { train, validation })
     }
 
-    /// Checks that both parts have rows and that the dataset has those rows.
-    pub(crate) fn check(&self, dataset: &Dataset) -> Result<(), Error> {
-        for (name, rows) in [("training", &self.train), ("validation", &self.validation)]
-        {
-            if rows.is_empty() {
+    /// Checks that both parts have rows and that the dataset has those rows. Without a
+    /// choice of the best epoch none need validate.
+    pub(crate) fn check(&self, dataset: &Dataset, validates: bool) -> Result<(), Error> {
+        let parts = [
+            ("training", &self.train, true),
+            ("validation", &self.validation, validates),
+        ];
+        for (name, rows, is_needed) in parts {
+            if rows.is_empty() && is_needed {
                 return problem(format!("the {name} split has no rows"));
             }
             if let Some(row) = rows.iter().find(|row| **row as usize >= dataset.len()) {
@@ -517,7 +542,9 @@ mod tests {
             train: vec![0],
             validation: vec![2],
         };
-        let error = split.check(&dataset(8, &[0, 1]).unwrap()).unwrap_err();
+        let error = split
+            .check(&dataset(8, &[0, 1]).unwrap(), true)
+            .unwrap_err();
         assert_eq!(
             error.to_string(),
             "dataset: the validation split names row 2, but there are 2 rows"

@@ -79,6 +79,11 @@ pub(crate) fn nearest(
     atoll_suggest::nearest(&word.to_lowercase(), valid)
 }
 
+/// The name nearest to `word` among those of the data, if it is near enough to be a slip.
+pub(crate) fn nearest_of<'a>(word: &str, valid: &'a [String]) -> Option<&'a str> {
+    atoll_suggest::nearest(word, valid.iter().map(String::as_str))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -39,6 +39,7 @@ mod architecture;
 mod augment;
 mod checkpoint;
 mod dataset;
+mod draw;
 mod ema;
 mod error;
 #[cfg(test)]
@@ -58,17 +59,22 @@ mod pytorch;
 mod random;
 mod scaling;
 mod schedule;
+pub mod scores;
 mod training;
+mod weights;
 
 pub use checkpoint::Checkpoint;
 pub use dataset::{Dataset, Features, ImageShape, Labels, Split};
+pub use draw::Draw;
 pub use error::Error;
 pub use hyperparameters::{
-    Augmentation, Hyperparameter, Hyperparameters, LossKind, OptimizerKind, ScheduleKind,
+    Augmentation, ClassWeights, Hyperparameter, Hyperparameters, LossKind, OptimizerKind,
+    ScheduleKind,
 };
 pub use network::Network;
 pub use precision::{Wide, needs_64_bits};
 pub use profile::{LayerTime, StepTime, peak, profile};
+pub use scores::Metric;
 pub use training::{
     Epoch, Observer, Options, Outcome, Report, resume, train, train_with,
 };

@@ -23,6 +23,17 @@ pub(crate) struct Targets<'a> {
     /// Mixup's lambda: the share of its own label that an image has; the rest is the label
     /// of its partner, image `n - 1 - i`. 1 without mixup.
     pub(crate) kept: f32,
+    /// How much each image counts; all the same without.
+    pub(crate) weights: Option<&'a [f32]>,
+}
+
+/// What a row is to be: two pairs of (class, probability), the probability that every class
+/// has besides, and the sum of all, which is 1 for a row that counts once.
+struct Wanted {
+    own: (usize, f32),
+    other: (usize, f32),
+    floor: f32,
+    mass: f32,
 }
 
 impl<'a> Targets<'a> {
@@ -32,18 +43,35 @@ impl<'a> Targets<'a> {
             labels,
             smoothing: 0.0,
             kept: 1.0,
+            weights: None,
         }
     }
 
-    /// The target probabilities of a row: two pairs of (class, probability), which are to be
-    /// added to the floor that label smoothing gives every class alike.
-    fn of(&self, row: usize, classes: usize) -> ([(usize, f32); 2], f32) {
-        let partner = self.labels[self.labels.len() - 1 - row];
+    /// The target probabilities of a row, times its weight. Where it is mixed, its two
+    /// parts keep the weights that their rows have. A weight of 1 changes no bit.
+    fn of(&self, row: usize, classes: usize) -> Wanted {
+        let partner = self.labels.len() - 1 - row;
         let sharp = 1.0 - self.smoothing;
-        let own = (self.labels[row] as usize, sharp * self.kept);
-        let other = (partner as usize, sharp * (1.0 - self.kept));
-        ([own, other], self.smoothing / classes as f32)
+        let mut wanted = Wanted {
+            own: (self.labels[row] as usize, sharp * self.kept),
+            other: (self.labels[partner] as usize, sharp * (1.0 - self.kept)),
+            floor: self.smoothing / classes as f32,
+            mass: 1.0,
+        };
+        if let Some(weights) = self.weights {
+            let (own, other) = (weights[row], weights[partner]);
+            wanted.mass = mixed(own, other, self.kept);
+            wanted.own.1 *= own;
+            wanted.other.1 *= other;
+            wanted.floor *= wanted.mass;
+        }
+        wanted
     }
+}
+
+/// The weight of a row that was mixed with another.
+fn mixed(own: f32, other: f32, kept: f32) -> f32 {
+    kept * own + (1.0 - kept) * other
 }
 
 /// The cost of `logits`, and the gradient of its mean if there is room for one.
@@ -61,7 +89,12 @@ pub(crate) fn cross_entropy(
     for (row, logits) in logits.chunks_exact(classes).enumerate() {
         let (best, largest) = largest(logits);
         let total: f32 = logits.iter().map(|logit| (logit - largest).exp()).sum();
-        let ([own, other], floor) = targets.of(row, classes);
+        let Wanted {
+            own,
+            other,
+            floor,
+            mass,
+        } = targets.of(row, classes);
         let mut wanted = own.1 * logits[own.0];
         // Nothing times infinity would spoil the sum.
         if other.1 != 0.0 {
@@ -70,7 +103,7 @@ pub(crate) fn cross_entropy(
         if floor != 0.0 {
             wanted += floor * logits.iter().sum::<f32>();
         }
-        cost.loss += f64::from(total.ln() + largest - wanted);
+        cost.loss += f64::from((total.ln() + largest) * mass - wanted);
         cost.correct += u32::from(best == own.0);
         let Some(gradient) = gradient.as_deref_mut() else {
             continue;
@@ -78,7 +111,7 @@ pub(crate) fn cross_entropy(
         let gradient = &mut gradient[row * classes..(row + 1) * classes];
         for (slope, logit) in gradient.iter_mut().zip(logits) {
             let probability = (logit - largest).exp() / total;
-            *slope = (probability - floor) * share;
+            *slope = (probability * mass - floor) * share;
         }
         for (class, probability) in [own, other] {
             gradient[class] -= probability * share;
@@ -90,11 +123,12 @@ pub(crate) fn cross_entropy(
 /// The squared error of `outputs`, and the gradient of its mean if there is room for one.
 ///
 /// `kept` is the share that a row kept when it was mixed with the one as far from the
-/// other end.
+/// other end; `weights` say how much each row counts.
 pub(crate) fn squared_error(
     outputs: &[f32],
     targets: &[f32],
     kept: f32,
+    weights: Option<&[f32]>,
     mut gradient: Option<&mut [f32]>,
 ) -> Cost {
     let share = 2.0 / targets.len() as f32;
@@ -104,9 +138,12 @@ pub(crate) fn squared_error(
         outputs.iter().zip(targets).zip(partners).enumerate()
     {
         let error = output - (other + kept * (own - other));
-        loss += f64::from(error) * f64::from(error);
+        let weight = weights.map_or(1.0, |weights| {
+            mixed(weights[row], weights[weights.len() - 1 - row], kept)
+        });
+        loss += f64::from(error) * f64::from(error) * f64::from(weight);
         if let Some(gradient) = gradient.as_deref_mut() {
-            gradient[row] = share * error;
+            gradient[row] = share * error * weight;
         }
     }
     Cost { loss, correct: 0 }
@@ -143,6 +180,18 @@ mod tests {
         }
     }
 
+    const PYTORCH_WEIGHTED: (f64, [f32; 6]) = (
+        3.056_792,
+        [
+            0.057_805_97,
+            -0.092_867_07,
+            0.035_061_096,
+            -0.735_133_05,
+            0.000_669_743_85,
+            0.734_463_3,
+        ],
+    );
+
     const EXPECTED_LOSS: f64 = 2.192_651;
     const EXPECTED_GRADIENT: [f32; 6] = [
         0.115_611_94,
@@ -162,6 +211,7 @@ mod tests {
             labels: &[1, 0],
             smoothing: 0.1,
             kept: 0.7,
+            weights: None,
         };
         let mut gradient = [9.0; 6];
         let cost = cross_entropy(&logits, targets, Some(&mut gradient));
@@ -193,14 +243,93 @@ mod tests {
     fn squared_errors() {
         let mut gradient = [9.0; 3];
         let (outputs, targets) = ([1.0, -2.0, 0.5], [0.0, 1.0, 0.5]);
-        let cost = squared_error(&outputs, &targets, 1.0, Some(&mut gradient));
+        let cost = squared_error(&outputs, &targets, 1.0, None, Some(&mut gradient));
         assert!((cost.loss / 3.0 - 3.333_333).abs() < 1e-6, "{cost:?}");
         for (actual, expected) in gradient.iter().zip([0.666_667, -2.0, 0.0]) {
             assert!((actual - expected).abs() < 1e-6, "{gradient:?}");
         }
         // Mixed in equal parts, the first and the last row are to be 0.25.
-        let cost = squared_error(&[0.25, 1.0, 0.25], &targets, 0.5, None);
+        let cost = squared_error(&[0.25, 1.0, 0.25], &targets, 0.5, None, None);
         assert_eq!(cost.loss, 0.0);
+    }
+
+    // >>> logits = torch.tensor([[1.0, 2.0, 0.5], [0.1, -3.0, 4.0]], requires_grad=True)
+    // >>> each = torch.nn.functional.cross_entropy(
+    // ...     logits, torch.tensor([1, 0]), reduction='none')
+    // >>> loss = (each * torch.tensor([0.5, 1.5])).mean()
+    // >>> loss.backward(); loss.item(), logits.grad.tolist()
+    #[test]
+    fn weighted_rows_are_those_of_pytorch() {
+        let logits = [1.0, 2.0, 0.5, 0.1, -3.0, 4.0];
+        let targets = Targets {
+            weights: Some(&[0.5, 1.5]),
+            ..Targets::plain(&[1, 0])
+        };
+        let mut gradient = [9.0; 6];
+        let cost = cross_entropy(&logits, targets, Some(&mut gradient));
+        assert!(
+            (cost.loss / 2.0 - PYTORCH_WEIGHTED.0).abs() < 1e-6,
+            "{cost:?}"
+        );
+        for (actual, expected) in gradient.iter().zip(PYTORCH_WEIGHTED.1) {
+            assert!((actual - expected).abs() < 1e-6, "{gradient:?}");
+        }
+        let mut gradient = [9.0; 3];
+        // >>> ((y - t) ** 2 * torch.tensor([2.0, 0.5, 0.0])).mean(), as below
+        let cost = squared_error(
+            &[1.0, -2.0, 0.5],
+            &[0.0, 1.0, 1.5],
+            1.0,
+            Some(&[2.0, 0.5, 0.0]),
+            Some(&mut gradient),
+        );
+        assert!((cost.loss / 3.0 - 6.5 / 3.0).abs() < 1e-6, "{cost:?}");
+        for (actual, expected) in gradient.iter().zip([4.0 / 3.0, -1.0, 0.0]) {
+            assert!((actual - expected).abs() < 1e-6, "{gradient:?}");
+        }
+    }
+
+    /// Mixed, smoothed and weighted at once; the differences are of the loss.
+    #[test]
+    fn weighted_gradients_are_differences() {
+        let logits = [1.0, 2.0, 0.5, 0.1, -3.0, 4.0, 0.3, 0.2, -0.1];
+        let targets = Targets {
+            labels: &[1, 0, 2],
+            smoothing: 0.1,
+            kept: 0.7,
+            weights: Some(&[0.5, 2.0, 0.25]),
+        };
+        let mut gradient = [0.0; 9];
+        cross_entropy(&logits, targets, Some(&mut gradient));
+        let loss = |place: usize, by: f32| {
+            let mut moved = logits;
+            moved[place] += by;
+            cross_entropy(&moved, targets, None).loss / 3.0
+        };
+        for (place, slope) in gradient.iter().enumerate() {
+            let difference = (loss(place, 0.01) - loss(place, -0.01)) / 0.02;
+            assert!((difference - f64::from(*slope)).abs() < 1e-4, "{place}");
+        }
+    }
+
+    /// What has no weights has the bits that it had before there were any.
+    #[test]
+    fn a_weight_of_one_changes_no_bit() {
+        let logits = [1.0, 2.0, 0.5, 0.1, -3.0, 4.0, 0.3, 0.2, -0.1];
+        let plain = Targets {
+            labels: &[1, 0, 2],
+            smoothing: 0.1,
+            kept: 0.7,
+            weights: None,
+        };
+        let ones = Targets {
+            weights: Some(&[1.0; 3]),
+            ..plain
+        };
+        let (mut first, mut second) = ([0.0; 9], [0.0; 9]);
+        let cost = cross_entropy(&logits, plain, Some(&mut first));
+        assert_eq!(cost, cross_entropy(&logits, ones, Some(&mut second)));
+        assert_eq!(first.map(f32::to_bits), second.map(f32::to_bits));
     }
 
     #[test]

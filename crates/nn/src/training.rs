@@ -5,6 +5,7 @@
 
 mod report;
 mod state;
+mod validation;
 
 use std::cmp::Ordering;
 use std::ops::Range;
@@ -21,7 +22,10 @@ use crate::optimizer::Optimizer;
 use crate::random::Stream;
 use crate::scaling::Scaling;
 use crate::schedule::learning_rate;
-use crate::{Dataset, Error, Hyperparameters, LossKind, Split, onnx};
+use crate::weights::row_weights;
+use crate::{Dataset, Error, Hyperparameters, LossKind, Metric, Split, onnx};
+
+use validation::Validated;
 
 pub use report::{Epoch, Observer, Outcome, Report};
 
@@ -56,7 +60,7 @@ pub fn train(
     )
 }
 
-/// How a trial runs. None of it changes a bit of what the trial finds.
+/// How a trial runs. Threads and a checkpoint change no bit of what the trial finds.
 #[derive(Clone, Copy, Debug)]
 pub struct Options<'a> {
     /// The threads that work on the trial, the caller's included. A mini-batch is cut into
@@ -64,6 +68,11 @@ pub struct Options<'a> {
     pub threads: usize,
     /// Where to go on from; see [`resume`].
     pub checkpoint: Option<&'a Checkpoint>,
+    /// What chooses the best epoch, and with it ends a trial that has patience. Without it
+    /// that is the accuracy, or the loss where numbers are predicted.
+    pub metric: Option<Metric>,
+    /// Whether no row validates, and the network is that of the last epoch.
+    pub all_train: bool,
 }
 
 impl Default for Options<'_> {
@@ -71,6 +80,8 @@ impl Default for Options<'_> {
         Self {
             threads: 1,
             checkpoint: None,
+            metric: None,
+            all_train: false,
         }
     }
 }
@@ -153,6 +164,12 @@ struct TrainingLoop<'a> {
     shuffle: Stream,
     loss: LossKind,
     scaling: Scaling,
+    metric: Option<Metric>,
+    all_train: bool,
+    /// The weight of each row of the dataset, if not all count alike.
+    row_weights: Option<Vec<f32>>,
+    /// Those of the current mini-batch.
+    weights: Vec<f32>,
     /// The class indices of the current mini-batch.
     classes: Vec<u32>,
     /// The scaled numbers that the current mini-batch is to predict.
@@ -177,11 +194,12 @@ impl<'a> TrainingLoop<'a> {
         options: Options<'_>,
     ) -> Result<Self, Error> {
         hyperparameters.validate()?;
-        split.check(dataset)?;
+        split.check(dataset, !options.all_train)?;
         let started = Instant::now();
         let seed = hyperparameters.seed;
         let plan = hyperparameters.plan_for(dataset)?;
         let loss = hyperparameters.loss_for(dataset)?;
+        hyperparameters.check_metric(options.metric, loss, dataset)?;
         let mut optimizer = Optimizer::new(hyperparameters, plan.weights);
         let largest = split.train.len().max(split.validation.len());
         let rows = largest.min(hyperparameters.batch_size as usize);
@@ -203,6 +221,10 @@ impl<'a> TrainingLoop<'a> {
             shuffle: Stream::new(seed, "shuffle"),
             loss,
             scaling: Scaling::new(dataset, split, loss),
+            metric: options.metric,
+            all_train: options.all_train,
+            row_weights: row_weights(dataset, split, hyperparameters)?,
+            weights: vec![1.0; rows],
             classes: vec![0; rows],
             targets: vec![0.0; rows],
             steps: 0,
@@ -228,20 +250,19 @@ impl<'a> TrainingLoop<'a> {
             if let Some(average) = &mut self.average {
                 average.enter(&mut self.network);
             }
-            let cost = self.validate(observer)?;
-            let rows = self.split.validation.len() as f64;
-            if has_diverged(cost.loss / rows) {
+            let validated = self.validate(observer)?;
+            if validated.as_ref().is_some_and(Validated::has_diverged) {
                 return Ok(Outcome::Diverged { epoch });
             }
+            let of =
+                |value: fn(&Validated) -> f64| validated.as_ref().map_or(f64::NAN, value);
             self.end_epoch(Epoch {
                 epoch,
                 learning_rate,
                 train_loss,
-                validation_loss: cost.loss / rows * self.scaling.units(),
-                validation_accuracy: match self.loss {
-                    LossKind::CrossEntropy => f64::from(cost.correct) / rows,
-                    LossKind::Mse => f64::NAN,
-                },
+                validation_loss: of(|validated| validated.loss) * self.scaling.units(),
+                validation_accuracy: of(|validated| validated.accuracy),
+                validation_score: validated.and_then(|validated| validated.score),
                 seconds: started.elapsed().as_secs_f64(),
             });
             observer.on_epoch(&self.history[epoch as usize - 1]);
@@ -266,7 +287,7 @@ impl<'a> TrainingLoop<'a> {
     /// Adds an epoch to the history, and keeps its weights if it is the best so far.
     fn end_epoch(&mut self, epoch: Epoch) {
         let best = self.best.map(|best| &self.history[best]);
-        if best.is_none_or(|best| is_better(&epoch, best)) {
+        if self.all_train || best.is_none_or(|best| is_better(&epoch, best)) {
             self.best = Some(self.history.len());
             self.network.save(&mut self.best_weights);
         }
@@ -317,6 +338,13 @@ impl<'a> TrainingLoop<'a> {
         let kept = mixup.map_or(1.0, |mixup| mixup.mix(images, values));
         self.network.forward(rows, PassMode::Training);
         let (outputs, slopes) = self.network.logits_and_slopes(rows);
+        let weights = self.row_weights.as_ref().map(|all| {
+            let weights = &mut self.weights[..rows];
+            for (weight, row) in weights.iter_mut().zip(mini_batch) {
+                *weight = all[*row as usize];
+            }
+            &*weights
+        });
         let smoothing = self.hyperparameters.label_smoothing as f32;
         let cost = match &self.scaling.target {
             None => {
@@ -326,13 +354,14 @@ impl<'a> TrainingLoop<'a> {
                     labels,
                     smoothing,
                     kept,
+                    weights,
                 };
                 cross_entropy(outputs, targets, Some(slopes))
             }
             Some(scale) => {
                 let targets = &mut self.targets[..rows];
                 self.dataset.gather_numbers(mini_batch, scale, targets);
-                squared_error(outputs, targets, kept, Some(slopes))
+                squared_error(outputs, targets, kept, weights, Some(slopes))
             }
         };
         if has_diverged(cost.loss / rows as f64) {
@@ -346,35 +375,6 @@ impl<'a> TrainingLoop<'a> {
             average.update(&self.network);
         }
         cost
-    }
-
-    /// The loss and the number of right answers over the validation split, as sums.
-    fn validate(&mut self, observer: &mut dyn Observer) -> Result<Cost, Error> {
-        let mut total = Cost::default();
-        for mini_batch in self.split.validation.chunks(self.network.rows()) {
-            if observer.should_stop() {
-                return Err(Error::Cancelled);
-            }
-            let rows = mini_batch.len();
-            let inputs = self.network.images_mut(rows);
-            self.dataset.gather(mini_batch, &self.scaling, inputs);
-            let outputs = self.network.forward(rows, PassMode::Inference);
-            let cost = match &self.scaling.target {
-                None => {
-                    let labels = &mut self.classes[..rows];
-                    self.dataset.gather_classes(mini_batch, labels);
-                    cross_entropy(outputs, Targets::plain(labels), None)
-                }
-                Some(scale) => {
-                    let targets = &mut self.targets[..rows];
-                    self.dataset.gather_numbers(mini_batch, scale, targets);
-                    squared_error(outputs, targets, 1.0, None)
-                }
-            };
-            total.loss += cost.loss;
-            total.correct += cost.correct;
-        }
-        Ok(total)
     }
 
     fn into_report(mut self, outcome: Outcome) -> Report {
@@ -400,6 +400,7 @@ impl<'a> TrainingLoop<'a> {
             },
             validation_loss: of_best(|best| best.validation_loss),
             validation_accuracy: of_best(|best| best.validation_accuracy),
+            validation_score: best.as_ref().and_then(|best| best.validation_score),
             history: self.history,
             network: onnx.is_some().then_some(self.network),
             onnx,
@@ -412,13 +413,12 @@ fn has_diverged(mean_loss: f64) -> bool {
     mean_loss.is_nan() || mean_loss > MAX_LOSS
 }
 
-/// Accuracy is what users select on; the loss decides between equals, and where there is
-/// no accuracy.
+/// Accuracy is what users select on, unless they ask for a metric; the loss decides between
+/// equals, and where there is neither.
 fn is_better(challenger: &Epoch, best: &Epoch) -> bool {
-    match challenger
-        .validation_accuracy
-        .partial_cmp(&best.validation_accuracy)
-    {
+    let score =
+        |epoch: &Epoch| epoch.validation_score.unwrap_or(epoch.validation_accuracy);
+    match score(challenger).partial_cmp(&score(best)) {
         Some(Ordering::Greater) => true,
         Some(Ordering::Less) => false,
         Some(Ordering::Equal) | None => challenger.validation_loss < best.validation_loss,
@@ -507,6 +507,7 @@ mod tests {
             train_loss: 1.0,
             validation_loss,
             validation_accuracy,
+            validation_score: None,
             seconds: 0.0,
         };
         assert!(is_better(&epoch(0.9, 2.0), &epoch(0.8, 1.0)));
@@ -514,5 +515,11 @@ mod tests {
         assert!(!is_better(&epoch(0.9, 1.0), &epoch(0.9, 1.0)));
         assert!(is_better(&epoch(f64::NAN, 1.0), &epoch(f64::NAN, 2.0)));
         assert!(!is_better(&epoch(f64::NAN, 2.0), &epoch(f64::NAN, 1.0)));
+        let scored = |accuracy, score| Epoch {
+            validation_score: Some(score),
+            ..epoch(accuracy, 1.0)
+        };
+        assert!(is_better(&scored(0.5, 0.7), &scored(0.9, 0.6)));
+        assert!(!is_better(&scored(0.9, 0.6), &scored(0.5, 0.7)));
     }
 }

@@ -7,7 +7,7 @@ use datafusion::common::{Result, ScalarValue, exec_err, plan_err};
 use serde_json::{Map, Value};
 
 /// The keys of the options of `train`, which `tune` takes too.
-pub const TRAIN_KEYS: [&str; 15] = [
+pub const TRAIN_KEYS: [&str; 20] = [
     "image",
     "features",
     "label",
@@ -16,7 +16,12 @@ pub const TRAIN_KEYS: [&str; 15] = [
     "width",
     "channels",
     "scale",
+    "group",
+    "weight",
     "split_seed",
+    "stratify",
+    "folds",
+    "metric",
     "timeout_seconds",
     "threads_per_trial",
     "checkpoint",
@@ -94,6 +99,7 @@ pub fn scalar_to_json(key: &str, value: &ScalarValue) -> Result<Value> {
     match value {
         ScalarValue::Boolean(Some(flag)) => Ok((*flag).into()),
         ScalarValue::Struct(structs) => Ok(Value::Object(row_to_json(structs, 0)?)),
+        ScalarValue::Map(map) => map_to_json(key, &map.value(0)),
         ScalarValue::List(list) => list_to_json(key, &list.value(0)),
         ScalarValue::LargeList(list) => list_to_json(key, &list.value(0)),
         ScalarValue::FixedSizeList(list) => list_to_json(key, &list.value(0)),
@@ -139,6 +145,23 @@ fn decimal_to_json(key: &str, value: &ScalarValue) -> Result<Value> {
         ScalarValue::Float64(Some(number)) => Ok(json_number(number)),
         _ => exec_err!("{key} is out of range: {value}"),
     }
+}
+
+/// The entries of a map, whose keys must be text.
+fn map_to_json(key: &str, entries: &StructArray) -> Result<Value> {
+    (0..entries.len())
+        .map(|row| {
+            let name = ScalarValue::try_from_array(entries.column(0), row)?;
+            let Some(Some(name)) = name.try_as_str() else {
+                return exec_err!(
+                    "{key} must have text as the keys of its map, got {name}"
+                );
+            };
+            let value = ScalarValue::try_from_array(entries.column(1), row)?;
+            Ok((name.to_string(), scalar_to_json(name, &value)?))
+        })
+        .collect::<Result<Map<_, _>>>()
+        .map(Value::Object)
 }
 
 fn list_to_json(key: &str, values: &dyn Array) -> Result<Value> {

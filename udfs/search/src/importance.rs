@@ -190,11 +190,13 @@ fn shares(names: &[String], rows: &[Map<String, Value>]) -> Vec<(String, (f64, i
         |row: &Map<String, Value>, name: &str| row.get(name).and_then(Value::as_f64);
     let seen = rows.iter().enumerate().map(|(n, row)| {
         let loss = number(row, "validation_loss");
+        // A metric, where the study has one, and else the same but for a constant.
+        let score = number(row, "validation_score").map(|score| -score);
         let error = number(row, "validation_accuracy").map(|accuracy| 1.0 - accuracy);
         let succeeded = row.get("status").and_then(Value::as_str) == Some("SUCCEEDED");
         Observation {
             point: columns.iter().map(|column| column.values[n]).collect(),
-            state: match error.or(loss).filter(|_| succeeded) {
+            state: match score.or(error).or(loss).filter(|_| succeeded) {
                 Some(value) => State::Complete(vec![value]),
                 None => State::Failed,
             },

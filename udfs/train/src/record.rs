@@ -4,6 +4,8 @@ use datafusion::common::{Result, exec_datafusion_err};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::trial::mean_of;
+
 /// The layout of a record. Records of another version count as absent.
 const VERSION: u32 = 3;
 
@@ -64,6 +66,18 @@ pub(crate) struct TrialRecord {
     pub(crate) validation_loss: Option<f64>,
     /// Validation accuracy of the best epoch.
     pub(crate) validation_accuracy: Option<f64>,
+    /// The metric of the best epoch, if the options name one; in folds its mean.
+    #[serde(default)]
+    pub(crate) validation_score: Option<f64>,
+    /// How far the scores of the folds are apart: their standard deviation.
+    #[serde(default)]
+    pub(crate) validation_score_std: Option<f64>,
+    /// The name of that metric.
+    #[serde(default)]
+    pub(crate) metric: Option<String>,
+    /// What each fold came to, of a trial in folds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) folds: Vec<FoldRecord>,
     /// Every epoch that ended.
     pub(crate) history: Vec<EpochRecord>,
     /// Names the network file.
@@ -85,6 +99,10 @@ pub(crate) struct TrialRecord {
     /// What chose its validation rows; absent where the data came split.
     #[serde(default)]
     pub(crate) split_seed: Option<u64>,
+    /// The options by which the trial is found again on its snapshot; none in records of
+    /// before there were such.
+    #[serde(default)]
+    pub(crate) options: Option<Map<String, Value>>,
     /// All hyperparameters, for whoever reads the store.
     pub(crate) hyperparameters: Map<String, Value>,
     /// What is odd about the data that it saw.
@@ -105,8 +123,42 @@ pub(crate) struct EpochRecord {
     pub(crate) validation_loss: Option<f64>,
     /// Accuracy over the validation rows after it.
     pub(crate) validation_accuracy: Option<f64>,
+    /// The metric after it, if the options name one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) validation_score: Option<f64>,
     /// How long it took.
     pub(crate) seconds: Option<f64>,
+}
+
+/// One fold of a trial.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct FoldRecord {
+    /// Counted from 1.
+    pub(crate) fold: u32,
+    /// Rows that its network learned from.
+    pub(crate) train_rows: u64,
+    /// Rows that validated it.
+    pub(crate) validation_rows: u64,
+    /// Epochs that ended.
+    pub(crate) epochs: u32,
+    /// The best of them.
+    pub(crate) best_epoch: u32,
+    /// Training loss of the best epoch.
+    pub(crate) train_loss: Option<f64>,
+    /// Validation loss of the best epoch.
+    pub(crate) validation_loss: Option<f64>,
+    /// Validation accuracy of the best epoch.
+    pub(crate) validation_accuracy: Option<f64>,
+    /// What its best epoch is judged by.
+    pub(crate) validation_score: Option<f64>,
+    /// How long it trained.
+    pub(crate) seconds: f64,
+}
+
+/// What a trial is judged by without a metric, the larger the better: the accuracy, or the
+/// negative loss where there is none, as scikit-learn's scorers have it.
+pub(crate) fn plain_score(accuracy: Option<f64>, loss: Option<f64>) -> Option<f64> {
+    accuracy.or(loss.map(|loss| -loss))
 }
 
 impl From<&atoll_nn::Epoch> for EpochRecord {
@@ -117,6 +169,7 @@ impl From<&atoll_nn::Epoch> for EpochRecord {
             train_loss: finite(epoch.train_loss),
             validation_loss: finite(epoch.validation_loss),
             validation_accuracy: finite(epoch.validation_accuracy),
+            validation_score: epoch.validation_score.and_then(finite),
             seconds: finite(epoch.seconds),
         }
     }
@@ -141,6 +194,10 @@ impl TrialRecord {
             train_loss: None,
             validation_loss: None,
             validation_accuracy: None,
+            validation_score: None,
+            validation_score_std: None,
+            metric: None,
+            folds: Vec::new(),
             history: Vec::new(),
             model_sha256: None,
             checkpoint_sha256: None,
@@ -151,6 +208,7 @@ impl TrialRecord {
             engine: atoll_nn::engine(),
             snapshot: None,
             split_seed: None,
+            options: None,
             hyperparameters: Map::new(),
             warnings: Vec::new(),
         }
@@ -172,6 +230,32 @@ impl TrialRecord {
     ) -> Self {
         self.status = status;
         self.because(code, error)
+    }
+
+    /// What the trial is judged by; none where the metric that was asked for is not
+    /// defined.
+    pub(crate) fn score(&self) -> Option<f64> {
+        match self.metric {
+            Some(_) => self.validation_score,
+            None => {
+                let plain = plain_score(self.validation_accuracy, self.validation_loss);
+                self.validation_score.or(plain)
+            }
+        }
+    }
+
+    /// Gives the trial the means of its folds, and how far their scores are apart.
+    pub(crate) fn average_folds(&mut self) {
+        let folds = self.folds.iter();
+        self.validation_loss = mean_of(folds.clone().map(|fold| fold.validation_loss));
+        self.validation_accuracy =
+            mean_of(folds.clone().map(|fold| fold.validation_accuracy));
+        let mean = mean_of(folds.clone().map(|fold| fold.validation_score));
+        self.validation_score = mean;
+        self.validation_score_std = mean.and_then(|mean| {
+            let squares = folds.map(|fold| Some((fold.validation_score? - mean).powi(2)));
+            mean_of(squares).map(f64::sqrt)
+        });
     }
 
     /// Why it has no network, if it has none.
@@ -215,6 +299,7 @@ pub(crate) mod tests {
             train_loss: Some(0.1 + 0.2),
             validation_loss: None,
             validation_accuracy: Some(0.97),
+            validation_score: None,
             seconds: Some(1.0 / 3.0),
         };
         TrialRecord {

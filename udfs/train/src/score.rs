@@ -1,9 +1,13 @@
 //! How well a model labels images or rows of numbers.
 
+mod found;
+
 use std::sync::Arc;
 
+pub(crate) use found::{ClassScores, Interval, OfClass, Score};
+
 use atoll_imaging::Preprocess;
-use atoll_onnx::{Data, ElementType, LoadedModel, Output, OutputKind, scores, top_k};
+use atoll_onnx::{Data, ElementType, LoadedModel, Output, OutputKind, scores};
 use atoll_udf_common::{CallContext, RowError, map_rows};
 use datafusion::common::{
     DataFusionError, Result, exec_datafusion_err, exec_err, internal_err,
@@ -14,99 +18,12 @@ use crate::dataset::{Features, Labels, Table};
 /// The output of a network that predicts a number, as `train` names it.
 const PREDICTION: &str = "prediction";
 
-/// Rows in one piece of work on the compute pool.
-const PIECE: usize = 256;
-
-/// The quantile of the normal distribution for an interval of 95 %.
-const Z: f64 = 1.959_963_984_540_054;
-
 /// The smallest probability that a loss counts, so that one wrong answer of a model
-/// that rounds to zero does not make the mean infinite (as scikit-learn clips).
+/// that rounds to zero does not make the mean infinite.
 const SMALLEST: f64 = 1e-15;
 
-/// How well a model labelled rows.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Score {
-    /// Rows.
-    pub(crate) rows: usize,
-    /// Whether labels are numbers that were predicted: then there is a loss only.
-    pub(crate) is_regression: bool,
-    /// Rows whose most probable class is their label.
-    pub(crate) correct: usize,
-    /// The loss of each row, in any order: cross-entropy, or squared error.
-    pub(crate) losses: Vec<f64>,
-    /// Images by label (line) and by most probable class (column).
-    pub(crate) confusion: Vec<Vec<i64>>,
-}
-
-impl Score {
-    /// The share of rows labelled right, if they have classes.
-    pub(crate) fn accuracy(&self) -> Option<f64> {
-        (!self.is_regression).then(|| self.correct as f64 / self.rows as f64)
-    }
-
-    /// Where that share is likely to be: 95 % Wilson interval.
-    pub(crate) fn interval(&self) -> Option<(f64, f64)> {
-        (!self.is_regression).then(|| wilson(self.correct, self.rows))
-    }
-
-    /// The mean loss.
-    pub(crate) fn mean_loss(&self) -> Option<f64> {
-        // Summed in the order of their sizes, so that the order of rows, which a scan
-        // may change, changes no bit of the mean.
-        let mut losses = self.losses.clone();
-        losses.sort_unstable_by(f64::total_cmp);
-        let mean = losses.iter().sum::<f64>() / self.rows as f64;
-        mean.is_finite().then_some(mean)
-    }
-
-    fn add(&mut self, label: usize, probabilities: &[f32], loss: f64) {
-        let classes = probabilities.len();
-        if self.confusion.is_empty() {
-            self.confusion = vec![vec![0; classes]; classes];
-        }
-        self.rows += 1;
-        self.losses.push(loss);
-        // A row of nothing but NaN has no answer: it is wrong, and in no column.
-        let best = top_k(probabilities, 1).first().map(|(class, _)| *class);
-        let Some(best) = best.filter(|class| !probabilities[*class].is_nan()) else {
-            return;
-        };
-        self.correct += usize::from(best == label);
-        self.confusion[label][best] += 1;
-    }
-
-    fn add_number(&mut self, label: f64, prediction: f64) {
-        self.is_regression = true;
-        self.rows += 1;
-        self.losses.push((prediction - label).powi(2));
-    }
-
-    fn merge(mut self, other: Score) -> Score {
-        if self.rows == 0 {
-            return other;
-        }
-        self.rows += other.rows;
-        self.correct += other.correct;
-        self.losses.extend(other.losses);
-        for (line, more) in self.confusion.iter_mut().zip(other.confusion) {
-            for (count, more) in line.iter_mut().zip(more) {
-                *count += more;
-            }
-        }
-        self
-    }
-}
-
-/// The 95 % Wilson score interval of a share: unlike the normal approximation it stays
-/// between 0 and 1 and is right for shares near them.
-pub(crate) fn wilson(correct: usize, rows: usize) -> (f64, f64) {
-    let (n, p) = (rows as f64, correct as f64 / rows as f64);
-    let denominator = 1.0 + Z * Z / n;
-    let centre = (p + Z * Z / (2.0 * n)) / denominator;
-    let half = Z / denominator * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
-    ((centre - half).max(0.0), (centre + half).min(1.0))
-}
+/// Rows in one piece of work on the compute pool.
+const PIECE: usize = 256;
 
 /// What turns rows into answers of one model.
 struct Scorer {
@@ -152,6 +69,7 @@ pub(crate) async fn score(
     let pieces = table.len().div_ceil(PIECE);
     let progress = context.progress.rows("evaluate");
     progress.add_total(table.len() as u64);
+    let names = model.labels().to_vec();
     let scorer = Scorer {
         input,
         answers: answers(&model, dataset, &table.labels)?,
@@ -171,7 +89,9 @@ pub(crate) async fn score(
         Ok(score)
     });
     let scores = scores.await.map_err(without_row)?;
-    Ok(scores.into_iter().fold(Score::default(), Score::merge))
+    let mut score = scores.into_iter().fold(Score::default(), Score::merge);
+    score.names = names;
+    Ok(score)
 }
 
 impl Scorer {
@@ -238,15 +158,7 @@ impl Scorer {
                 );
             }
         };
-        let kind = self.kind();
-        // One output is the probability of the second of two classes, or its logit.
-        let names = if output.len() == 1 { 2 } else { output.len() };
-        let probabilities = scores(output.clone(), kind, names).map_err(|problem| {
-            exec_datafusion_err!(
-                "evaluate: the first output of model {} {problem}",
-                self.model.name()
-            )
-        })?;
+        let probabilities = self.probabilities(&output)?;
         if label >= probabilities.len() {
             return exec_err!(
                 "evaluate: the dataset has class {label}, but model {} has {} classes",
@@ -254,19 +166,58 @@ impl Scorer {
                 probabilities.len()
             );
         }
-        // Where the model does not say, only probabilities pass through unchanged.
-        let are_logits = match kind {
-            _ if output.len() == 1 => false,
-            OutputKind::Unknown | OutputKind::Layer => probabilities != output,
-            kind => !kind.are_probabilities(),
-        };
-        let loss = match are_logits {
+        let loss = match self.are_logits(&output, &probabilities) {
             true => cross_entropy(&output, label),
-            false => -f64::from(probabilities[label]).max(SMALLEST).ln(),
+            false => -probabilities[label].max(SMALLEST).ln(),
         };
         score.add(label, &probabilities, loss);
         Ok(())
     }
+
+    /// The probability of each class: of logits with 64 bits, so that no class of a sure
+    /// model is rounded to zero.
+    fn probabilities(&self, output: &[f32]) -> Result<Vec<f64>> {
+        // One output is the probability of the second of two classes, or its logit.
+        let names = if output.len() == 1 { 2 } else { output.len() };
+        let found = scores(output.to_vec(), self.kind(), names).map_err(|problem| {
+            exec_datafusion_err!(
+                "evaluate: the first output of model {} {problem}",
+                self.model.name()
+            )
+        })?;
+        let found: Vec<f64> = found.into_iter().map(f64::from).collect();
+        Ok(match self.are_logits(output, &found) {
+            true => softmax(output),
+            false => found,
+        })
+    }
+
+    /// Whether an output holds logits. Where the model does not say, only probabilities
+    /// pass through unchanged.
+    fn are_logits(&self, output: &[f32], probabilities: &[f64]) -> bool {
+        match self.kind() {
+            _ if output.len() == 1 => false,
+            OutputKind::Unknown | OutputKind::Layer => !output
+                .iter()
+                .map(|value| f64::from(*value))
+                .eq(probabilities.iter().copied()),
+            kind => !kind.are_probabilities(),
+        }
+    }
+}
+
+/// Probabilities of logits.
+fn softmax(logits: &[f32]) -> Vec<f64> {
+    let largest = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    let exponentials = logits
+        .iter()
+        .map(|logit| (f64::from(*logit) - largest).exp());
+    let exponentials: Vec<f64> = exponentials.collect();
+    let total: f64 = exponentials.iter().sum();
+    exponentials
+        .into_iter()
+        .map(|value| value / total)
+        .collect()
 }
 
 /// The cross-entropy of one row of logits, in float64 and without an exponential that
@@ -389,74 +340,18 @@ fn failure(error: atoll_onnx::Error) -> DataFusionError {
 mod tests {
     use super::*;
 
-    #[track_caller]
-    fn check_wilson(correct: usize, rows: usize, expected: (f64, f64)) {
-        let (low, high) = wilson(correct, rows);
-        // The paper prints four digits.
-        let close = |a: f64, b: f64| (a - b).abs() <= 5e-5;
-        assert!(
-            close(low, expected.0) && close(high, expected.1),
-            "{low} {high}"
-        );
-    }
-
-    // R. G. Newcombe, Two-sided confidence intervals for the single proportion,
-    // Statistics in Medicine 17 (1998), table I, method 3.
-    #[test]
-    fn the_interval_is_that_of_the_literature() {
-        check_wilson(81, 263, (0.2553, 0.3662));
-        check_wilson(15, 148, (0.0624, 0.1605));
-        check_wilson(0, 20, (0.0, 0.1611));
-        check_wilson(1, 29, (0.0061, 0.1718));
-    }
-
-    #[test]
-    fn the_interval_stays_between_zero_and_one() {
-        // For no success in n it is z^2 / (n + z^2), by hand: 3.8414588 / 13.8414588.
-        check_wilson(0, 10, (0.0, 0.2775));
-        check_wilson(10, 10, (0.7225, 1.0));
-    }
-
-    #[test]
-    fn confusion_counts_labels_by_answers() {
-        let mut score = Score::default();
-        score.add(0, &[0.9, 0.1], 0.1);
-        score.add(0, &[0.2, 0.8], 1.6);
-        score.add(1, &[f32::NAN, f32::NAN], f64::NAN);
-        assert_eq!((score.rows, score.correct), (3, 1));
-        assert_eq!(score.confusion, [[1, 1], [0, 0]]);
-        assert_eq!(score.mean_loss(), None);
-    }
-
-    #[test]
-    fn numbers_have_a_loss_only() {
-        let mut score = Score::default();
-        score.add_number(1.0, 3.0);
-        let mut second = Score::default();
-        second.add_number(5.0, 5.0);
-        let both = score.merge(second);
-        assert_eq!((both.rows, both.mean_loss()), (2, Some(2.0)));
-        assert_eq!((both.accuracy(), both.interval()), (None, None));
-    }
-
-    #[test]
-    fn pieces_add_up() {
-        let mut first = Score::default();
-        first.add(0, &[0.9, 0.1], 0.5);
-        let mut second = Score::default();
-        second.add(1, &[0.9, 0.1], 1.5);
-        let both = Score::default().merge(first).merge(second);
-        assert_eq!(
-            (both.rows, both.correct, both.mean_loss()),
-            (2, 1, Some(1.0))
-        );
-        assert_eq!(both.confusion, [[1, 0], [1, 0]]);
-    }
-
     // torch.nn.functional.cross_entropy(torch.tensor([[2.0, -1.0, 0.5]]), torch.tensor([2]))
     #[test]
     fn cross_entropy_is_that_of_pytorch() {
         assert!((cross_entropy(&[2.0, -1.0, 0.5], 2) - 1.741_311).abs() < 1e-6);
         assert!((cross_entropy(&[1e38, 0.0], 0)).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_sure_model_has_small_probabilities_left() {
+        let found = softmax(&[200.0, 0.0]);
+        assert_eq!(found[0], 1.0);
+        assert!(found[1] > 0.0);
+        assert!(softmax(&[f32::NAN, 0.0]).iter().all(|p| p.is_nan()));
     }
 }

@@ -2,6 +2,7 @@
 
 mod augmentation;
 mod check;
+mod class_weights;
 mod places;
 mod read;
 mod table;
@@ -22,6 +23,7 @@ use table::{
 };
 
 pub use augmentation::Augmentation;
+pub use class_weights::ClassWeights;
 pub use table::Hyperparameter;
 
 hyperparameters! {
@@ -90,6 +92,11 @@ hyperparameters! {
     dropout: Option<f64> = None, BELOW_ONE, ["0.5 for `lenet`, 0 for `mlp`"];
     /// Share of a label that is spread over all classes while training.
     label_smoothing: f64 = 0.0, BELOW_ONE;
+    /// How much the rows of each class count while training: `'balanced'`, so that all
+    /// classes count alike, or a struct of class names with numbers, such as
+    /// `{cat: 1, dog: 2.5}`. Classes that it leaves out have 1; only the ratios matter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    class_weights: Option<ClassWeights> = None, Domain::Any, ["every row counts alike"];
     /// Mixes training images with each other, with shares from the beta distribution with
     /// this parameter (Zhang 2018); 0 mixes nothing.
     mixup: f64 = 0.0, UNIT;
@@ -185,6 +192,8 @@ impl Hyperparameters {
         }
         hyperparameters.validate()?;
         // The same trial has one name.
+        let weights = hyperparameters.class_weights.take();
+        hyperparameters.class_weights = weights.filter(|weights| !weights.is_even());
         let last = hyperparameters.epochs;
         hyperparameters.stop_after = hyperparameters.stop_after.filter(|n| *n < last);
         Ok(hyperparameters)
@@ -400,7 +409,8 @@ mod tests {
             "beta1": 0.8, "beta2": 0.9, "epsilon": 1e-7, "rho": 0.5, "weight_decay": 5e-4,
             "batch_size": 32.0, "epochs": 3, "stop_after": 2, "schedule": "cosine", "decay": 0.9,
             "decay_epochs": 2, "warmup_epochs": 1, "dropout": 0.1, "clip_norm": 1,
-            "label_smoothing": 0.1, "mixup": 0.2, "augmentation": {"shift": 2},
+            "label_smoothing": 0.1, "class_weights": {"cat": 2}, "mixup": 0.2,
+            "augmentation": {"shift": 2},
             "ema_decay": 0.99, "patience": 2, "validation_fraction": 0.2, "seed": 18446744073709551615}"#;
         let map: Map<String, Value> = serde_json::from_str(json).unwrap();
         assert_eq!(map.len(), KEYS.len());
@@ -408,7 +418,7 @@ mod tests {
         let default = serde_json::to_value(Hyperparameters::default()).unwrap();
         let set = serde_json::to_value(&read).unwrap();
         for key in KEYS.iter().filter(|key| **key != "architecture") {
-            assert_ne!(set[*key], default[*key], "{key}");
+            assert_ne!(set.get(*key), default.get(*key), "{key}");
         }
         assert_eq!(read.seed, u64::MAX);
     }
@@ -418,6 +428,7 @@ mod tests {
         let hyperparameters = Hyperparameters {
             learning_rate: 0.1 + 0.2,
             optimizer: OptimizerKind::RmsProp,
+            class_weights: Some(ClassWeights::Balanced),
             ..Hyperparameters::default()
         };
         let json = serde_json::to_string(&hyperparameters).unwrap();
@@ -499,6 +510,16 @@ mod tests {
                 "label_smoothing must be at least 0 and less than 1, got 1",
             ),
             (r#"{"mixup": 2}"#, "mixup must be from 0 to 1, got 2"),
+            (
+                r#"{"class_weights": {"cat": -1}}"#,
+                "class_weights must be 'balanced' or a struct of numbers of at least 0, one \
+                 of them greater, such as {cat: 1, dog: 2.5}, got {\"cat\":-1}",
+            ),
+            (
+                r#"{"class_weights": "even"}"#,
+                "class_weights must be 'balanced' or a struct of numbers of at least 0, one \
+                 of them greater, such as {cat: 1, dog: 2.5}, got \"even\"",
+            ),
             (
                 r#"{"ema_decay": -0.5}"#,
                 "ema_decay must be at least 0 and less than 1, got -0.5",

@@ -137,6 +137,7 @@ macro_rules! hyperparameters {
         $name:ident, $prefix:literal;
         $(
             $(#[doc = $line:literal])+
+            $(#[serde($($serde:tt)+)])?
             $key:ident: $type:ty = $default:expr, $domain:expr $(, [$words:literal])?;
         )+
     ) => {
@@ -145,6 +146,7 @@ macro_rules! hyperparameters {
             $(
                 $(#[doc = $line])+
                 $(#[doc = concat!("\n\nDefault: ", $words, ".")])?
+                $(#[serde($($serde)+)])?
                 pub $key: $type,
             )+
         }

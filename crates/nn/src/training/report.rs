@@ -46,6 +46,8 @@ pub struct Epoch {
     /// The share of the validation split that is classified right at its end; NaN where
     /// numbers are predicted.
     pub validation_accuracy: f64,
+    /// The value of the metric that was asked for on the validation split at its end.
+    pub validation_score: Option<f64>,
     /// How long it took, validation included.
     pub seconds: f64,
 }
@@ -69,7 +71,8 @@ pub struct Report {
     /// How many epochs ended.
     pub epochs: u32,
     /// The best epoch: highest validation accuracy, then lowest validation loss, then
-    /// first. Where numbers are predicted, lowest validation loss. 0 if none ended.
+    /// first. Where numbers are predicted, lowest validation loss. A metric that was asked
+    /// for takes the place of the accuracy. 0 if none ended.
     pub best_epoch: u32,
     /// The training loss of the best epoch. For a trial that diverged, the last finite
     /// loss of a mini-batch, or NaN if there was none.
@@ -78,6 +81,8 @@ pub struct Report {
     pub validation_loss: f64,
     /// The validation accuracy of the best epoch; NaN if no epoch ended.
     pub validation_accuracy: f64,
+    /// The value of the metric that was asked for after the best epoch.
+    pub validation_score: Option<f64>,
     /// Every epoch that ended.
     pub history: Vec<Epoch>,
     /// The network of the best epoch as an ONNX file; none if no epoch ended.

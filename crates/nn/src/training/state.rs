@@ -21,6 +21,7 @@ impl TrainingLoop<'_> {
             engine: engine(),
             hyperparameters: self.hyperparameters.clone(),
             data: fingerprint(self.dataset, self.split),
+            metric: self.metric,
             steps: self.steps,
             best: self.best,
             last_finite: self.last_finite.to_bits(),
@@ -35,7 +36,7 @@ impl TrainingLoop<'_> {
     /// Goes to the state that a checkpoint was made of.
     pub(super) fn restore(&mut self, checkpoint: &Checkpoint) -> Result<(), Error> {
         checkpoint.check(self.hyperparameters)?;
-        checkpoint.check_place(self.dataset, self.split)?;
+        checkpoint.check_place(self.dataset, self.split, self.metric)?;
         let header = &checkpoint.header;
         let mut weights = vec![0.0; self.network.saved_len()];
         let (steps, [first, second]) = self.optimizer.memory_mut();

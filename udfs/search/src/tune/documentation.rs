@@ -39,7 +39,8 @@ pub(crate) fn documentation() -> Documentation {
              keeps them busy; it changes what is found, the number of cores does not); \
              `seed` (0); `objective` 'validation_error' (default; the loss where labels are \
              numbers), 'validation_loss' or 'cost' (multiplications), or a list of them for a \
-             Pareto front, whose values are then in a struct `objectives`; `start` a table \
+             Pareto front, whose values are then in a struct `objectives`; or \
+             'validation_score', which is made large and the default where `metric` is given; `start` a table \
              with an earlier study to learn from; `budget_seconds` after which no training \
              starts, and `trainings` (of trials or rungs) after which none does. The others \
              are those of `train`.",

@@ -111,12 +111,7 @@ fn state_of(search: &Search, row: &Map<String, Value>, cost: f64) -> State {
         .get("status")
         .and_then(Value::as_str)
         .unwrap_or_default();
-    let values = values_of(
-        &search.options.objectives,
-        number("validation_accuracy"),
-        number("validation_loss"),
-        Some(cost),
-    );
+    let values = values_of(&search.options.objectives, &number, Some(cost));
     match (status, values) {
         ("SUCCEEDED", Some(values)) => State::Complete(values),
         ("PRUNED", Some(values)) => State::Partial {

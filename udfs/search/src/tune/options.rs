@@ -57,12 +57,16 @@ pub(crate) enum Objective {
     Loss,
     /// What the trial costs, in multiplications.
     Cost,
+    /// The metric that the options of `train` name, or what it takes without; the larger
+    /// the better.
+    Score,
 }
 
-const OBJECTIVES: [(&str, Objective); 3] = [
+const OBJECTIVES: [(&str, Objective); 4] = [
     ("validation_error", Objective::Error),
     ("validation_loss", Objective::Loss),
     ("cost", Objective::Cost),
+    ("validation_score", Objective::Score),
 ];
 
 impl Objective {
@@ -232,6 +236,8 @@ impl Reader {
 
     fn objectives(&self) -> Result<Vec<Objective>> {
         let names = match self.get("objective")? {
+            // Who names a metric wants it improved.
+            None if self.get("metric")?.is_some() => return Ok(vec![Objective::Score]),
             None => return Ok(vec![Objective::Error]),
             Some(Value::String(name)) => vec![name],
             Some(Value::Array(names))
@@ -248,6 +254,12 @@ impl Reader {
             .iter()
             .map(|name| named("objective", name, &OBJECTIVES));
         let objectives: Vec<Objective> = objectives.collect::<Result<_>>()?;
+        if objectives.len() > 1 && objectives.contains(&Objective::Score) {
+            return plan_err!(
+                "tune: objective validation_score is made large, and several objectives are \
+                 all made small; take validation_error or validation_loss beside others"
+            );
+        }
         for (n, objective) in objectives.iter().enumerate() {
             if objectives[..n].contains(objective) {
                 return plan_err!(

@@ -206,12 +206,8 @@ impl Runner {
         let price = objectives
             .contains(&Objective::Cost)
             .then(|| whole_cost(&self.search, self.price.as_ref(), &job.point));
-        let values = values_of(
-            objectives,
-            number(&result, "validation_accuracy"),
-            number(&result, "validation_loss"),
-            price,
-        );
+        let found = |name: &str| number(&result, name);
+        let values = values_of(objectives, &found, price);
         let outcome = match (text("status").as_deref(), values) {
             (Some("SUCCEEDED"), Some(values)) => Outcome::Values(values),
             _ => Outcome::Failed,
@@ -349,13 +345,14 @@ fn whole_cost(search: &Search, price: Option<&Price>, point: &Point) -> f64 {
 /// The values of a trial that a study makes small.
 pub(super) fn values_of(
     objectives: &[Objective],
-    accuracy: Option<f64>,
-    loss: Option<f64>,
+    found: &dyn Fn(&str) -> Option<f64>,
     cost: Option<f64>,
 ) -> Option<Vec<f64>> {
+    let (accuracy, loss) = (found("validation_accuracy"), found("validation_loss"));
     let values = objectives.iter().map(|objective| match objective {
         Objective::Error => accuracy.map(|accuracy| 1.0 - accuracy).or(loss),
         Objective::Loss => loss,
+        Objective::Score => found("validation_score").map(|score| -score),
         Objective::Cost => cost,
     });
     values.collect()

@@ -207,8 +207,12 @@ fn hyperparameters_with(search: &Search, given: Option<(&str, &ScalarValue)>) ->
     named_struct().call(args.collect())
 }
 
-/// The options of `train`, with a checkpoint where the trial may go on.
+/// The options of `train`, with a checkpoint where the trial may go on. A trial in folds
+/// has none: it is trained anew up to its next rung.
 fn options(search: &Search, checkpoint: bool) -> Result<ScalarValue> {
+    let mut given = search.options.of_train.iter();
+    let in_folds = given.any(|(name, value)| name == "folds" && !value.is_null());
+    let checkpoint = checkpoint && !in_folds;
     let mut fields: Vec<(Arc<Field>, ArrayRef)> = vec![];
     let field = |name: &str, value: &ScalarValue| -> Result<(Arc<Field>, ArrayRef)> {
         let field = Field::new(name, value.data_type(), true);

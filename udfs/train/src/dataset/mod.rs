@@ -5,16 +5,19 @@
 //! it: fixed, and named by its content. Nothing here knows of trials or of models.
 
 mod metadata;
+mod near;
 mod options;
 mod photos;
 mod reader;
 mod snapshot;
 mod source;
+mod split;
 mod table;
 
 pub(crate) use options::ColumnOptions;
-pub(crate) use snapshot::{SharedSnapshot, Snapshot, of_split};
+pub(crate) use snapshot::{GROUP, SharedSnapshot, Snapshot, WEIGHT};
 pub(crate) use source::{DatasetSource, Wanted, column_expr};
+pub(crate) use split::Drawing;
 pub(crate) use table::{Features, Labels, Split, Table};
 
 #[cfg(test)]

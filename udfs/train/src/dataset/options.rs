@@ -11,6 +11,10 @@ pub(crate) struct ColumnOptions {
     pub(crate) label: String,
     /// The split column, when the user named one.
     pub(crate) split: Option<String>,
+    /// The column whose equal values stay on one side of a split.
+    pub(crate) group: Option<String>,
+    /// The column that says how much each row counts while training.
+    pub(crate) weight: Option<String>,
     /// Rows of pixels in an image given as a list of numbers.
     pub(crate) height: Option<usize>,
     /// Columns of pixels in an image given as a list of numbers.
@@ -28,10 +32,23 @@ impl Default for ColumnOptions {
             features: None,
             label: "label".to_string(),
             split: None,
+            group: None,
+            weight: None,
             height: None,
             width: None,
             channels: None,
             scale: None,
+        }
+    }
+}
+
+impl ColumnOptions {
+    /// The same without the columns that only splits and training know.
+    pub(super) fn without_extras(&self) -> Self {
+        Self {
+            group: None,
+            weight: None,
+            ..self.clone()
         }
     }
 }

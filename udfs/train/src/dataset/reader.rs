@@ -67,7 +67,7 @@ enum LabelKind {
 }
 
 /// How the columns of a dataset become rows. Columns come in the order image or features,
-/// label and, if there is one, split.
+/// label and, of those that there are, group, weight and split.
 #[derive(Debug, Clone)]
 pub(super) struct Reader {
     pub(super) subject: Subject,
@@ -83,7 +83,7 @@ pub(super) struct Reader {
 #[derive(Debug)]
 pub(super) struct Piece {
     table: Table,
-    /// Rows without a value, for each column: images or features, label and split.
+    /// Rows without a value, for each column, the last of which is the split.
     missing: Vec<usize>,
     /// A column of lists that have another length in another record batch, with both.
     uneven: Option<(String, Option<usize>, Option<usize>)>,
@@ -199,7 +199,20 @@ impl Reader {
     /// The names of the columns that a network sees, and of the label column.
     pub(super) fn columns(&self) -> impl Iterator<Item = &str> {
         let inputs = self.inputs.columns().iter().map(String::as_str);
-        inputs.chain([self.options.label.as_str()])
+        inputs
+            .chain([self.options.label.as_str()])
+            .chain(self.extras())
+    }
+
+    /// The names of the columns of groups and of weights.
+    fn extras(&self) -> impl Iterator<Item = &str> {
+        let ColumnOptions { group, weight, .. } = &self.options;
+        [group, weight].into_iter().flatten().map(String::as_str)
+    }
+
+    /// Whether labels are numbers to predict.
+    pub(super) fn has_numbers(&self) -> bool {
+        self.labels == LabelKind::Numbers
     }
 
     /// The column of image files or of IMAGE structs.
@@ -234,9 +247,11 @@ impl Reader {
                 features,
                 labels,
                 splits: Vec::new(),
+                groups: Vec::new(),
+                weights: Vec::new(),
                 class_names: None,
             },
-            missing: vec![0; self.inputs.columns().len() + 2],
+            missing: vec![0; self.columns().count() + 1],
             uneven: None,
             largest: 0.0,
         }
@@ -253,9 +268,14 @@ impl Reader {
             *missing = column.logical_null_count();
         }
         piece.missing[count] = labels.logical_null_count();
-        if batch.num_columns() > count + 1 {
-            let splits = column(count + 1)?;
-            piece.missing[count + 1] = splits.logical_null_count();
+        let extras = self.extras().count();
+        for place in count + 1..=count + extras {
+            piece.missing[place] = column(place)?.logical_null_count();
+        }
+        let place = count + 1 + extras;
+        if batch.num_columns() > place {
+            let splits = column(place)?;
+            piece.missing[place] = splits.logical_null_count();
             piece.table.splits = (0..splits.len())
                 .filter_map(|row| Some((row, string_at(&splits, row)?)))
                 .map(|(row, name)| Split::parse(name).map_err(|error| at(row, error)))
@@ -267,6 +287,14 @@ impl Reader {
             return Ok(piece);
         }
         self.read_labels(&labels, &mut piece.table.labels)?;
+        let mut place = count + 1;
+        if self.options.group.is_some() {
+            piece.table.groups = texts(&column(place)?)?;
+            place += 1;
+        }
+        if let Some(name) = &self.options.weight {
+            piece.table.weights = self.read_weights(name, &column(place)?)?;
+        }
         match (&self.inputs, &mut piece.table.features) {
             (Inputs::Images { kind, .. }, Features::Pixels(images)) => {
                 let largest = match kind {
@@ -283,6 +311,23 @@ impl Reader {
             (Inputs::Images { .. } | Inputs::Numbers { .. }, _) => {}
         }
         Ok(piece)
+    }
+
+    fn read_weights(&self, name: &str, column: &ArrayRef) -> Result<Vec<f64>> {
+        let weights = doubles(column)?;
+        let is_weight = |weight: &f64| (0.0..=LARGEST).contains(weight);
+        match weights.iter().position(|weight| !is_weight(weight)) {
+            None => Ok(weights),
+            Some(row) => {
+                let problem = exec_datafusion_err!(
+                    "the weight in column {name} of {} must be a number of at least 0, got \
+                     {}",
+                    self.dataset(),
+                    weights[row]
+                );
+                Err(at(row, problem))
+            }
+        }
     }
 
     fn read_labels(&self, column: &ArrayRef, labels: &mut Labels) -> Result<()> {
@@ -383,7 +428,15 @@ impl Reader {
             (Some(column), Inputs::Numbers { .. }) => ("features", Some(column)),
             (Some(column), Inputs::Images { .. }) => ("images", Some(column)),
             (None, _) if place == inputs.len() => ("labels", Some(&self.options.label)),
-            (None, _) => ("splits", None),
+            (None, _) => {
+                let ColumnOptions { group, weight, .. } = &self.options;
+                let extras = [("groups", group), ("weights", weight)].into_iter();
+                let mut extras = extras.filter(|(_, column)| column.is_some());
+                match extras.nth(place - inputs.len() - 1) {
+                    Some((what, column)) => (what, column.as_ref()),
+                    None => ("splits", None),
+                }
+            }
         };
         let column = column.map_or_else(String::new, |name| format!(" in column {name}"));
         let first =
@@ -428,6 +481,13 @@ impl Piece {
 /// An error of one row of a record batch.
 fn at(row: usize, error: DataFusionError) -> DataFusionError {
     DataFusionError::External(Box::new(RowError { row, error }))
+}
+
+/// The values of a column as text.
+fn texts(column: &ArrayRef) -> Result<Vec<String>> {
+    let column = cast(column, &DataType::Utf8)?;
+    let text = |row| string_at(&column, row).unwrap_or_default().to_string();
+    Ok((0..column.len()).map(text).collect())
 }
 
 /// The numbers of a column as float64.

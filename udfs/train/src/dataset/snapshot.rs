@@ -16,11 +16,13 @@ use atoll_udf_common::{Location, pool_error};
 use datafusion::common::{DataFusionError, Result, exec_datafusion_err, exec_err};
 use sha2::{Digest, Sha256};
 
+use super::split::{DrawnSplits, Groups, check_groups};
 use super::table::Images;
 use super::{Features, Labels, Split, Table};
 use crate::single_flight::{Shared, SingleFlight};
 
-pub(crate) use warnings::of_split;
+pub(crate) use file::{GROUP, WEIGHT};
+pub(super) use warnings::{listed, of_split};
 
 /// Labelled images, or rows of numbers, for training and validation.
 #[derive(Debug)]
@@ -31,10 +33,14 @@ pub(crate) struct Snapshot {
     pub(crate) dataset: Dataset,
     /// Which rows validate, where the data said so.
     pub(crate) validation: Option<Vec<bool>>,
+    /// The rows that stay together, where the statement asks for it.
+    pub(crate) groups: Option<Groups>,
     /// What is odd about it; see [`warnings`].
     pub(crate) warnings: Vec<String>,
     /// The name of its features, where a backbone made them.
     pub(crate) features: Option<String>,
+    /// Splits that trials asked for.
+    pub(super) drawn: DrawnSplits,
 }
 
 /// A snapshot that is in memory once, for as long as anyone has a clone of this.
@@ -46,6 +52,7 @@ impl Snapshot {
         let labels = labels(table);
         check_splits(dataset, table)?;
         check_classes(dataset, &labels)?;
+        check_groups(dataset, table)?;
         Self::arrange(dataset, table, &labels)
     }
 
@@ -68,6 +75,7 @@ impl Snapshot {
             shape,
             labels,
             wide: wide(&table.features, labels),
+            table,
         };
         let mut order: Vec<([u8; 32], usize)> = (0..table.len())
             .map(|row| (canonical.digest(row, validates(row)), row))
@@ -79,36 +87,28 @@ impl Snapshot {
             .map_err(|error| exec_datafusion_err!("{dataset} cannot be used: {error}"))?;
         let validation =
             validation.then(|| order.iter().map(|&(_, row)| validates(row)).collect());
+        let groups = (!table.groups.is_empty())
+            .then(|| Groups::new(order.iter().map(|&(_, row)| &table.groups[row])));
         let digests = order.iter().map(|(digest, _)| digest);
-        let sha256 = content_digest(&dataset, digests);
+        let sha256 = content_digest(&dataset, groups.is_some(), digests);
         let mut snapshot = Self {
             sha256,
             dataset,
             validation,
+            groups,
             warnings: vec![],
             features: None,
+            drawn: DrawnSplits::default(),
         };
         if let Some(split) = snapshot.own_split() {
-            warnings.extend(of_split(&snapshot.dataset.labels, &split));
+            warnings.extend(of_split(&snapshot.dataset.labels, &split, true));
         }
         snapshot.warnings = warnings;
         Ok(snapshot)
     }
 
-    /// The rows that train and validate a trial: the data's own split, or a fraction.
-    pub(crate) fn split(
-        &self,
-        fraction: f64,
-        seed: u64,
-    ) -> Result<atoll_nn::Split, atoll_nn::Error> {
-        match self.own_split() {
-            Some(split) => Ok(split),
-            None => atoll_nn::Split::by_fraction(self.dataset.len(), fraction, seed),
-        }
-    }
-
     /// The split that the data came with.
-    fn own_split(&self) -> Option<atoll_nn::Split> {
+    pub(super) fn own_split(&self) -> Option<atoll_nn::Split> {
         let validation = self.validation.as_ref()?;
         let (validation, train) = (0u32..)
             .zip(validation)
@@ -307,10 +307,13 @@ struct Canonical<'a> {
     shape: ImageShape,
     labels: &'a atoll_nn::Labels,
     wide: Wide,
+    /// Where their groups and weights are.
+    table: &'a Table,
 }
 
 impl Canonical<'_> {
-    /// The digest of a row: its split, its label and its values.
+    /// The digest of a row: its split, its label and its values, and its group and its
+    /// weight where it has them.
     fn digest(&self, row: usize, validates: bool) -> [u8; 32] {
         let mut digest = Sha256::new();
         digest.update([u8::from(validates)]);
@@ -339,6 +342,12 @@ impl Canonical<'_> {
                 }
             }
         }
+        if let Some(weight) = self.table.weights.get(row) {
+            digest.update(weight.to_le_bytes());
+        }
+        if let Some(group) = self.table.groups.get(row) {
+            digest.update(group);
+        }
         digest.finalize().into()
     }
 
@@ -356,7 +365,11 @@ impl Canonical<'_> {
                 atoll_nn::Labels::Numbers(order.clone().map(|row| numbers[row]).collect())
             }
         };
-        match self.features {
+        let weights: Vec<f64> = match self.table.weights.is_empty() {
+            true => vec![],
+            false => order.clone().map(|row| self.table.weights[row]).collect(),
+        };
+        let dataset = match self.features {
             Features::Numbers(numbers) => {
                 let values = order.flat_map(|row| numbers.row(row).to_vec());
                 Dataset::of_numbers(self.shape.channels, values.collect(), labels)
@@ -368,6 +381,10 @@ impl Canonical<'_> {
                 }
                 Dataset::of_images(self.shape, pixels, labels)
             }
+        }?;
+        match weights.is_empty() {
+            true => Ok(dataset),
+            false => dataset.with_weights(weights),
         }
     }
 
@@ -380,6 +397,7 @@ impl Canonical<'_> {
 /// which hold pixels, label and split.
 fn content_digest<'a>(
     dataset: &Dataset,
+    has_groups: bool,
     rows: impl Iterator<Item = &'a [u8; 32]>,
 ) -> String {
     let mut digest = Sha256::new();
@@ -405,6 +423,13 @@ fn content_digest<'a>(
         digest.update(b"64 bits\n");
         digest.update([features, labels].map(u8::from));
     }
+    // And so do those without groups and weights.
+    if has_groups {
+        digest.update(b"groups\n");
+    }
+    if dataset.weights.is_some() {
+        digest.update(b"weights\n");
+    }
     for row in rows {
         digest.update(row);
     }
@@ -414,6 +439,7 @@ fn content_digest<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dataset::split::Drawing;
     use crate::dataset::table::tests::{images as rows, numbers};
 
     fn snapshot(rows: &Table) -> Snapshot {
@@ -551,7 +577,8 @@ mod tests {
         let images = [(vec![1], 0), (vec![2], 1), (vec![3], 0)];
         let splits = [Split::Train, Split::Validation, Split::Train];
         let snapshot = snapshot(&rows(&images, &splits));
-        let split = snapshot.split(0.9, 0).unwrap();
+        let split = snapshot.split(0.9, &Drawing::default()).unwrap();
+        let split = &split.splits[0];
         let pixels = |rows: &[u32]| {
             let mut pixels: Vec<u8> = rows
                 .iter()
@@ -568,9 +595,16 @@ mod tests {
     fn a_fraction_validates_where_the_data_does_not_say() {
         let images: Vec<_> = (0..20u8).map(|n| (vec![n], u32::from(n % 2))).collect();
         let snapshot = snapshot(&rows(&images, &[]));
-        let split = snapshot.split(0.25, 0).unwrap();
-        assert_eq!((split.train.len(), split.validation.len()), (15, 5));
-        assert_ne!(split, snapshot.split(0.25, 1).unwrap());
+        let split = |seed| {
+            let drawing = Drawing {
+                seed,
+                ..Drawing::default()
+            };
+            snapshot.split(0.25, &drawing).unwrap().splits[0].clone()
+        };
+        let first = split(0);
+        assert_eq!((first.train.len(), first.validation.len()), (15, 5));
+        assert_ne!(first, split(1));
     }
 
     #[test]

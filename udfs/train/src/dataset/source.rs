@@ -90,7 +90,8 @@ impl DatasetSource {
         }
     }
 
-    /// Opens what [`export`](Self::export) wrote, in another process.
+    /// Opens what [`export`](Self::export) wrote, in another process: it has the columns that
+    /// are read and no others.
     pub(crate) async fn open_export(
         session: &SessionState,
         function: &'static str,
@@ -99,6 +100,7 @@ impl DatasetSource {
         options: &ColumnOptions,
     ) -> Result<Self> {
         let ctx = SessionContext::new_with_state(session.clone());
+        let options = &options.without_extras();
         match file(&ctx, function, location.url.as_str(), options).await? {
             Some(frame) => Self::new(frame, function, name, options),
             None => no_file(&ctx, function, location.url.as_str()).await,
@@ -207,6 +209,11 @@ impl DatasetSource {
             split,
             reader,
         })
+    }
+
+    /// Whether labels are numbers to predict.
+    pub(crate) fn has_numbers(&self) -> bool {
+        self.reader.has_numbers()
     }
 
     /// Whether rows say which split they belong to.
@@ -426,10 +433,18 @@ fn reader(
     // Of what may be wrong this comes first: a label column under another name would look
     // like one more feature.
     let label = named("label", &options.label)?;
+    check_extras(options, &named, &subject, split)?;
+    let extras = [split, options.group.as_deref(), options.weight.as_deref()];
+    // What is only for splits and for training is nothing that a score depends on.
+    let unweighted = options.without_extras();
+    let options = match function {
+        "train" => options,
+        _ => &unweighted,
+    };
     let others: Vec<Field> = fields
         .iter()
         .filter(|field| {
-            *field.name() != options.label && Some(field.name().as_str()) != split
+            *field.name() != options.label && !extras.contains(&Some(field.name()))
         })
         .map(|field| field.as_ref().clone())
         .collect();
@@ -475,6 +490,38 @@ fn reader(
         );
     }
     Reader::of_numbers(subject, &features, &label, options)
+}
+
+/// Checks the types of the columns of groups and of weights.
+fn check_extras(
+    options: &ColumnOptions,
+    named: &dyn Fn(&'static str, &str) -> Result<Field>,
+    subject: &Subject,
+    split: Option<&str>,
+) -> Result<()> {
+    let (function, dataset) = (subject.function, &subject.dataset);
+    for (key, column) in [("group", &options.group), ("weight", &options.weight)] {
+        let Some(column) = column else { continue };
+        let field = named(key, column)?;
+        let data_type = value_type(field.data_type());
+        if Some(column.as_str()) == split {
+            return plan_err!(
+                "{function}: option {key} names the column {column} of {dataset}, which \
+                 says which split a row belongs to; name another"
+            );
+        }
+        let (is_valid, expected) = match key {
+            "weight" => (data_type.is_numeric(), "numbers"),
+            _ => (!data_type.is_nested(), "text or numbers"),
+        };
+        if !is_valid {
+            return plan_err!(
+                "{function}: the {key} column {column} of {dataset} must hold {expected}, \
+                 got {data_type}"
+            );
+        }
+    }
+    Ok(())
 }
 
 fn names(fields: &Fields) -> String {

@@ -51,6 +51,10 @@ pub(crate) struct Table {
     pub(crate) labels: Labels,
     /// The split of each row; empty without a split column.
     pub(crate) splits: Vec<Split>,
+    /// The group of each row; empty where none was asked for.
+    pub(crate) groups: Vec<String>,
+    /// How much each row counts while training; empty where all count alike.
+    pub(crate) weights: Vec<f64>,
     /// What class indices are called, if the dataset says it.
     pub(crate) class_names: Option<Vec<String>>,
 }
@@ -145,6 +149,8 @@ impl Table {
             (Labels::Indices(_) | Labels::Names(_) | Labels::Numbers(_), _) => {}
         }
         self.splits.extend(other.splits);
+        self.groups.extend(other.groups);
+        self.weights.extend(other.weights);
     }
 }
 
@@ -269,6 +275,8 @@ pub(crate) mod tests {
             features: Features::Pixels(features),
             labels: Labels::Indices(images.iter().map(|(_, label)| *label).collect()),
             splits: splits.to_vec(),
+            groups: vec![],
+            weights: vec![],
             class_names: None,
         }
     }
@@ -284,6 +292,8 @@ pub(crate) mod tests {
             features: Features::Numbers(features),
             labels: Labels::Numbers(rows.iter().map(|(_, label)| *label).collect()),
             splits: vec![],
+            groups: vec![],
+            weights: vec![],
             class_names: None,
         }
     }

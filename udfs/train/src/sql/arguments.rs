@@ -20,7 +20,9 @@ pub(crate) const COLUMN_OPTIONS: &str = "`image`, `label` (column names, `image`
     list of such columns; all but label and split by default, if there is no image column \
     and all are numbers); for images that are lists of numbers also `height`, `width`, \
     `channels` (square and 1 channel by default) and `scale` (what a number is multiplied \
-    by to be from 0 to 255)";
+    by to be from 0 to 255), `group` (a column of which equal values stay on one side of a \
+    split, such as a patient or a camera; it is no feature) and `weight` (a column that says \
+    how much each row counts while training; it is no feature)";
 
 /// The documentation of a dataset argument.
 pub(crate) const DATASET: &str = "Name of a table or view, or a Parquet or CSV path or URL \

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use atoll_nn::Augmentation;
+use atoll_nn::{Augmentation, Metric};
 use datafusion::logical_expr::Documentation;
 
 use super::arguments::{COLUMN_OPTIONS, DATASET, SECTION};
@@ -14,18 +14,27 @@ pub(super) static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
         "Trains one network per row and returns a struct: `trial_id`, `status`, \
          `error_code`, `error`, `epochs`, `best_epoch`, `train_loss`, `validation_loss`, \
          `validation_accuracy`, `history` (a list with `epoch`, `learning_rate`, \
-         `train_loss`, `validation_loss`, `validation_accuracy` and `seconds`), `model` \
+         `train_loss`, `validation_loss`, `validation_accuracy`, `seconds` and \
+         `validation_score`), `model` \
          (path or URL of an ONNX file with the weights of the best epoch), \
          `model_sha256`, `checkpoint` (path or URL, if the options ask for one), `seed`, \
          `started_at` and `worker` (when and on which thread, as `host:process/thread`), \
-         `seconds` and `engine`.\n\n\
+         `seconds`, `engine`, `validation_score` (the `metric` of the best epoch; without one \
+         the accuracy, or the negative loss where numbers are predicted), \
+         `validation_score_std` and `folds` (of trials in folds: how far their scores are \
+         apart, and what each came to).\n\n\
          `status` is `SUCCEEDED`, `DIVERGED` (the loss became NaN or infinite), \
          `INFEASIBLE` (hyperparameters outside their domains, or an architecture that \
          does not fit the images), `TIMED_OUT` or `FAILED`: a bad row never fails the \
          statement. What a literal gets wrong, such as `optimizer: 'Adam'`, is wrong in \
          every row and an error before anything is read. Test rows (`split` = 'test') are never seen. Rows with `split` = \
          'validation' choose the best epoch; without such rows a share of the rows does \
-         (`validation_fraction`), the same for all trials.\n\n\
+         (`validation_fraction`), the same for all trials. Each class gives its share of them \
+         (`stratify`), and rows of a group stay together (`group`). With `{folds: 5}` each \
+         row validates once: five networks say how good the hyperparameters are \
+         (`validation_score`, `validation_loss`, `validation_accuracy` and `history` are \
+         means over the folds), and `model` is a sixth, trained on all rows for as many \
+         epochs as were best on average.\n\n\
          A finished trial is kept under `atoll.storage` and found again instead of \
          trained again, so that a stopped statement resumes and a larger search trains \
          only its new rows.\n\n\
@@ -37,8 +46,9 @@ pub(super) static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
          with preprocessing and class names.\n\n\
          What is odd about the data is a warning on standard error, once a statement, and \
          in the trial's record: classes without rows to train on, gaps between class \
-         indices, nearly as many classes as rows, labels or features that are all the \
-         same; and so is a statement in which no trial succeeded. What cannot be used (a \
+         indices, nearly as many classes as rows, classes without rows to validate on, images \
+         that validate and are nearly the same as one that is trained on, labels or features \
+         that are all the same; and so is a statement in which no trial succeeded. What cannot be used (a \
          NULL, a NaN, a whole number beyond 2^53, a NUL in a class name) is an error that \
          names column and row.",
         USAGE.syntax,
@@ -60,14 +70,20 @@ pub(super) static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
         "options",
         format!(
             "Literal struct with any of {COLUMN_OPTIONS}; `split_seed` (which rows \
-             validate, 0 by default), `timeout_seconds` (for one trial, none by default), \
+             validate, 0 by default), `stratify` (whether each class gives its share of the \
+             rows that validate, true by default; false is the split of versions before \
+             there was a choice, and finds their trials), `folds` (in how many parts the rows \
+             are cut, from 2), `metric` (what chooses the best epoch and the best trial, the \
+             larger the better, and what `patience` watches: one of {}, as scikit-learn calls \
+             them; `macro_f1` and the like are the same), `timeout_seconds` (for one trial, none by default), \
              `threads_per_trial` (1 by default; more are for one large trial and change no \
              bit of it), \
              `checkpoint` (whether to write checkpoints, false by default), `resume_from` \
              (a checkpoint for all rows), `backbones` (a list of all that rows name as their \
              `backbone`, where it is not the same in all rows), `backbone_options` (a struct \
              with `output`, the tensor to take instead of the features, and the preprocessing \
-             keys of `classify`, where the backbone's metadata does not say them)."
+             keys of `classify`, where the backbone's metadata does not say them).",
+            Metric::names().collect::<Vec<_>>().join(", ")
         ),
     )
     .with_sql_example(

@@ -4,6 +4,7 @@ use std::fmt::{self, Debug, Formatter};
 use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
+use atoll_nn::Metric;
 use atoll_onnx::{Provider, WantedTensors};
 use atoll_udf_common::args::{bytes_at, string_at};
 use atoll_udf_common::model::{self, model};
@@ -12,21 +13,19 @@ use atoll_udf_common::{
     Argument, AtollOptions, Call, CallContext, ExpensiveFunction, Grain, PreparedCall,
     Usage, storage_root, usage,
 };
-use datafusion::arrow::array::{
-    ArrayRef, Float64Array, Int64Array, ListArray, NullBufferBuilder, StructArray,
-};
-use datafusion::arrow::buffer::OffsetBuffer;
-use datafusion::arrow::datatypes::{DataType, Field, Fields};
-use datafusion::common::{Result, exec_err, plan_err};
+use datafusion::arrow::array::ArrayRef;
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::{Result, exec_datafusion_err, exec_err, plan_err};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Documentation, ReturnFieldArgs, ScalarFunctionArgs};
 
 use super::arguments::{
     COLUMN_OPTIONS, DATASET, DatasetArgument, SECTION, arrays, dataset,
 };
-use super::options::{EVALUATE_KEYS, EvaluateOptions};
+use super::evaluation::{Evaluation, evaluation_array, evaluation_type};
+use super::options::{EVALUATE_KEYS, EvaluateOptions, check_metric};
 use crate::dataset::{DatasetSource, Split, Table, Wanted};
-use crate::score::{Score, score};
+use crate::score::score;
 use crate::single_flight::Memo;
 
 const USAGE: Usage = Usage {
@@ -44,14 +43,25 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     Documentation::builder(
         SECTION,
         "Labels images, or rows of numbers, with a model and compares with their labels. \
-         Returns a struct: `rows`, `accuracy`, `accuracy_low` and `accuracy_high` (95 % Wilson interval), \
-         `loss` (mean cross-entropy; NULL when it is not finite) and `confusion` (how \
-         many rows of each class, a list, were given each class, a list in it). Where \
-         labels are numbers to predict, `loss` is the mean squared error in their own \
-         units, and the others but `rows` are NULL. Text \
-         labels are matched with the names of the model's classes, integers with their \
-         indices. If the dataset has a split column with 'test' rows, only those count, \
-         unless the options say otherwise.",
+         Returns a struct: `rows`, `accuracy`, `accuracy_low` and `accuracy_high` (95 % Wilson \
+         interval), `loss` (mean cross-entropy; NULL when it is not finite), `confusion` (how \
+         many rows of each class, a list, were given each class, a list in it), `score` (the \
+         value of the option `metric`), `balanced_accuracy`, `macro` and `weighted` (structs \
+         of `precision`, `recall` and `f1`, means over classes, each alike or each by its \
+         rows), `classes` (a list with `class`, `precision`, `recall` and their 95 % Wilson \
+         intervals, `f1`, `support`, which is its rows, and `roc_auc` against the rest), \
+         `roc_auc` (of the second of two classes, or the mean over one class against the \
+         rest), `top_k_accuracy` (a list: place k is the share of rows whose label is among \
+         the k most probable classes, k up to 5; `top_k_low` and `top_k_high` are their 95 % \
+         Wilson intervals), `log_loss`, `brier_score`, `calibration_error` (expected \
+         calibration error over 10 bins) and `calibration` (those bins: `rows`, `confidence` \
+         and `accuracy`). Where labels are numbers to predict, `loss` is the mean squared \
+         error in their own units, `rmse`, `mae` and `r2` have a value, and the others but \
+         `rows` and `score` are NULL. The scores are those of scikit-learn. Text labels are \
+         matched with the names of the model's classes, integers with their indices. If the \
+         dataset has a split column with 'test' rows, only those count, unless the options \
+         say otherwise. Every row counts once: columns of groups and of weights are only \
+         kept out of the features.",
         USAGE.syntax,
     )
     .with_argument(
@@ -64,7 +74,8 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
         "options",
         format!(
             "Literal struct with any of {COLUMN_OPTIONS}; `split` ('train', 'validation' \
-             or 'test': the rows that count)."
+             or 'test': the rows that count), `metric` (what `score` is: one of {}).",
+            Metric::names().collect::<Vec<_>>().join(", ")
         ),
     )
     .with_sql_example(
@@ -84,24 +95,6 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
     .build()
 });
 
-static EVALUATION: LazyLock<Fields> = LazyLock::new(|| {
-    let field = |name: &str, data_type| Field::new(name, data_type, true);
-    Fields::from(vec![
-        field("rows", DataType::Int64),
-        field("accuracy", DataType::Float64),
-        field("accuracy_low", DataType::Float64),
-        field("accuracy_high", DataType::Float64),
-        field("loss", DataType::Float64),
-        field("confusion", DataType::List(Arc::new(line_field()))),
-    ])
-});
-
-/// A line of the confusion matrix.
-fn line_field() -> Field {
-    let counts = Field::new_list_field(DataType::Int64, true);
-    Field::new_list_field(DataType::List(Arc::new(counts)), true)
-}
-
 /// The SQL function `evaluate(model, dataset [, options])`.
 #[derive(Debug)]
 pub struct Evaluate;
@@ -120,7 +113,7 @@ impl ExpensiveFunction for Evaluate {
         if let Some(options) = args.arg_fields.get(2) {
             check_keys(USAGE.name, "option", options.data_type(), &EVALUATE_KEYS)?;
         }
-        Ok(DataType::Struct(EVALUATION.clone()))
+        Ok(evaluation_type())
     }
 
     async fn prepare(&self, call: &Call<'_>) -> Result<Arc<dyn PreparedCall>> {
@@ -131,6 +124,7 @@ impl ExpensiveFunction for Evaluate {
                 let source =
                     DatasetSource::open(call.session, "evaluate", &name, columns).await?;
                 check_split(&source, options.split)?;
+                check_metric(USAGE.name, &source, options.metric)?;
                 Some(source)
             }
             DatasetArgument::Null | DatasetArgument::Column => None,
@@ -239,7 +233,18 @@ impl PreparedCall for EvaluateCall {
             };
             let model = model.map_err(|error| error.in_a_row(USAGE.name))?;
             let table = self.table(dataset, context).await?;
-            scores.push(Some(score(model, dataset, table, context).await?));
+            let model_name = model.name().to_string();
+            let score = score(model, dataset, table, context).await?;
+            let metric = self.options.metric.map(|metric| {
+                score.metric(metric).map_err(|labels| {
+                    exec_datafusion_err!(
+                        "evaluate: metric '{}' is not for the labels of {dataset} and model \
+                         {model_name}, which are {labels}",
+                        metric.name()
+                    )
+                })
+            });
+            scores.push(Some(Evaluation::new(score, metric.transpose()?)));
         }
         evaluation_array(&scores)
     }
@@ -305,62 +310,4 @@ fn check_split(source: &DatasetSource, split: Option<Split>) -> Result<()> {
 /// What the session's models run on.
 fn provider(session: &SessionState) -> Provider {
     AtollOptions::get(session.config_options()).execution_provider
-}
-
-fn evaluation_array(scores: &[Option<Score>]) -> Result<ArrayRef> {
-    let number = |get: fn(&Score) -> Option<f64>| -> ArrayRef {
-        let numbers = scores.iter().map(|score| score.as_ref().and_then(get));
-        Arc::new(Float64Array::from_iter(numbers))
-    };
-    let rows = scores
-        .iter()
-        .map(|score| score.as_ref().map(|score| score.rows as i64));
-    let columns = vec![
-        Arc::new(Int64Array::from_iter(rows)),
-        number(Score::accuracy),
-        number(|score| score.interval().map(|(low, _)| low)),
-        number(|score| score.interval().map(|(_, high)| high)),
-        number(Score::mean_loss),
-        confusion_array(scores)?,
-    ];
-    let nulls = nulls(scores).finish();
-    Ok(Arc::new(StructArray::try_new(
-        EVALUATION.clone(),
-        columns,
-        nulls,
-    )?))
-}
-
-fn confusion_array(scores: &[Option<Score>]) -> Result<ArrayRef> {
-    let lines = || scores.iter().flatten().flat_map(|score| &score.confusion);
-    let counts = Int64Array::from_iter_values(lines().flatten().copied());
-    let DataType::List(count_field) = line_field().data_type().clone() else {
-        return exec_err!("a line of the confusion matrix must be a list");
-    };
-    let offsets = OffsetBuffer::from_lengths(lines().map(Vec::len));
-    let lines = ListArray::try_new(count_field, offsets, Arc::new(counts), None)?;
-    let matrices = scores
-        .iter()
-        .map(|score| score.as_ref().map_or(0, |score| score.confusion.len()));
-    let offsets = OffsetBuffer::from_lengths(matrices);
-    let mut nulls = NullBufferBuilder::new(scores.len());
-    scores.iter().for_each(|score| {
-        nulls.append(score.as_ref().is_some_and(|score| !score.is_regression));
-    });
-    let nulls = nulls.finish();
-    let lines = Arc::new(lines);
-    Ok(Arc::new(ListArray::try_new(
-        Arc::new(line_field()),
-        offsets,
-        lines,
-        nulls,
-    )?))
-}
-
-fn nulls(scores: &[Option<Score>]) -> NullBufferBuilder {
-    let mut nulls = NullBufferBuilder::new(scores.len());
-    scores
-        .iter()
-        .for_each(|score| nulls.append(score.is_some()));
-    nulls
 }

@@ -4,6 +4,7 @@ mod arguments;
 mod backbones;
 mod documentation;
 mod evaluate;
+mod evaluation;
 mod given;
 mod hyperparameters;
 mod literals;

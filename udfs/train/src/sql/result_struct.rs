@@ -10,7 +10,7 @@ use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::datatypes::{DataType, Field, Fields, TimeUnit};
 use datafusion::common::Result;
 
-use crate::record::{EpochRecord, TrialRecord};
+use crate::record::{EpochRecord, FoldRecord, TrialRecord};
 
 /// A trial with the paths or URLs of its files.
 #[derive(Debug)]
@@ -32,8 +32,31 @@ static HISTORY: LazyLock<Fields> = LazyLock::new(|| {
         metric("validation_loss"),
         metric("validation_accuracy"),
         metric("seconds"),
+        metric("validation_score"),
     ])
 });
+
+static FOLDS: LazyLock<Fields> = LazyLock::new(|| {
+    let count = |name: &str| Field::new(name, DataType::Int64, false);
+    let metric = |name: &str| Field::new(name, DataType::Float64, true);
+    Fields::from(vec![
+        count("fold"),
+        count("train_rows"),
+        count("validation_rows"),
+        count("epochs"),
+        count("best_epoch"),
+        metric("train_loss"),
+        metric("validation_loss"),
+        metric("validation_accuracy"),
+        metric("validation_score"),
+        metric("seconds"),
+    ])
+});
+
+/// One of a list of folds.
+fn fold_field() -> Arc<Field> {
+    Arc::new(Field::new_list_field(DataType::Struct(FOLDS.clone()), true))
+}
 
 /// With an offset and not a name, which Arrow reads without a time zone database.
 const UTC: &str = "+00:00";
@@ -63,6 +86,9 @@ static TRIAL: LazyLock<Fields> = LazyLock::new(|| {
         field("worker", DataType::Utf8),
         field("seconds", DataType::Float64),
         field("engine", DataType::Utf8),
+        field("validation_score", DataType::Float64),
+        field("validation_score_std", DataType::Float64),
+        field("folds", DataType::List(fold_field())),
     ])
 });
 
@@ -115,10 +141,55 @@ pub(crate) fn trial_array(rows: &[Option<TrialRow>]) -> Result<ArrayRef> {
         text(|row| row.record.worker.as_deref()),
         number(|trial| Some(trial.seconds)),
         text(|row| Some(&row.record.engine)),
+        number(TrialRecord::score),
+        number(|trial| trial.validation_score_std),
+        folds_array(rows)?,
     ];
     Ok(Arc::new(StructArray::try_new(
         TRIAL.clone(),
         columns,
+        nulls.finish(),
+    )?))
+}
+
+/// The folds of each trial; NULL of trials without.
+fn folds_array(rows: &[Option<TrialRow>]) -> Result<ArrayRef> {
+    let of_row = |row: &Option<TrialRow>| match row {
+        Some(row) => row.record.folds.clone(),
+        None => Vec::new(),
+    };
+    let of_rows: Vec<Vec<FoldRecord>> = rows.iter().map(of_row).collect();
+    let folds: Vec<&FoldRecord> = of_rows.iter().flatten().collect();
+    let count = |get: fn(&FoldRecord) -> u64| -> ArrayRef {
+        let counts = folds.iter().map(|fold| get(fold) as i64);
+        Arc::new(Int64Array::from_iter_values(counts))
+    };
+    let number = |get: fn(&FoldRecord) -> Option<f64>| -> ArrayRef {
+        Arc::new(Float64Array::from_iter(folds.iter().map(|fold| get(fold))))
+    };
+    let columns: Vec<ArrayRef> = vec![
+        count(|fold| fold.fold.into()),
+        count(|fold| fold.train_rows),
+        count(|fold| fold.validation_rows),
+        count(|fold| fold.epochs.into()),
+        count(|fold| fold.best_epoch.into()),
+        number(|fold| fold.train_loss),
+        number(|fold| fold.validation_loss),
+        number(|fold| fold.validation_accuracy),
+        number(|fold| fold.validation_score),
+        number(|fold| Some(fold.seconds)),
+    ];
+    let folds = StructArray::try_new(FOLDS.clone(), columns, None)?;
+    let mut nulls = NullBufferBuilder::new(rows.len());
+    of_rows
+        .iter()
+        .for_each(|folds| nulls.append(!folds.is_empty()));
+    let offsets = OffsetBuffer::from_lengths(of_rows.iter().map(Vec::len));
+    let folds = Arc::new(folds);
+    Ok(Arc::new(ListArray::try_new(
+        fold_field(),
+        offsets,
+        folds,
         nulls.finish(),
     )?))
 }
@@ -143,6 +214,7 @@ fn history_array(rows: &[Option<TrialRow>]) -> Result<ArrayRef> {
         number(|epoch| epoch.validation_loss),
         number(|epoch| epoch.validation_accuracy),
         number(|epoch| epoch.seconds),
+        number(|epoch| epoch.validation_score),
     ];
     let epochs = StructArray::try_new(HISTORY.clone(), columns, None)?;
     let mut nulls = NullBufferBuilder::new(rows.len());

@@ -15,7 +15,7 @@ use atoll_udf_common::{
 };
 use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::datatypes::DataType;
-use datafusion::common::Result;
+use datafusion::common::{Result, plan_err};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{
     Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs,
@@ -27,11 +27,11 @@ use serde_json::Value;
 use super::arguments::{DatasetArgument, arrays, dataset, is_null};
 use super::backbones::{self, Shipped};
 use super::given::Given;
-use super::options::TrainOptions;
+use super::options::{TrainOptions, check_metric};
 use super::result_struct::{TrialRow, trial_array, trial_type};
 use super::{documentation, literals};
 use crate::backbone::{BACKBONE, Backbone};
-use crate::dataset::{DatasetSource, SharedSnapshot, Snapshot, Wanted};
+use crate::dataset::{DatasetSource, Drawing, SharedSnapshot, Snapshot, Wanted};
 use crate::record::{Status, TrialRecord};
 use crate::shared::TrainShared;
 use crate::single_flight::Memo;
@@ -116,6 +116,7 @@ impl ExpensiveFunction for Train {
                 for backbone in &backbones {
                     backbone.check(&source)?;
                 }
+                check_labels(&source, &options)?;
                 TrialData::Named(Box::new(source))
             }
             DatasetArgument::Null | DatasetArgument::Column => TrialData::PerRow,
@@ -181,6 +182,19 @@ fn statement(session: &SessionState, shared: &TrainShared) -> String {
         Some(start) => format!("{id} {start:?}"),
         None => format!("{id} unnamed {}", shared.number()),
     }
+}
+
+/// Refuses options that do not go with the labels of the dataset.
+fn check_labels(source: &DatasetSource, options: &TrainOptions) -> Result<()> {
+    let name = source.name();
+    check_metric(USAGE.name, source, options.metric)?;
+    if source.has_numbers() && options.stratify == Some(true) {
+        return plan_err!(
+            "train: the labels of {name} are numbers to predict, and stratify is for classes; \
+             leave it out"
+        );
+    }
+    Ok(())
 }
 
 /// What is known of a row before anything trains.
@@ -343,6 +357,13 @@ impl TrainCall {
                 }
             };
             open.push(match runner {
+                Ok(runner)
+                    if given.resume_from.is_some() && runner.drawing.folds.is_some() =>
+                {
+                    let error = format!("{RESUME_FROM} does not go with folds");
+                    let code = "INVALID_HYPERPARAMETER";
+                    Row::Done(refused(Status::Infeasible, code, error))
+                }
                 Ok(runner) => {
                     let resume_from = given.resume_from;
                     let resume_from =
@@ -392,11 +413,19 @@ impl TrainCall {
             let statement = &self.statement;
             let key = format!("{statement}\n{root}\n{name}\n{columns:?}\n{features:?}");
             let scan = || self.scan(name, backbone, &context.token);
+            let snapshot = self.shared.scans.get_or_make(&key, scan).await?;
+            let drawing = Drawing {
+                seed: self.options.split_seed,
+                stratify: self.options.stratify,
+                folds: self.options.folds,
+            };
+            snapshot.check_folds(name, &drawing)?;
             Ok(Arc::new(TrialRunner {
-                snapshot: self.shared.scans.get_or_make(&key, scan).await?,
+                snapshot,
                 backbone: backbone.map(RunnerBackbone::new),
                 store: self.store.clone(),
-                split_seed: self.options.split_seed,
+                drawing,
+                metric: self.options.metric,
                 timeout: self.options.timeout,
                 threads: self.options.threads.unwrap_or(1),
                 checkpoint: self.options.checkpoint,

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 
-use atoll_nn::{Error, Hyperparameters};
+use atoll_nn::{Error, Hyperparameters, Metric};
 use datafusion::common::{Result, exec_datafusion_err};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -28,6 +28,15 @@ pub(super) struct Surroundings<'a> {
     pub(super) backbone: Option<&'a str>,
     /// The trainer, whose release and CPU level decide the bits.
     pub(super) engine: &'a str,
+    /// How validation rows are drawn, where it is not without regard of classes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) split: Option<&'static str>,
+    /// In how many folds, if in any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) folds: Option<usize>,
+    /// What chooses the best epoch, where that is no matter of course.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) metric: Option<Metric>,
 }
 
 /// What is hashed, as JSON with the fields in this order.
@@ -85,18 +94,62 @@ impl Display for TrialId {
 mod tests {
     use super::*;
 
-    #[track_caller]
-    fn check(split_seed: Option<u64>, json: &str, expected: &str) {
-        let given: Map<String, Value> = serde_json::from_str(json).unwrap();
-        let surroundings = Surroundings {
+    fn plain(split_seed: Option<u64>) -> Surroundings<'static> {
+        Surroundings {
             snapshot: "5a",
             split_seed,
             backbone: None,
             engine: "some engine",
-        };
+            split: None,
+            folds: None,
+            metric: None,
+        }
+    }
+
+    fn id(surroundings: Surroundings<'_>, json: &str) -> String {
+        let given: Map<String, Value> = serde_json::from_str(json).unwrap();
         let complete = Hyperparameters::from_json(&given);
-        let id = TrialId::new(surroundings, &complete, &given).unwrap();
-        assert_eq!(id.as_str(), expected, "{json}");
+        TrialId::new(surroundings, &complete, &given)
+            .unwrap()
+            .to_string()
+    }
+
+    #[track_caller]
+    fn check(split_seed: Option<u64>, json: &str, expected: &str) {
+        assert_eq!(id(plain(split_seed), json), expected, "{json}");
+    }
+
+    #[test]
+    fn what_was_asked_for_besides_is_another_trial() {
+        let base = plain(Some(0));
+        let others = [
+            Surroundings {
+                split: Some("stratified"),
+                ..base
+            },
+            Surroundings {
+                folds: Some(5),
+                ..base
+            },
+            Surroundings {
+                metric: Metric::named("f1_macro"),
+                ..base
+            },
+        ];
+        let mut ids: Vec<String> = others.iter().map(|other| id(*other, "{}")).collect();
+        ids.push(id(base, "{}"));
+        ids.push(id(base, r#"{"class_weights": "balanced"}"#));
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), 5);
+        // An alias, and weights that change nothing, are the same trial.
+        let alias = Surroundings {
+            metric: Metric::named("macro_f1"),
+            ..base
+        };
+        assert_eq!(id(alias, "{}"), id(others[2], "{}"));
+        let even = r#"{"class_weights": {"a": 1, "b": 1.0}}"#;
+        assert_eq!(id(base, even), id(base, "{}"));
     }
 
     /// A storage of before is found again. The digests were made with Python's hashlib

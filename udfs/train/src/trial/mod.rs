@@ -1,5 +1,6 @@
 //! Trials: what names one, how it runs, and how its end becomes a record.
 
+mod folds;
 mod identity;
 mod progress;
 mod runner;
@@ -10,6 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::record::{Status, TrialRecord};
 
+pub(crate) use folds::mean_of;
 pub(crate) use identity::TrialId;
 pub(crate) use runner::{RunnerBackbone, TrialRunner};
 

@@ -30,6 +30,7 @@ impl Watch {
             train_loss: last.and_then(|epoch| epoch.train_loss),
             validation_loss: last.and_then(|epoch| epoch.validation_loss),
             validation_accuracy: last.and_then(|epoch| epoch.validation_accuracy),
+            validation_score: last.and_then(|epoch| epoch.validation_score),
             seconds: started.elapsed().as_secs_f64(),
             history: self.history,
             ..record

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use atoll_compute::pool::{self, PoolError};
-use atoll_nn::{Checkpoint, Hyperparameters};
+use atoll_nn::{Checkpoint, Hyperparameters, Labels, Metric};
 use atoll_udf_common::{CallContext, pool_error};
 use datafusion::common::{Result, exec_err};
 use serde_json::{Map, Value};
@@ -16,7 +16,7 @@ use super::progress::CheckpointWriter;
 use super::training::Training;
 use super::{Trial, code};
 use crate::backbone::{BACKBONE, Backbone, BackboneFile};
-use crate::dataset::SharedSnapshot;
+use crate::dataset::{Drawing, GROUP, SharedSnapshot, WEIGHT};
 use crate::record::{Status, TrialRecord};
 use crate::shared::TrainShared;
 use crate::single_flight::Shared;
@@ -31,8 +31,10 @@ pub(crate) struct TrialRunner {
     pub(crate) backbone: Option<RunnerBackbone>,
     /// Where trials are kept.
     pub(crate) store: TrialStore,
-    /// Seeds the choice of validation rows.
-    pub(crate) split_seed: u64,
+    /// How validation rows are chosen.
+    pub(crate) drawing: Drawing,
+    /// What chooses the best epoch, if the options name it.
+    pub(crate) metric: Option<Metric>,
     /// How long a trial may train.
     pub(crate) timeout: Option<Duration>,
     /// How many threads work on one trial.
@@ -128,6 +130,9 @@ impl TrialRunner {
             split_seed: self.split_seed(),
             backbone: self.backbone.as_ref().map(|backbone| backbone.key.as_str()),
             engine: &atoll_nn::engine(),
+            split: self.is_stratified().then_some("stratified"),
+            folds: self.drawing.folds,
+            metric: self.metric,
         };
         Ok(Trial {
             id: TrialId::new(surroundings, &hyperparameters, &given)?,
@@ -156,13 +161,42 @@ impl TrialRunner {
     pub(crate) fn cost(&self, mut given: Map<String, Value>) -> Option<f64> {
         self.complete(&mut given);
         let complete = Hyperparameters::from_json(&given).ok()?;
-        complete.cost(&self.snapshot.dataset).ok()
+        let cost = complete.cost(&self.snapshot.dataset).ok()?;
+        // A network for each fold, and one on all rows.
+        let networks = self.drawing.folds.map_or(1, |folds| folds + 1);
+        Some(cost * networks as f64)
     }
 
     /// What chooses the validation rows, unless the data came split.
     fn split_seed(&self) -> Option<u64> {
         let splits = self.snapshot.validation.is_none();
-        splits.then_some(self.split_seed)
+        splits.then_some(self.drawing.seed)
+    }
+
+    fn is_stratified(&self) -> bool {
+        self.snapshot.is_stratified(&self.drawing)
+    }
+
+    /// The options that find the trial again on its snapshot.
+    fn options(&self) -> Map<String, Value> {
+        let snapshot = &self.snapshot;
+        let has_classes = matches!(snapshot.dataset.labels, Labels::Classes { .. });
+        let is_plain =
+            snapshot.validation.is_none() && has_classes && !self.is_stratified();
+        let options: [(&str, Option<Value>); 5] = [
+            ("group", snapshot.groups.as_ref().map(|_| GROUP.into())),
+            (
+                "weight",
+                snapshot.dataset.weights.as_ref().map(|_| WEIGHT.into()),
+            ),
+            ("stratify", is_plain.then_some(false.into())),
+            ("folds", self.drawing.folds.map(Value::from)),
+            ("metric", self.metric.map(|metric| metric.name().into())),
+        ];
+        let given = options.into_iter();
+        given
+            .filter_map(|(key, value)| Some((key.to_string(), value?)))
+            .collect()
     }
 
     /// A record of a trial without results.
@@ -184,6 +218,8 @@ impl TrialRunner {
             seed,
             snapshot: Some(self.snapshot.sha256.clone()),
             split_seed: self.split_seed(),
+            options: Some(self.options()),
+            metric: self.metric.map(|metric| metric.name().to_string()),
             hyperparameters,
             warnings: self.snapshot.warnings.clone(),
             ..TrialRecord::new(trial.id.to_string(), status)
@@ -266,6 +302,11 @@ impl TrialRunner {
             Some(backbone) => Some(backbone.file(context).await?),
             None => None,
         };
+        if self.drawing.folds.is_some() {
+            return self
+                .cross_validate(trial, hyperparameters, backbone, context)
+                .await;
+        }
         // Dropping this future stops the training.
         let token = context.token.child_token();
         let _stop = token.clone().drop_guard();
@@ -294,14 +335,25 @@ impl TrialRunner {
         let before = before?;
         match trained {
             Ok(end) => Ok(end.after(before)),
-            Err(PoolError::Panicked(message)) => {
+            Err(error) => self.not_trained(trial, error),
+        }
+    }
+
+    /// The end of a trial whose thread did not come back with one.
+    pub(super) fn not_trained(
+        &self,
+        trial: &Trial,
+        error: PoolError,
+    ) -> Result<TrialEnd> {
+        match error {
+            PoolError::Panicked(message) => {
                 let record = self.record(trial, Status::Failed);
                 let message =
                     format!("{message}; this is a bug of Atoll, please report it");
                 let record = record.because("INTERNAL_ERROR", message);
                 Ok(TrialEnd::without_network(record))
             }
-            Err(error) => Err(pool_error(error)),
+            error => Err(pool_error(error)),
         }
     }
 
@@ -377,7 +429,11 @@ mod tests {
                 snapshot,
                 backbone: None,
                 store,
-                split_seed,
+                drawing: Drawing {
+                    seed: split_seed,
+                    ..Drawing::default()
+                },
+                metric: None,
                 timeout: None,
                 threads: 1,
                 checkpoint: false,
@@ -504,7 +560,8 @@ mod tests {
             snapshot: runner.snapshot.clone(),
             backbone: None,
             store: runner.store.clone(),
-            split_seed: 0,
+            drawing: Drawing::default(),
+            metric: None,
             timeout: Some(Duration::ZERO),
             threads: 1,
             checkpoint: false,
@@ -526,7 +583,7 @@ mod tests {
         let rows: Vec<_> = (0..8u8).map(|n| (vec![n, n], u32::from(n % 2))).collect();
         let mut broken = Snapshot::from_table("digits", &images(&rows, &[])).unwrap();
         // No data set that was checked has a label without a class.
-        broken.dataset.labels = atoll_nn::Labels::Classes {
+        broken.dataset.labels = Labels::Classes {
             indices: vec![7; 8],
             names: vec!["a".to_string(), "b".to_string()],
         };
@@ -534,7 +591,8 @@ mod tests {
             snapshot: scanned(broken, &root, &runner.shared).await,
             backbone: None,
             store: runner.store.clone(),
-            split_seed: 0,
+            drawing: Drawing::default(),
+            metric: None,
             timeout: None,
             threads: 1,
             checkpoint: false,

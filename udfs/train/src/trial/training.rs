@@ -12,7 +12,6 @@ use super::progress::{CheckpointWriter, Watch};
 use super::runner::{CheckpointChain, TrialEnd};
 use super::{Trial, TrialRunner, code};
 use crate::backbone::BackboneFile;
-use crate::dataset::of_split;
 use crate::record::{EpochRecord, Status, TrialRecord, finite};
 
 /// One training, with all that it needs on its thread.
@@ -58,19 +57,19 @@ impl Training {
         let snapshot = &self.runner.snapshot;
         let data = &snapshot.dataset;
         let fraction = hyperparameters.validation_fraction;
-        let split = snapshot.split(fraction, self.runner.split_seed);
-        // Where the data came split, the snapshot says so already.
-        let drawn = split.as_ref().ok();
-        let drawn = drawn.filter(|_| snapshot.validation.is_none());
-        record
-            .warnings
-            .extend(drawn.and_then(|split| of_split(&data.labels, split)));
-        let report = split.and_then(|split| {
+        let drawn = snapshot.split(fraction, &self.runner.drawing);
+        if let Ok(drawn) = &drawn {
+            record.warnings.extend(drawn.warnings.iter().cloned());
+        }
+        let report = drawn.and_then(|drawn| {
             let options = Options {
                 threads: self.runner.threads,
                 checkpoint: start,
+                metric: self.runner.metric,
+                ..Options::default()
             };
-            atoll_nn::train_with(data, &split, hyperparameters, options, &mut watch)
+            let split = &drawn.splits[0];
+            atoll_nn::train_with(data, split, hyperparameters, options, &mut watch)
         });
         match report {
             Ok(report) => {
@@ -98,7 +97,10 @@ impl Training {
 }
 
 /// How a training that gave no report ended, and why.
-fn failure(error: &Error, timeout: Option<Duration>) -> (Status, &'static str, String) {
+pub(super) fn failure(
+    error: &Error,
+    timeout: Option<Duration>,
+) -> (Status, &'static str, String) {
     let status = match error {
         Error::Cancelled => {
             let seconds = timeout.unwrap_or_default().as_secs_f64();
@@ -114,8 +116,33 @@ fn failure(error: &Error, timeout: Option<Duration>) -> (Status, &'static str, S
     (status, code(error), error.to_string())
 }
 
+/// Why a trial diverged.
+pub(super) fn diverged(epoch: u32) -> String {
+    format!(
+        "the loss became NaN or infinite in epoch {epoch}; try a smaller learning_rate or \
+         clip_norm"
+    )
+}
+
+/// The model of a trial: the network itself, or the backbone with it as its head.
+pub(super) fn with_backbone(
+    head: Option<Vec<u8>>,
+    backbone: Option<&BackboneFile>,
+) -> Result<Option<Vec<u8>>, String> {
+    match (head, backbone) {
+        (Some(head), Some(backbone)) => backbone.with_head(&head).map(Some),
+        (head, _) => Ok(head),
+    }
+}
+
+/// The end of a trial whose network cannot be put behind its backbone.
+pub(super) fn not_joined(record: TrialRecord, error: String) -> TrialEnd {
+    let record = record.ended(Status::Failed, "INVALID_BACKBONE", error);
+    TrialEnd::without_network(record)
+}
+
 /// Microseconds since 1970, UTC.
-fn now() -> Option<i64> {
+pub(super) fn now() -> Option<i64> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     now.ok().and_then(|now| i64::try_from(now.as_micros()).ok())
 }
@@ -127,26 +154,15 @@ fn trained(
     backbone: Option<&BackboneFile>,
     last: Option<Box<Checkpoint>>,
 ) -> TrialEnd {
-    let network = match (report.onnx, backbone) {
-        (Some(head), Some(backbone)) => match backbone.with_head(&head) {
-            Ok(network) => Some(network),
-            Err(error) => {
-                let record = record.ended(Status::Failed, "INVALID_BACKBONE", error);
-                return TrialEnd::without_network(record);
-            }
-        },
-        (network, _) => network,
+    let network = match with_backbone(report.onnx, backbone) {
+        Ok(network) => network,
+        Err(error) => return not_joined(record, error),
     };
     let record = match report.outcome {
         Outcome::Succeeded => record,
-        Outcome::Diverged { epoch } => record.ended(
-            Status::Diverged,
-            "DIVERGED",
-            format!(
-                "the loss became NaN or infinite in epoch {epoch}; try a smaller \
-                 learning_rate or clip_norm"
-            ),
-        ),
+        Outcome::Diverged { epoch } => {
+            record.ended(Status::Diverged, "DIVERGED", diverged(epoch))
+        }
     };
     TrialEnd::Kept {
         record: TrialRecord {
@@ -155,6 +171,7 @@ fn trained(
             train_loss: finite(report.train_loss),
             validation_loss: finite(report.validation_loss),
             validation_accuracy: finite(report.validation_accuracy),
+            validation_score: report.validation_score.and_then(finite),
             history: report.history.iter().map(EpochRecord::from).collect(),
             seconds: report.seconds,
             ..record

@@ -2,7 +2,8 @@
 //!
 //! It has the columns `image` (IMAGE) or `features` (a list of FLOAT), `label` (class
 //! index, or FLOAT where it is to be predicted) and `split`; the names of the classes are
-//! in the schema's metadata. Numbers that 32 bits do not tell apart are DOUBLE.
+//! in the schema's metadata. Numbers that 32 bits do not tell apart are DOUBLE. Where the
+//! statement asks for groups or weights of rows, `group` (text) and `weight` (DOUBLE) follow.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -36,6 +37,12 @@ const IMAGE: &str = "image";
 
 /// The column of rows of numbers.
 const FEATURES: &str = "features";
+
+/// The column of the groups of rows.
+pub(crate) const GROUP: &str = "group";
+
+/// The column of the weights of rows.
+pub(crate) const WEIGHT: &str = "weight";
 
 /// The key in the schema's metadata of what was odd about the data. It is no part of the
 /// digest.
@@ -93,7 +100,7 @@ fn encode(snapshot: &Snapshot) -> Result<Vec<u8>> {
         atoll_nn::Labels::Classes { .. } => DataType::Int64,
         atoll_nn::Labels::Numbers(_) => float(dataset.wide.labels),
     };
-    let fields = vec![
+    let mut fields = vec![
         match dataset.features {
             Features::Pixels(_) => Field::new(IMAGE, image_type(), false),
             Features::Numbers(_) => {
@@ -104,6 +111,12 @@ fn encode(snapshot: &Snapshot) -> Result<Vec<u8>> {
         Field::new("label", label, false),
         Field::new("split", DataType::Utf8, false),
     ];
+    if snapshot.groups.is_some() {
+        fields.push(Field::new(GROUP, DataType::Utf8, false));
+    }
+    if dataset.weights.is_some() {
+        fields.push(Field::new(WEIGHT, DataType::Float64, false));
+    }
     let warnings = serde_json::to_string(&snapshot.warnings)
         .map_err(|error| exec_datafusion_err!("cannot write warnings: {error}"))?;
     let mut schema = Schema::new(fields);
@@ -155,11 +168,16 @@ fn columns(snapshot: &Snapshot, start: usize, end: usize) -> Result<Vec<ArrayRef
         Some(validation) if validation[row] => Split::Validation.name(),
         _ => Split::Train.name(),
     };
-    Ok(vec![
-        inputs,
-        labels,
-        Arc::new(StringArray::from_iter_values((start..end).map(split))),
-    ])
+    let splits = StringArray::from_iter_values((start..end).map(split));
+    let mut columns = vec![inputs, labels, Arc::new(splits)];
+    if let Some(groups) = &snapshot.groups {
+        let names = (start..end).map(|row| groups.name(row));
+        columns.push(Arc::new(StringArray::from_iter_values(names)));
+    }
+    if let Some(weights) = &dataset.weights {
+        columns.push(Arc::new(Float64Array::from(weights[start..end].to_vec())));
+    }
+    Ok(columns)
 }
 
 /// The type of numbers with 64 or 32 bits.
@@ -225,10 +243,25 @@ fn decode(name: &str, bytes: Bytes) -> Result<Snapshot> {
         .map(|field| field.name().as_str())
         .collect();
     let (first, label) = match names[..] {
-        [_, "label", "split"] => (schema.field(0), schema.field(1)),
-        _ => return exec_err!("it has other columns than image, label and split"),
+        [_, "label", "split"]
+        | [_, "label", "split", GROUP | WEIGHT]
+        | [_, "label", "split", GROUP, WEIGHT] => (schema.field(0), schema.field(1)),
+        _ => {
+            return exec_err!(
+                "it has other columns than image, label, split, group and weight"
+            );
+        }
     };
-    let options = ColumnOptions::default();
+    let extra = |name: &str| names.contains(&name).then(|| name.to_string());
+    let options = ColumnOptions {
+        group: extra(GROUP),
+        weight: extra(WEIGHT),
+        ..ColumnOptions::default()
+    };
+    // A reader takes the split last.
+    let mut order: Vec<usize> = (0..names.len()).collect();
+    order.remove(2);
+    order.push(2);
     let subject = Subject {
         function: "train",
         dataset: name.to_string(),
@@ -242,7 +275,7 @@ fn decode(name: &str, bytes: Bytes) -> Result<Snapshot> {
     };
     let mut rows = reader.empty();
     for batch in file.with_batch_size(8_192).build()? {
-        rows.append(reader.read(&batch?)?);
+        rows.append(reader.read(&batch?.project(&order)?)?);
     }
     let table = reader.finish(rows)?;
     let labels = match &table.labels {
@@ -311,6 +344,31 @@ mod tests {
         assert_eq!(read.sha256, written.sha256);
         assert_eq!(read.dataset.features, written.dataset.features);
         assert_eq!(read.dataset.labels, written.dataset.labels);
+    }
+
+    #[tokio::test]
+    async fn groups_and_weights_are_read_as_they_were_written() {
+        let (_folder, storage) = storage();
+        let mut sha256 = Vec::new();
+        for (with_groups, with_weights) in [(false, true), (true, false), (true, true)] {
+            let mut houses = numbers(&[(&[0.5], 1.0), (&[7.0], 2.0), (&[9.0], 3.0)]);
+            if with_groups {
+                houses.groups = ["b", "a", "b"].map(String::from).to_vec();
+            }
+            if with_weights {
+                houses.weights = vec![0.1, 2.0, 3.5];
+            }
+            let written = Arc::new(Snapshot::from_table("houses", &houses).unwrap());
+            write(&written, &storage).await.unwrap();
+            let read = read(&storage, &written.sha256).await.unwrap();
+            assert_eq!(read.groups, written.groups);
+            assert_eq!(read.dataset.weights, written.dataset.weights);
+            assert_eq!(read.dataset.weights.is_some(), with_weights);
+            sha256.push(read.sha256);
+        }
+        sha256.sort_unstable();
+        sha256.dedup();
+        assert_eq!(sha256.len(), 3);
     }
 
     #[tokio::test]

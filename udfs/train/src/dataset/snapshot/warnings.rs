@@ -2,7 +2,7 @@
 //!
 //! A sentence does not name the dataset, so that a trial's record can keep it.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use atoll_nn::{Labels, Split};
 
@@ -93,37 +93,52 @@ fn constant_features(features: &Features) -> Option<String> {
     ))
 }
 
-/// Classes of which a split has rows that validate and none that train.
-pub(crate) fn of_split(labels: &Labels, split: &Split) -> Option<String> {
+/// Classes of which a split has rows that validate and none that train and, if `both`, the
+/// other way round.
+pub(in crate::dataset) fn of_split(
+    labels: &Labels,
+    split: &Split,
+    both: bool,
+) -> Vec<String> {
     let Labels::Classes { indices, names } = labels else {
-        return None;
+        return vec![];
     };
-    let mut trained = vec![false; names.len()];
-    for row in &split.train {
-        trained[indices[*row as usize] as usize] = true;
+    let classes = |rows: &[u32]| -> BTreeSet<u32> {
+        rows.iter().map(|row| indices[*row as usize]).collect()
+    };
+    let (trained, validated) = (classes(&split.train), classes(&split.validation));
+    let only = |of: &BTreeSet<u32>, other: &BTreeSet<u32>| -> Vec<&str> {
+        of.difference(other)
+            .map(|class| names[*class as usize].as_str())
+            .collect()
+    };
+    let mut warnings = Vec::new();
+    let missing = only(&validated, &trained);
+    let (have, it) = match missing.len() {
+        1 => ("has", "it"),
+        _ => ("have", "them"),
+    };
+    if !missing.is_empty() {
+        warnings.push(format!(
+            "{} {have} rows for validation and none to train on, so that no network can learn \
+             to tell {it}",
+            listed("the class", "the classes", &missing),
+        ));
     }
-    let mut missing = BTreeMap::new();
-    for row in &split.validation {
-        let class = indices[*row as usize] as usize;
-        if !trained[class] {
-            missing.insert(class, names[class].as_str());
-        }
-    }
-    let missing: Vec<&str> = missing.into_values().collect();
-    if missing.is_empty() {
-        return None;
-    }
+    let missing = only(&trained, &validated);
     let have = if missing.len() == 1 { "has" } else { "have" };
-    Some(format!(
-        "{} {have} rows for validation and none to train on, so that no network can learn \
-         to tell {}",
-        listed("the class", "the classes", &missing),
-        if missing.len() == 1 { "it" } else { "them" }
-    ))
+    if both && !missing.is_empty() {
+        warnings.push(format!(
+            "{} {have} no row to validate on, so that no score speaks of it; add rows, or \
+             give a larger validation_fraction or folds",
+            listed("the class", "the classes", &missing),
+        ));
+    }
+    warnings
 }
 
 /// `the class a`, or `the classes a, b, c and 2 more`.
-fn listed(one: &str, several: &str, names: &[&str]) -> String {
+pub(in crate::dataset) fn listed(one: &str, several: &str, names: &[&str]) -> String {
     let shown = names[..names.len().min(NAMED)].join(", ");
     let more = names.len().saturating_sub(NAMED);
     match (names.len(), more) {
@@ -202,16 +217,22 @@ mod tests {
             train: train.to_vec(),
             validation: validation.to_vec(),
         };
-        assert_eq!(of_split(&labels, &split(&[0, 1, 2], &[3])), None);
-        let one = of_split(&labels, &split(&[0, 1], &[2, 3])).unwrap();
+        let of_split = |split: &Split| of_split(&labels, split, false).pop();
+        assert_eq!(of_split(&split(&[0, 1, 2], &[3])), None);
+        let one = of_split(&split(&[0, 1], &[2, 3])).unwrap();
         assert!(
             one.starts_with("the class c has rows for validation and none"),
             "{one}"
         );
-        let two = of_split(&labels, &split(&[0], &[1, 2, 3])).unwrap();
+        let two = of_split(&split(&[0], &[1, 2, 3])).unwrap();
         assert!(
             two.starts_with("the classes b, c have rows for validation"),
             "{two}"
+        );
+        let both = super::of_split(&labels, &split(&[0, 1], &[2, 3]), true);
+        assert!(
+            both[1].starts_with("the class b has no row to validate on"),
+            "{both:?}"
         );
     }
 }

@@ -1,0 +1,273 @@
+//! A trial in folds: a network for each, which together say how good the hyperparameters
+//! are, and one that is trained on all rows.
+//!
+//! The snapshot is read once and in memory once; a fold is a list of its rows.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use atoll_compute::progress::Progress;
+use atoll_compute::{CancellationToken, pool};
+use atoll_nn::{Error, Hyperparameters, Options, Outcome, Report, Split};
+use atoll_udf_common::CallContext;
+use datafusion::common::Result;
+use futures::future::try_join_all;
+
+use super::progress::Watch;
+use super::runner::{CheckpointChain, TrialEnd};
+use super::training::{diverged, failure, not_joined, now, with_backbone};
+use super::{Trial, TrialRunner};
+use crate::backbone::BackboneFile;
+use crate::record::{EpochRecord, FoldRecord, Status, TrialRecord, finite, plain_score};
+
+/// One network of a trial in folds, with all that it needs on its thread.
+struct FoldTraining {
+    runner: Arc<TrialRunner>,
+    title: String,
+    hyperparameters: Hyperparameters,
+    split: Split,
+    /// When the time of the trial is up.
+    deadline: Option<Instant>,
+    token: CancellationToken,
+    progress: Progress,
+}
+
+impl FoldTraining {
+    /// Trains on this thread; with no row that validates to the last epoch.
+    fn run(self) -> Result<Report, Error> {
+        self.runner.shared.start_training();
+        let mut watch = Watch {
+            token: self.token,
+            deadline: self.deadline,
+            progress: self.progress.trial(self.title, self.hyperparameters.epochs),
+            history: Vec::new(),
+            writer: None,
+        };
+        let all_train = self.split.validation.is_empty();
+        let options = Options {
+            threads: self.runner.threads,
+            checkpoint: None,
+            metric: self.runner.metric.filter(|_| !all_train),
+            all_train,
+        };
+        let data = &self.runner.snapshot.dataset;
+        atoll_nn::train_with(
+            data,
+            &self.split,
+            &self.hyperparameters,
+            options,
+            &mut watch,
+        )
+    }
+}
+
+impl TrialRunner {
+    /// Trains a network for each fold, and then one on all rows for as many epochs as
+    /// were best on average.
+    pub(super) async fn cross_validate(
+        self: &Arc<Self>,
+        trial: &Arc<Trial>,
+        hyperparameters: Hyperparameters,
+        backbone: Option<Arc<BackboneFile>>,
+        context: &CallContext,
+    ) -> Result<TrialEnd> {
+        let started = Instant::now();
+        let mut record = TrialRecord {
+            started_at: now(),
+            ..self.record(trial, Status::Succeeded)
+        };
+        let fraction = hyperparameters.validation_fraction;
+        let drawn = match self.snapshot.split(fraction, &self.drawing) {
+            Ok(drawn) => drawn,
+            Err(error) => return Ok(self.failed(record, &error, None)),
+        };
+        record.warnings.extend(drawn.warnings.iter().cloned());
+        // The row was announced as one training.
+        context.progress.expect_trials(drawn.splits.len() as u64);
+        // Dropping this future stops all of them.
+        let token = context.token.child_token();
+        let _stop = token.clone().drop_guard();
+        let training = |fold: Option<usize>, split: Split, epochs: Option<u32>| {
+            let name = match fold {
+                Some(fold) => format!("fold {}", fold + 1),
+                None => "all rows".to_string(),
+            };
+            let mut hyperparameters = hyperparameters.clone();
+            if let Some(epochs) = epochs {
+                hyperparameters.stop_after =
+                    Some(epochs).filter(|n| *n < hyperparameters.epochs);
+                hyperparameters.patience = 0;
+            }
+            FoldTraining {
+                runner: Arc::clone(self),
+                title: format!("{name}, {}", trial.title()),
+                hyperparameters,
+                split,
+                deadline: self
+                    .timeout
+                    .and_then(|timeout| started.checked_add(timeout)),
+                token: token.clone(),
+                progress: context.progress.clone(),
+            }
+        };
+        let runs = drawn.splits.iter().enumerate().map(|(fold, split)| {
+            let training = training(Some(fold), split.clone(), None);
+            let run = pool::run(&token, move || training.run());
+            async move {
+                let report = run.await.map_err(Stop::Pool)?;
+                let report = report.map_err(|error| Stop::Failed(Some(fold), error))?;
+                match report.outcome {
+                    Outcome::Succeeded => Ok(report),
+                    Outcome::Diverged { epoch } => Err(Stop::Diverged(fold, epoch)),
+                }
+            }
+        });
+        let reports = match try_join_all(runs).await {
+            Ok(reports) => reports,
+            Err(stop) => return self.stopped(trial, record, stop, &token),
+        };
+        let folds = drawn.splits.iter().zip(&reports).enumerate();
+        let has_metric = self.metric.is_some();
+        let folds = folds.map(|(fold, (split, report))| FoldRecord {
+            fold: fold as u32 + 1,
+            ..fold_record(split, report, has_metric)
+        });
+        record.folds = folds.collect();
+        record.history = mean_history(&reports);
+        let best: f64 = reports
+            .iter()
+            .map(|report| f64::from(report.best_epoch))
+            .sum();
+        let epochs = (best / reports.len() as f64).round().max(1.0) as u32;
+        let all = Split {
+            train: (0..self.snapshot.dataset.len() as u32).collect(),
+            validation: vec![],
+        };
+        let training = training(None, all, Some(epochs));
+        let refit = pool::run(&token, move || (training.run(), pool::worker())).await;
+        let (refit, worker) = match refit {
+            Ok((Ok(refit), worker)) => (refit, worker),
+            Ok((Err(error), _)) => {
+                return self.stopped(trial, record, Stop::Failed(None, error), &token);
+            }
+            Err(error) => return self.not_trained(trial, error),
+        };
+        if let Outcome::Diverged { epoch } = refit.outcome {
+            return Ok(TrialEnd::without_network(record.ended(
+                Status::Diverged,
+                "DIVERGED",
+                format!("trained on all rows, {}", diverged(epoch)),
+            )));
+        }
+        let seconds: f64 = reports.iter().map(|report| report.seconds).sum();
+        record.seconds = seconds + refit.seconds;
+        record.epochs = Some(refit.epochs);
+        record.best_epoch = Some(refit.best_epoch);
+        record.train_loss = finite(refit.train_loss);
+        record.worker = Some(worker);
+        record.average_folds();
+        let network = match with_backbone(refit.onnx, backbone.as_deref()) {
+            Ok(network) => network,
+            Err(error) => return Ok(not_joined(record, error)),
+        };
+        Ok(TrialEnd::Kept {
+            record,
+            network,
+            checkpoints: CheckpointChain::default(),
+        })
+    }
+
+    /// The end of a trial of which one network did not come to its end.
+    fn stopped(
+        &self,
+        trial: &Trial,
+        record: TrialRecord,
+        stop: Stop,
+        token: &CancellationToken,
+    ) -> Result<TrialEnd> {
+        match stop {
+            Stop::Pool(error) => self.not_trained(trial, error),
+            Stop::Failed(_, Error::Cancelled) if token.is_cancelled() => {
+                Ok(TrialEnd::Cancelled)
+            }
+            Stop::Failed(fold, error) => Ok(self.failed(record, &error, fold)),
+            Stop::Diverged(fold, epoch) => Ok(TrialEnd::without_network(record.ended(
+                Status::Diverged,
+                "DIVERGED",
+                format!("fold {}: {}", fold + 1, diverged(epoch)),
+            ))),
+        }
+    }
+
+    fn failed(
+        &self,
+        record: TrialRecord,
+        error: &Error,
+        fold: Option<usize>,
+    ) -> TrialEnd {
+        let (status, code, message) = failure(error, self.timeout);
+        // What the hyperparameters get wrong is wrong in all folds.
+        let message = match fold.filter(|_| status == Status::Failed) {
+            Some(fold) => format!("fold {}: {message}", fold + 1),
+            None => message,
+        };
+        TrialEnd::without_network(record.ended(status, code, message))
+    }
+}
+
+/// Why the networks of a trial were not all trained.
+enum Stop {
+    Pool(pool::PoolError),
+    Failed(Option<usize>, Error),
+    Diverged(usize, u32),
+}
+
+fn fold_record(split: &Split, report: &Report, has_metric: bool) -> FoldRecord {
+    let loss = finite(report.validation_loss);
+    let accuracy = finite(report.validation_accuracy);
+    FoldRecord {
+        fold: 0,
+        train_rows: split.train.len() as u64,
+        validation_rows: split.validation.len() as u64,
+        epochs: report.epochs,
+        best_epoch: report.best_epoch,
+        train_loss: finite(report.train_loss),
+        validation_loss: loss,
+        validation_accuracy: accuracy,
+        validation_score: match has_metric {
+            true => report.validation_score.and_then(finite),
+            false => plain_score(accuracy, loss),
+        },
+        seconds: report.seconds,
+    }
+}
+
+/// The mean of the folds in each epoch that all of them had.
+fn mean_history(reports: &[Report]) -> Vec<EpochRecord> {
+    let epochs = reports.iter().map(|report| report.history.len()).min();
+    let epoch = |place: usize| {
+        let records = reports
+            .iter()
+            .map(|report| EpochRecord::from(&report.history[place]));
+        let records: Vec<EpochRecord> = records.collect();
+        let mean =
+            |value: fn(&EpochRecord) -> Option<f64>| mean_of(records.iter().map(value));
+        EpochRecord {
+            epoch: place as u32 + 1,
+            learning_rate: records[0].learning_rate,
+            train_loss: mean(|epoch| epoch.train_loss),
+            validation_loss: mean(|epoch| epoch.validation_loss),
+            validation_accuracy: mean(|epoch| epoch.validation_accuracy),
+            validation_score: mean(|epoch| epoch.validation_score),
+            seconds: mean(|epoch| epoch.seconds),
+        }
+    };
+    (0..epochs.unwrap_or_default()).map(epoch).collect()
+}
+
+/// The mean; none if any is missing.
+pub(crate) fn mean_of(numbers: impl Iterator<Item = Option<f64>>) -> Option<f64> {
+    let numbers: Option<Vec<f64>> = numbers.collect();
+    let numbers = numbers.filter(|numbers| !numbers.is_empty())?;
+    Some(numbers.iter().sum::<f64>() / numbers.len() as f64)
+}
