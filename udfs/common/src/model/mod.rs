@@ -2,16 +2,18 @@
 //!
 //! Every function that applies a model takes the path or URL of an ONNX file, or a BINARY
 //! value that holds one. They load it here, so that all of them find the same files, keep
-//! the same ones open and fail with the same words.
+//! the same ones open and fail with the same words. Models with names ([`names`]) become
+//! paths before they come here.
 
 mod failure;
+pub mod names;
 mod source;
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{Result, plan_err};
 
 pub use failure::ModelFailure;
-pub use source::{BYTES, load, load_bytes, load_now};
+pub use source::{BYTES, checked, load, load_bytes, load_now};
 
 use crate::args::is_text;
 
