@@ -303,7 +303,7 @@ async fn storage(options: SessionOptions) -> Vec<Check> {
             ),
         },
     };
-    vec![writable, tables(&session).await]
+    vec![writable, tables(&session).await, models(&session).await]
 }
 
 /// What the stored tables hold, and what OPTIMIZE and VACUUM would save.
@@ -354,6 +354,39 @@ async fn tables(session: &Session) -> Check {
         CheckResult::Note(remedies.join("\n"))
     };
     Check { name, found, state }
+}
+
+/// Whether the files are there that models with names stand for.
+async fn models(session: &Session) -> Check {
+    let name = "models";
+    let state = match session.model_state().await {
+        Ok(state) => state,
+        Err(error) => {
+            let failure = Failure::from(error);
+            let remedy = failure
+                .hint
+                .unwrap_or("DROP MODEL what is damaged".to_string());
+            return Check {
+                name,
+                found: failure.message,
+                state: CheckResult::Wrong(remedy),
+            };
+        }
+    };
+    let found = format!("{} names, {} versions", state.names, state.versions);
+    if state.missing.is_empty() {
+        return Check::good(name, found);
+    }
+    Check {
+        name,
+        found: format!(
+            "{found}; the file of {} is not there",
+            state.missing.join(", ")
+        ),
+        state: CheckResult::Wrong(
+            "put it back, or ALTER MODEL .. DROP VERSION what is lost".to_string(),
+        ),
+    }
 }
 
 fn megabytes(bytes: u64) -> String {

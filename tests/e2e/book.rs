@@ -236,6 +236,11 @@ fn the_page_on_models_is_true() {
 }
 
 #[test]
+fn the_page_on_models_with_names_is_true() {
+    check("howto/named_models.md");
+}
+
+#[test]
 fn the_page_on_schedules_is_true() {
     check("howto/schedule.md");
 }

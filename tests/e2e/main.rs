@@ -23,6 +23,7 @@ mod kills;
 mod listing;
 mod mistakes;
 mod models;
+mod named_models;
 mod names;
 mod nulls;
 mod panics;

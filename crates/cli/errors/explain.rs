@@ -58,7 +58,7 @@ const ARROW_TYPES: [&str; 20] = [
     "Utf8",
 ];
 /// What SHOW shows, settings aside.
-const SHOWN: [&str; 4] = ["ALL", "COLUMNS", "FUNCTIONS", "TABLES"];
+const SHOWN: [&str; 5] = ["ALL", "COLUMNS", "FUNCTIONS", "MODELS", "TABLES"];
 
 impl Failure {
     /// Shows the place in `statement`, and suggests what `context` knows.

@@ -41,7 +41,11 @@ fn families() -> Vec<(&'static str, Vec<ScalarUDF>, Vec<TableFunction>)> {
             atoll_udf_blob::table_functions(),
         ),
         ("image", atoll_udf_image::functions(), vec![]),
-        ("model", atoll_udf_model::functions(), vec![]),
+        (
+            "model",
+            atoll_udf_model::functions(),
+            atoll_udf_model::table_functions(),
+        ),
         (
             "train",
             atoll_udf_train::functions(),

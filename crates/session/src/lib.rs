@@ -15,6 +15,7 @@ mod external;
 mod extremes;
 mod files;
 mod functions;
+mod models;
 mod nans;
 mod nulls;
 mod origin;
@@ -25,6 +26,7 @@ mod size;
 mod sql;
 mod tables;
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -70,7 +72,8 @@ use crate::nulls::{FieldsOfScans, NullsReachInside};
 use crate::origin::{Origin, WriteIds};
 use crate::reads::ReadsWhatIsUsed;
 use crate::sql::{
-    FieldNames, PeersOfAnyType, Relations, TableCommand, UnnestBesideTables,
+    FieldNames, ModelAction, ModelCommand, NamedModels, PeersOfAnyType, Relations,
+    TableCommand, UnnestBesideTables,
 };
 use crate::tables::StoredTables;
 
@@ -80,6 +83,7 @@ pub use cluster::{
     TaskOutput, TaskPlan, TaskRunner, TaskRuntime, is_expensive,
 };
 pub use functions::{FunctionDoc, FunctionKind, function_docs};
+pub use models::ModelState;
 pub use origin::WriteLog;
 pub use runs::run_store;
 pub use size::parse_size;
@@ -161,6 +165,9 @@ impl Session {
         state.config_mut().set_extension(trials);
         let clock = Arc::new(Clock::default());
         state.config_mut().set_extension(Arc::clone(&clock));
+        state
+            .config_mut()
+            .set_extension(Arc::<NamedModels>::default());
         let listings = options.cluster.as_ref().map(|cluster| {
             let tables = Arc::new(ListingTables::new(Arc::clone(cluster)));
             let made = Listings(Arc::<ListingTables>::clone(&tables) as _);
@@ -296,6 +303,15 @@ impl Session {
         if let Some(command) = TableCommand::of(&plan) {
             return self.stored_tables()?.rehearse_command(command).await;
         }
+        if let Some(command) = ModelCommand::of(&plan) {
+            if let ModelAction::Create { .. } = command.action {
+                self.named_models().rehearse(&command.name);
+            }
+            return match &command.input {
+                Some(query) => state.optimize(query).map(drop),
+                None => Ok(()),
+            };
+        }
         match plan {
             LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(create)) => {
                 state.optimize(&create.input)?;
@@ -318,7 +334,7 @@ impl Session {
 
     /// The columns that [`Self::execute_plan`] gives, without running anything.
     pub fn result_schema(&self, plan: &LogicalPlan) -> Result<SchemaRef> {
-        if TableCommand::of(plan).is_some() {
+        if TableCommand::of(plan).is_some() || ModelCommand::of(plan).is_some() {
             return Ok(Arc::clone(plan.schema().inner()));
         }
         let schema = match plan {
@@ -421,9 +437,14 @@ impl Session {
         if let Some(command) = TableCommand::of(&plan) {
             return self.command(command, &origin).await;
         }
+        if let Some(command) = ModelCommand::of(&plan) {
+            let report = self.model_command(command, &origin).await?;
+            let (schema, rows) = (report.schema(), vec![report]);
+            return Ok(Box::pin(MemoryStream::try_new(rows, schema, None)?));
+        }
         match plan {
             LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(create)) => {
-                origin.models = origin::models(&create.input)?;
+                origin.models = self.models(&create.input)?;
                 let tables = self.stored_tables()?;
                 tables.create(&self.context, create, &origin).await?;
                 self.nothing().await
@@ -435,11 +456,11 @@ impl Session {
                 self.nothing().await
             }
             LogicalPlan::Copy(copy) => {
-                origin.models = origin::models(&copy.input)?;
+                origin.models = self.models(&copy.input)?;
                 copy::execute(&self.context, copy, &origin).await
             }
             LogicalPlan::Dml(dml) => {
-                origin.models = origin::models(&dml.input)?;
+                origin.models = self.models(&dml.input)?;
                 let tables = self.stored_tables()?;
                 match tables.change(&self.context, &dml, &origin).await? {
                     Some(count) => Ok(count),
@@ -491,6 +512,16 @@ impl Session {
         let report = tables.command(&self.context, command, origin).await?;
         let (schema, rows) = (report.schema(), vec![report]);
         Ok(Box::pin(MemoryStream::try_new(rows, schema, None)?))
+    }
+
+    /// The models of a plan, by the names and paths with which the statement names them.
+    fn models(&self, plan: &LogicalPlan) -> Result<BTreeMap<String, String>> {
+        Ok(self.named_models().by_name(origin::models(plan)?))
+    }
+
+    fn named_models(&self) -> Arc<NamedModels> {
+        let models = self.context.state().config().get_extension();
+        models.unwrap_or_default()
     }
 
     /// Shows a plan. DataFusion shows an error of the planner as a part of the plan; here

@@ -29,7 +29,7 @@ use datafusion::logical_expr::{
 };
 use serde_json::{Map, Value};
 
-use crate::{Erased, Location, Usage};
+use crate::{AtollOptions, Erased, Location, Usage};
 
 /// A SQL function whose rows each cost milliseconds to hours.
 ///
@@ -181,6 +181,8 @@ pub struct CallContext {
     pub warnings: Warnings,
     /// Where relative paths start, if not at the process's own folder.
     pub directory: Option<Arc<Path>>,
+    /// The session's storage, where models have names.
+    pub storage: Option<Arc<str>>,
     /// Why no row is to be evaluated, if so.
     pub given_up: Option<Arc<str>>,
     /// Who finds the row that brought this task's process down, if that happened.
@@ -209,6 +211,7 @@ impl Default for CallContext {
             progress: Progress::process(),
             warnings: Warnings::default(),
             directory: None,
+            storage: None,
             given_up: None,
             rescue: None,
         }
@@ -218,12 +221,17 @@ impl Default for CallContext {
 impl CallContext {
     /// The context that a session gives its calls; they end with the session's token.
     pub fn of(config: &SessionConfig) -> Self {
-        match config.get_extension::<Self>() {
+        let storage = AtollOptions::get(config.options()).storage;
+        let context = match config.get_extension::<Self>() {
             Some(context) => Self {
                 token: context.token.child_token(),
                 ..context.as_ref().clone()
             },
             None => Self::default(),
+        };
+        Self {
+            storage: Some(Arc::from(storage)),
+            ..context
         }
     }
 

@@ -7,10 +7,12 @@
 //! Pixels are `atoll_imaging`'s business: this crate maps columns to its types.
 
 mod arguments;
+mod hamming_distance;
 mod image_center_crop;
 mod image_crop;
 mod image_decode;
 mod image_encode;
+mod image_hash;
 mod image_info;
 mod image_resize;
 mod image_to_tensor;
@@ -20,10 +22,12 @@ mod try_image_decode;
 use atoll_udf_common::expensive;
 use datafusion::logical_expr::{DocSection, ScalarUDF};
 
+pub use hamming_distance::HammingDistance;
 pub use image_center_crop::ImageCenterCrop;
 pub use image_crop::ImageCrop;
 pub use image_decode::ImageDecode;
 pub use image_encode::ImageEncode;
+pub use image_hash::ImageHash;
 pub use image_info::ImageInfo;
 pub use image_resize::ImageResize;
 pub use image_to_tensor::ImageToTensor;
@@ -47,10 +51,12 @@ const IMAGE_ARGUMENT: &str = "Bytes of an image file, or an IMAGE.";
 /// The functions of this family.
 pub fn functions() -> Vec<ScalarUDF> {
     vec![
+        ScalarUDF::new_from_impl(HammingDistance::default()),
         expensive(ImageCenterCrop),
         expensive(ImageCrop),
         expensive(ImageDecode),
         expensive(ImageEncode),
+        expensive(ImageHash),
         ScalarUDF::new_from_impl(ImageInfo::default()),
         expensive(ImageResize),
         expensive(ImageToTensor),

@@ -5,13 +5,14 @@
 //! the wrong length is an error before the first row is read. A row is decoded,
 //! preprocessed and run in one task of the compute pool.
 //!
-//! Nothing is trained here, and no model is written.
+//! Nothing is trained here, and no model is written. `models` lists those that have names.
 
 mod argument;
 mod classify;
 mod embed;
 mod input;
 mod model_info;
+mod models;
 mod options;
 mod outcome;
 mod pipeline;
@@ -19,8 +20,11 @@ mod predict;
 mod try_classify;
 mod try_embed;
 
+use std::sync::Arc;
+
 use atoll_udf_common::expensive;
-use datafusion::logical_expr::{DocSection, ScalarUDF};
+use datafusion::catalog::TableFunctionImpl;
+use datafusion::logical_expr::{DocSection, Documentation, ScalarUDF};
 
 pub use classify::Classify;
 pub use embed::Embed;
@@ -46,4 +50,13 @@ pub fn functions() -> Vec<ScalarUDF> {
         expensive(TryClassify),
         expensive(TryEmbed),
     ]
+}
+
+/// The table functions of this family, with their names and documentation.
+pub fn table_functions() -> Vec<(String, Arc<dyn TableFunctionImpl>, Documentation)> {
+    vec![(
+        "models".to_string(),
+        Arc::new(models::ModelsFunction),
+        models::documentation(),
+    )]
 }

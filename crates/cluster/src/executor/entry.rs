@@ -117,6 +117,7 @@ impl<'a> Entry<'a> {
             progress: self.progress.clone(),
             warnings: self.warnings.clone(),
             directory: None,
+            storage: None,
             given_up: give_up.then(|| given_up().into()),
             rescue: None,
         }

@@ -12,6 +12,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::commands::TableCommand;
+use super::models::ModelCommand;
 use super::normalized;
 use super::parse::{Parsed, parse};
 
@@ -19,6 +20,9 @@ use super::parse::{Parsed, parse};
 pub fn changes_something(plan: &LogicalPlan) -> bool {
     if let Some(command) = TableCommand::of(plan) {
         return command.action.changes_table();
+    }
+    if ModelCommand::of(plan).is_some() {
+        return true;
     }
     match plan {
         LogicalPlan::Ddl(_)

@@ -8,7 +8,8 @@
 //! refused ([`ignored`], [`definitions`]). What the parser does not know either is taken out
 //! of the tokens before: versions of tables ([`versions`]), partitions of new ones
 //! ([`partitioned`]), their columns called `key` ([`columns`]), the stars of MERGE ([`merge`]), and statements about a table as a
-//! whole ([`commands`]). [`relations`] and [`lateral`] plan TABLESAMPLE and `unnest` in FROM,
+//! whole ([`commands`]) or about models with names ([`models`], which also puts paths in
+//! the place of these names). [`relations`] and [`lateral`] plan TABLESAMPLE and `unnest` in FROM,
 //! [`peers`] windows in an order that the planner does not know, and [`names`] lists the
 //! fields of a struct when one is misspelt.
 
@@ -24,6 +25,7 @@ mod fields;
 mod ignored;
 mod lateral;
 mod merge;
+mod models;
 mod names;
 mod parse;
 mod partitioned;
@@ -55,6 +57,7 @@ pub use changes::changes_something;
 pub(crate) use changes::is_of_session;
 pub(crate) use commands::{Action, NewColumn, TableCommand};
 pub(crate) use lateral::UnnestBesideTables;
+pub(crate) use models::{ModelAction, ModelCommand, NamedModels, Source, model_names};
 pub(crate) use names::FieldNames;
 pub(crate) use partitioned::PartitionedBy;
 pub(crate) use peers::PeersOfAnyType;
@@ -68,6 +71,9 @@ use titles::Titles;
 pub(crate) async fn plan(state: SessionState, sql: &str) -> Result<LogicalPlan> {
     match parse::parse(&state, sql)? {
         Parsed::Command(command) => command.plan(&state).await,
+        Parsed::Model(verb, query) => {
+            models::plan(*verb, query.map(|query| *query), state).await
+        }
         Parsed::Statement(statement, partitions) => {
             let described = commands::described(&statement, &state)?;
             let described = described.map(|name| (name, state.clone()));
@@ -102,6 +108,7 @@ async fn statement_to_plan(
     elements::qualify(&mut statement)?;
     fields::rewrite(&mut statement)?;
     choices::rewrite(&mut statement)?;
+    models::resolve(&mut statement, &state).await?;
     let stars = expand::Stars::mark(&mut statement, &mut state)?;
     let mut titles = Titles::Short;
     loop {

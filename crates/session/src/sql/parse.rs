@@ -7,14 +7,14 @@
 use datafusion::common::{Result, not_impl_err, plan_datafusion_err, plan_err};
 use datafusion::execution::SessionState;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
-use datafusion::sql::sqlparser::ast::Ident;
-use datafusion::sql::sqlparser::dialect::dialect_from_str;
+use datafusion::sql::sqlparser::ast::{Ident, Statement as SqlStatement};
+use datafusion::sql::sqlparser::dialect::{Dialect, dialect_from_str};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
 use super::commands::Command;
 use super::tokens::Tokens;
-use super::{columns, merge, normalized, partitioned, versions};
+use super::{columns, merge, models, normalized, partitioned, versions};
 
 /// The name that stands for a star; the fields that it leaves out follow it.
 const STAR: &str = ".*";
@@ -25,21 +25,55 @@ const SEPARATOR: char = '\0';
 pub(super) enum Parsed {
     /// What the planner does not know.
     Command(Box<Command>),
+    /// What is about a model, and the query of CREATE MODEL.
+    Model(Box<models::Verb>, Option<Box<Statement>>),
     /// What it knows, and the columns of its PARTITIONED BY.
     Statement(Box<Statement>, Option<Vec<String>>),
 }
 
+/// The dialect that the session reads.
+fn dialect(state: &SessionState) -> Result<Box<dyn Dialect>> {
+    let dialect = state.config().options().sql_parser.dialect;
+    dialect_from_str(dialect)
+        .ok_or_else(|| plan_datafusion_err!("there is no SQL dialect {dialect}"))
+}
+
 /// Parses one statement.
 pub(super) fn parse(state: &SessionState, sql: &str) -> Result<Parsed> {
-    let options = &state.config().options().sql_parser;
-    let dialect = dialect_from_str(options.dialect).ok_or_else(|| {
-        plan_datafusion_err!("there is no SQL dialect {}", options.dialect)
-    })?;
+    let dialect = dialect(state)?;
     let dialect = dialect.as_ref();
     let mut tokens = Tokens::new(sql, dialect)?;
     if let Some(command) = Command::parse(&tokens, dialect)? {
         return Ok(Parsed::Command(Box::new(command)));
     }
+    if let Some((verb, query)) = models::parse(&tokens)? {
+        let Some(start) = query else {
+            return Ok(Parsed::Model(Box::new(verb), None));
+        };
+        tokens.replace(0..start, []);
+        return match statement(tokens, state)? {
+            Parsed::Statement(query, None) if is_query(&query) => {
+                Ok(Parsed::Model(Box::new(verb), Some(query)))
+            }
+            _ => plan_err!(
+                "CREATE MODEL .. AS takes a query, such as SELECT trial['model'] FROM study \
+                 ORDER BY .. LIMIT 1"
+            ),
+        };
+    }
+    statement(tokens, state)
+}
+
+fn is_query(statement: &Statement) -> bool {
+    matches!(statement, Statement::Statement(statement)
+        if matches!(statement.as_ref(), SqlStatement::Query(_)))
+}
+
+/// Parses what is no statement of our own, but for what is in it.
+fn statement(mut tokens: Tokens, state: &SessionState) -> Result<Parsed> {
+    let options = &state.config().options().sql_parser;
+    let dialect = dialect(state)?;
+    let dialect = dialect.as_ref();
     versions::rewrite(&mut tokens)?;
     merge::mark(&mut tokens);
     columns::quote(&mut tokens);

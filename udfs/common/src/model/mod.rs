@@ -2,9 +2,11 @@
 //!
 //! Every function that applies a model takes the path or URL of an ONNX file, or a BINARY
 //! value that holds one. They load it here, so that all of them find the same files, keep
-//! the same ones open and fail with the same words.
+//! the same ones open and fail with the same words. Models with names ([`names`]) become
+//! paths before they come here.
 
 mod failure;
+pub mod names;
 mod preprocess;
 mod source;
 
@@ -13,7 +15,7 @@ use datafusion::common::{Result, plan_err};
 
 pub use failure::ModelFailure;
 pub use preprocess::preprocess;
-pub use source::{BYTES, files, load, load_bytes, load_now};
+pub use source::{BYTES, checked, files, load, load_bytes, load_now, named};
 
 use crate::args::is_text;
 

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use datafusion::common::DataFusionError;
 use tokio::runtime::{Builder, Runtime};
 
-use super::ModelFailure;
+use super::{ModelFailure, names};
 use crate::{CallContext, Location, read_local_beside};
 
 /// How long a model behind a URL counts as unchanged. A statement must see one model
@@ -86,9 +86,10 @@ pub async fn load(
     provider: Provider,
     context: &CallContext,
 ) -> Result<LoadedModel, ModelFailure> {
-    let location = context
-        .locate(name)
-        .map_err(|error| not_found(name, &error))?;
+    let location = match named(name, context).await? {
+        Some(location) => location,
+        None => locate(name, context)?,
+    };
     let key = (location.url.to_string(), provider, wanted.clone());
     let stamp = stamp(name, &location)?;
     if let Some(model) = remembered(&key, stamp) {
@@ -106,10 +107,25 @@ pub async fn files(
     name: &str,
     context: &CallContext,
 ) -> Result<ModelFiles<Bytes>, ModelFailure> {
-    let location = context
-        .locate(name)
-        .map_err(|error| not_found(name, &error))?;
-    read(name, &location, &mut Vec::new()).await
+    read(name, &locate(name, context)?, &mut Vec::new()).await
+}
+
+fn locate(name: &str, context: &CallContext) -> Result<Location, ModelFailure> {
+    let location = context.locate(name);
+    location.map_err(|error| not_found(name, &error))
+}
+
+/// Where the model with a name is, if the text is one. What a literal names is a path by the
+/// time it comes here; a column and a struct may hold the names of models.
+pub async fn named(
+    text: &str,
+    context: &CallContext,
+) -> Result<Option<Location>, ModelFailure> {
+    let Some(storage) = &context.storage else {
+        return Ok(None);
+    };
+    let named = names::resolve(text, storage, context).await?;
+    Ok(named.map(|named| named.location))
 }
 
 /// Reads a model with the files beside it, and notes what tells whether those of this
@@ -133,6 +149,23 @@ pub async fn load_bytes(
 ) -> Result<LoadedModel, ModelFailure> {
     let files = Files::alone(Bytes::copy_from_slice(bytes));
     open(BYTES, &WantedTensors::Outputs, files, provider, context).await
+}
+
+/// Reads the file of a model whole and checks that it can be loaded; its SHA-256 is given
+/// too. Weights in files beside it would be lost to whoever keeps the bytes.
+pub async fn checked(
+    name: &str,
+    bytes: Bytes,
+    context: &CallContext,
+) -> Result<LoadedModel, ModelFailure> {
+    if let Some(beside) = atoll_onnx::weight_files(name, &bytes)?.first() {
+        return Err(ModelFailure::argument(format!(
+            "model {name} keeps weights in a file beside it, {beside}; save it as one file, \
+             as onnx.save(onnx.load(path), new) does"
+        )));
+    }
+    let files = Files::alone(bytes);
+    open(name, &WantedTensors::Outputs, files, Provider::Cpu, context).await
 }
 
 /// Opens a session, which takes a core for up to seconds, on the compute pool.
@@ -254,7 +287,11 @@ async fn read_remote(name: &str, location: &Location) -> Result<Files, ModelFail
 fn unreadable(name: &str, error: &std::io::Error) -> ModelFailure {
     let message = match error.kind() {
         std::io::ErrorKind::NotFound => {
-            format!("model file not found: {name}; check the path")
+            let hint = match names::Reference::parse(name) {
+                Some(_) => "; a model's name stands in the call itself",
+                None => "",
+            };
+            format!("model file not found: {name}; check the path{hint}")
         }
         _ => format!("model {name} cannot be read: {error}"),
     };

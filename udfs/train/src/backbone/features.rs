@@ -259,7 +259,7 @@ impl Computation<'_> {
         let embed =
             embed.ok_or_else(|| internal_datafusion_err!("there is no try_embed"))?;
         let arguments = vec![
-            lit(self.backbone.name.clone()),
+            lit(self.backbone.path.clone()),
             column_expr(self.image),
             Expr::Literal(self.embed_options()?, None),
         ];

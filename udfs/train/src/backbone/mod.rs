@@ -32,8 +32,10 @@ const VERSION: u32 = 1;
 /// A network that others trained, and what is taken of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Backbone {
-    /// The path or URL, as the statement has it.
+    /// The name, path or URL, as the statement has it.
     pub(crate) name: String,
+    /// The path or URL.
+    path: String,
     /// The SHA-256 of its file.
     pub(crate) sha256: String,
     /// The tensor that a head takes.
@@ -63,7 +65,9 @@ impl Backbone {
     ) -> Result<Self> {
         let refuse = |failure: ModelFailure| failure.at_plan_time(FUNCTION);
         let wanted = WantedTensors::Output(options.output().to_string());
-        let model = model::load(name, &wanted, Provider::Cpu, context).await;
+        let named = model::named(name, context).await.map_err(refuse)?;
+        let path = named.map_or_else(|| name.to_string(), |named| named.to_string());
+        let model = model::load(&path, &wanted, Provider::Cpu, context).await;
         let model = model.map_err(refuse)?;
         let features = features(&model, options)?;
         let preprocess = model::preprocess(&model, options.preprocessing());
@@ -80,6 +84,7 @@ impl Backbone {
             .map_err(|error| refuse(ModelFailure::from(error)))?;
         Ok(Self {
             name: name.to_string(),
+            path,
             sha256: model.sha256().to_string(),
             tensor: features.tensor,
             pooled: features.pooled,
@@ -106,7 +111,7 @@ impl Backbone {
         self: &Arc<Self>,
         context: &CallContext,
     ) -> Result<BackboneFile> {
-        let files = model::files(&self.name, context).await;
+        let files = model::files(&self.path, context).await;
         let files = files.map_err(|failure| failure.at_plan_time(FUNCTION))?;
         if files.sha256() != self.sha256 {
             return exec_err!(

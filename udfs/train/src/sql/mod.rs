@@ -11,6 +11,7 @@ mod literals;
 mod options;
 mod result_struct;
 mod train;
+mod trials;
 
 use std::sync::Arc;
 
@@ -22,9 +23,16 @@ pub use train::Train;
 
 /// The table functions of this family, with their names and documentation.
 pub fn table_functions() -> Vec<(String, Arc<dyn TableFunctionImpl>, Documentation)> {
-    vec![(
-        "hyperparameters".to_string(),
-        Arc::new(hyperparameters::HyperparametersFunction),
-        hyperparameters::documentation(),
-    )]
+    vec![
+        (
+            "hyperparameters".to_string(),
+            Arc::new(hyperparameters::HyperparametersFunction),
+            hyperparameters::documentation(),
+        ),
+        (
+            "trials".to_string(),
+            Arc::new(trials::TrialsFunction),
+            trials::documentation(),
+        ),
+    ]
 }

@@ -97,6 +97,11 @@ pub(crate) fn trial_type() -> DataType {
     DataType::Struct(TRIAL.clone())
 }
 
+/// The columns that a trial has.
+pub(crate) fn trial_fields() -> Fields {
+    TRIAL.clone()
+}
+
 /// Trials as SQL sees them: a row out for every row in.
 pub(crate) fn trial_array(rows: &[Option<TrialRow>]) -> Result<ArrayRef> {
     let mut nulls = NullBufferBuilder::new(rows.len());

@@ -5,6 +5,7 @@
 
 mod checkpoints;
 mod layout;
+mod list;
 mod models;
 mod trials;
 
