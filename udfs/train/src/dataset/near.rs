@@ -1,6 +1,8 @@
 //! Images on both sides of a split that show nearly the same: what a network knows by heart
 //! says nothing of images that it never saw.
 
+mod features;
+
 use std::collections::HashMap;
 
 use atoll_imaging::{ImageRef, dhash};
@@ -23,22 +25,25 @@ const SMALLEST: usize = 32;
 const COMPARED: usize = 256;
 
 /// How many images validate and have a near-identical one to train on, as a warning.
-pub(super) fn near_identical(dataset: &Dataset, splits: &[Split]) -> Option<String> {
-    if !dataset.has_images() {
-        return None;
-    }
-    let images = Images::new(dataset)?;
+/// `has_features` says that numbers are the features of images.
+pub(super) fn near_identical(
+    dataset: &Dataset,
+    splits: &[Split],
+    has_features: bool,
+) -> Option<String> {
     let mut found = 0;
-    let mut validated = 0;
-    for split in splits {
-        let known = Known::new(&images, &split.train);
-        validated += split.validation.len();
-        found += split
-            .validation
-            .iter()
-            .filter(|row| known.has(**row))
-            .count();
+    if dataset.has_images() {
+        let images = Images::new(dataset)?;
+        for split in splits {
+            let known = Known::new(&images, &split.train);
+            let validation = split.validation.iter();
+            found += validation.filter(|row| known.has(**row)).count();
+        }
+    } else if has_features {
+        let rows = features::Rows::new(dataset)?;
+        found = splits.iter().map(|split| rows.copies(split)).sum();
     }
+    let validated: usize = splits.iter().map(|split| split.validation.len()).sum();
     let is = if found == 1 { "is" } else { "are" };
     (found > 0).then(|| {
         format!(
@@ -205,7 +210,7 @@ mod tests {
             train: train.to_vec(),
             validation: validation.to_vec(),
         };
-        let warning = near_identical(dataset, &[split]);
+        let warning = near_identical(dataset, &[split], false);
         match expected {
             None => assert_eq!(warning, None),
             Some(expected) => {

@@ -156,7 +156,7 @@ impl Snapshot {
     fn draw(&self, drawing: &Drawing, fraction: f64) -> Result<DrawnSplit, Error> {
         if let Some(split) = self.own_split() {
             let splits = vec![split];
-            let warnings = near_identical(&self.dataset, &splits).into_iter().collect();
+            let warnings = self.near_identical(&splits).into_iter().collect();
             return Ok(DrawnSplit { splits, warnings });
         }
         let classes = self.is_stratified(drawing);
@@ -180,8 +180,12 @@ impl Snapshot {
                 }
             }
         }
-        warnings.extend(near_identical(&self.dataset, &splits));
+        warnings.extend(self.near_identical(&splits));
         Ok(DrawnSplit { splits, warnings })
+    }
+
+    fn near_identical(&self, splits: &[atoll_nn::Split]) -> Option<String> {
+        near_identical(&self.dataset, splits, self.features.is_some())
     }
 
     fn rows_of_classes(&self) -> Vec<usize> {
