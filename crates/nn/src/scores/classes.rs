@@ -51,6 +51,48 @@ pub struct Means {
     pub f1: f64,
 }
 
+impl ClassScore {
+    /// The scores of a class that `right` of its `support` rows were given, and `given` rows
+    /// in all. What would divide by zero is 0.
+    pub(super) fn new(right: u64, given: u64, support: u64) -> Self {
+        Self {
+            precision: ratio(right as f64, given as f64),
+            recall: ratio(right as f64, support as f64),
+            f1: ratio(2.0 * right as f64, (given + support) as f64),
+            support,
+            given,
+            right,
+        }
+    }
+}
+
+/// The mean over classes, each with its weight.
+pub(super) fn means(classes: &[ClassScore], weight: fn(&ClassScore) -> f64) -> Means {
+    let total = sum(classes.iter().map(weight).collect());
+    let mean = |score: fn(&ClassScore) -> f64| {
+        let weighted = classes.iter().map(|class| weight(class) * score(class));
+        ratio(weighted.sum(), total)
+    };
+    Means {
+        precision: mean(|class| class.precision),
+        recall: mean(|class| class.recall),
+        f1: mean(|class| class.f1),
+    }
+}
+
+/// The scores of all classes together.
+pub(super) fn micro_means(classes: &[ClassScore]) -> Means {
+    let total =
+        |count: fn(&ClassScore) -> u64| classes.iter().map(count).sum::<u64>() as f64;
+    let right = total(|class| class.right);
+    let (given, rows) = (total(|class| class.given), total(|class| class.support));
+    Means {
+        precision: ratio(right, given),
+        recall: ratio(right, rows),
+        f1: ratio(2.0 * right, given + rows),
+    }
+}
+
 impl ClassAnswers {
     /// The probabilities of each row.
     pub(super) fn rows(&self) -> impl Iterator<Item = &[f64]> {
@@ -140,15 +182,7 @@ impl Confusion {
         let score = |class: usize| {
             let right = self.counts[class][class];
             let given = self.counts.iter().map(|line| line[class]).sum::<u64>();
-            let support = self.support[class];
-            ClassScore {
-                precision: ratio(right as f64, given as f64),
-                recall: ratio(right as f64, support as f64),
-                f1: ratio(2.0 * right as f64, (given + support) as f64),
-                support,
-                given,
-                right,
-            }
+            ClassScore::new(right, given, self.support[class])
         };
         (0..self.support.len()).map(score).collect()
     }
@@ -190,31 +224,13 @@ impl Confusion {
     /// The scores of all rows together. All three are the accuracy, unless some answers
     /// are no classes.
     pub fn micro_means(&self) -> Means {
-        let classes = self.classes();
-        let total =
-            |count: fn(&ClassScore) -> u64| classes.iter().map(count).sum::<u64>() as f64;
-        let right = total(|class| class.right);
-        let (given, rows) = (total(|class| class.given), total(|class| class.support));
-        Means {
-            precision: ratio(right, given),
-            recall: ratio(right, rows),
-            f1: ratio(2.0 * right, given + rows),
-        }
+        micro_means(&self.classes())
     }
 
     fn means(&self, weight: fn(&ClassScore) -> f64) -> Means {
         let mut classes = self.classes();
         classes.retain(|class| class.support > 0 || class.given > 0);
-        let total = sum(classes.iter().map(weight).collect());
-        let mean = |score: fn(&ClassScore) -> f64| {
-            let weighted = classes.iter().map(|class| weight(class) * score(class));
-            ratio(weighted.sum(), total)
-        };
-        Means {
-            precision: mean(|class| class.precision),
-            recall: mean(|class| class.recall),
-            f1: mean(|class| class.f1),
-        }
+        means(&classes, weight)
     }
 
     /// Matthews' correlation coefficient of labels and answers (Gorodkin 2004); 0 where one

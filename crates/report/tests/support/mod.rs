@@ -1,8 +1,8 @@
 //! Studies and labelled images for tests.
 
 use atoll_report::{
-    Epoch, ErrorCode, Evaluation, FailedImage, LabelledImage, Labelling, Status, Study,
-    Thumbnail, Trial, Value, WorstImage,
+    CalibrationBin, ClassScores, Epoch, ErrorCode, Evaluation, FailedImage,
+    LabelledImage, Labelling, Status, Study, Thumbnail, Trial, Value, WorstImage,
 };
 use rand::RngExt;
 use rand::SeedableRng;
@@ -75,6 +75,28 @@ pub(crate) fn digits() -> Study {
             loss: Some(0.3),
             classes: vec!["zero".to_string(), "one".to_string()],
             confusion: vec![vec![9, 1], vec![1, 9]],
+            scores: ["zero", "one"]
+                .map(|class| ClassScores {
+                    class: class.to_string(),
+                    precision: 0.9,
+                    recall: 0.9,
+                    f1: 0.9,
+                    support: 10,
+                })
+                .to_vec(),
+            calibration: vec![
+                CalibrationBin {
+                    rows: 4,
+                    confidence: 0.55,
+                    accuracy: 0.5,
+                },
+                CalibrationBin {
+                    rows: 16,
+                    confidence: 0.95,
+                    accuracy: 1.0,
+                },
+            ],
+            calibration_error: Some(0.05),
             worst: vec![WorstImage {
                 label: "zero".to_string(),
                 predicted: "one".to_string(),
@@ -236,6 +258,10 @@ pub(crate) fn hostile() -> Study {
     study.test = Some(Evaluation {
         dataset: HOSTILE.to_string(),
         classes: vec![HOSTILE.to_string(); 2],
+        scores: vec![ClassScores {
+            class: HOSTILE.to_string(),
+            ..ClassScores::default()
+        }],
         worst: vec![WorstImage {
             label: HOSTILE.to_string(),
             predicted: HOSTILE.to_string(),

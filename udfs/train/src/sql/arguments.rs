@@ -29,8 +29,8 @@ pub(crate) const DATASET: &str = "Name of a table or view, or a Parquet or CSV p
     (a column of the latter is fine too). It has an image column (encoded files, IMAGE \
     structs, or lists of numbers from 0 to 255) or columns of numbers, which are \
     standardised (with 64 bits where they differ by little for their size, as seconds since \
-    1970 do; the model then takes or gives DOUBLE), and a label column (class indices from 0, text, or FLOAT or DOUBLE \
-    numbers to predict).";
+    1970 do; the model then takes or gives DOUBLE), and a label column (class indices from 0, text, lists of \
+    those for rows with any number of labels, or FLOAT or DOUBLE numbers to predict).";
 
 /// A dataset argument.
 #[derive(Debug, Clone, PartialEq, Eq)]
