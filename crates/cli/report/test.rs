@@ -37,7 +37,7 @@ pub(super) async fn test(
         );
         evaluation.worst = worst.await?;
     }
-    study.test = Some(evaluation);
+    study.test = Some(Box::new(evaluation));
     Ok(())
 }
 

@@ -45,11 +45,8 @@ fn numbers() -> NumberAnswers {
 
 #[track_caller]
 fn check(name: &str, found: Option<f64>, expected: f64) {
-    let found = found.unwrap();
-    assert!(
-        (found - expected).abs() < 1e-12,
-        "{name}: {found} {expected}"
-    );
+    let is_near = found.is_some_and(|found| (found - expected).abs() < 1e-12);
+    assert!(is_near, "{name}: {found:?} {expected}");
 }
 
 /// Each metric is the scorer of the same name.

@@ -14,7 +14,7 @@ pub struct Study {
     /// SQL that trains the best network again, if all that takes is known.
     pub again: Option<String>,
     /// How the best network does on images that chose nothing.
-    pub test: Option<Evaluation>,
+    pub test: Option<Box<Evaluation>>,
     /// The names of what the study made small, where that was several things at once.
     pub objectives: Vec<String>,
     /// Two hyperparameters that a reader wants side by side, instead of those that matter

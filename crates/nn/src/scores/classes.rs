@@ -155,12 +155,8 @@ impl ClassAnswers {
     /// The mean of `-ln(p)` of the labels; a probability counts as at least 2^-52, as in
     /// scikit-learn's `log_loss`.
     pub fn log_loss(&self) -> f64 {
-        let clip = |p: f64| p.max(f64::EPSILON).min(1.0 - f64::EPSILON);
-        let losses = self.of_label().map(|p| match p.is_nan() {
-            true => f64::NAN,
-            false => -clip(p).ln(),
-        });
-        mean(losses.collect())
+        let loss = |p: f64| -p.clamp(f64::EPSILON, 1.0 - f64::EPSILON).ln();
+        mean(self.of_label().map(loss).collect())
     }
 
     /// The mean squared distance of the probabilities from the truth, summed over the

@@ -40,7 +40,7 @@ impl SetAnswers {
         let mut counts = vec![[0_u64; 3]; self.classes];
         for (row, labels) in self.rows() {
             for (label, (p, [right, given, support])) in
-                (0_u32..).zip(row.iter().zip(&mut counts).map(|(p, c)| (p, c)))
+                (0_u32..).zip(row.iter().zip(&mut counts))
             {
                 let (has, is_given) = (labels.binary_search(&label).is_ok(), *p > 0.5);
                 *right += u64::from(has && is_given);

@@ -68,7 +68,7 @@ pub(crate) fn digits() -> Study {
         trials,
         data: Some("1437 rows".to_string()),
         again: Some("SELECT train('digits', {hidden: 32}) AS trial;".to_string()),
-        test: Some(Evaluation {
+        test: Some(Box::new(Evaluation {
             dataset: "digits".to_string(),
             rows: 20,
             accuracy: Some((0.9, 0.7, 0.97)),
@@ -104,7 +104,7 @@ pub(crate) fn digits() -> Study {
                 loss: 4.6,
                 thumbnail: Thumbnail::of_numbers(&[0.0, 1.0, 2.0, 3.0], 3.0),
             }],
-        }),
+        })),
         ..Study::default()
     }
 }
@@ -255,7 +255,7 @@ pub(crate) fn hostile() -> Study {
     study.trials[0].error = Some(HOSTILE.to_string());
     study.data = Some(HOSTILE.to_string());
     study.again = Some(HOSTILE.to_string());
-    study.test = Some(Evaluation {
+    study.test = Some(Box::new(Evaluation {
         dataset: HOSTILE.to_string(),
         classes: vec![HOSTILE.to_string(); 2],
         scores: vec![ClassScores {
@@ -267,8 +267,8 @@ pub(crate) fn hostile() -> Study {
             predicted: HOSTILE.to_string(),
             ..WorstImage::default()
         }],
-        ..digits().test.unwrap()
-    });
+        ..*digits().test.unwrap()
+    }));
     study
 }
 
