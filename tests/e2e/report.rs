@@ -78,6 +78,8 @@ fn a_study_becomes_a_page_and_charts() {
         "learning_rate must be greater than 0",
         "&lt;script&gt;alert(1)&lt;/script&gt;16",
         "Confusion",
+        "Scores of 10 classes",
+        "Calibration",
         "Worst images",
         "data:image/png;base64,",
         "snapshots/",

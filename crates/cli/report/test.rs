@@ -1,6 +1,8 @@
 //! Tests the best network of a study and finds what it gets most wrong.
 
-use atoll_report::{Evaluation, Study, Thumbnail, WorstImage};
+use atoll_report::{
+    CalibrationBin, ClassScores, Evaluation, Study, Thumbnail, WorstImage,
+};
 use atoll_session::Session;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, Float32Type, Schema};
@@ -35,7 +37,7 @@ pub(super) async fn test(
         );
         evaluation.worst = worst.await?;
     }
-    study.test = Some(evaluation);
+    study.test = Some(Box::new(evaluation));
     Ok(())
 }
 
@@ -80,8 +82,64 @@ async fn evaluate(
             Some(confusion) => matrix(confusion)?,
             None => Vec::new(),
         },
+        scores: class_scores(result)?,
+        calibration: calibration(result)?,
+        calibration_error: number("calibration_error")?,
         ..Evaluation::default()
     })
+}
+
+/// The items of a list in the first row; none where it is NULL.
+fn items(result: &ArrayRef, name: &str) -> Result<Option<ArrayRef>, Failure> {
+    let lists = field(result, name).map(lists).transpose()?;
+    let lists = lists.filter(|lists| !lists.is_empty() && lists.is_valid(0));
+    Ok(lists.map(|lists| lists.value(0)))
+}
+
+/// The numbers of a field of each item; 0 where one is missing.
+fn of_items(items: &ArrayRef, name: &str) -> Result<Vec<f64>, Failure> {
+    let found = field(items, name).map(numbers).transpose()?;
+    let found = found.unwrap_or_else(|| vec![None; items.len()]);
+    Ok(found.into_iter().map(Option::unwrap_or_default).collect())
+}
+
+fn class_scores(result: &ArrayRef) -> Result<Vec<ClassScores>, Failure> {
+    let Some(items) = items(result, "classes")? else {
+        return Ok(Vec::new());
+    };
+    let names = field(&items, "class")
+        .map(texts)
+        .transpose()?
+        .unwrap_or_default();
+    let number = |name: &str| of_items(&items, name);
+    let (precision, recall) = (number("precision")?, number("recall")?);
+    let (f1, support) = (number("f1")?, number("support")?);
+    let scores = names
+        .into_iter()
+        .enumerate()
+        .map(|(class, name)| ClassScores {
+            class: name.unwrap_or_else(|| class.to_string()),
+            precision: precision[class],
+            recall: recall[class],
+            f1: f1[class],
+            support: support[class] as u64,
+        });
+    Ok(scores.collect())
+}
+
+fn calibration(result: &ArrayRef) -> Result<Vec<CalibrationBin>, Failure> {
+    let Some(items) = items(result, "calibration")? else {
+        return Ok(Vec::new());
+    };
+    let number = |name: &str| of_items(&items, name);
+    let (rows, confidence) = (number("rows")?, number("confidence")?);
+    let accuracy = number("accuracy")?;
+    let bin = |place: usize| CalibrationBin {
+        rows: rows[place] as u64,
+        confidence: confidence[place],
+        accuracy: accuracy[place],
+    };
+    Ok((0..items.len()).map(bin).collect())
 }
 
 /// The list of lists in the first row.

@@ -280,6 +280,10 @@ pub(crate) fn fingerprint(dataset: &Dataset, split: &Split) -> String {
     }
     let labels: Vec<u32> = match &dataset.labels {
         Labels::Classes { indices, .. } => indices.clone(),
+        Labels::Sets { sets, .. } => sets
+            .iter()
+            .flat_map(|set| set.iter().copied().chain([u32::MAX]))
+            .collect(),
         Labels::Numbers(numbers) if dataset.wide.labels => {
             let halves = |n: &f64| [n.to_bits() as u32, (n.to_bits() >> 32) as u32];
             numbers.iter().flat_map(halves).collect()

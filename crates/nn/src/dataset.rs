@@ -47,6 +47,13 @@ pub enum Labels {
         /// The name of each class.
         names: Vec<String>,
     },
+    /// Each row has any number of labels, none too.
+    Sets {
+        /// The indices of the labels of each row, each once and in their order.
+        sets: Vec<Vec<u32>>,
+        /// The name of each label.
+        names: Vec<String>,
+    },
     /// Each row has a number, which a network learns to predict.
     Numbers(Vec<f64>),
 }
@@ -56,6 +63,7 @@ impl Labels {
     pub fn len(&self) -> usize {
         match self {
             Labels::Classes { indices, .. } => indices.len(),
+            Labels::Sets { sets, .. } => sets.len(),
             Labels::Numbers(numbers) => numbers.len(),
         }
     }
@@ -65,18 +73,18 @@ impl Labels {
         self.len() == 0
     }
 
-    /// The class index of each row; empty for numbers.
+    /// The class index of each row; empty for sets and numbers.
     pub fn indices(&self) -> &[u32] {
         match self {
             Labels::Classes { indices, .. } => indices,
-            Labels::Numbers(_) => &[],
+            Labels::Sets { .. } | Labels::Numbers(_) => &[],
         }
     }
 
-    /// The name of each class; empty for numbers.
+    /// The name of each class or label; empty for numbers.
     pub fn class_names(&self) -> &[String] {
         match self {
-            Labels::Classes { names, .. } => names,
+            Labels::Classes { names, .. } | Labels::Sets { names, .. } => names,
             Labels::Numbers(_) => &[],
         }
     }
@@ -86,13 +94,14 @@ impl Labels {
     fn widen(&mut self) -> bool {
         match self {
             Labels::Numbers(numbers) => widen(numbers, 1),
-            Labels::Classes { .. } => false,
+            Labels::Classes { .. } | Labels::Sets { .. } => false,
         }
     }
 
     fn check(&self) -> Result<(), Error> {
         let (indices, names) = match self {
             Labels::Classes { indices, names } => (indices, names),
+            Labels::Sets { sets, names } => return check_sets(sets, names),
             Labels::Numbers(numbers) => {
                 return match numbers.iter().position(|number| !is_usable(*number)) {
                     Some(row) => {
@@ -324,6 +333,20 @@ impl Dataset {
         }
     }
 
+    /// Writes for each of `rows` and each label whether the row has it, 1 or 0. Does nothing
+    /// where rows have no sets of labels.
+    pub(crate) fn gather_sets(&self, rows: &[u32], targets: &mut [f32]) {
+        if let Labels::Sets { sets, names } = &self.labels {
+            targets.fill(0.0);
+            for (&row, targets) in rows.iter().zip(targets.chunks_exact_mut(names.len()))
+            {
+                for label in &sets[row as usize] {
+                    targets[*label as usize] = 1.0;
+                }
+            }
+        }
+    }
+
     /// Copies the numbers to predict for `rows` into `out`, one a row, with mean 0 and
     /// standard deviation 1 over the training split.
     pub(crate) fn gather_numbers(
@@ -336,10 +359,30 @@ impl Dataset {
             let number = match &self.labels {
                 Labels::Classes { indices, .. } => f64::from(indices[row as usize]),
                 Labels::Numbers(numbers) => numbers[row as usize],
+                // Their loss is another.
+                Labels::Sets { .. } => 0.0,
             };
             *target = scale.apply(number);
         }
     }
+}
+
+fn check_sets(sets: &[Vec<u32>], names: &[String]) -> Result<(), Error> {
+    if names.is_empty() {
+        return problem("no row has a label".to_owned());
+    }
+    for (row, set) in sets.iter().enumerate() {
+        if !set.is_sorted_by(|a, b| a < b)
+            || set.iter().any(|n| *n as usize >= names.len())
+        {
+            return problem(format!(
+                "row {row} has the labels {set:?}, which must be different ones of {}, in \
+                 order",
+                names.len()
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Whether a network can be trained on this number: it is finite and not too large.

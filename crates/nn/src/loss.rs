@@ -120,6 +120,56 @@ pub(crate) fn cross_entropy(
     cost
 }
 
+/// How sets of labels are trained on; see [`Targets`].
+#[derive(Clone, Copy)]
+pub(crate) struct SetTargets<'a> {
+    /// For each row and each label 1 if the row has it, and 0 if not.
+    pub(crate) sets: &'a [f32],
+    /// How many labels there are.
+    pub(crate) labels: usize,
+    /// Half of this share goes to each of "has it" and "has it not".
+    pub(crate) smoothing: f32,
+    pub(crate) kept: f32,
+    pub(crate) weights: Option<&'a [f32]>,
+}
+
+/// The binary cross-entropy of `logits`, a mean over labels, and the gradient of its mean
+/// over rows if there is room for one. Right is a row of which every label is.
+pub(crate) fn binary_cross_entropy(
+    logits: &[f32],
+    targets: SetTargets<'_>,
+    mut gradient: Option<&mut [f32]>,
+) -> Cost {
+    let labels = targets.labels;
+    let rows = logits.len() / labels;
+    let share = 1.0 / (rows * labels) as f32;
+    let mut cost = Cost::default();
+    for (row, logits) in logits.chunks_exact(labels).enumerate() {
+        let partner = rows - 1 - row;
+        let weight = targets.weights.map_or(1.0, |weights| {
+            mixed(weights[row], weights[partner], targets.kept)
+        });
+        let (mut loss, mut is_right) = (0.0_f64, true);
+        for (label, &logit) in logits.iter().enumerate() {
+            let own = targets.sets[row * labels + label];
+            let other = targets.sets[partner * labels + label];
+            let wanted = mixed(own, other, targets.kept) * (1.0 - targets.smoothing)
+                + targets.smoothing / 2.0;
+            // No exponential of a large number: -ln(sigmoid) is max(-z, 0) + ln(1 + exp(-|z|)).
+            let rest = (-logit.abs()).exp().ln_1p();
+            loss += f64::from(logit.max(0.0) - logit * wanted + rest);
+            is_right &= (logit > 0.0) == (own == 1.0);
+            if let Some(gradient) = gradient.as_deref_mut() {
+                let probability = 1.0 / (1.0 + (-logit).exp());
+                gradient[row * labels + label] = (probability - wanted) * share * weight;
+            }
+        }
+        cost.loss += loss / labels as f64 * f64::from(weight);
+        cost.correct += u32::from(is_right);
+    }
+    cost
+}
+
 /// The squared error of `outputs`, and the gradient of its mean if there is room for one.
 ///
 /// `kept` is the share that a row kept when it was mixed with the one as far from the
@@ -330,6 +380,69 @@ mod tests {
         let cost = cross_entropy(&logits, plain, Some(&mut first));
         assert_eq!(cost, cross_entropy(&logits, ones, Some(&mut second)));
         assert_eq!(first.map(f32::to_bits), second.map(f32::to_bits));
+    }
+
+    // >>> logits = torch.tensor([[1.0, 2.0, 0.5], [0.1, -3.0, 4.0]], requires_grad=True)
+    // >>> sets = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
+    // >>> loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, sets)
+    // >>> loss.backward(); loss.item(), logits.grad.tolist()
+    #[test]
+    fn sets_of_labels_are_those_of_pytorch() {
+        let logits = [1.0, 2.0, 0.5, 0.1, -3.0, 4.0];
+        let targets = SetTargets {
+            sets: &[1.0, 0.0, 1.0, 0.0, 0.0, 1.0],
+            labels: 3,
+            smoothing: 0.0,
+            kept: 1.0,
+            weights: None,
+        };
+        let mut gradient = [9.0; 6];
+        let cost = binary_cross_entropy(&logits, targets, Some(&mut gradient));
+        assert!((cost.loss / 2.0 - 0.620_900_1).abs() < 1e-6, "{cost:?}");
+        let expected = [
+            -0.044_823_57,
+            0.146_799_5,
+            -0.062_923_44,
+            0.087_496_53,
+            0.007_904_312_6,
+            -0.002_997_706_4,
+        ];
+        for (actual, expected) in gradient.iter().zip(expected) {
+            assert!((actual - expected).abs() < 1e-6, "{gradient:?}");
+        }
+        assert_eq!(cost.correct, 0);
+        let (right, huge) = (&logits[3..], [-80.0, -3.0, 4e4]);
+        let second = SetTargets {
+            sets: &targets.sets[3..],
+            ..targets
+        };
+        // 0.1 is above 0, and the label is not there.
+        assert_eq!(binary_cross_entropy(right, second, None).correct, 0);
+        let cost = binary_cross_entropy(&huge, second, None);
+        assert!(cost.correct == 1 && cost.loss.is_finite(), "{cost:?}");
+    }
+
+    #[test]
+    fn gradients_of_sets_are_differences() {
+        let logits = [1.0, 2.0, 0.5, 0.1, -3.0, 1.5];
+        let targets = SetTargets {
+            sets: &[1.0, 0.0, 1.0, 0.0, 0.0, 1.0],
+            labels: 2,
+            smoothing: 0.1,
+            kept: 0.7,
+            weights: Some(&[0.5, 2.0, 0.25]),
+        };
+        let mut gradient = [0.0; 6];
+        binary_cross_entropy(&logits, targets, Some(&mut gradient));
+        let loss = |place: usize, by: f32| {
+            let mut moved = logits;
+            moved[place] += by;
+            binary_cross_entropy(&moved, targets, None).loss / 3.0
+        };
+        for (place, slope) in gradient.iter().enumerate() {
+            let difference = (loss(place, 0.01) - loss(place, -0.01)) / 0.02;
+            assert!((difference - f64::from(*slope)).abs() < 1e-4, "{place}");
+        }
     }
 
     #[test]

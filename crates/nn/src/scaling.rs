@@ -79,6 +79,8 @@ impl Scaling {
                 let rows = rows.map(|&row| numbers[row as usize]);
                 Scale::of(rows, dataset.wide.labels)
             }
+            // Their loss is another.
+            Labels::Sets { .. } => Scale::of(std::iter::empty(), false),
             Labels::Classes { indices, .. } => {
                 Scale::of(rows.map(|&row| f64::from(indices[row as usize])), false)
             }

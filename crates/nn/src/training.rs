@@ -15,7 +15,9 @@ use crate::augment::Augmenter;
 use crate::checkpoint::Checkpoint;
 use crate::ema::Average;
 use crate::layers::PassMode;
-use crate::loss::{Cost, Targets, cross_entropy, squared_error};
+use crate::loss::{
+    Cost, SetTargets, Targets, binary_cross_entropy, cross_entropy, squared_error,
+};
 use crate::mixup::Mixup;
 use crate::network::Network;
 use crate::optimizer::Optimizer;
@@ -172,7 +174,8 @@ struct TrainingLoop<'a> {
     weights: Vec<f32>,
     /// The class indices of the current mini-batch.
     classes: Vec<u32>,
-    /// The scaled numbers that the current mini-batch is to predict.
+    /// The scaled numbers that the current mini-batch is to predict, or the labels of its
+    /// rows as zeros and ones.
     targets: Vec<f32>,
     steps: usize,
     history: Vec<Epoch>,
@@ -226,7 +229,7 @@ impl<'a> TrainingLoop<'a> {
             row_weights: row_weights(dataset, split, hyperparameters)?,
             weights: vec![1.0; rows],
             classes: vec![0; rows],
-            targets: vec![0.0; rows],
+            targets: vec![0.0; rows * dataset.classes().max(1)],
             steps: 0,
             history: Vec::with_capacity(hyperparameters.epochs as usize),
             best: None,
@@ -347,6 +350,19 @@ impl<'a> TrainingLoop<'a> {
         });
         let smoothing = self.hyperparameters.label_smoothing as f32;
         let cost = match &self.scaling.target {
+            None if self.loss == LossKind::BinaryCrossEntropy => {
+                let labels = self.dataset.classes();
+                let sets = &mut self.targets[..rows * labels];
+                self.dataset.gather_sets(mini_batch, sets);
+                let targets = SetTargets {
+                    sets,
+                    labels,
+                    smoothing,
+                    kept,
+                    weights,
+                };
+                binary_cross_entropy(outputs, targets, Some(slopes))
+            }
             None => {
                 let labels = &mut self.classes[..rows];
                 self.dataset.gather_classes(mini_batch, labels);
@@ -385,6 +401,7 @@ impl<'a> TrainingLoop<'a> {
             onnx::export(
                 &self.network,
                 class_names,
+                self.loss,
                 &self.scaling,
                 self.hyperparameters,
             )

@@ -237,3 +237,55 @@ fn a_checkpoint_goes_on_with_its_metric_and_no_other() {
         "{error}"
     );
 }
+
+/// Rows of two numbers with a label for each that is large.
+fn large(rows: u32) -> Dataset {
+    let number = |row: u32, n: u32| f64::from((row * (7 + 4 * n) + n) % 31);
+    let numbers = (0..rows).flat_map(|row| [number(row, 0), number(row, 1)]);
+    let set = |row| (0..2).filter(|n| number(row, *n) > 15.0).collect();
+    let labels = Labels::Sets {
+        sets: (0..rows).map(set).collect(),
+        names: ["first", "second"].map(String::from).to_vec(),
+    };
+    Dataset::of_numbers(2, numbers.collect(), labels).unwrap()
+}
+
+#[test]
+fn lists_of_labels_are_learned() {
+    let dataset = large(600);
+    let json = serde_json::json!({"architecture": "dense(16), relu, dense(2)", "epochs": 30,
+        "learning_rate": 0.1});
+    let model = |threads| {
+        let options = Options {
+            threads,
+            ..by("f1_macro")
+        };
+        trained(&dataset, &json, options)
+    };
+    let report = model(1);
+    assert!(report.validation_accuracy > 0.9, "{report:?}");
+    assert!(report.validation_score.unwrap() > 0.95, "{report:?}");
+    assert!(model(2).onnx == report.onnx);
+    let hyperparameters = |json: serde_json::Value| {
+        Hyperparameters::from_json(json.as_object().unwrap()).unwrap()
+    };
+    let refused = |json, name: &str| {
+        let split = Split::by_fraction(600, 0.25, 1).unwrap();
+        let given = hyperparameters(json);
+        let found = train_with(&dataset, &split, &given, by(name), &mut Silent);
+        found.unwrap_err().to_string()
+    };
+    assert_eq!(
+        refused(serde_json::json!({"loss": "mse"}), "f1_macro"),
+        "loss must be binary_cross_entropy for labels that are lists, got mse"
+    );
+    assert_eq!(
+        refused(serde_json::json!({}), "neg_log_loss"),
+        "metric must be one for lists of labels, such as f1_macro, got neg_log_loss"
+    );
+    let error = refused(serde_json::json!({"class_weights": "balanced"}), "f1_macro");
+    assert!(
+        error.starts_with("class_weights must be left out"),
+        "{error}"
+    );
+}

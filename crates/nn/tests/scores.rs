@@ -2,7 +2,7 @@
 //! `a = P.argmax(axis=1)`.
 
 use atoll_nn::scores::{
-    ClassAnswers, Metric, NumberAnswers, calibration, calibration_error,
+    ClassAnswers, Metric, NumberAnswers, SetAnswers, calibration, calibration_error,
 };
 
 fn three() -> ClassAnswers {
@@ -45,11 +45,8 @@ fn numbers() -> NumberAnswers {
 
 #[track_caller]
 fn check(name: &str, found: Option<f64>, expected: f64) {
-    let found = found.unwrap();
-    assert!(
-        (found - expected).abs() < 1e-12,
-        "{name}: {found} {expected}"
-    );
+    let is_near = found.is_some_and(|found| (found - expected).abs() < 1e-12);
+    assert!(is_near, "{name}: {found:?} {expected}");
 }
 
 /// Each metric is the scorer of the same name.
@@ -177,4 +174,34 @@ fn what_is_not_defined_is_not_a_number() {
         predictions: vec![2.0, 3.0],
     };
     assert_eq!(constant.r2(), 0.0);
+}
+
+// >>> Y = [[1, 0, 1], [0, 1, 0], [1, 1, 0], [0, 0, 0], [0, 1, 1]]
+// >>> P = [[.9, .2, .7], [.4, .8, .1], [.3, .6, .2], [.1, .6, .4], [.2, .9, .45]]
+// >>> A = (numpy.array(P) > .5).astype(int)
+#[test]
+fn metrics_of_sets_of_labels() {
+    let sets = SetAnswers {
+        classes: 3,
+        labels: vec![vec![0, 2], vec![1], vec![0, 1], vec![], vec![1, 2]],
+        probabilities: vec![
+            0.9, 0.2, 0.7, 0.4, 0.8, 0.1, 0.3, 0.6, 0.2, 0.1, 0.6, 0.4, 0.2, 0.9, 0.45,
+        ],
+    };
+    for (name, expected) in [
+        ("accuracy", 0.4),
+        ("f1_macro", 0.730_158_730_158_730_1),
+        ("f1_micro", 0.769_230_769_230_769_3),
+        ("f1_weighted", 0.748_299_319_727_891_1),
+        ("precision_macro", 0.916_666_666_666_666_6),
+        ("precision_weighted", 0.892_857_142_857_142_8),
+        ("recall_macro", 0.666_666_666_666_666_6),
+        ("recall_weighted", 0.714_285_714_285_714_3),
+        ("roc_auc_ovr", 0.916_666_666_666_666_6),
+    ] {
+        let metric = Metric::named(name).unwrap();
+        assert!(metric.is_for_sets());
+        check(name, metric.of_sets(&sets), expected);
+    }
+    assert!(!Metric::named("neg_log_loss").unwrap().is_for_sets());
 }

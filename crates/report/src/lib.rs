@@ -21,7 +21,10 @@ pub use draw::{png, svg, terminal};
 pub use importance::{Importance, Share, importance};
 pub use labels::{ErrorCode, FailedImage, LabelledImage, Labelling};
 pub use page::{About, page};
-pub use study::{Epoch, Evaluation, Objective, Status, Study, Trial, Value, WorstImage};
+pub use study::{
+    CalibrationBin, ClassScores, Epoch, Evaluation, Objective, Status, Study, Trial,
+    Value, WorstImage,
+};
 pub use thumbnail::Thumbnail;
 
 /// What a page or a chart is about.

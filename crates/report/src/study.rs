@@ -14,7 +14,7 @@ pub struct Study {
     /// SQL that trains the best network again, if all that takes is known.
     pub again: Option<String>,
     /// How the best network does on images that chose nothing.
-    pub test: Option<Evaluation>,
+    pub test: Option<Box<Evaluation>>,
     /// The names of what the study made small, where that was several things at once.
     pub objectives: Vec<String>,
     /// Two hyperparameters that a reader wants side by side, instead of those that matter
@@ -287,8 +287,40 @@ pub struct Evaluation {
     pub classes: Vec<String>,
     /// How many rows of each class (a line) were given each class (a column).
     pub confusion: Vec<Vec<u64>>,
+    /// How well each class is told from the others.
+    pub scores: Vec<ClassScores>,
+    /// How sure the network was of rows, and how often it was right, from the least sure on.
+    pub calibration: Vec<CalibrationBin>,
+    /// The mean distance of the two.
+    pub calibration_error: Option<f64>,
     /// The rows with the highest loss, the worst first.
     pub worst: Vec<WorstImage>,
+}
+
+/// How well a class is told from the others.
+#[derive(Debug, Clone, Default)]
+pub struct ClassScores {
+    /// Its name.
+    pub class: String,
+    /// The share of the rows given this class that are of it.
+    pub precision: f64,
+    /// The share of its rows that were given it.
+    pub recall: f64,
+    /// The harmonic mean of both.
+    pub f1: f64,
+    /// Its rows.
+    pub support: u64,
+}
+
+/// Rows of which a network was about as sure.
+#[derive(Debug, Clone, Default)]
+pub struct CalibrationBin {
+    /// How many.
+    pub rows: u64,
+    /// The mean probability of the likeliest class.
+    pub confidence: f64,
+    /// The share that is right.
+    pub accuracy: f64,
 }
 
 /// An image that the network got badly wrong.

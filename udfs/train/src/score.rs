@@ -47,6 +47,8 @@ enum Input {
 enum Answers {
     /// The index that the model has for the class.
     Classes(Vec<usize>),
+    /// The indices that the model has for the labels of the row, in their order.
+    Sets(Vec<Vec<u32>>),
     /// The number to predict.
     Numbers(Vec<f64>),
 }
@@ -144,6 +146,9 @@ impl Scorer {
             );
         };
         let label = match (&self.answers, output.as_slice()) {
+            (Answers::Sets(sets), _) => {
+                return self.score_set(&sets[row], &output, score);
+            }
             (Answers::Classes(labels), _) => labels[row],
             (Answers::Numbers(labels), [prediction]) => {
                 score.add_number(labels[row], f64::from(*prediction));
@@ -171,6 +176,32 @@ impl Scorer {
             false => -probabilities[label].max(SMALLEST).ln(),
         };
         score.add(label, &probabilities, loss);
+        Ok(())
+    }
+
+    /// Of labels that do not exclude each other a model has to give a probability each.
+    fn score_set(&self, set: &[u32], output: &[f32], score: &mut Score) -> Result<()> {
+        if !matches!(self.kind(), OutputKind::Sigmoid | OutputKind::Probabilities) {
+            return exec_err!(
+                "evaluate: the labels are lists, but model {} gives one class a row: its \
+                 output ends in no sigmoid",
+                self.model.name()
+            );
+        }
+        if let Some(label) = set.iter().find(|label| **label as usize >= output.len()) {
+            return exec_err!(
+                "evaluate: the dataset has label {label}, but model {} has {} labels",
+                self.model.name(),
+                output.len()
+            );
+        }
+        let probabilities: Vec<f64> = output.iter().map(|p| f64::from(*p)).collect();
+        let losses = (0_u32..).zip(&probabilities).map(|(label, p)| {
+            let of_truth = if set.contains(&label) { *p } else { 1.0 - p };
+            -of_truth.max(SMALLEST).ln()
+        });
+        let loss = losses.sum::<f64>() / probabilities.len() as f64;
+        score.add_set(set, &probabilities, loss);
         Ok(())
     }
 
@@ -264,6 +295,18 @@ fn answers(model: &LoadedModel, dataset: &str, labels: &Labels) -> Result<Answer
         Labels::Indices(indices) if predicts => {
             Answers::Numbers(indices.iter().map(|index| f64::from(*index)).collect())
         }
+        Labels::Sets(sets) => {
+            let all = Labels::Names(sets.concat());
+            let mut classes = model_classes(model, dataset, &all)?.into_iter();
+            let set = |set: &Vec<String>| {
+                let set = classes.by_ref().take(set.len()).map(|class| class as u32);
+                let mut set: Vec<u32> = set.collect();
+                set.sort_unstable();
+                set.dedup();
+                set
+            };
+            Answers::Sets(sets.iter().map(set).collect())
+        }
         _ => Answers::Classes(model_classes(model, dataset, labels)?),
     })
 }
@@ -283,7 +326,7 @@ fn model_classes(
         !names.is_empty() && names.iter().all(|name| name.parse::<u32>().is_ok());
     let classes: Vec<Option<usize>> = match labels {
         // Not asked for: these have no classes.
-        Labels::Numbers(_) => return Ok(vec![]),
+        Labels::Numbers(_) | Labels::Sets(_) => return Ok(vec![]),
         Labels::Indices(labels) if !numbers => {
             return Ok(labels.iter().map(|label| *label as usize).collect());
         }
@@ -300,6 +343,7 @@ fn model_classes(
             Labels::Indices(labels) => labels[row].to_string(),
             Labels::Names(labels) => labels[row].clone(),
             Labels::Numbers(labels) => labels[row].to_string(),
+            Labels::Sets(labels) => labels[row].join(", "),
         });
     match unknown {
         None => Ok(classes.into_iter().flatten().collect()),

@@ -41,10 +41,11 @@ hyperparameters! {
     /// `hidden` and `dropout`, as `dense(hidden)` and `dropout(dropout)` do, so that a search
     /// may vary them.
     architecture: String = "auto".to_owned(), Domain::Any;
-    /// What the network learns to make small: the cross-entropy of classes, or the mean
+    /// What the network learns to make small: the cross-entropy of classes, the binary
+    /// cross-entropy of lists of labels, of which a row may have several, or the mean
     /// squared error of a number, which is in its own units and has no accuracy beside it.
     loss: Option<LossKind> = None, Domain::Any,
-        ["'cross_entropy' for classes, 'mse' for numbers"];
+        ["'cross_entropy' for classes, 'binary_cross_entropy' for lists, 'mse' for numbers"];
     /// Preset `lenet`: filters of each convolution.
     filters: Option<Vec<u32>> = None, Domain::Any, ["[32, 64]"];
     /// Units of the hidden dense layer of a preset, or of layers that name it.
@@ -138,8 +139,21 @@ const UNIT: Domain = Domain::Number {
 pub enum LossKind {
     /// Cross-entropy of classes.
     CrossEntropy,
+    /// Binary cross-entropy of each of several labels, as a mean over them.
+    BinaryCrossEntropy,
     /// Mean squared error of a number.
     Mse,
+}
+
+impl LossKind {
+    /// What it is called in SQL.
+    fn word(self) -> &'static str {
+        match self {
+            Self::CrossEntropy => "cross_entropy",
+            Self::BinaryCrossEntropy => "binary_cross_entropy",
+            Self::Mse => "mse",
+        }
+    }
 }
 
 /// How gradients become steps. The formulas are PyTorch's.
@@ -265,7 +279,7 @@ impl Hyperparameters {
     /// The shapes and weights of the network for a dataset.
     pub(crate) fn plan_for(&self, dataset: &Dataset) -> Result<Plan, Error> {
         let outputs = match self.loss_for(dataset)? {
-            LossKind::CrossEntropy => dataset.classes(),
+            LossKind::CrossEntropy | LossKind::BinaryCrossEntropy => dataset.classes(),
             LossKind::Mse => 1,
         };
         if dataset.has_images() {
@@ -309,8 +323,21 @@ impl Hyperparameters {
         let (default, classes) = match &dataset.labels {
             Labels::Classes { names, .. } => (LossKind::CrossEntropy, names.as_slice()),
             Labels::Numbers(_) => (LossKind::Mse, &[][..]),
+            Labels::Sets { .. } => (LossKind::BinaryCrossEntropy, &[][..]),
         };
         let loss = self.loss.unwrap_or(default);
+        match (loss, default) {
+            (loss, default) if loss == default => return Ok(loss),
+            (_, LossKind::BinaryCrossEntropy) => {
+                let expected = "binary_cross_entropy for labels that are lists";
+                return refuse("loss", expected, &loss.word());
+            }
+            (LossKind::BinaryCrossEntropy, _) => {
+                let expected = "cross_entropy or mse for labels that are no lists";
+                return refuse("loss", expected, &loss.word());
+            }
+            _ => {}
+        }
         // Class indices are numbers too, names are not.
         let are_numbers = classes
             .iter()

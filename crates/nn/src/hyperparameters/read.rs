@@ -183,8 +183,11 @@ impl Word for OptimizerKind {
 }
 
 impl Word for LossKind {
-    const WORDS: &'static [(&'static str, Self)] =
-        &[("cross_entropy", Self::CrossEntropy), ("mse", Self::Mse)];
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("cross_entropy", Self::CrossEntropy),
+        ("binary_cross_entropy", Self::BinaryCrossEntropy),
+        ("mse", Self::Mse),
+    ];
 }
 
 impl Word for ScheduleKind {

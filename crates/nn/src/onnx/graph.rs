@@ -4,14 +4,16 @@ use super::proto::{
     Attribute, DOUBLE, Dimension, FLOAT, Graph, Node, Tensor, TensorShape, TensorType,
     Type, ValueInfo,
 };
+use crate::LossKind;
 use crate::architecture::{Activation, ActivationShape, LayerSpec, PlannedLayer};
 use crate::kernels::Window;
 use crate::layers::BATCH_NORM_EPSILON;
 use crate::network::Network;
 use crate::scaling::{Scale, Scaling};
 
-/// The graph from `input` to `logits`, or to `prediction` where that is a number.
-pub(super) fn graph(network: &Network, scaling: &Scaling) -> Graph {
+/// The graph from `input` to `logits`, to `probabilities` of labels that do not exclude each
+/// other, or to `prediction` where that is a number.
+pub(super) fn graph(network: &Network, loss: LossKind, scaling: &Scaling) -> Graph {
     let mut builder = Builder::default();
     if !scaling.features.is_empty() {
         builder.standardise(&scaling.features);
@@ -37,6 +39,10 @@ pub(super) fn graph(network: &Network, scaling: &Scaling) -> Graph {
         Some(scale) => {
             builder.restore(scale);
             "prediction"
+        }
+        None if loss == LossKind::BinaryCrossEntropy => {
+            builder.node("Sigmoid", &[], vec![]);
+            "probabilities"
         }
         None => "logits",
     };

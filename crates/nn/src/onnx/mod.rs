@@ -16,12 +16,13 @@ use prost::Message;
 
 use crate::network::Network;
 use crate::scaling::Scaling;
-use crate::{Hyperparameters, ImageShape, engine};
+use crate::{Hyperparameters, ImageShape, LossKind, engine};
 
 /// The ONNX file of a network.
 pub(crate) fn export(
     network: &Network,
     class_names: &[String],
+    loss: LossKind,
     scaling: &Scaling,
     hyperparameters: &Hyperparameters,
 ) -> Vec<u8> {
@@ -44,7 +45,11 @@ pub(crate) fn export(
             metadata.push(("labels.json", json));
         }
         metadata.push(("labels", labels.join("\n")));
-        metadata.push(("output.kind", "logits".to_owned()));
+        let kind = match loss {
+            LossKind::BinaryCrossEntropy => "probabilities",
+            LossKind::CrossEntropy | LossKind::Mse => "logits",
+        };
+        metadata.push(("output.kind", kind.to_owned()));
     } else {
         metadata.push(("output.kind", "number".to_owned()));
     }
@@ -64,7 +69,7 @@ pub(crate) fn export(
         ir_version: 8,
         producer_name: "atoll".to_owned(),
         producer_version: env!("CARGO_PKG_VERSION").to_owned(),
-        graph: Some(graph::graph(network, scaling)),
+        graph: Some(graph::graph(network, loss, scaling)),
         opset_import: vec![proto::OperatorSet {
             domain: String::new(),
             version: 17,
@@ -118,7 +123,13 @@ mod tests {
     fn decoded(architecture: &str, image: ImageShape) -> proto::Model {
         let (network, hyperparameters) = network(architecture, image);
         let names = ["cat".to_owned(), "two\nlines".to_owned()];
-        let bytes = export(&network, &names, &Scaling::default(), &hyperparameters);
+        let bytes = export(
+            &network,
+            &names,
+            LossKind::CrossEntropy,
+            &Scaling::default(),
+            &hyperparameters,
+        );
         proto::Model::decode(bytes.as_slice()).unwrap()
     }
 
@@ -220,7 +231,13 @@ mod tests {
         // Bias 33, scale 35, shift 37; mean 0 and variance 1 are the statistics.
         network.set_weights(|index| index as f32);
         let names = ["a".to_owned(), "b".to_owned()];
-        let bytes = export(&network, &names, &Scaling::default(), &hyperparameters);
+        let bytes = export(
+            &network,
+            &names,
+            LossKind::CrossEntropy,
+            &Scaling::default(),
+            &hyperparameters,
+        );
         let model = proto::Model::decode(bytes.as_slice()).unwrap();
         let initializers = model.graph.unwrap().initializers;
         let bias = initializers.iter().find(|t| t.shape == [2]).unwrap();
@@ -239,7 +256,13 @@ mod tests {
         let (mut network, hyperparameters) = network("dense(2)", image);
         network.set_weights(|index| index as f32);
         let names = ["a".to_owned(), "b".to_owned()];
-        let bytes = export(&network, &names, &Scaling::default(), &hyperparameters);
+        let bytes = export(
+            &network,
+            &names,
+            LossKind::CrossEntropy,
+            &Scaling::default(),
+            &hyperparameters,
+        );
         let graph = proto::Model::decode(bytes.as_slice())
             .unwrap()
             .graph

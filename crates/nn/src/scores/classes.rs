@@ -51,6 +51,48 @@ pub struct Means {
     pub f1: f64,
 }
 
+impl ClassScore {
+    /// The scores of a class that `right` of its `support` rows were given, and `given` rows
+    /// in all. What would divide by zero is 0.
+    pub(super) fn new(right: u64, given: u64, support: u64) -> Self {
+        Self {
+            precision: ratio(right as f64, given as f64),
+            recall: ratio(right as f64, support as f64),
+            f1: ratio(2.0 * right as f64, (given + support) as f64),
+            support,
+            given,
+            right,
+        }
+    }
+}
+
+/// The mean over classes, each with its weight.
+pub(super) fn means(classes: &[ClassScore], weight: fn(&ClassScore) -> f64) -> Means {
+    let total = sum(classes.iter().map(weight).collect());
+    let mean = |score: fn(&ClassScore) -> f64| {
+        let weighted = classes.iter().map(|class| weight(class) * score(class));
+        ratio(weighted.sum(), total)
+    };
+    Means {
+        precision: mean(|class| class.precision),
+        recall: mean(|class| class.recall),
+        f1: mean(|class| class.f1),
+    }
+}
+
+/// The scores of all classes together.
+pub(super) fn micro_means(classes: &[ClassScore]) -> Means {
+    let total =
+        |count: fn(&ClassScore) -> u64| classes.iter().map(count).sum::<u64>() as f64;
+    let right = total(|class| class.right);
+    let (given, rows) = (total(|class| class.given), total(|class| class.support));
+    Means {
+        precision: ratio(right, given),
+        recall: ratio(right, rows),
+        f1: ratio(2.0 * right, given + rows),
+    }
+}
+
 impl ClassAnswers {
     /// The probabilities of each row.
     pub(super) fn rows(&self) -> impl Iterator<Item = &[f64]> {
@@ -113,12 +155,8 @@ impl ClassAnswers {
     /// The mean of `-ln(p)` of the labels; a probability counts as at least 2^-52, as in
     /// scikit-learn's `log_loss`.
     pub fn log_loss(&self) -> f64 {
-        let clip = |p: f64| p.max(f64::EPSILON).min(1.0 - f64::EPSILON);
-        let losses = self.of_label().map(|p| match p.is_nan() {
-            true => f64::NAN,
-            false => -clip(p).ln(),
-        });
-        mean(losses.collect())
+        let loss = |p: f64| -p.clamp(f64::EPSILON, 1.0 - f64::EPSILON).ln();
+        mean(self.of_label().map(loss).collect())
     }
 
     /// The mean squared distance of the probabilities from the truth, summed over the
@@ -140,15 +178,7 @@ impl Confusion {
         let score = |class: usize| {
             let right = self.counts[class][class];
             let given = self.counts.iter().map(|line| line[class]).sum::<u64>();
-            let support = self.support[class];
-            ClassScore {
-                precision: ratio(right as f64, given as f64),
-                recall: ratio(right as f64, support as f64),
-                f1: ratio(2.0 * right as f64, (given + support) as f64),
-                support,
-                given,
-                right,
-            }
+            ClassScore::new(right, given, self.support[class])
         };
         (0..self.support.len()).map(score).collect()
     }
@@ -190,31 +220,13 @@ impl Confusion {
     /// The scores of all rows together. All three are the accuracy, unless some answers
     /// are no classes.
     pub fn micro_means(&self) -> Means {
-        let classes = self.classes();
-        let total =
-            |count: fn(&ClassScore) -> u64| classes.iter().map(count).sum::<u64>() as f64;
-        let right = total(|class| class.right);
-        let (given, rows) = (total(|class| class.given), total(|class| class.support));
-        Means {
-            precision: ratio(right, given),
-            recall: ratio(right, rows),
-            f1: ratio(2.0 * right, given + rows),
-        }
+        micro_means(&self.classes())
     }
 
     fn means(&self, weight: fn(&ClassScore) -> f64) -> Means {
         let mut classes = self.classes();
         classes.retain(|class| class.support > 0 || class.given > 0);
-        let total = sum(classes.iter().map(weight).collect());
-        let mean = |score: fn(&ClassScore) -> f64| {
-            let weighted = classes.iter().map(|class| weight(class) * score(class));
-            ratio(weighted.sum(), total)
-        };
-        Means {
-            precision: mean(|class| class.precision),
-            recall: mean(|class| class.recall),
-            f1: mean(|class| class.f1),
-        }
+        means(&classes, weight)
     }
 
     /// Matthews' correlation coefficient of labels and answers (Gorodkin 2004); 0 where one

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ClassAnswers, NumberAnswers};
+use super::{ClassAnswers, NumberAnswers, SetAnswers};
 
 /// What kind of labels a metric is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +103,21 @@ const METRICS: &[(&str, Score)] = &[
     ("neg_mean_absolute_error", Score::Numbers(|a| -a.mae())),
 ];
 
+type OfSets = fn(&SetAnswers) -> f64;
+
+/// Those that speak of rows with several labels each.
+const OF_SETS: &[(&str, OfSets)] = &[
+    ("accuracy", |a| a.right() as f64 / a.labels.len() as f64),
+    ("f1_macro", |a| a.macro_means().f1),
+    ("f1_micro", |a| a.micro_means().f1),
+    ("f1_weighted", |a| a.weighted_means().f1),
+    ("precision_macro", |a| a.macro_means().precision),
+    ("precision_weighted", |a| a.weighted_means().precision),
+    ("recall_macro", |a| a.macro_means().recall),
+    ("recall_weighted", |a| a.weighted_means().recall),
+    ("roc_auc_ovr", |a| a.roc_auc().unwrap_or(f64::NAN)),
+];
+
 /// Other words for some.
 const ALIASES: &[(&str, &str)] = &[
     ("macro_f1", "f1_macro"),
@@ -155,6 +170,18 @@ impl Metric {
             Score::TwoClasses(score) => (answers.classes == 2).then(|| score(answers)),
             Score::Numbers(_) => None,
         }
+    }
+
+    /// Its value for rows with several labels each; none where it is not for them. NaN where
+    /// it is not defined.
+    pub fn of_sets(self, answers: &SetAnswers) -> Option<f64> {
+        let metric = OF_SETS.iter().find(|(name, _)| *name == self.name());
+        metric.map(|(_, score)| score(answers))
+    }
+
+    /// Whether it is for rows with several labels each.
+    pub fn is_for_sets(self) -> bool {
+        OF_SETS.iter().any(|(name, _)| *name == self.name())
     }
 
     /// Its value for numbers; none where it is for classes.

@@ -9,11 +9,13 @@ mod classes;
 mod metric;
 mod numbers;
 mod ranking;
+mod sets;
 
 pub use calibration::{Bin, calibration, calibration_error};
 pub use classes::{ClassAnswers, ClassScore, Confusion, Means};
 pub use metric::{Metric, Task};
 pub use numbers::NumberAnswers;
+pub use sets::SetAnswers;
 
 /// The sum of numbers, the same for any order of them.
 fn sum(mut numbers: Vec<f64>) -> f64 {

@@ -47,7 +47,7 @@ impl ClassAnswers {
 }
 
 /// The statistic of Mann and Whitney: ranks are half-integers, whose sum is exact.
-fn area(mut scores: Vec<(f64, bool)>) -> Option<f64> {
+pub(super) fn area(mut scores: Vec<(f64, bool)>) -> Option<f64> {
     if scores.iter().any(|(score, _)| score.is_nan()) {
         return None;
     }

@@ -2,9 +2,11 @@
 
 use super::{TrainingLoop, has_diverged};
 use crate::layers::PassMode;
-use crate::loss::{Targets, cross_entropy, squared_error};
+use crate::loss::{
+    SetTargets, Targets, binary_cross_entropy, cross_entropy, squared_error,
+};
 use crate::scaling::Scale;
-use crate::scores::{ClassAnswers, Metric, NumberAnswers, Task};
+use crate::scores::{ClassAnswers, Metric, NumberAnswers, SetAnswers, Task};
 use crate::{Dataset, Error, Hyperparameters, Labels, LossKind, Observer};
 
 /// What was found. Each row counts once, whatever its weight.
@@ -46,6 +48,19 @@ impl TrainingLoop<'_> {
                 outputs.extend_from_slice(found);
             }
             let cost = match &self.scaling.target {
+                None if self.loss == LossKind::BinaryCrossEntropy => {
+                    let labels = self.dataset.classes();
+                    let sets = &mut self.targets[..rows * labels];
+                    self.dataset.gather_sets(mini_batch, sets);
+                    let targets = SetTargets {
+                        sets,
+                        labels,
+                        smoothing: 0.0,
+                        kept: 1.0,
+                        weights: None,
+                    };
+                    binary_cross_entropy(found, targets, None)
+                }
                 None => {
                     let labels = &mut self.classes[..rows];
                     self.dataset.gather_classes(mini_batch, labels);
@@ -64,7 +79,9 @@ impl TrainingLoop<'_> {
         Ok(Some(Validated {
             loss: loss / rows,
             accuracy: match self.loss {
-                LossKind::CrossEntropy => f64::from(correct) / rows,
+                LossKind::CrossEntropy | LossKind::BinaryCrossEntropy => {
+                    f64::from(correct) / rows
+                }
                 LossKind::Mse => f64::NAN,
             },
             score: self.metric.and_then(|metric| self.score(metric, &outputs)),
@@ -83,6 +100,14 @@ impl TrainingLoop<'_> {
                     .map(|output| own_units(*output, scale))
                     .collect(),
             }),
+            None if self.loss == LossKind::BinaryCrossEntropy => {
+                let logistic = |logit: &f32| 1.0 / (1.0 + (-f64::from(*logit)).exp());
+                metric.of_sets(&SetAnswers {
+                    classes: self.dataset.classes(),
+                    labels: rows.iter().map(|row| set(self.dataset, *row)).collect(),
+                    probabilities: outputs.iter().map(logistic).collect(),
+                })
+            }
             None => {
                 let indices = self.dataset.labels.indices();
                 let classes = self.dataset.classes();
@@ -112,11 +137,20 @@ fn softmax(logits: &[f32]) -> Vec<f64> {
     all
 }
 
+/// The labels of a row.
+fn set(dataset: &Dataset, row: u32) -> Vec<u32> {
+    match &dataset.labels {
+        Labels::Sets { sets, .. } => sets[row as usize].clone(),
+        Labels::Classes { .. } | Labels::Numbers(_) => vec![],
+    }
+}
+
 /// The number that a row is to be given.
 fn number(dataset: &Dataset, row: u32) -> f64 {
     match &dataset.labels {
         Labels::Classes { indices, .. } => f64::from(indices[row as usize]),
         Labels::Numbers(numbers) => numbers[row as usize],
+        Labels::Sets { .. } => f64::NAN,
     }
 }
 
@@ -145,9 +179,18 @@ impl Hyperparameters {
             let expected = "left out where numbers are predicted, which have no classes";
             return refuse("class_weights", expected, weights.to_string());
         }
+        let has_sets = loss == LossKind::BinaryCrossEntropy;
+        if has_sets && let Some(weights) = &self.class_weights {
+            let expected = "left out for labels that are lists; weigh rows with a column";
+            return refuse("class_weights", expected, weights.to_string());
+        }
         let Some(metric) = metric else {
             return Ok(());
         };
+        if has_sets && !metric.is_for_sets() {
+            let expected = "one for lists of labels, such as f1_macro";
+            return refuse("metric", expected, metric.name().to_owned());
+        }
         let expected = match (metric.task(), predicts) {
             (Task::Numbers, false) => "one for classes, such as f1_macro",
             (Task::Classes | Task::TwoClasses, true) => {

@@ -3,6 +3,7 @@
 //! It has no scripts, and its policy forbids them, so that a label that is markup stays
 //! a label even if escaping it were forgotten.
 
+mod evaluation;
 mod figure;
 mod labels;
 mod study;

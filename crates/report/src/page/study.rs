@@ -2,6 +2,7 @@
 
 use maud::{Markup, html};
 
+use super::evaluation;
 use super::figure::{figure, picture, table};
 use crate::chart::{Kind, Table};
 use crate::format::{count, duration, number, percent};
@@ -206,6 +207,8 @@ fn test(study: &Study) -> Markup {
             @if let Some(loss) = test.loss { "Mean loss " (number(loss)) "." }
         }
         @if !test.confusion.is_empty() { (confusion(test)) }
+        @if !test.scores.is_empty() { (evaluation::classes(&test.scores)) }
+        @if !test.calibration.is_empty() { (evaluation::calibration(test)) }
         @if !test.worst.is_empty() { (worst(&test.worst)) }
     }
 }

@@ -1,8 +1,8 @@
 //! Studies and labelled images for tests.
 
 use atoll_report::{
-    Epoch, ErrorCode, Evaluation, FailedImage, LabelledImage, Labelling, Status, Study,
-    Thumbnail, Trial, Value, WorstImage,
+    CalibrationBin, ClassScores, Epoch, ErrorCode, Evaluation, FailedImage,
+    LabelledImage, Labelling, Status, Study, Thumbnail, Trial, Value, WorstImage,
 };
 use rand::RngExt;
 use rand::SeedableRng;
@@ -68,13 +68,35 @@ pub(crate) fn digits() -> Study {
         trials,
         data: Some("1437 rows".to_string()),
         again: Some("SELECT train('digits', {hidden: 32}) AS trial;".to_string()),
-        test: Some(Evaluation {
+        test: Some(Box::new(Evaluation {
             dataset: "digits".to_string(),
             rows: 20,
             accuracy: Some((0.9, 0.7, 0.97)),
             loss: Some(0.3),
             classes: vec!["zero".to_string(), "one".to_string()],
             confusion: vec![vec![9, 1], vec![1, 9]],
+            scores: ["zero", "one"]
+                .map(|class| ClassScores {
+                    class: class.to_string(),
+                    precision: 0.9,
+                    recall: 0.9,
+                    f1: 0.9,
+                    support: 10,
+                })
+                .to_vec(),
+            calibration: vec![
+                CalibrationBin {
+                    rows: 4,
+                    confidence: 0.55,
+                    accuracy: 0.5,
+                },
+                CalibrationBin {
+                    rows: 16,
+                    confidence: 0.95,
+                    accuracy: 1.0,
+                },
+            ],
+            calibration_error: Some(0.05),
             worst: vec![WorstImage {
                 label: "zero".to_string(),
                 predicted: "one".to_string(),
@@ -82,7 +104,7 @@ pub(crate) fn digits() -> Study {
                 loss: 4.6,
                 thumbnail: Thumbnail::of_numbers(&[0.0, 1.0, 2.0, 3.0], 3.0),
             }],
-        }),
+        })),
         ..Study::default()
     }
 }
@@ -233,16 +255,20 @@ pub(crate) fn hostile() -> Study {
     study.trials[0].error = Some(HOSTILE.to_string());
     study.data = Some(HOSTILE.to_string());
     study.again = Some(HOSTILE.to_string());
-    study.test = Some(Evaluation {
+    study.test = Some(Box::new(Evaluation {
         dataset: HOSTILE.to_string(),
         classes: vec![HOSTILE.to_string(); 2],
+        scores: vec![ClassScores {
+            class: HOSTILE.to_string(),
+            ..ClassScores::default()
+        }],
         worst: vec![WorstImage {
             label: HOSTILE.to_string(),
             predicted: HOSTILE.to_string(),
             ..WorstImage::default()
         }],
-        ..digits().test.unwrap()
-    });
+        ..*digits().test.unwrap()
+    }));
     study
 }
 

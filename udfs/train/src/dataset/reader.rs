@@ -62,6 +62,8 @@ enum LabelKind {
     Indices,
     /// Text: class names.
     Names,
+    /// Lists of text or integers: names of any number of labels.
+    Sets,
     /// Numbers with fractions, which are to be predicted.
     Numbers,
 }
@@ -210,6 +212,11 @@ impl Reader {
         [group, weight].into_iter().flatten().map(String::as_str)
     }
 
+    /// Whether rows have lists of labels.
+    pub(super) fn has_sets(&self) -> bool {
+        self.labels == LabelKind::Sets
+    }
+
     /// Whether labels are numbers to predict.
     pub(super) fn has_numbers(&self) -> bool {
         self.labels == LabelKind::Numbers
@@ -240,6 +247,7 @@ impl Reader {
         let labels = match self.labels {
             LabelKind::Names => Labels::Names(Vec::new()),
             LabelKind::Indices => Labels::Indices(Vec::new()),
+            LabelKind::Sets => Labels::Sets(Vec::new()),
             LabelKind::Numbers => Labels::Numbers(Vec::new()),
         };
         Piece {
@@ -346,6 +354,25 @@ impl Reader {
                         return Err(at(row, problem));
                     }
                     names.push(label.to_string());
+                }
+            }
+            Labels::Sets(sets) => {
+                for (row, set) in lists_of_text(column)?.into_iter().enumerate() {
+                    let problem = match &set {
+                        None => "is NULL in a list; leave it out of the list",
+                        Some(set) if set.iter().any(|label| label.contains('\0')) => {
+                            "has a NUL character, which the name of a label cannot have; \
+                             take it out with replace()"
+                        }
+                        Some(set) => {
+                            sets.push(set.clone());
+                            continue;
+                        }
+                    };
+                    let problem = exec_datafusion_err!(
+                        "a label in column {name} of {dataset} {problem}"
+                    );
+                    return Err(at(row, problem));
                 }
             }
             Labels::Numbers(numbers) => {
@@ -483,6 +510,19 @@ fn at(row: usize, error: DataFusionError) -> DataFusionError {
     DataFusionError::External(Box::new(RowError { row, error }))
 }
 
+/// The texts of each list of a column; none of a list with a NULL in it.
+fn lists_of_text(column: &ArrayRef) -> Result<Vec<Option<Vec<String>>>> {
+    let item = Field::new_list_field(DataType::Utf8, true);
+    let lists = cast(column, &DataType::List(item.into()))?;
+    let list = |list: Option<ArrayRef>| {
+        let list = list?;
+        (0..list.len())
+            .map(|row| string_at(&list, row).map(ToString::to_string))
+            .collect()
+    };
+    Ok(lists.as_list::<i32>().iter().map(list).collect())
+}
+
 /// The values of a column as text.
 fn texts(column: &ArrayRef) -> Result<Vec<String>> {
     let column = cast(column, &DataType::Utf8)?;
@@ -519,9 +559,16 @@ fn label_kind(subject: &Subject, label: &Field) -> Result<LabelKind> {
         DataType::Boolean => Ok(LabelKind::Names),
         integer if integer.is_integer() => Ok(LabelKind::Indices),
         number if number.is_numeric() => Ok(LabelKind::Numbers),
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::FixedSizeList(item, _)
+            if is_text(item.data_type()) || item.data_type().is_integer() =>
+        {
+            Ok(LabelKind::Sets)
+        }
         other => plan_err!(
             "{}: the labels in column {} of {} must be class indices (integers from 0), \
-             text, or numbers to predict, got {other}; cast them",
+             text, lists of those, or numbers to predict, got {other}; cast them",
             subject.function,
             label.name(),
             subject.dataset

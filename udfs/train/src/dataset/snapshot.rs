@@ -8,6 +8,7 @@
 mod file;
 mod warnings;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use atoll_compute::{CancellationToken, pool};
@@ -215,6 +216,11 @@ fn check_splits(dataset: &str, table: &Table) -> Result<()> {
 
 /// Checks that there is something to tell apart.
 fn check_classes(dataset: &str, labels: &atoll_nn::Labels) -> Result<()> {
+    if let atoll_nn::Labels::Sets { names, .. } = labels
+        && names.is_empty()
+    {
+        return exec_err!("no row of {dataset} has a label: all lists are empty");
+    }
     let atoll_nn::Labels::Classes { indices, names } = labels else {
         return Ok(());
     };
@@ -234,7 +240,7 @@ fn wide(features: &Features, labels: &atoll_nn::Labels) -> Wide {
         features: features.need_64_bits(),
         labels: match labels {
             atoll_nn::Labels::Numbers(numbers) => needs_64_bits(numbers.iter().copied()),
-            atoll_nn::Labels::Classes { .. } => false,
+            atoll_nn::Labels::Classes { .. } | atoll_nn::Labels::Sets { .. } => false,
         },
     }
 }
@@ -263,7 +269,35 @@ fn labels(table: &Table) -> atoll_nn::Labels {
                 names,
             }
         }
+        Labels::Sets(sets) => {
+            let mut names = sets.concat();
+            // Numbers in their order, and not in that of their digits.
+            names.sort_unstable_by(|a, b| {
+                (a.parse::<u64>().ok(), a).cmp(&(b.parse().ok(), b))
+            });
+            names.dedup();
+            sets_of(sets, names)
+        }
         Labels::Numbers(numbers) => atoll_nn::Labels::Numbers(numbers.clone()),
+    }
+}
+
+/// Sets of labels by their places among the names.
+fn sets_of(sets: &[Vec<String>], names: Vec<String>) -> atoll_nn::Labels {
+    let places: HashMap<&str, u32> =
+        names.iter().map(String::as_str).zip(0_u32..).collect();
+    let set = |set: &Vec<String>| {
+        let set = set
+            .iter()
+            .filter_map(|name| places.get(name.as_str()).copied());
+        let mut set: Vec<u32> = set.collect();
+        set.sort_unstable();
+        set.dedup();
+        set
+    };
+    atoll_nn::Labels::Sets {
+        sets: sets.iter().map(set).collect(),
+        names,
     }
 }
 
@@ -321,6 +355,12 @@ impl Canonical<'_> {
             atoll_nn::Labels::Classes { indices, .. } => {
                 digest.update(indices[row].to_le_bytes());
             }
+            atoll_nn::Labels::Sets { sets, .. } => {
+                digest.update((sets[row].len() as u64).to_le_bytes());
+                sets[row]
+                    .iter()
+                    .for_each(|label| digest.update(label.to_le_bytes()));
+            }
             atoll_nn::Labels::Numbers(numbers) => {
                 update(&mut digest, numbers[row], self.wide.labels);
             }
@@ -359,6 +399,10 @@ impl Canonical<'_> {
         let labels = match self.labels {
             atoll_nn::Labels::Classes { indices, names } => atoll_nn::Labels::Classes {
                 indices: order.clone().map(|row| indices[row]).collect(),
+                names: names.clone(),
+            },
+            atoll_nn::Labels::Sets { sets, names } => atoll_nn::Labels::Sets {
+                sets: order.clone().map(|row| sets[row].clone()).collect(),
                 names: names.clone(),
             },
             atoll_nn::Labels::Numbers(numbers) => {
@@ -422,6 +466,9 @@ fn content_digest<'a>(
         let Wide { features, labels } = dataset.wide;
         digest.update(b"64 bits\n");
         digest.update([features, labels].map(u8::from));
+    }
+    if matches!(dataset.labels, atoll_nn::Labels::Sets { .. }) {
+        digest.update(b"lists of labels\n");
     }
     // And so do those without groups and weights.
     if has_groups {
@@ -527,7 +574,7 @@ mod tests {
             let snapshot = snapshot(&houses);
             let mut labels = match snapshot.dataset.labels {
                 atoll_nn::Labels::Numbers(numbers) => numbers,
-                atoll_nn::Labels::Classes { .. } => vec![],
+                _ => vec![],
             };
             labels.sort_unstable_by(f64::total_cmp);
             assert_eq!(labels, [1e9, 1e9 + 3.0]);

@@ -216,6 +216,11 @@ impl DatasetSource {
         self.reader.has_numbers()
     }
 
+    /// Whether rows have lists of labels.
+    pub(crate) fn has_sets(&self) -> bool {
+        self.reader.has_sets()
+    }
+
     /// Whether rows say which split they belong to.
     pub(crate) fn has_split(&self) -> bool {
         self.split.is_some()

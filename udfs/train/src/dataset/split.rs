@@ -113,7 +113,7 @@ impl Snapshot {
                 );
             }
         }
-        match self.draw(drawing, 0.5) {
+        match self.deal(drawing, 0.5) {
             Ok(_) => Ok(()),
             Err(error) => exec_err!("train: {dataset} cannot be cut into folds: {error}"),
         }
@@ -153,12 +153,12 @@ impl Snapshot {
         }
     }
 
-    fn draw(&self, drawing: &Drawing, fraction: f64) -> Result<DrawnSplit, Error> {
-        if let Some(split) = self.own_split() {
-            let splits = vec![split];
-            let warnings = self.near_identical(&splits).into_iter().collect();
-            return Ok(DrawnSplit { splits, warnings });
-        }
+    /// The rows of each side, by themselves.
+    fn deal(
+        &self,
+        drawing: &Drawing,
+        fraction: f64,
+    ) -> Result<Vec<atoll_nn::Split>, Error> {
         let classes = self.is_stratified(drawing);
         let draw = Draw {
             rows: self.dataset.len(),
@@ -166,10 +166,19 @@ impl Snapshot {
             groups: self.groups.as_ref().map(|groups| groups.of_row.as_slice()),
             seed: drawing.seed,
         };
-        let splits = match drawing.folds {
-            Some(folds) => draw.folds(folds)?,
-            None => vec![draw.holdout(fraction)?],
-        };
+        match drawing.folds {
+            Some(folds) => draw.folds(folds),
+            None => Ok(vec![draw.holdout(fraction)?]),
+        }
+    }
+
+    fn draw(&self, drawing: &Drawing, fraction: f64) -> Result<DrawnSplit, Error> {
+        if let Some(split) = self.own_split() {
+            let splits = vec![split];
+            let warnings = self.near_identical(&splits).into_iter().collect();
+            return Ok(DrawnSplit { splits, warnings });
+        }
+        let splits = self.deal(drawing, fraction)?;
         let mut warnings: Vec<String> = Vec::new();
         warnings.extend(drawing.folds.and_then(|folds| self.small_classes(folds)));
         for split in &splits {

@@ -98,6 +98,8 @@ pub(crate) enum Labels {
     Indices(Vec<u32>),
     /// Class names.
     Names(Vec<String>),
+    /// Names of any number of labels.
+    Sets(Vec<Vec<String>>),
     /// Numbers to predict.
     Numbers(Vec<f64>),
 }
@@ -108,6 +110,7 @@ impl Table {
         match &self.labels {
             Labels::Indices(labels) => labels.len(),
             Labels::Names(labels) => labels.len(),
+            Labels::Sets(labels) => labels.len(),
             Labels::Numbers(labels) => labels.len(),
         }
     }
@@ -146,7 +149,14 @@ impl Table {
             (Labels::Indices(all), Labels::Indices(more)) => all.extend(more),
             (Labels::Names(all), Labels::Names(more)) => all.extend(more),
             (Labels::Numbers(all), Labels::Numbers(more)) => all.extend(more),
-            (Labels::Indices(_) | Labels::Names(_) | Labels::Numbers(_), _) => {}
+            (Labels::Sets(all), Labels::Sets(more)) => all.extend(more),
+            (
+                Labels::Indices(_)
+                | Labels::Names(_)
+                | Labels::Sets(_)
+                | Labels::Numbers(_),
+                _,
+            ) => {}
         }
         self.splits.extend(other.splits);
         self.groups.extend(other.groups);

@@ -2,8 +2,8 @@
 
 use atoll_nn::Metric;
 use atoll_nn::scores::{
-    Bin, ClassAnswers, ClassScore, Confusion, Means, NumberAnswers, calibration,
-    calibration_error,
+    Bin, ClassAnswers, ClassScore, Confusion, Means, NumberAnswers, SetAnswers,
+    calibration, calibration_error,
 };
 
 /// The quantile of the normal distribution for an interval of 95 %.
@@ -42,6 +42,8 @@ pub(crate) struct Score {
     /// The loss of each row, in any order: cross-entropy, or squared error.
     losses: Vec<f64>,
     classes: ClassAnswers,
+    /// Where rows have lists of labels.
+    sets: SetAnswers,
     numbers: NumberAnswers,
     /// What the model calls its classes; empty where it does not.
     pub(crate) names: Vec<String>,
@@ -63,19 +65,19 @@ pub(crate) struct OfClass {
 #[derive(Debug)]
 pub(crate) struct ClassScores {
     /// How many rows of each class were given each class.
-    pub(crate) confusion: Confusion,
+    pub(crate) confusion: Option<Confusion>,
     pub(crate) accuracy: Option<Interval>,
-    pub(crate) balanced_accuracy: f64,
+    pub(crate) balanced_accuracy: Option<f64>,
     pub(crate) macro_means: Means,
     pub(crate) weighted_means: Means,
     pub(crate) classes: Vec<OfClass>,
     pub(crate) roc_auc: Option<f64>,
     /// The share of rows whose label is among the 1, 2, .. most probable classes.
     pub(crate) top_k: Vec<Interval>,
-    pub(crate) log_loss: f64,
-    pub(crate) brier_score: f64,
+    pub(crate) log_loss: Option<f64>,
+    pub(crate) brier_score: Option<f64>,
     pub(crate) calibration: Vec<Bin>,
-    pub(crate) calibration_error: f64,
+    pub(crate) calibration_error: Option<f64>,
 }
 
 impl Score {
@@ -94,19 +96,15 @@ impl Score {
         if self.is_regression {
             return None;
         }
+        if !self.sets.labels.is_empty() {
+            return Some(self.of_sets());
+        }
         let answers = &self.classes;
         let confusion = answers.confusion();
         let rows = confusion.rows();
         let of_class = |(class, score): (usize, ClassScore)| OfClass {
-            name: self
-                .names
-                .get(class)
-                .cloned()
-                .unwrap_or_else(|| class.to_string()),
-            precision: Interval::of(score.right, score.given),
-            recall: Interval::of(score.right, score.support),
             roc_auc: answers.roc_auc_of(class),
-            score,
+            ..self.of_class(class, score)
         };
         let calibration = calibration(answers, BINS);
         let most = MOST.min(answers.classes);
@@ -114,7 +112,7 @@ impl Score {
             (1..=most).filter_map(|k| Interval::of(answers.top_k(k) as u64, rows));
         Some(ClassScores {
             accuracy: Interval::of(confusion.right(), rows),
-            balanced_accuracy: confusion.balanced_accuracy(),
+            balanced_accuracy: Some(confusion.balanced_accuracy()),
             macro_means: confusion.macro_means(),
             weighted_means: confusion.weighted_means(),
             classes: confusion
@@ -125,12 +123,54 @@ impl Score {
                 .collect(),
             roc_auc: answers.roc_auc_ovr(),
             top_k: top_k.collect(),
-            log_loss: answers.log_loss(),
-            brier_score: answers.brier_score(),
-            calibration_error: calibration_error(&calibration),
+            log_loss: Some(answers.log_loss()),
+            brier_score: Some(answers.brier_score()),
+            calibration_error: Some(calibration_error(&calibration)),
             calibration,
-            confusion,
+            confusion: Some(confusion),
         })
+    }
+
+    fn of_class(&self, class: usize, score: ClassScore) -> OfClass {
+        OfClass {
+            name: self
+                .names
+                .get(class)
+                .cloned()
+                .unwrap_or_else(|| class.to_string()),
+            precision: Interval::of(score.right, score.given),
+            recall: Interval::of(score.right, score.support),
+            roc_auc: None,
+            score,
+        }
+    }
+
+    /// The scores of lists of labels; what needs classes that exclude each other has none.
+    fn of_sets(&self) -> ClassScores {
+        let answers = &self.sets;
+        let of_class = |(class, score): (usize, ClassScore)| OfClass {
+            roc_auc: answers.roc_auc_of(class),
+            ..self.of_class(class, score)
+        };
+        ClassScores {
+            confusion: None,
+            accuracy: Interval::of(answers.right() as u64, self.rows as u64),
+            balanced_accuracy: None,
+            macro_means: answers.macro_means(),
+            weighted_means: answers.weighted_means(),
+            classes: answers
+                .scores()
+                .into_iter()
+                .enumerate()
+                .map(of_class)
+                .collect(),
+            roc_auc: answers.roc_auc(),
+            top_k: vec![],
+            log_loss: None,
+            brier_score: None,
+            calibration: vec![],
+            calibration_error: None,
+        }
     }
 
     /// What was predicted; none where there are classes.
@@ -141,13 +181,16 @@ impl Score {
     /// The value of a metric, NaN where it is not defined; the error says which labels it
     /// is not for.
     pub(crate) fn metric(&self, metric: Metric) -> Result<f64, String> {
-        let found = match self.is_regression {
-            true => metric.of_numbers(&self.numbers),
-            false => metric.of_classes(&self.classes),
+        let has_sets = !self.sets.labels.is_empty();
+        let found = match (self.is_regression, has_sets) {
+            (true, _) => metric.of_numbers(&self.numbers),
+            (_, true) => metric.of_sets(&self.sets),
+            _ => metric.of_classes(&self.classes),
         };
-        found.ok_or_else(|| match self.is_regression {
-            true => "numbers to predict; take one such as 'r2'".to_string(),
-            false => format!(
+        found.ok_or_else(|| match (self.is_regression, has_sets) {
+            (true, _) => "numbers to predict; take one such as 'r2'".to_string(),
+            (_, true) => "lists; take one such as 'f1_macro'".to_string(),
+            _ => format!(
                 "{} classes; take one such as 'f1_macro' or 'roc_auc_ovr'",
                 self.classes.classes
             ),
@@ -160,6 +203,14 @@ impl Score {
         self.classes.classes = probabilities.len();
         self.classes.labels.push(label as u32);
         self.classes.probabilities.extend_from_slice(probabilities);
+    }
+
+    pub(super) fn add_set(&mut self, set: &[u32], probabilities: &[f64], loss: f64) {
+        self.rows += 1;
+        self.losses.push(loss);
+        self.sets.classes = probabilities.len();
+        self.sets.labels.push(set.to_vec());
+        self.sets.probabilities.extend_from_slice(probabilities);
     }
 
     pub(super) fn add_number(&mut self, label: f64, prediction: f64) {
@@ -176,6 +227,8 @@ impl Score {
         }
         self.rows += other.rows;
         self.losses.extend(other.losses);
+        self.sets.labels.extend(other.sets.labels);
+        self.sets.probabilities.extend(other.sets.probabilities);
         self.classes.labels.extend(other.classes.labels);
         self.classes
             .probabilities
@@ -236,8 +289,11 @@ mod tests {
         score.add(0, &[0.2, 0.8], 1.6);
         score.add(1, &[f64::NAN, f64::NAN], f64::NAN);
         let found = score.of_classes().unwrap();
-        assert_eq!((score.rows, found.confusion.right()), (3, 1));
-        assert_eq!(found.confusion.counts, [[1, 1], [0, 0]]);
+        assert_eq!(
+            (score.rows, found.confusion.as_ref().unwrap().right()),
+            (3, 1)
+        );
+        assert_eq!(found.confusion.as_ref().unwrap().counts, [[1, 1], [0, 0]]);
         assert_eq!(score.mean_loss(), None);
         // The row without an answer counts as one of its class.
         assert_eq!(found.accuracy.unwrap().share, 1.0 / 3.0);
@@ -270,7 +326,7 @@ mod tests {
         let both = Score::default().merge(first).merge(second);
         let found = both.of_classes().unwrap();
         assert_eq!((both.rows, both.mean_loss()), (2, Some(1.0)));
-        assert_eq!(found.confusion.counts, [[1, 0], [1, 0]]);
+        assert_eq!(found.confusion.as_ref().unwrap().counts, [[1, 0], [1, 0]]);
         assert_eq!(found.top_k[1].share, 1.0);
     }
 }

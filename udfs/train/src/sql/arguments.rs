@@ -31,8 +31,8 @@ pub(crate) const DATASET: &str = "Name of a table or view, or a Parquet or CSV p
     files, IMAGE structs, the STRUCT(bytes, path) of Hugging Face, lists of numbers from 0 to \
     255, or names of files, which are below the folder of the dataset) or columns of numbers, which are \
     standardised (with 64 bits where they differ by little for their size, as seconds since \
-    1970 do; the model then takes or gives DOUBLE), and a label column (class indices from 0, text, or FLOAT or DOUBLE \
-    numbers to predict).";
+    1970 do; the model then takes or gives DOUBLE), and a label column (class indices from 0, text, lists of \
+    those for rows with any number of labels, or FLOAT or DOUBLE numbers to predict).";
 
 /// A dataset argument.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -57,7 +57,9 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
          calibration error over 10 bins) and `calibration` (those bins: `rows`, `confidence` \
          and `accuracy`). Where labels are numbers to predict, `loss` is the mean squared \
          error in their own units, `rmse`, `mae` and `r2` have a value, and the others but \
-         `rows` and `score` are NULL. The scores are those of scikit-learn. Text labels are \
+         `rows` and `score` are NULL. Where they are lists, a label is given where its probability is above 0.5, \
+         `accuracy` is the share of rows of which every label is right, and what only classes \
+         have that exclude each other is NULL. The scores are those of scikit-learn. Text labels are \
          matched with the names of the model's classes, integers with their indices. If the \
          dataset has a split column with 'test' rows, only those count, unless the options \
          say otherwise. Every row counts once: columns of groups and of weights are only \

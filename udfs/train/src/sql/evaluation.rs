@@ -120,7 +120,7 @@ pub(crate) fn evaluation_array(rows: Rows<'_>) -> Result<ArrayRef> {
         of_row(|row| row.score.mean_loss()),
         confusion(rows)?,
         of_row(|row| row.metric),
-        of_classes(|scores| Some(scores.balanced_accuracy)),
+        of_classes(|scores| scores.balanced_accuracy),
         means(rows, |scores| {
             let means = &scores.macro_means;
             [means.precision, means.recall, means.f1]
@@ -134,9 +134,9 @@ pub(crate) fn evaluation_array(rows: Rows<'_>) -> Result<ArrayRef> {
         top_k(rows, |interval| interval.share)?,
         top_k(rows, |interval| interval.low)?,
         top_k(rows, |interval| interval.high)?,
-        of_classes(|scores| Some(scores.log_loss)),
-        of_classes(|scores| Some(scores.brier_score)),
-        of_classes(|scores| Some(scores.calibration_error)),
+        of_classes(|scores| scores.log_loss),
+        of_classes(|scores| scores.brier_score),
+        of_classes(|scores| scores.calibration_error),
         calibration(rows)?,
         of_row(|row| Some(row.score.of_numbers()?.rmse())),
         of_row(|row| Some(row.score.of_numbers()?.mae())),
@@ -167,7 +167,9 @@ fn lists(
     let field = Arc::new(Field::new_list_field(items.data_type().clone(), true));
     let counts = classes(rows).map(|scores| scores.map_or(0, &count));
     let mut nulls = NullBufferBuilder::new(rows.len());
-    classes(rows).for_each(|scores| nulls.append(scores.is_some()));
+    // Where rows have lists of labels, there are no such lists.
+    let is_there = |scores: &ClassScores| count(scores) > 0;
+    classes(rows).for_each(|scores| nulls.append(scores.is_some_and(is_there)));
     let offsets = OffsetBuffer::from_lengths(counts);
     Ok(Arc::new(ListArray::try_new(
         field,
@@ -178,19 +180,21 @@ fn lists(
 }
 
 fn confusion(rows: Rows<'_>) -> Result<ArrayRef> {
-    let lines = || {
-        classes(rows)
-            .flatten()
-            .flat_map(|scores| &scores.confusion.counts)
-    };
+    let lines = || classes(rows).flatten().flat_map(lines_of);
     let counts = lines().flatten().map(|count| *count as i64);
     let counts = Arc::new(Int64Array::from_iter_values(counts));
     let field = Arc::new(Field::new_list_field(DataType::Int64, true));
     let offsets = OffsetBuffer::from_lengths(lines().map(Vec::len));
     let lines = ListArray::try_new(field, offsets, counts, None)?;
-    lists(rows, Arc::new(lines), |scores| {
-        scores.confusion.counts.len()
-    })
+    lists(rows, Arc::new(lines), |scores| lines_of(scores).len())
+}
+
+/// The lines of the confusion matrix, if there is one.
+fn lines_of(scores: &ClassScores) -> &[Vec<u64>] {
+    scores
+        .confusion
+        .as_ref()
+        .map_or(&[], |confusion| &confusion.counts)
 }
 
 fn means(rows: Rows<'_>, get: fn(&ClassScores) -> [f64; 3]) -> Result<ArrayRef> {

@@ -188,10 +188,15 @@ fn statement(session: &SessionState, shared: &TrainShared) -> String {
 fn check_labels(source: &DatasetSource, options: &TrainOptions) -> Result<()> {
     let name = source.name();
     check_metric(USAGE.name, source, options.metric)?;
-    if source.has_numbers() && options.stratify == Some(true) {
+    let other = match (source.has_numbers(), source.has_sets()) {
+        (true, _) => "numbers to predict",
+        (_, true) => "lists",
+        _ => return Ok(()),
+    };
+    if options.stratify == Some(true) {
         return plan_err!(
-            "train: the labels of {name} are numbers to predict, and stratify is for classes; \
-             leave it out"
+            "train: the labels of {name} are {other}, and stratify is for classes; leave it \
+             out"
         );
     }
     Ok(())

@@ -61,6 +61,64 @@ impl FoldTraining {
     }
 }
 
+/// What the networks of a trial have in common.
+struct Plan<'a> {
+    runner: &'a Arc<TrialRunner>,
+    trial: &'a Trial,
+    hyperparameters: &'a Hyperparameters,
+    started: Instant,
+    token: CancellationToken,
+    progress: &'a Progress,
+}
+
+impl Plan<'_> {
+    fn training(&self, name: &str, split: Split) -> FoldTraining {
+        let timeout = self.runner.timeout;
+        FoldTraining {
+            runner: Arc::clone(self.runner),
+            title: format!("{name}, {}", self.trial.title()),
+            hyperparameters: self.hyperparameters.clone(),
+            split,
+            deadline: timeout.and_then(|timeout| self.started.checked_add(timeout)),
+            token: self.token.clone(),
+            progress: self.progress.clone(),
+        }
+    }
+
+    /// Trains the network of a fold.
+    async fn fold(&self, fold: usize, split: &Split) -> Result<Report, Stop> {
+        let training = self.training(&format!("fold {}", fold + 1), split.clone());
+        let report = pool::run(&self.token, move || training.run()).await;
+        let report = report.map_err(Stop::Pool)?;
+        let report = report.map_err(|error| Stop::Failed(Some(fold), error))?;
+        match report.outcome {
+            Outcome::Succeeded => Ok(report),
+            Outcome::Diverged { epoch } => Err(Stop::Diverged(Some(fold), epoch)),
+        }
+    }
+
+    /// Trains the network of all rows for so many epochs; also says on which thread.
+    async fn all_rows(&self, epochs: u32) -> Result<(Report, String), Stop> {
+        let all = Split {
+            train: (0..self.runner.snapshot.dataset.len() as u32).collect(),
+            validation: vec![],
+        };
+        let mut training = self.training("all rows", all);
+        let hyperparameters = &mut training.hyperparameters;
+        // The schedule is the one of all epochs, as it was in the folds.
+        hyperparameters.stop_after =
+            Some(epochs).filter(|epochs| *epochs < hyperparameters.epochs);
+        hyperparameters.patience = 0;
+        let run = move || (training.run(), pool::worker());
+        let (report, worker) = pool::run(&self.token, run).await.map_err(Stop::Pool)?;
+        let report = report.map_err(|error| Stop::Failed(None, error))?;
+        match report.outcome {
+            Outcome::Succeeded => Ok((report, worker)),
+            Outcome::Diverged { epoch } => Err(Stop::Diverged(None, epoch)),
+        }
+    }
+}
+
 impl TrialRunner {
     /// Trains a network for each fold, and then one on all rows for as many epochs as
     /// were best on average.
@@ -71,7 +129,6 @@ impl TrialRunner {
         backbone: Option<Arc<BackboneFile>>,
         context: &CallContext,
     ) -> Result<TrialEnd> {
-        let started = Instant::now();
         let mut record = TrialRecord {
             started_at: now(),
             ..self.record(trial, Status::Succeeded)
@@ -87,86 +144,39 @@ impl TrialRunner {
         // Dropping this future stops all of them.
         let token = context.token.child_token();
         let _stop = token.clone().drop_guard();
-        let training = |fold: Option<usize>, split: Split, epochs: Option<u32>| {
-            let name = match fold {
-                Some(fold) => format!("fold {}", fold + 1),
-                None => "all rows".to_string(),
-            };
-            let mut hyperparameters = hyperparameters.clone();
-            if let Some(epochs) = epochs {
-                hyperparameters.stop_after =
-                    Some(epochs).filter(|n| *n < hyperparameters.epochs);
-                hyperparameters.patience = 0;
-            }
-            FoldTraining {
-                runner: Arc::clone(self),
-                title: format!("{name}, {}", trial.title()),
-                hyperparameters,
-                split,
-                deadline: self
-                    .timeout
-                    .and_then(|timeout| started.checked_add(timeout)),
-                token: token.clone(),
-                progress: context.progress.clone(),
-            }
+        let plan = Plan {
+            runner: self,
+            trial,
+            hyperparameters: &hyperparameters,
+            started: Instant::now(),
+            token,
+            progress: &context.progress,
         };
-        let runs = drawn.splits.iter().enumerate().map(|(fold, split)| {
-            let training = training(Some(fold), split.clone(), None);
-            let run = pool::run(&token, move || training.run());
-            async move {
-                let report = run.await.map_err(Stop::Pool)?;
-                let report = report.map_err(|error| Stop::Failed(Some(fold), error))?;
-                match report.outcome {
-                    Outcome::Succeeded => Ok(report),
-                    Outcome::Diverged { epoch } => Err(Stop::Diverged(fold, epoch)),
-                }
-            }
-        });
-        let reports = match try_join_all(runs).await {
+        let folds = drawn.splits.iter().enumerate();
+        let folds = folds.map(|(fold, split)| plan.fold(fold, split));
+        let reports = match try_join_all(folds).await {
             Ok(reports) => reports,
-            Err(stop) => return self.stopped(trial, record, stop, &token),
+            Err(stop) => return self.stopped(trial, record, stop, &plan.token),
         };
-        let folds = drawn.splits.iter().zip(&reports).enumerate();
-        let has_metric = self.metric.is_some();
-        let folds = folds.map(|(fold, (split, report))| FoldRecord {
-            fold: fold as u32 + 1,
-            ..fold_record(split, report, has_metric)
-        });
-        record.folds = folds.collect();
+        record.folds = self.fold_records(&drawn.splits, &reports);
         record.history = mean_history(&reports);
         let best: f64 = reports
             .iter()
             .map(|report| f64::from(report.best_epoch))
             .sum();
         let epochs = (best / reports.len() as f64).round().max(1.0) as u32;
-        let all = Split {
-            train: (0..self.snapshot.dataset.len() as u32).collect(),
-            validation: vec![],
+        let (last, worker) = match plan.all_rows(epochs).await {
+            Ok(found) => found,
+            Err(stop) => return self.stopped(trial, record, stop, &plan.token),
         };
-        let training = training(None, all, Some(epochs));
-        let refit = pool::run(&token, move || (training.run(), pool::worker())).await;
-        let (refit, worker) = match refit {
-            Ok((Ok(refit), worker)) => (refit, worker),
-            Ok((Err(error), _)) => {
-                return self.stopped(trial, record, Stop::Failed(None, error), &token);
-            }
-            Err(error) => return self.not_trained(trial, error),
-        };
-        if let Outcome::Diverged { epoch } = refit.outcome {
-            return Ok(TrialEnd::without_network(record.ended(
-                Status::Diverged,
-                "DIVERGED",
-                format!("trained on all rows, {}", diverged(epoch)),
-            )));
-        }
         let seconds: f64 = reports.iter().map(|report| report.seconds).sum();
-        record.seconds = seconds + refit.seconds;
-        record.epochs = Some(refit.epochs);
-        record.best_epoch = Some(refit.best_epoch);
-        record.train_loss = finite(refit.train_loss);
+        record.seconds = seconds + last.seconds;
+        record.epochs = Some(last.epochs);
+        record.best_epoch = Some(last.best_epoch);
+        record.train_loss = finite(last.train_loss);
         record.worker = Some(worker);
         record.average_folds();
-        let network = match with_backbone(refit.onnx, backbone.as_deref()) {
+        let network = match with_backbone(last.onnx, backbone.as_deref()) {
             Ok(network) => network,
             Err(error) => return Ok(not_joined(record, error)),
         };
@@ -175,6 +185,17 @@ impl TrialRunner {
             network,
             checkpoints: CheckpointChain::default(),
         })
+    }
+
+    fn fold_records(&self, splits: &[Split], reports: &[Report]) -> Vec<FoldRecord> {
+        let has_metric = self.metric.is_some();
+        let folds = (1..).zip(splits.iter().zip(reports));
+        folds
+            .map(|(fold, (split, report))| FoldRecord {
+                fold,
+                ..fold_record(split, report, has_metric)
+            })
+            .collect()
     }
 
     /// The end of a trial of which one network did not come to its end.
@@ -191,11 +212,15 @@ impl TrialRunner {
                 Ok(TrialEnd::Cancelled)
             }
             Stop::Failed(fold, error) => Ok(self.failed(record, &error, fold)),
-            Stop::Diverged(fold, epoch) => Ok(TrialEnd::without_network(record.ended(
-                Status::Diverged,
-                "DIVERGED",
-                format!("fold {}: {}", fold + 1, diverged(epoch)),
-            ))),
+            Stop::Diverged(fold, epoch) => {
+                let place = fold.map_or_else(
+                    || "trained on all rows".to_string(),
+                    |fold| format!("fold {}", fold + 1),
+                );
+                let message = format!("{place}: {}", diverged(epoch));
+                let record = record.ended(Status::Diverged, "DIVERGED", message);
+                Ok(TrialEnd::without_network(record))
+            }
         }
     }
 
@@ -219,7 +244,7 @@ impl TrialRunner {
 enum Stop {
     Pool(pool::PoolError),
     Failed(Option<usize>, Error),
-    Diverged(usize, u32),
+    Diverged(Option<usize>, u32),
 }
 
 fn fold_record(split: &Split, report: &Report, has_metric: bool) -> FoldRecord {

@@ -1,7 +1,7 @@
 //! The file of a snapshot: one Parquet row per row, readable by any tool.
 //!
 //! It has the columns `image` (IMAGE) or `features` (a list of FLOAT), `label` (class
-//! index, or FLOAT where it is to be predicted) and `split`; the names of the classes are
+//! index, a list of names, or FLOAT where it is to be predicted) and `split`; the names of the classes are
 //! in the schema's metadata. Numbers that 32 bits do not tell apart are DOUBLE. Where the
 //! statement asks for groups or weights of rows, `group` (text) and `weight` (DOUBLE) follow.
 
@@ -15,7 +15,8 @@ use atoll_udf_common::{Location, pool_error};
 use bytes::Bytes;
 use datafusion::arrow::array::{
     ArrayRef, BinaryArray, Float32Array, Float64Array, Int64Array, ListArray,
-    RecordBatch, StringArray, StructArray, UInt8Array, UInt32Array,
+    ListBuilder, RecordBatch, StringArray, StringBuilder, StructArray, UInt8Array,
+    UInt32Array,
 };
 use datafusion::arrow::buffer::{Buffer, OffsetBuffer};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
@@ -98,6 +99,7 @@ fn encode(snapshot: &Snapshot) -> Result<Vec<u8>> {
     let dataset = &snapshot.dataset;
     let label = match dataset.labels {
         atoll_nn::Labels::Classes { .. } => DataType::Int64,
+        atoll_nn::Labels::Sets { .. } => DataType::new_list(DataType::Utf8, true),
         atoll_nn::Labels::Numbers(_) => float(dataset.wide.labels),
     };
     let mut fields = vec![
@@ -159,6 +161,14 @@ fn columns(snapshot: &Snapshot, start: usize, end: usize) -> Result<Vec<ArrayRef
         atoll_nn::Labels::Classes { indices, .. } => {
             let labels = indices[start..end].iter().map(|label| i64::from(*label));
             Arc::new(Int64Array::from_iter_values(labels))
+        }
+        atoll_nn::Labels::Sets { sets, names } => {
+            let mut lists = ListBuilder::new(StringBuilder::new());
+            for set in &sets[start..end] {
+                let labels = set.iter().map(|label| names[*label as usize].as_str());
+                lists.append_value(labels.map(Some));
+            }
+            Arc::new(lists.finish())
         }
         atoll_nn::Labels::Numbers(numbers) => {
             floats(&numbers[start..end], dataset.wide.labels)
@@ -283,6 +293,7 @@ fn decode(name: &str, bytes: Bytes) -> Result<Snapshot> {
             indices: indices.clone(),
             names: classes,
         },
+        Labels::Sets(sets) => super::sets_of(sets, classes),
         Labels::Numbers(numbers) => atoll_nn::Labels::Numbers(numbers.clone()),
         Labels::Names(_) => return exec_err!("its labels are not class indices"),
     };
@@ -369,6 +380,21 @@ mod tests {
         sha256.sort_unstable();
         sha256.dedup();
         assert_eq!(sha256.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn lists_of_labels_are_read_as_they_were_written() {
+        let (_folder, storage) = storage();
+        let mut photos = numbers(&[(&[0.5], 1.0), (&[7.0], 2.0), (&[9.0], 3.0)]);
+        let list =
+            |labels: &[&str]| labels.iter().map(|name| (*name).to_string()).collect();
+        photos.labels =
+            Labels::Sets(vec![list(&["sun", "sea", "sun"]), vec![], list(&["sea"])]);
+        let written = Arc::new(Snapshot::from_table("photos", &photos).unwrap());
+        assert_eq!(written.dataset.labels.class_names(), ["sea", "sun"]);
+        write(&written, &storage).await.unwrap();
+        let read = read(&storage, &written.sha256).await.unwrap();
+        assert_eq!(read.dataset.labels, written.dataset.labels);
     }
 
     #[tokio::test]

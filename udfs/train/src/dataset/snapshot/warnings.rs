@@ -21,6 +21,7 @@ const NAMED: usize = 3;
 pub(super) fn of_table(table: &Table, labels: &Labels) -> Vec<String> {
     let mut warnings = match labels {
         Labels::Classes { indices, names } => of_classes(indices, names),
+        Labels::Sets { .. } => vec![],
         Labels::Numbers(numbers) => match numbers.split_first() {
             Some((first, rest)) if rest.iter().all(|number| number == first) => {
                 vec![format!(
