@@ -7,11 +7,13 @@
 //! Arrows point one way: `sql` reads arguments and writes results, `trial` names and runs
 //! trials, `dataset` reads rows, `store` keeps records and files, and `score` compares
 //! answers with labels. So `sql` uses `trial` and `score`, `trial` uses `dataset` and
-//! `store`, and neither of those knows who uses it.
+//! `store`, and neither of those knows who uses it. `check` looks at a data set and uses none
+//! of them.
 //!
 //! Nothing here multiplies a matrix: `atoll-nn` trains, `atoll-onnx` infers. Test
 //! rows never reach `train`.
 
+mod check;
 mod dataset;
 mod files;
 mod record;
