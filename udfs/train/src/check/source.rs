@@ -38,7 +38,7 @@ pub(super) enum Source {
     /// Those of a table.
     Table(Box<Rows>),
     /// Files of images, in folders that are classes.
-    Files(Named),
+    Files(Box<Named>),
 }
 
 /// A table, and which of its columns are what.
@@ -66,18 +66,18 @@ impl Source {
         let name = check.dataset.as_str();
         for reference in [TableReference::parse_str(name), TableReference::bare(name)] {
             if let Ok(table) = ctx.table_provider(reference).await {
-                return Rows::new(ctx.read_table(table)?, check);
+                return Rows::source(ctx.read_table(table)?, check);
             }
         }
         let context = CallContext::of(state.config());
         let directory = context.directory.as_deref();
         let table = FileTable::with_metadata(state, directory, name).await;
         if let Ok(Some(table)) = table {
-            return Rows::new(ctx.read_table(Arc::new(table))?, check);
+            return Rows::source(ctx.read_table(Arc::new(table))?, check);
         }
         let named = Named::of(directory, name).await?;
         match named.kind {
-            Kind::Folder | Kind::Pattern(_) => Ok(Self::Files(named)),
+            Kind::Folder | Kind::Pattern(_) => Ok(Self::Files(Box::new(named))),
             Kind::File(_) => match table {
                 Err(error) => Err(error),
                 Ok(_) => plan_err!(
@@ -120,7 +120,7 @@ impl Display for Source {
 }
 
 impl Rows {
-    fn new(frame: DataFrame, check: &Check) -> Result<Source> {
+    fn source(frame: DataFrame, check: &Check) -> Result<Source> {
         let columns = Columns::find(frame.schema().as_arrow(), check)?;
         Ok(Source::Table(Box::new(Self { frame, columns })))
     }
