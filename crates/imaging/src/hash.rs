@@ -6,12 +6,14 @@
 //! hexadecimal digits are what `str(hash)` shows in Python.
 
 mod haar;
+mod shrink;
 
 use std::f64::consts::PI;
 use std::str::FromStr;
 use std::sync::LazyLock;
 
-use crate::{Error, Filter, Image, ImageRef, resize};
+use self::shrink::shrink;
+use crate::{Error, Image, ImageRef};
 
 /// A hash has as many rows as columns.
 const SIDE: usize = 8;
@@ -56,12 +58,12 @@ impl Hash {
             data: image.to_gray().into_owned(),
         };
         let gray = gray.as_ref();
-        match self {
+        Ok(match self {
             Hash::Perceptual => perceptual(gray),
             Hash::Difference => difference(gray),
             Hash::Average => average(gray),
             Hash::Wavelet => wavelet(gray),
-        }
+        })
     }
 }
 
@@ -86,40 +88,28 @@ impl FromStr for Hash {
     }
 }
 
-/// The pixels of a gray image in another size.
-fn shrunk(gray: ImageRef<'_>, width: usize, height: usize) -> Result<Vec<u8>, Error> {
-    // Sides are at most those of the image, or 32.
-    let (width, height) = (width as u32, height as u32);
-    Ok(resize(gray, width, height, Filter::Lanczos3)?.data)
-}
-
 /// The first bit is the highest.
 fn number(bits: impl IntoIterator<Item = bool>) -> u64 {
     bits.into_iter()
         .fold(0, |number, bit| (number << 1) | u64::from(bit))
 }
 
-fn average(gray: ImageRef<'_>) -> Result<u64, Error> {
-    let pixels = shrunk(gray, SIDE, SIDE)?;
+fn average(gray: ImageRef<'_>) -> u64 {
+    let pixels = shrink(gray, SIDE, SIDE);
     let sum: usize = pixels.iter().map(|pixel| usize::from(*pixel)).sum();
     // Compared as whole numbers, as the mean would be without rounding.
-    Ok(number(
-        pixels
-            .iter()
-            .map(|pixel| usize::from(*pixel) * pixels.len() > sum),
-    ))
+    let pixels = pixels.iter().map(|pixel| usize::from(*pixel));
+    number(pixels.map(|pixel| pixel * SIDE * SIDE > sum))
 }
 
-fn difference(gray: ImageRef<'_>) -> Result<u64, Error> {
-    let pixels = shrunk(gray, SIDE + 1, SIDE)?;
+fn difference(gray: ImageRef<'_>) -> u64 {
+    let pixels = shrink(gray, SIDE + 1, SIDE);
     let rows = pixels.chunks_exact(SIDE + 1);
-    Ok(number(rows.flat_map(|row| {
-        row.windows(2).map(|pair| pair[1] > pair[0])
-    })))
+    number(rows.flat_map(|row| row.windows(2).map(|pair| pair[1] > pair[0])))
 }
 
-fn perceptual(gray: ImageRef<'_>) -> Result<u64, Error> {
-    let pixels = shrunk(gray, WAVES, WAVES)?;
+fn perceptual(gray: ImageRef<'_>) -> u64 {
+    let pixels = shrink(gray, WAVES, WAVES);
     // The low frequencies of each column, then those of their rows.
     let mut columns = [[0.0; WAVES]; SIDE];
     for column in 0..WAVES {
@@ -135,7 +125,7 @@ fn perceptual(gray: ImageRef<'_>) -> Result<u64, Error> {
             waves[row * SIDE + wave] = cosine(values, wave);
         }
     }
-    Ok(above_median(&waves))
+    above_median(&waves)
 }
 
 /// One coefficient of the cosine transform (DCT-II), halved as often as it is even, so that
@@ -169,14 +159,14 @@ fn cosine(values: &[f64], wave: usize) -> f64 {
 static COSINES: LazyLock<[f64; 4 * WAVES]> =
     LazyLock::new(|| std::array::from_fn(|n| (PI * n as f64 / (2 * WAVES) as f64).cos()));
 
-fn wavelet(gray: ImageRef<'_>) -> Result<u64, Error> {
+fn wavelet(gray: ImageRef<'_>) -> u64 {
     let shorter = gray.width.min(gray.height).max(SIDE as u32) as usize;
     // The largest power of two that is not larger.
     let side = 1 << shorter.ilog2();
-    let pixels = shrunk(gray, side, side)?;
+    let pixels = shrink(gray, side, side);
     let values = pixels.iter().map(|pixel| f64::from(*pixel) / 255.0);
     let low = haar::low(values.collect(), side, SIDE);
-    Ok(above_median(&low))
+    above_median(&low)
 }
 
 /// Which values are above the median, which is the mean of the two in the middle.

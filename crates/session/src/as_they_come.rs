@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use atoll_udf_search::RowsExec;
+use atoll_udf_common::RowsExec;
 use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};

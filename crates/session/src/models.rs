@@ -231,7 +231,7 @@ async fn read(text: &str, file: &Location) -> Result<Bytes> {
 }
 
 fn in_words(failure: ModelFailure) -> DataFusionError {
-    exec_datafusion_err!("{}", failure.message)
+    DataFusionError::Execution(failure.message)
 }
 
 /// The one row of a query. More of them are not read.

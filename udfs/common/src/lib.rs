@@ -16,6 +16,7 @@ pub mod model;
 mod option_struct;
 mod options;
 mod rows;
+mod rows_exec;
 mod store_error;
 mod stores;
 pub mod structs;
@@ -29,6 +30,7 @@ pub use expensive::{
 pub use option_struct::OptionStruct;
 pub use options::{AtollOptions, Fallback};
 pub use rows::{as_many_rows, known_rows};
+pub use rows_exec::{RowsExec, StartRows};
 pub use store_error::{StoreError, explain_store_error};
 pub use stores::{Location, Stores, read_local_beside, storage_root};
 pub use usage::{Argument, Usage};

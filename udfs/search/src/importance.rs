@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use atoll_search::{Domain, Observation, Parameter, Space, State, Value as Drawn};
-use atoll_udf_common::Erased;
+use atoll_udf_common::{Erased, RowsExec};
 use datafusion::arrow::array::{
     Array, Float64Array, Int64Array, RecordBatch, StringArray, StructArray,
 };
@@ -19,7 +19,6 @@ use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::{FutureExt, TryStreamExt};
 use serde_json::{Map, Value};
 
-use crate::rows_exec::RowsExec;
 use crate::tune::earlier::{flat, plan, row_of};
 
 /// What errors call the argument.

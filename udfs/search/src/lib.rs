@@ -21,7 +21,6 @@ mod hp_uniform;
 mod importance;
 mod logspace;
 mod numbers;
-mod rows_exec;
 mod sampler;
 mod tune;
 
@@ -35,7 +34,6 @@ pub use hp_int::HpInt;
 pub use hp_loguniform::HpLoguniform;
 pub use hp_uniform::HpUniform;
 pub use logspace::Logspace;
-pub use rows_exec::RowsExec;
 
 /// Where the function reference lists this family.
 const SECTION: DocSection = DocSection {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use atoll_search::Study;
-use atoll_udf_common::Erased;
+use atoll_udf_common::{Erased, RowsExec};
 use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
@@ -29,7 +29,6 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::domain::node;
-use crate::rows_exec::RowsExec;
 pub(crate) use documentation::documentation;
 use options::{DEFAULT_EPOCHS, TuneOptions};
 use run::run;

@@ -8,12 +8,14 @@
 //! trials, `dataset` reads rows, `store` keeps records and files, and `score` compares
 //! answers with labels. `backbone` makes rows of features from rows of images. So `sql` uses
 //! `trial`, `backbone` and `score`, `trial` uses `dataset`, `backbone` and `store`, `backbone`
-//! uses `dataset`, and none of those knows who uses it.
+//! uses `dataset`, and none of those knows who uses it. `check` looks
+//! at a data set and uses none of them.
 //!
 //! Nothing here multiplies a matrix: `atoll-nn` trains, `atoll-onnx` infers. Test
 //! rows never reach `train`.
 
 mod backbone;
+mod check;
 mod dataset;
 mod files;
 mod record;

@@ -32,7 +32,7 @@ impl Filter {
     }
 
     /// How many pixels on each side the filter reaches when it is not widened.
-    pub(super) fn support(self) -> f64 {
+    pub(crate) fn support(self) -> f64 {
         match self {
             Filter::Nearest => 0.5,
             Filter::Bilinear => 1.0,
@@ -42,7 +42,7 @@ impl Filter {
     }
 
     /// The weight of a pixel at the distance `x`, as `Resample.c` of Pillow has it.
-    pub(super) fn weight(self, x: f64, antialias: bool) -> f64 {
+    pub(crate) fn weight(self, x: f64, antialias: bool) -> f64 {
         let x = x.abs();
         match self {
             Filter::Nearest => f64::from(x < 0.5),

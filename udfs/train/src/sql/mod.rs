@@ -18,6 +18,9 @@ use std::sync::Arc;
 use datafusion::catalog::TableFunctionImpl;
 use datafusion::logical_expr::Documentation;
 
+use crate::check;
+
+pub(crate) use arguments::SECTION;
 pub use evaluate::Evaluate;
 pub use train::Train;
 
@@ -28,6 +31,11 @@ pub fn table_functions() -> Vec<(String, Arc<dyn TableFunctionImpl>, Documentati
             "hyperparameters".to_string(),
             Arc::new(hyperparameters::HyperparametersFunction),
             hyperparameters::documentation(),
+        ),
+        (
+            "check_dataset".to_string(),
+            Arc::new(check::CheckDataset),
+            check::documentation(),
         ),
         (
             "trials".to_string(),

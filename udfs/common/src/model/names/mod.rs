@@ -12,13 +12,15 @@
 //! Whoever plans a statement puts the path of the version in the place of the name, so
 //! that tasks, EXPLAIN and what files say of themselves know the hash.
 
+mod model;
 mod store;
 
 use std::fmt::{self, Display, Formatter};
 
 use datafusion::common::{Result, plan_err};
 
-pub use store::{Changed, ModelNames, NamedModel, Resolved, Version};
+pub use model::{NamedModel, Version};
+pub use store::{Changed, ModelNames, Resolved};
 
 use super::ModelFailure;
 use crate::{CallContext, Location};

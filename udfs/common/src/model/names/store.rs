@@ -6,7 +6,6 @@
 //! is ever lost. Files are not changed and stay, which makes them a history.
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
 
 use bytes::Bytes;
 use datafusion::common::{
@@ -14,15 +13,12 @@ use datafusion::common::{
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStoreExt;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::model::{LAYOUT, NamedModel, Version, now};
 use super::{Reference, Which, check_name};
 use crate::model::ModelFailure;
 use crate::{Location, StoreError};
-
-/// The layout of a file. Files of another one are not read.
-const LAYOUT: u32 = 1;
 
 /// The folder of a storage that has the names.
 const FOLDER: &str = "model_names";
@@ -37,43 +33,6 @@ const READS: usize = 32;
 #[derive(Debug, Clone)]
 pub struct ModelNames {
     storage: Location,
-}
-
-/// A name, and what it stands for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NamedModel {
-    layout: u32,
-    /// The name.
-    pub name: String,
-    /// From the oldest to the newest; none once the name is dropped.
-    pub versions: Vec<Version>,
-    /// Which number each alias stands for.
-    pub aliases: BTreeMap<String, u64>,
-    /// The number of the next version: that of a version that was dropped is not used again.
-    next: u64,
-    /// What made it so, for whoever reads the file.
-    change: String,
-    /// When, in microseconds since 1970, UTC.
-    changed_at: i64,
-}
-
-/// One of the models that had, or have, a name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Version {
-    /// Counted from 1.
-    pub number: u64,
-    /// Of the ONNX file.
-    pub sha256: String,
-    /// How large that is.
-    pub bytes: u64,
-    /// When it got the name, in microseconds since 1970, UTC.
-    pub created_at: i64,
-    /// The trial that it came from, if that is known.
-    pub trial_id: Option<String>,
-    /// The path or URL that it came from.
-    pub source: Option<String>,
-    /// The statement that made it.
-    pub statement: Option<String>,
 }
 
 /// The version that a reference stands for.
@@ -106,70 +65,6 @@ enum Existing {
     Replaced,
     Refused,
     Left,
-}
-
-impl NamedModel {
-    fn new(name: &str) -> Self {
-        Self {
-            layout: LAYOUT,
-            name: name.to_string(),
-            versions: vec![],
-            aliases: BTreeMap::new(),
-            next: 1,
-            change: String::new(),
-            changed_at: 0,
-        }
-    }
-
-    /// The version that is meant, if there is one.
-    pub fn get(&self, which: &Which) -> Option<&Version> {
-        let number = match which {
-            Which::Newest => return self.versions.last(),
-            Which::Number(number) => number,
-            Which::Alias(alias) => self.aliases.get(alias)?,
-        };
-        self.versions
-            .iter()
-            .find(|version| version.number == *number)
-    }
-
-    /// The same, or what there is instead.
-    fn expect(&self, which: &Which) -> Result<&Version, ModelFailure> {
-        if let Some(version) = self.get(which) {
-            return Ok(version);
-        }
-        let name = &self.name;
-        let message = match which {
-            Which::Alias(alias) => {
-                let aliases: Vec<&str> =
-                    self.aliases.keys().map(String::as_str).collect();
-                let near = atoll_suggest::nearest(alias, aliases.iter().copied());
-                match (near, aliases.is_empty()) {
-                    (Some(near), _) => format!(
-                        "model {name} has no alias {alias}; did you mean '{name}@{near}'?"
-                    ),
-                    (None, false) => format!(
-                        "model {name} has no alias {alias}; it has {}",
-                        aliases.join(", ")
-                    ),
-                    (None, true) => format!(
-                        "model {name} has no alias {alias}; write ALTER MODEL {name} SET \
-                         ALIAS {alias} = {}",
-                        self.newest()
-                    ),
-                }
-            }
-            which => format!(
-                "model {name} has no version {which}; DESCRIBE MODEL {name} lists those \
-                 there are"
-            ),
-        };
-        Err(ModelFailure::new("MODEL_NOT_FOUND", message))
-    }
-
-    fn newest(&self) -> u64 {
-        self.versions.last().map_or(0, |version| version.number)
-    }
 }
 
 impl ModelNames {
@@ -509,35 +404,13 @@ fn exists(name: &str, newest: u64) -> DataFusionError {
 }
 
 fn as_plan(failure: ModelFailure) -> DataFusionError {
-    plan_datafusion_err!("{}", failure.message)
+    DataFusionError::Plan(failure.message)
 }
 
 fn unwritable(location: &Location, error: object_store::Error) -> DataFusionError {
     StoreError::new(&format!("cannot write {location}"), location, error)
         .advise("choose another folder with SET atoll.storage")
         .into()
-}
-
-/// The time in microseconds since 1970, UTC.
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let micros = since.map_or(0, |since| since.as_micros());
-    i64::try_from(micros).unwrap_or_default()
-}
-
-impl Version {
-    /// A version that gets its number when it is added.
-    pub fn new(sha256: String, bytes: usize) -> Self {
-        Self {
-            number: 0,
-            sha256,
-            bytes: bytes as u64,
-            created_at: now(),
-            trial_id: None,
-            source: None,
-            statement: None,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -91,7 +91,12 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     const LANES: usize = 16;
     let mut sums = [0.0_f32; LANES];
     let (a, b) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let rest: f32 = a.remainder().iter().zip(b.remainder()).map(|(a, b)| a * b).sum();
+    let rest: f32 = a
+        .remainder()
+        .iter()
+        .zip(b.remainder())
+        .map(|(a, b)| a * b)
+        .sum();
     for (a, b) in a.zip(b) {
         for (sum, (a, b)) in sums.iter_mut().zip(a.iter().zip(b)) {
             *sum += a * b;
@@ -143,7 +148,8 @@ mod tests {
             let base = &signs[*kind as usize * width..][..width];
             let other = &signs[(200 + row) * width..][..width];
             let both = base.iter().zip(other);
-            both.map(|(base, other)| base + noise * other).collect::<Vec<_>>()
+            both.map(|(base, other)| base + noise * other)
+                .collect::<Vec<_>>()
         };
         let mut values: Vec<f32> = kinds.iter().enumerate().flat_map(value).collect();
         values.chunks_exact_mut(width).for_each(normalize);

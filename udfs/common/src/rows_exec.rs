@@ -23,7 +23,7 @@ use tokio::sync::mpsc::Sender;
 const ROWS_AHEAD: usize = 64;
 
 /// Computes rows and sends them.
-pub(crate) type Start = dyn Fn(Arc<TaskContext>, Sender<Result<RecordBatch>>) -> BoxFuture<'static, Result<()>>
+pub type StartRows = dyn Fn(Arc<TaskContext>, Sender<Result<RecordBatch>>) -> BoxFuture<'static, Result<()>>
     + Send
     + Sync;
 
@@ -32,16 +32,17 @@ pub struct RowsExec {
     name: &'static str,
     /// What EXPLAIN shows.
     description: String,
-    start: Arc<Start>,
+    start: Arc<StartRows>,
     properties: Arc<PlanProperties>,
 }
 
 impl RowsExec {
-    pub(crate) fn new(
+    /// Rows with these columns; `start` is called when they are read.
+    pub fn new(
         name: &'static str,
         description: String,
         schema: SchemaRef,
-        start: Arc<Start>,
+        start: Arc<StartRows>,
     ) -> Self {
         let properties = PlanProperties::new(
             EquivalenceProperties::new(schema),
@@ -58,7 +59,7 @@ impl RowsExec {
     }
 
     /// The columns that a scan asks for.
-    pub(crate) fn projected(
+    pub fn projected(
         self,
         projection: Option<&Vec<usize>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
