@@ -246,6 +246,11 @@ fn the_page_on_models_with_names_is_true() {
 }
 
 #[test]
+fn the_page_on_checking_data_is_true() {
+    check("howto/check_data.md");
+}
+
+#[test]
 fn the_page_on_schedules_is_true() {
     check("howto/schedule.md");
 }

@@ -157,19 +157,7 @@ impl Session {
                 _ => {}
             }
         }
-        let given = match (from, input) {
-            (Source::Named(text), _) => Given::Named {
-                text: text.clone(),
-                trial_id: None,
-            },
-            (Source::Query, Some(query)) => {
-                let rows = Box::pin(self.run_quietly(query.clone(), Origin::default()));
-                given(name, rows.await?).await?
-            }
-            (Source::Query, None) => {
-                return internal_err!("CREATE MODEL .. AS has no query");
-            }
-        };
+        let given = self.given(name, from, input).await?;
         let context = CallContext::of(state.config());
         let (source, trial_id, bytes) = match given {
             Given::Bytes(bytes) => (None, None, bytes),
@@ -200,7 +188,33 @@ impl Session {
                  added"
             ));
         }
-        newest(names.expect(name).await?)
+        // Another writer may have added the next one meanwhile.
+        let mine = match added {
+            Changed::Added(number) | Changed::Same(number) => Which::Number(number),
+            Changed::Existed => Which::Newest,
+        };
+        let model = names.expect(name).await?;
+        names.version(&model, &mine).map_err(in_words)
+    }
+
+    /// What FROM names, or what the query gives.
+    async fn given(
+        &self,
+        name: &str,
+        from: &Source,
+        input: Option<&LogicalPlan>,
+    ) -> Result<Given> {
+        match (from, input) {
+            (Source::Named(text), _) => Ok(Given::Named {
+                text: text.clone(),
+                trial_id: None,
+            }),
+            (Source::Query, Some(query)) => {
+                let rows = Box::pin(self.run_quietly(query.clone(), Origin::default()));
+                given(name, rows.await?).await
+            }
+            (Source::Query, None) => internal_err!("CREATE MODEL .. AS has no query"),
+        }
     }
 
     /// The file that a text names: a path or URL, another model, or the hash of one that
