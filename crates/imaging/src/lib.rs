@@ -11,7 +11,6 @@
 mod buffer;
 mod crop;
 mod decode;
-mod dhash;
 mod encode;
 mod error;
 mod format;
@@ -30,7 +29,6 @@ mod tiff;
 
 pub use crop::{center_crop, crop};
 pub use decode::{DecodeOptions, Info, MAX_PIXELS, decode, info};
-pub use dhash::dhash;
 pub use encode::encode;
 pub use error::Error;
 pub use format::Format;

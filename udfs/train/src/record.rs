@@ -4,8 +4,6 @@ use datafusion::common::{Result, exec_datafusion_err};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::trial::mean_of;
-
 /// The layout of a record. Records of another version count as absent.
 const VERSION: u32 = 3;
 
@@ -173,6 +171,13 @@ impl From<&atoll_nn::Epoch> for EpochRecord {
             seconds: finite(epoch.seconds),
         }
     }
+}
+
+/// The mean; none if any is missing.
+pub(crate) fn mean_of(numbers: impl Iterator<Item = Option<f64>>) -> Option<f64> {
+    let numbers: Option<Vec<f64>> = numbers.collect();
+    let numbers = numbers.filter(|numbers| !numbers.is_empty())?;
+    Some(numbers.iter().sum::<f64>() / numbers.len() as f64)
 }
 
 /// JSON has no NaN and no infinity, and SQL's NULL sorts better than either.

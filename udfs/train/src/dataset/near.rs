@@ -5,7 +5,7 @@ mod features;
 
 use std::collections::HashMap;
 
-use atoll_imaging::{ImageRef, dhash};
+use atoll_imaging::{Hash, ImageRef};
 use atoll_nn::{Dataset, Split};
 
 /// The most bits in which the hashes of near-identical images differ. Two hashes this near
@@ -73,7 +73,7 @@ impl<'a> Images<'a> {
                 channels: u8::try_from(shape.channels).ok()?,
                 data,
             };
-            dhash(image).ok()
+            Hash::Difference.of(image).ok()
         };
         let values = shape.values();
         let hashes = match is_hashed {

@@ -18,7 +18,9 @@ use super::runner::{CheckpointChain, TrialEnd};
 use super::training::{diverged, failure, not_joined, now, with_backbone};
 use super::{Trial, TrialRunner};
 use crate::backbone::BackboneFile;
-use crate::record::{EpochRecord, FoldRecord, Status, TrialRecord, finite, plain_score};
+use crate::record::{
+    EpochRecord, FoldRecord, Status, TrialRecord, finite, mean_of, plain_score,
+};
 
 /// One network of a trial in folds, with all that it needs on its thread.
 struct FoldTraining {
@@ -288,11 +290,4 @@ fn mean_history(reports: &[Report]) -> Vec<EpochRecord> {
         }
     };
     (0..epochs.unwrap_or_default()).map(epoch).collect()
-}
-
-/// The mean; none if any is missing.
-pub(crate) fn mean_of(numbers: impl Iterator<Item = Option<f64>>) -> Option<f64> {
-    let numbers: Option<Vec<f64>> = numbers.collect();
-    let numbers = numbers.filter(|numbers| !numbers.is_empty())?;
-    Some(numbers.iter().sum::<f64>() / numbers.len() as f64)
 }

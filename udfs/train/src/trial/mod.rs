@@ -11,7 +11,6 @@ use serde_json::{Map, Value};
 
 use crate::record::{Status, TrialRecord};
 
-pub(crate) use folds::mean_of;
 pub(crate) use identity::TrialId;
 pub(crate) use runner::{RunnerBackbone, TrialRunner};
 
