@@ -88,6 +88,28 @@ fn a_photo_that_cannot_be_read_is_left_out_and_named() {
 }
 
 #[test]
+fn without_a_backbone_too_and_a_score_counts_every_row() {
+    let atoll = atoll();
+    let small = "CREATE VIEW small AS SELECT \
+        image_encode(image_resize(content, 16, 16), 'png') AS image, \
+        split_part(filename, '/', -2) AS label FROM read_blob('photos/*/*') \
+        UNION ALL SELECT X'0011', 'alive' UNION ALL SELECT X'FFD8FF', 'still';";
+    let train = "train('small', {epochs: 1, architecture: 'linear'})";
+    let output = sql(&atoll, &format!("{small} SELECT {train}.status AS s"));
+    assert_eq!(output.stdout.trim(), "s\nSUCCEEDED", "{output:?}");
+    let warning = "2 images cannot be read and are left out, such as the one in row ";
+    assert!(output.stderr.contains(warning), "{output:?}");
+    let score = format!("{small} SELECT evaluate(t.model, 'small') FROM (SELECT {train} AS t)");
+    let output = sql(&atoll, &score);
+    let expected = "find such rows with try_image_decode and leave them out";
+    assert!(output.stderr.contains(expected), "{output:?}");
+    let none = "CREATE VIEW none AS SELECT X'0011' AS image, 'a' AS label \
+        UNION ALL SELECT X'0012', 'b'; SELECT train('none', {epochs: 1})";
+    let output = sql(&atoll, none);
+    assert!(output.stderr.contains("no image of none can be read"), "{output:?}");
+}
+
+#[test]
 fn folders_called_as_splits_are_splits() {
     let atoll = atoll();
     for (split, class) in [("train", "alive"), ("train", "still"), ("test", "still")] {

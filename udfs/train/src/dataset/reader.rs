@@ -14,8 +14,8 @@ pub(super) use numbers::is_feature;
 use atoll_udf_common::RowError;
 use atoll_udf_common::args::{is_text, string_at};
 use atoll_udf_common::image::coerce_image_type;
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use datafusion::arrow::compute::cast;
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
+use datafusion::arrow::compute::{cast, filter_record_batch};
 use datafusion::arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema};
 use datafusion::arrow::util::display::array_value_to_string;
 use datafusion::common::{
@@ -91,6 +91,8 @@ pub(super) struct Piece {
     uneven: Option<(String, Option<usize>, Option<usize>)>,
     /// The largest number of an image that is a list or text, before it was scaled.
     largest: f32,
+    /// Why images are left out: how many, and what is wrong with the first one.
+    left_out: Option<(usize, String)>,
 }
 
 impl Inputs {
@@ -258,15 +260,50 @@ impl Reader {
                 groups: Vec::new(),
                 weights: Vec::new(),
                 class_names: None,
+                left_out: None,
             },
             missing: vec![0; self.columns().count() + 1],
             uneven: None,
             largest: 0.0,
+            left_out: None,
         }
     }
 
-    /// Reads the rows of one record batch.
+    /// Reads the rows of one record batch. Files that cannot be read as images are left out
+    /// of training; a score counts every row.
     pub(super) fn read(&self, batch: &RecordBatch) -> Result<Piece> {
+        let error = match self.read_all(batch) {
+            Ok(piece) => return Ok(piece),
+            Err(error) => error,
+        };
+        let unreadable = self.unreadable(batch)?;
+        let Some((_, first)) = unreadable.first() else {
+            return Err(error);
+        };
+        let mut is_kept = vec![true; batch.num_rows()];
+        for (row, _) in &unreadable {
+            is_kept[*row] = false;
+        }
+        let kept: Vec<usize> = (0..is_kept.len()).filter(|row| is_kept[*row]).collect();
+        let rest = filter_record_batch(batch, &BooleanArray::from(is_kept))?;
+        let mut piece = self
+            .read_all(&rest)
+            .map_err(|error| in_rows(error, &kept))?;
+        piece.left_out = Some((unreadable.len(), first.clone()));
+        Ok(piece)
+    }
+
+    /// The rows whose files are no images and are left out, and what is wrong with them.
+    pub(super) fn unreadable(&self, batch: &RecordBatch) -> Result<Vec<(usize, String)>> {
+        match self.image() {
+            Some(_) if self.subject.function == "train" => {
+                self.undecodable(&plain(batch.column(0))?)
+            }
+            _ => Ok(vec![]),
+        }
+    }
+
+    fn read_all(&self, batch: &RecordBatch) -> Result<Piece> {
         let mut piece = self.empty();
         let column = |n: usize| plain(batch.column(n));
         let count = self.inputs.columns().len();
@@ -502,12 +539,32 @@ impl Piece {
             *all += more;
         }
         self.largest = self.largest.max(other.largest);
+        self.left_out = match (self.left_out.take(), other.left_out) {
+            (Some((all, first)), Some((more, _))) => Some((all + more, first)),
+            (all, more) => all.or(more),
+        };
+    }
+
+    /// How many images are left out, and what is wrong with the first one.
+    pub(super) fn left_out(&self) -> Option<&(usize, String)> {
+        self.left_out.as_ref()
     }
 }
 
 /// An error of one row of a record batch.
 fn at(row: usize, error: DataFusionError) -> DataFusionError {
     DataFusionError::External(Box::new(RowError { row, error }))
+}
+
+/// The same error of a row among those that were kept, with the place that the row had.
+fn in_rows(error: DataFusionError, kept: &[usize]) -> DataFusionError {
+    match error {
+        DataFusionError::External(error) => match error.downcast::<RowError>() {
+            Ok(problem) => at(kept[problem.row], problem.error),
+            Err(error) => DataFusionError::External(error),
+        },
+        other => other,
+    }
 }
 
 /// The texts of each list of a column; none of a list with a NULL in it.

@@ -83,6 +83,7 @@ impl Snapshot {
             .collect();
         order.sort_unstable();
         let mut warnings = warnings::of_table(table, labels);
+        warnings.extend(table.left_out.clone());
         let dataset = canonical
             .in_order(order.iter().map(|&(_, row)| row))
             .map_err(|error| exec_datafusion_err!("{dataset} cannot be used: {error}"))?;

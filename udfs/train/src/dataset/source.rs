@@ -26,7 +26,7 @@ use futures::{StreamExt, TryStreamExt};
 
 use self::place::IsBad;
 use super::metadata::{class_names, features_name};
-use super::reader::{is_feature, value_type};
+use super::reader::{Piece, is_feature, value_type};
 use super::{ColumnOptions, Reader, Split, Subject, Table, photos};
 use crate::files::{digest, put_if_absent};
 
@@ -316,8 +316,42 @@ impl DatasetSource {
                 let count = all.missing_in(column);
                 self.reader.refuse_missing(column, count, first)
             }
-            None => self.reader.finish(all),
+            None => {
+                let left_out = self.left_out(&all, wanted, token).await;
+                let table = self.reader.finish(all)?;
+                if table.is_empty() && left_out.is_some() {
+                    return exec_err!(
+                        "no image of {} can be read: {}",
+                        self.name(),
+                        left_out.unwrap_or_default()
+                    );
+                }
+                Ok(Table { left_out, ..table })
+            }
         }
+    }
+
+    /// A sentence on the images that are left out.
+    async fn left_out(
+        &self,
+        all: &Piece,
+        wanted: Wanted,
+        token: &CancellationToken,
+    ) -> Option<String> {
+        let (count, first) = all.left_out()?;
+        let is_bad: IsBad = Arc::new(|reader, piece| {
+            let unreadable = reader.unreadable(piece).ok()?;
+            unreadable.first().map(|(row, _)| *row)
+        });
+        let row = place::find(self, wanted, token, &is_bad).await;
+        let row = row.map_or_else(String::new, |row| format!(" in row {row}"));
+        let are = match count {
+            1 => "image cannot be read and is",
+            _ => "images cannot be read and are",
+        };
+        Some(format!(
+            "{count} {are} left out, such as the one{row} ({first})"
+        ))
     }
 
     /// An error of one row with the number of the row in the data.

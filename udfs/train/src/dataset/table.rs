@@ -57,6 +57,8 @@ pub(crate) struct Table {
     pub(crate) weights: Vec<f64>,
     /// What class indices are called, if the dataset says it.
     pub(crate) class_names: Option<Vec<String>>,
+    /// A sentence on the images that are left out because they cannot be read.
+    pub(crate) left_out: Option<String>,
 }
 
 /// What a network sees of each row: an image, or numbers.
@@ -288,6 +290,7 @@ pub(crate) mod tests {
             groups: vec![],
             weights: vec![],
             class_names: None,
+            left_out: None,
         }
     }
 
@@ -305,6 +308,7 @@ pub(crate) mod tests {
             groups: vec![],
             weights: vec![],
             class_names: None,
+            left_out: None,
         }
     }
 

@@ -53,6 +53,21 @@ impl Reader {
         Ok(0.0)
     }
 
+    /// The rows whose files cannot be decoded, and why.
+    pub(super) fn undecodable(&self, column: &ArrayRef) -> Result<Vec<(usize, String)>> {
+        let function = self.subject.function;
+        let wanted = coerce_image_type(function, column.data_type())?;
+        let values = ImageColumn::try_new(function, &cast(column, &wanted)?)?;
+        let problem = |row: usize| match values.get(row)? {
+            ImageValue::Decoded(_) => None,
+            encoded @ ImageValue::Encoded(_) => {
+                let error = encoded.decode().err()?;
+                Some((row, format!("{}: {error}", error.code())))
+            }
+        };
+        Ok((0..column.len()).filter_map(problem).collect())
+    }
+
     /// Lists of numbers.
     pub(super) fn read_lists(
         &self,
