@@ -99,14 +99,18 @@ fn without_a_backbone_too_and_a_score_counts_every_row() {
     assert_eq!(output.stdout.trim(), "s\nSUCCEEDED", "{output:?}");
     let warning = "2 images cannot be read and are left out, such as the one in row ";
     assert!(output.stderr.contains(warning), "{output:?}");
-    let score = format!("{small} SELECT evaluate(t.model, 'small') FROM (SELECT {train} AS t)");
+    let score =
+        format!("{small} SELECT evaluate(t.model, 'small') FROM (SELECT {train} AS t)");
     let output = sql(&atoll, &score);
     let expected = "find such rows with try_image_decode and leave them out";
     assert!(output.stderr.contains(expected), "{output:?}");
     let none = "CREATE VIEW none AS SELECT X'0011' AS image, 'a' AS label \
         UNION ALL SELECT X'0012', 'b'; SELECT train('none', {epochs: 1})";
     let output = sql(&atoll, none);
-    assert!(output.stderr.contains("no image of none can be read"), "{output:?}");
+    assert!(
+        output.stderr.contains("no image of none can be read"),
+        "{output:?}"
+    );
 }
 
 #[test]

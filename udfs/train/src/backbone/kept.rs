@@ -117,3 +117,58 @@ pub(super) async fn write(
     put_if_absent(&folder(storage, key)?.join(&name)?, file).await?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn storage() -> (tempfile::TempDir, Location) {
+        let folder = tempfile::tempdir().unwrap();
+        let location = Location::parse(&folder.path().display().to_string()).unwrap();
+        (folder, location)
+    }
+
+    fn features(numbers: &[f32]) -> Arc<[f32]> {
+        Arc::from(numbers)
+    }
+
+    async fn read_all(storage: &Location, wanted: &[ImageDigest]) -> Result<Known> {
+        let files = files(storage, "key").await?;
+        let mut known = Known::new();
+        read(files, &wanted.iter().copied().collect(), &mut known).await?;
+        Ok(known)
+    }
+
+    #[tokio::test]
+    async fn only_wanted_images_are_read() {
+        let (_folder, storage) = storage();
+        assert!(files(&storage, "key").await.unwrap().is_empty());
+        let (a, b, c) = ([1; 32], [2; 32], [3; 32]);
+        let first = [(a, features(&[1.0, 2.0])), (b, features(&[3.0, 4.0]))];
+        write(&storage, "key", &first).await.unwrap();
+        // Another process computed one of them as well.
+        let second = [(b, features(&[5.0, 6.0])), (c, features(&[7.0, 8.0]))];
+        write(&storage, "key", &second).await.unwrap();
+        let known = read_all(&storage, &[a, c, [4; 32]]).await.unwrap();
+        assert_eq!(known.len(), 2);
+        assert_eq!(*known[&a], [1.0, 2.0]);
+        assert_eq!(*known[&c], [7.0, 8.0]);
+        assert_eq!(read_all(&storage, &[b]).await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_damaged_file_is_named() {
+        let (folder, storage) = storage();
+        write(&storage, "key", &[([1; 32], features(&[1.0]))])
+            .await
+            .unwrap();
+        std::fs::write(folder.path().join("features/key/x.parquet"), "PAR1").unwrap();
+        let error = read_all(&storage, &[[1; 32], [2; 32]]).await.unwrap_err();
+        let error = error.strip_backtrace();
+        assert!(
+            error.contains("features/key/x.parquet are damaged"),
+            "{error}"
+        );
+        assert!(error.contains("delete the file"), "{error}");
+    }
+}
