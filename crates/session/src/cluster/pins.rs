@@ -174,12 +174,12 @@ fn calls_are_sent_as_before() {
         (
             "train",
             vec![text(), options("epochs", 2_i64)],
-            "2031ccdea77b3d05c48e036446f825aa",
+            "33a4fcb9658c0b7f67c02c72deb2e4bb",
         ),
         (
             "evaluate",
             vec![bytes(), text(), options("split", "test")],
-            "2944ea4b8f0f2ce195fb0779287f4f25",
+            "87bb2eedbaa1d4f61f76b3461920a833",
         ),
     ];
     let functions: HashMap<String, ScalarUDF> = scalar_functions()
