@@ -11,6 +11,7 @@ use std::sync::Arc;
 use atoll_compute::CancellationToken;
 use atoll_udf_common::Location;
 use atoll_udf_common::args::{bytes_at, string_at};
+use atoll_udf_common::image::is_file_struct;
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, FixedSizeBinaryArray, Float32Builder,
     ListBuilder, RecordBatch,
@@ -63,6 +64,8 @@ pub(crate) struct Features {
 struct Computed {
     /// The rows without the features.
     batches: Vec<RecordBatch>,
+    /// The images of each batch.
+    digests: Vec<Vec<ImageDigest>>,
     /// Why some images have none.
     failed: HashMap<ImageDigest, String>,
 }
@@ -133,48 +136,43 @@ impl Computation<'_> {
         let key = self.backbone.key();
         let files = kept::files(self.storage, &key).await?;
         let mut known = Known::new();
-        let (batches, failed, computed) = if files.is_empty() {
+        let mut kept = 0;
+        let done = if files.is_empty() {
             // One reading is enough where all have to be computed.
-            let done = self.compute(rows, labelled, &key, &mut known).await?;
-            (done.batches, done.failed, known.len())
+            self.compute(rows, labelled, &key, &mut known).await?
         } else {
-            let batches = self.batches(rows.clone().select(labelled)?).await?;
-            let mut wanted = HashSet::new();
-            for batch in &batches {
-                wanted.extend(self.digests(batch)?);
-            }
+            let mut done = self.labels(rows.clone().select(labelled)?).await?;
+            let mut wanted: HashSet<_> = done.digests.iter().flatten().copied().collect();
             kept::read(files, &wanted, &mut known).await?;
+            kept = known.len();
             let all = wanted.len();
             wanted.retain(|image| !known.contains_key(image));
-            let before = known.len();
-            let failed = if wanted.is_empty() {
-                HashMap::new()
-            } else {
+            if !wanted.is_empty() {
                 let rows = match wanted.len() == all {
                     true => rows,
                     false => self.only(rows, &wanted)?,
                 };
                 let keys = self.keys(&rows)?;
-                self.compute(rows, keys, &key, &mut known).await?.failed
-            };
-            (batches, failed, known.len() - before)
+                done.failed = self.compute(rows, keys, &key, &mut known).await?.failed;
+            }
+            done
         };
-        let digests = batches.iter().map(|batch| self.digests(batch));
-        let digests = digests.collect::<Result<Vec<_>>>()?;
         Ok(Features {
-            source: self.source(beside.len(), (&batches, &digests), &known)?,
-            warnings: left_out(&batches, &digests, &known, &failed),
-            computed,
+            source: self.source(beside.len(), &done, &known)?,
+            warnings: left_out(&done, &known),
+            computed: known.len() - kept,
         })
     }
 
-    async fn batches(&self, frame: DataFrame) -> Result<Vec<RecordBatch>> {
+    /// Reads which image each row has, and what the rows say beside.
+    async fn labels(&self, frame: DataFrame) -> Result<Computed> {
         let mut stream = frame.execute_stream().await?;
-        let mut batches = Vec::new();
+        let mut done = Computed::default();
         while let Some(batch) = self.next(&mut stream).await? {
-            batches.push(batch);
+            done.digests.push(self.digests(&batch)?);
+            done.batches.push(batch);
         }
-        Ok(batches)
+        Ok(done)
     }
 
     async fn next<S>(&self, stream: &mut S) -> Result<Option<RecordBatch>>
@@ -193,7 +191,7 @@ impl Computation<'_> {
         let image = column_expr(self.image);
         let field = rows.schema().as_arrow().field_with_name(self.image)?;
         let keys = match field.data_type() {
-            DataType::Struct(fields) if fields.find("bytes").is_some() => {
+            DataType::Struct(fields) if is_file_struct(fields) => {
                 vec![sha256().call(vec![get_field().call(vec![image, lit("bytes")])])]
             }
             DataType::Struct(_) => {
@@ -272,7 +270,8 @@ impl Computation<'_> {
             let results = results.as_struct();
             let (features, codes) =
                 (results.column(0).as_list::<i32>(), results.column(1));
-            for (row, image) in self.digests(&batch)?.into_iter().enumerate() {
+            let digests = self.digests(&batch)?;
+            for (row, image) in digests.iter().copied().enumerate() {
                 if known.contains_key(&image) {
                     continue;
                 }
@@ -292,6 +291,7 @@ impl Computation<'_> {
                     fresh.clear();
                 }
             }
+            done.digests.push(digests);
             done.batches.push(batch);
         }
         if !fresh.is_empty() {
@@ -350,9 +350,10 @@ impl Computation<'_> {
     fn source(
         &self,
         beside: usize,
-        (batches, digests): (&[RecordBatch], &[Vec<ImageDigest>]),
+        done: &Computed,
         known: &Known,
     ) -> Result<DatasetSource> {
+        let batches = &done.batches;
         let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
         let Some(schema) = batches.first().map(RecordBatch::schema) else {
             return exec_err!("{} has no rows to train on", self.images.name());
@@ -368,7 +369,7 @@ impl Computation<'_> {
         let metadata = schema.metadata().clone();
         let schema = Arc::new(Schema::new_with_metadata(fields, metadata));
         let mut featured = Vec::with_capacity(batches.len());
-        for (batch, digests) in batches.iter().zip(digests) {
+        for (batch, digests) in batches.iter().zip(&done.digests) {
             let mut lists = ListBuilder::new(Float32Builder::new());
             let found: Vec<_> = digests.iter().map(|image| known.get(image)).collect();
             for numbers in found.iter().flatten() {
@@ -402,25 +403,24 @@ impl Computation<'_> {
 }
 
 /// A sentence on the images without features.
-fn left_out(
-    batches: &[RecordBatch],
-    digests: &[Vec<ImageDigest>],
-    known: &Known,
-    failed: &HashMap<ImageDigest, String>,
-) -> Vec<String> {
-    let rows = digests.iter().map(Vec::len).sum::<usize>();
-    let lost = batches.iter().zip(digests).flat_map(|(batch, digests)| {
-        let rows = digests.iter().enumerate();
-        let lost = rows.filter(|(_, image)| !known.contains_key(*image));
-        lost.map(move |(row, image)| (batch, row, image))
-    });
+fn left_out(done: &Computed, known: &Known) -> Vec<String> {
+    let rows = done.digests.iter().map(Vec::len).sum::<usize>();
+    let lost = done
+        .batches
+        .iter()
+        .zip(&done.digests)
+        .flat_map(|(batch, digests)| {
+            let rows = digests.iter().enumerate();
+            let lost = rows.filter(|(_, image)| !known.contains_key(*image));
+            lost.map(move |(row, image)| (batch, row, image))
+        });
     let lost: Vec<_> = lost.collect();
     let Some((batch, row, image)) = lost.first() else {
         return vec![];
     };
     let name = batch.column_by_name(NAME);
     let name = name.and_then(|names| string_at(names, *row));
-    let reason = failed.get(*image).map_or("", String::as_str);
+    let reason = done.failed.get(*image).map_or("", String::as_str);
     let are = if lost.len() == 1 { "is" } else { "are" };
     vec![format!(
         "{} of {rows} images cannot be read and {are} left out, such as {} ({reason})",

@@ -31,7 +31,7 @@ const ENDINGS: [&str; 12] = [
 ];
 
 /// Columns of file names that need not be named in the options.
-pub(super) const FILE_NAMES: [&str; 4] = ["file_name", "filename", "file", "path"];
+const FILE_NAMES: [&str; 4] = ["file_name", "filename", "file", "path"];
 
 /// The label column of a folder.
 const LABEL: &str = "label";
@@ -220,16 +220,22 @@ fn named_column<'a>(schema: &'a Schema, options: &'a ColumnOptions) -> Option<&'
     if options.features.is_some() {
         return None;
     }
-    let is_texts = |name: &str| {
-        let field = schema.field_with_name(name);
-        field.is_ok_and(|field| is_text(field.data_type()))
-    };
     let named = options.image.as_deref();
     let named = named.or_else(|| schema.field_with_name(IMAGE).is_ok().then_some(IMAGE));
     match named {
-        Some(name) => is_texts(name).then_some(name),
-        None => FILE_NAMES.into_iter().find(|name| is_texts(name)),
+        Some(name) => has_text(schema, name).then_some(name),
+        None => file_names(schema),
     }
+}
+
+/// The column that says what images are called, if there is one.
+pub(super) fn file_names(schema: &Schema) -> Option<&'static str> {
+    FILE_NAMES.into_iter().find(|name| has_text(schema, name))
+}
+
+fn has_text(schema: &Schema, name: &str) -> bool {
+    let field = schema.field_with_name(name);
+    field.is_ok_and(|field| is_text(field.data_type()))
 }
 
 /// The folder below which file names are, with a slash.

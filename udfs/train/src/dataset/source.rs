@@ -244,12 +244,7 @@ impl DatasetSource {
 
     /// The column that says what the images are called, if there is one.
     pub(crate) fn file_names(&self) -> Option<&'static str> {
-        let schema = self.frame.schema().as_arrow();
-        let is_text = |name: &&str| {
-            let field = schema.field_with_name(name);
-            field.is_ok_and(|field| is_text(field.data_type()))
-        };
-        photos::FILE_NAMES.into_iter().find(is_text)
+        photos::file_names(self.frame.schema().as_arrow())
     }
 
     /// What the statement says of the columns.
