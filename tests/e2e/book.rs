@@ -236,6 +236,11 @@ fn the_lesson_on_your_own_photos_is_true() {
 }
 
 #[test]
+fn the_lesson_on_your_own_table_is_true() {
+    check("tutorials/tables.md");
+}
+
+#[test]
 fn the_page_on_models_is_true() {
     check("howto/add_a_model.md");
 }

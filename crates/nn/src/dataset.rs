@@ -1,6 +1,7 @@
 //! Images or numbers with labels, held once in memory and shared by all trials on them.
 
 use crate::Error;
+use crate::columns::{Column, ColumnKind};
 use crate::precision::{Wide, narrowed, needs_64_bits};
 use crate::random::Stream;
 use crate::scaling::{Scale, Scaling};
@@ -33,7 +34,7 @@ pub enum Features {
     /// Images in NHWC order. A pixel is divided by 255 on its way into a network.
     Pixels(Vec<u8>),
     /// Numbers, row by row. Each is standardised by the training split on its way into a
-    /// network.
+    /// network. Where the dataset has columns, these say what each number stands for.
     Numbers(Vec<f64>),
 }
 
@@ -146,6 +147,11 @@ pub struct Dataset {
     pub wide: Wide,
     /// How much each row counts while training, if not all count alike.
     pub weights: Option<Vec<f64>>,
+    /// The columns that the numbers of a row come from, where they have names. Without them
+    /// a network takes all numbers as one list.
+    pub columns: Vec<Column>,
+    /// The name of the column of labels, where columns have names.
+    pub target: Option<String>,
 }
 
 impl Dataset {
@@ -205,6 +211,64 @@ impl Dataset {
             labels,
             wide,
             weights: None,
+            columns: Vec::new(),
+            target: None,
+        })
+    }
+
+    /// Rows of mixed columns and classes, or numbers to predict, in a column called `target`.
+    ///
+    /// `numbers` has the values of a row one after the other: numbers, days since 1970, or
+    /// the places of texts in the lists of their columns; NaN where there is none.
+    pub fn of_columns(
+        mut columns: Vec<Column>,
+        mut numbers: Vec<f64>,
+        mut labels: Labels,
+        target: String,
+    ) -> Result<Self, Error> {
+        let width: usize = columns.iter().map(Column::width).sum();
+        if labels.is_empty() {
+            return problem("it has no rows".to_owned());
+        }
+        if width == 0 || labels.len().checked_mul(width) != Some(numbers.len()) {
+            return problem(format!(
+                "{} rows of {width} values in columns need {} values, at least one each, \
+                 got {}",
+                labels.len(),
+                labels.len().saturating_mul(width),
+                numbers.len()
+            ));
+        }
+        let mut start = 0;
+        for column in &mut columns {
+            column.measure(&mut numbers, start, width)?;
+            let values = numbers.iter().skip(start).step_by(width);
+            if let ColumnKind::Text(texts) = &column.kind
+                && let Some(place) = values
+                    .filter(|value| !value.is_nan())
+                    .find(|value| **value < 0.0 || **value >= texts.len() as f64)
+            {
+                return problem(format!("column {} has no text {place}", column.name));
+            }
+            start += column.width();
+        }
+        labels.check()?;
+        let wide = Wide {
+            features: columns.iter().any(|column| column.wide),
+            labels: labels.widen(),
+        };
+        Ok(Self {
+            shape: ImageShape {
+                height: 1,
+                width: 1,
+                channels: width,
+            },
+            features: Features::Numbers(numbers),
+            labels,
+            wide,
+            weights: None,
+            columns,
+            target: Some(target),
         })
     }
 
@@ -264,6 +328,8 @@ impl Dataset {
             labels,
             wide,
             weights: None,
+            columns: Vec::new(),
+            target: None,
         })
     }
 
@@ -305,10 +371,20 @@ impl Dataset {
     }
 
     /// Copies the features of `rows` into `out`, which is `[rows, height, width, channels]`
-    /// or `[rows, features]`, scaled as networks see them: pixels from 0 to 1, numbers with
-    /// mean 0 and standard deviation 1.
+    /// or `[rows, inputs]`, as networks see them: pixels from 0 to 1, numbers with
+    /// mean 0 and standard deviation 1, columns as their [`Layout`](crate::columns::Layout)
+    /// says.
     pub(crate) fn gather(&self, rows: &[u32], scaling: &Scaling, inputs: &mut [f32]) {
         let values = self.shape.values();
+        if let (Some(encoding), Features::Numbers(numbers)) =
+            (&scaling.encoding, &self.features)
+        {
+            let inputs = inputs.chunks_exact_mut(encoding.layout.width());
+            for (&row, inputs) in rows.iter().zip(inputs) {
+                encoding.encode(&numbers[row as usize * values..][..values], inputs);
+            }
+            return;
+        }
         for (&row, input) in rows.iter().zip(inputs.chunks_exact_mut(values)) {
             match &self.features {
                 Features::Pixels(_) => scale(self.image(row), input),
@@ -386,7 +462,7 @@ fn check_sets(sets: &[Vec<u32>], names: &[String]) -> Result<(), Error> {
 }
 
 /// Whether a network can be trained on this number: it is finite and not too large.
-fn is_usable(number: f64) -> bool {
+pub(crate) fn is_usable(number: f64) -> bool {
     number.is_finite() && number.abs() <= LARGEST
 }
 
@@ -539,6 +615,7 @@ mod tests {
         };
         let scaling = Scaling {
             features: vec![scale(1.0, 1.0), scale(1.0, 0.5)],
+            encoding: None,
             target: None,
         };
         let (mut inputs, mut targets) = ([9.0; 2], [9.0]);

@@ -29,7 +29,8 @@ pub(crate) fn check_layer(text: &str, (height, width, channels): (usize, usize, 
     let planned = plan.layers.last().unwrap();
     let last = std::slice::from_ref(planned);
     let mut stream = Stream::new(1, text);
-    let mut layer = build(last, ROWS, 1, stream.clone()).0.unwrap();
+    let first = stream.clone();
+    let mut layer = build(last, ROWS, 1, &|_| first.clone()).0.unwrap();
 
     let mut random =
         |n: usize| -> Vec<f32> { (0..n).map(|_| 2.0 * stream.unit() - 1.0).collect() };

@@ -38,6 +38,7 @@ mod allocations;
 mod architecture;
 mod augment;
 mod checkpoint;
+mod columns;
 mod dataset;
 mod draw;
 mod ema;
@@ -64,6 +65,7 @@ mod training;
 mod weights;
 
 pub use checkpoint::Checkpoint;
+pub use columns::{Column, ColumnKind};
 pub use dataset::{Dataset, Features, ImageShape, Labels, Split};
 pub use draw::Draw;
 pub use error::Error;
@@ -74,6 +76,7 @@ pub use hyperparameters::{
 pub use network::Network;
 pub use precision::{Wide, needs_64_bits};
 pub use profile::{LayerTime, StepTime, peak, profile};
+pub use random::permutation;
 pub use scores::Metric;
 pub use training::{
     Epoch, Observer, Options, Outcome, Report, resume, train, train_with,

@@ -2,7 +2,9 @@
 //!
 //! For classes it is softmax followed by cross-entropy. Both are computed in one step,
 //! because the gradient of the pair is simply `probability - target`, and no logarithm of a
-//! probability that was rounded to zero can occur. For numbers it is the squared error.
+//! probability that was rounded to zero can occur. For numbers see [`NumberLoss`].
+
+use crate::{Hyperparameters, LossKind};
 
 /// The loss of a mini-batch, as a sum over its rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -170,33 +172,162 @@ pub(crate) fn binary_cross_entropy(
     cost
 }
 
-/// The squared error of `outputs`, and the gradient of its mean if there is room for one.
-///
-/// `kept` is the share that a row kept when it was mixed with the one as far from the
-/// other end; `weights` say how much each row counts.
-pub(crate) fn squared_error(
+/// The numbers that a mini-batch is to predict, standardised but for counts.
+#[derive(Clone, Copy)]
+pub(crate) struct NumberTargets<'a> {
+    /// The number of each row.
+    pub(crate) numbers: &'a [f32],
+    /// The share that a row kept when it was mixed with the one as far from the other end.
+    pub(crate) kept: f32,
+    /// How much each row counts; all the same without.
+    pub(crate) weights: Option<&'a [f32]>,
+}
+
+impl<'a> NumberTargets<'a> {
+    /// The numbers as they are.
+    pub(crate) fn plain(numbers: &'a [f32]) -> Self {
+        Self {
+            numbers,
+            kept: 1.0,
+            weights: None,
+        }
+    }
+}
+
+/// A loss of numbers with what it depends on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum NumberLoss {
+    Squared,
+    Absolute,
+    /// Squared up to this error, as `torch.nn.HuberLoss`.
+    Huber(f32),
+    /// The share of rows that is to be below the prediction.
+    Quantile(f32),
+    /// As `torch.nn.PoissonNLLLoss` without its constant: the output is a logarithm.
+    Poisson,
+}
+
+impl NumberLoss {
+    pub(crate) fn of(loss: LossKind, hyperparameters: &Hyperparameters) -> Self {
+        match loss {
+            LossKind::Mae => Self::Absolute,
+            LossKind::Huber => {
+                Self::Huber(hyperparameters.huber_delta.unwrap_or(1.0) as f32)
+            }
+            LossKind::Quantile => {
+                Self::Quantile(hyperparameters.quantile.unwrap_or(0.5) as f32)
+            }
+            LossKind::Poisson => Self::Poisson,
+            _ => Self::Squared,
+        }
+    }
+
+    /// The loss of an output, and its slope.
+    fn of_row(self, output: f32, target: f32) -> (f64, f32) {
+        let error = output - target;
+        let sign = if error == 0.0 { 0.0 } else { error.signum() };
+        match self {
+            Self::Squared => (f64::from(error) * f64::from(error), 2.0 * error),
+            Self::Absolute => (f64::from(error.abs()), sign),
+            Self::Huber(delta) if error.abs() <= delta => {
+                (0.5 * f64::from(error) * f64::from(error), error)
+            }
+            Self::Huber(delta) => {
+                let beyond = f64::from(error.abs()) - 0.5 * f64::from(delta);
+                (f64::from(delta) * beyond, delta * sign)
+            }
+            Self::Quantile(share) => {
+                let slope = match error {
+                    below if below < 0.0 => -share,
+                    above if above > 0.0 => 1.0 - share,
+                    _ => 0.0,
+                };
+                (f64::from(slope) * f64::from(error), slope)
+            }
+            Self::Poisson => {
+                let count = output.exp();
+                let loss = f64::from(count) - f64::from(target) * f64::from(output);
+                (loss, count - target)
+            }
+        }
+    }
+}
+
+/// The loss of `outputs`, and the gradient of its mean if there is room for one.
+pub(crate) fn number_loss(
+    loss: NumberLoss,
     outputs: &[f32],
-    targets: &[f32],
-    kept: f32,
-    weights: Option<&[f32]>,
+    targets: NumberTargets<'_>,
     mut gradient: Option<&mut [f32]>,
 ) -> Cost {
-    let share = 2.0 / targets.len() as f32;
-    let partners = targets.iter().rev();
-    let mut loss = 0.0;
+    let NumberTargets {
+        numbers,
+        kept,
+        weights,
+    } = targets;
+    // A product with a power of two rounds nothing, so that squares have the bits of always.
+    let share = 1.0 / numbers.len() as f32;
+    let partners = numbers.iter().rev();
+    let mut sum = 0.0;
     for (row, ((output, own), other)) in
-        outputs.iter().zip(targets).zip(partners).enumerate()
+        outputs.iter().zip(numbers).zip(partners).enumerate()
     {
-        let error = output - (other + kept * (own - other));
+        let target = other + kept * (own - other);
+        let (cost, slope) = loss.of_row(*output, target);
         let weight = weights.map_or(1.0, |weights| {
             mixed(weights[row], weights[weights.len() - 1 - row], kept)
         });
-        loss += f64::from(error) * f64::from(error) * f64::from(weight);
+        sum += cost * f64::from(weight);
         if let Some(gradient) = gradient.as_deref_mut() {
-            gradient[row] = share * error * weight;
+            gradient[row] = share * slope * weight;
         }
     }
-    Cost { loss, correct: 0 }
+    Cost {
+        loss: sum,
+        correct: 0,
+    }
+}
+
+/// The cross-entropy of each row times `(1 - p)^gamma`, where `p` is the probability of its
+/// class, and the gradient of its mean if there is room for one (T. Lin and others, Focal loss
+/// for dense object detection, ICCV 2017, with a softmax in place of sigmoids).
+pub(crate) fn focal(
+    logits: &[f32],
+    labels: &[u32],
+    gamma: f32,
+    weights: Option<&[f32]>,
+    mut gradient: Option<&mut [f32]>,
+) -> Cost {
+    let rows = labels.len();
+    let classes = logits.len() / rows;
+    let mut cost = Cost::default();
+    for (row, logits) in logits.chunks_exact(classes).enumerate() {
+        let (best, largest) = largest(logits);
+        let label = labels[row] as usize;
+        let total: f32 = logits.iter().map(|logit| (logit - largest).exp()).sum();
+        let log_p = logits[label] - largest - total.ln();
+        let p = log_p.exp();
+        let missing = (1.0 - p).max(0.0);
+        let weight = weights.map_or(1.0, |weights| weights[row]);
+        let factor = missing.powf(gamma);
+        cost.loss += f64::from(-factor * log_p * weight);
+        cost.correct += u32::from(best == label);
+        let Some(gradient) = gradient.as_deref_mut() else {
+            continue;
+        };
+        // The slope of the loss by the logit of the class, before its share of it.
+        let bend = match missing > 0.0 && gamma > 0.0 {
+            true => gamma * p * missing.powf(gamma - 1.0) * log_p,
+            false => 0.0,
+        };
+        let slope = (bend - factor) * weight / rows as f32;
+        let gradient = &mut gradient[row * classes..(row + 1) * classes];
+        for (class, (target, logit)) in gradient.iter_mut().zip(logits).enumerate() {
+            let probability = (logit - largest).exp() / total;
+            *target = slope * (f32::from(u8::from(class == label)) - probability);
+        }
+    }
+    cost
 }
 
 /// The first of the largest logits. NaN is never it, and spoils the loss anyway.
@@ -293,14 +424,72 @@ mod tests {
     fn squared_errors() {
         let mut gradient = [9.0; 3];
         let (outputs, targets) = ([1.0, -2.0, 0.5], [0.0, 1.0, 0.5]);
-        let cost = squared_error(&outputs, &targets, 1.0, None, Some(&mut gradient));
+        let plain = NumberTargets::plain(&targets);
+        let cost = number_loss(NumberLoss::Squared, &outputs, plain, Some(&mut gradient));
         assert!((cost.loss / 3.0 - 3.333_333).abs() < 1e-6, "{cost:?}");
         for (actual, expected) in gradient.iter().zip([0.666_667, -2.0, 0.0]) {
             assert!((actual - expected).abs() < 1e-6, "{gradient:?}");
         }
         // Mixed in equal parts, the first and the last row are to be 0.25.
-        let cost = squared_error(&[0.25, 1.0, 0.25], &targets, 0.5, None, None);
+        let halves = NumberTargets { kept: 0.5, ..plain };
+        let cost = number_loss(NumberLoss::Squared, &[0.25, 1.0, 0.25], halves, None);
         assert_eq!(cost.loss, 0.0);
+    }
+
+    // >>> y = torch.tensor([1.0, -2.0, 0.5], requires_grad=True)
+    // >>> t = torch.tensor([0.0, 1.0, 0.5])
+    // >>> torch.nn.L1Loss()(y, t), torch.nn.HuberLoss(delta=1.5)(y, t)
+    // >>> torch.nn.PoissonNLLLoss()(y, t), sklearn.metrics.mean_pinball_loss(t, y, alpha=0.9)
+    #[test]
+    fn losses_of_numbers_are_those_of_pytorch() {
+        let check = |loss: NumberLoss, expected: f64, slopes: [f32; 3]| {
+            let mut gradient = [9.0; 3];
+            let targets = NumberTargets::plain(&[0.0, 1.0, 0.5]);
+            let outputs = [1.0, -2.0, 0.5];
+            let cost = number_loss(loss, &outputs, targets, Some(&mut gradient));
+            assert!(
+                (cost.loss / 3.0 - expected).abs() < 1e-6,
+                "{loss:?} {cost:?}"
+            );
+            for (actual, expected) in gradient.iter().zip(slopes) {
+                assert!((actual - expected).abs() < 1e-6, "{loss:?} {gradient:?}");
+            }
+        };
+        let third = 1.0 / 3.0;
+        check(NumberLoss::Absolute, 4.0 / 3.0, [third, -third, 0.0]);
+        check(NumberLoss::Huber(1.5), 1.291_666_7, [third, -0.5, 0.0]);
+        check(
+            NumberLoss::Quantile(0.9),
+            0.933_333_3,
+            [0.033_333_33, -0.3, 0.0],
+        );
+        let slopes = [0.906_094, -0.288_221_6, 0.382_907];
+        check(NumberLoss::Poisson, 2.084_112_8, slopes);
+    }
+
+    /// The differences are of the loss itself; without gamma it is cross-entropy.
+    #[test]
+    fn focal_gradients_are_those_of_the_loss() {
+        let logits = [1.0, 2.0, 0.5, 0.1, -3.0, 4.0];
+        let weights: Option<&[f32]> = Some(&[0.5, 1.5]);
+        let mut gradient = [9.0; 6];
+        focal(&logits, &[1, 0], 2.0, weights, Some(&mut gradient));
+        for n in 0..6 {
+            let loss = |step: f32| {
+                let mut moved = logits;
+                moved[n] += step;
+                focal(&moved, &[1, 0], 2.0, weights, None).loss / 2.0
+            };
+            let slope = (loss(1e-2) - loss(-1e-2)) / 2e-2;
+            assert!(
+                (slope - f64::from(gradient[n])).abs() < 1e-3,
+                "{n} {gradient:?}"
+            );
+        }
+        let plain = cross_entropy(&logits, Targets::plain(&[1, 0]), None);
+        let focal = focal(&logits, &[1, 0], 0.0, None, None);
+        assert!((plain.loss - focal.loss).abs() < 1e-6);
+        assert_eq!(plain.correct, focal.correct);
     }
 
     // >>> logits = torch.tensor([[1.0, 2.0, 0.5], [0.1, -3.0, 4.0]], requires_grad=True)
@@ -326,13 +515,13 @@ mod tests {
         }
         let mut gradient = [9.0; 3];
         // >>> ((y - t) ** 2 * torch.tensor([2.0, 0.5, 0.0])).mean(), as below
-        let cost = squared_error(
-            &[1.0, -2.0, 0.5],
-            &[0.0, 1.0, 1.5],
-            1.0,
-            Some(&[2.0, 0.5, 0.0]),
-            Some(&mut gradient),
-        );
+        let targets = NumberTargets {
+            weights: Some(&[2.0, 0.5, 0.0]),
+            ..NumberTargets::plain(&[0.0, 1.0, 1.5])
+        };
+        let outputs = [1.0, -2.0, 0.5];
+        let cost =
+            number_loss(NumberLoss::Squared, &outputs, targets, Some(&mut gradient));
         assert!((cost.loss / 3.0 - 6.5 / 3.0).abs() < 1e-6, "{cost:?}");
         for (actual, expected) in gradient.iter().zip([4.0 / 3.0, -1.0, 0.0]) {
             assert!((actual - expected).abs() < 1e-6, "{gradient:?}");

@@ -55,7 +55,7 @@ impl Network {
         seed: u64,
         threads: usize,
     ) -> Result<Self, Error> {
-        let values: usize = plan.layers.iter().map(|layer| layer.output.values()).sum();
+        let values: usize = plan.layers.iter().map(PlannedLayer::values).sum();
         if values.saturating_mul(rows) > MAX_VALUES {
             return Err(Error::Architecture {
                 problem: format!(
@@ -69,9 +69,10 @@ impl Network {
         let team = Arc::new(Team::new(threads));
         let mut planned = 0;
         while planned < plan.layers.len() {
-            let dropout = Stream::new(seed, &format!("dropout {planned}"));
+            let stream =
+                |inside: &str| Stream::new(seed, &format!("dropout {planned}{inside}"));
             let (layer, covered) =
-                layers::build(&plan.layers[planned..], rows, team.threads(), dropout);
+                layers::build(&plan.layers[planned..], rows, team.threads(), &stream);
             if let Some(layer) = layer {
                 layers.push(LayerInstance {
                     layer,
@@ -277,7 +278,7 @@ impl Network {
     pub(crate) fn streams(&mut self) -> impl Iterator<Item = &mut Stream> {
         self.layers
             .iter_mut()
-            .filter_map(|running| running.layer.stream())
+            .flat_map(|running| running.layer.streams())
     }
 
     /// The parts of a [`Network::save`], in its order.

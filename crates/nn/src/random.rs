@@ -73,6 +73,14 @@ impl Stream {
     }
 }
 
+/// A random order of so many rows, which depends on the seed and the purpose alone; none of
+/// more rows than 32 bits count.
+pub fn permutation(rows: usize, seed: u64, purpose: &str) -> Option<Vec<u32>> {
+    let mut order: Vec<u32> = (0..u32::try_from(rows).ok()?).collect();
+    Stream::new(seed, purpose).shuffle(&mut order);
+    Some(order)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,8 +1,9 @@
 //! Numbers with mean 0 and standard deviation 1, and the way back.
 
+use crate::columns::{Encoding, Layout};
 use crate::dataset::{Features, Labels};
 use crate::precision::narrowed;
-use crate::{Dataset, LossKind, Split};
+use crate::{Dataset, Hyperparameters, LossKind, Split};
 
 /// How one column of numbers is standardised: a network sees `(x - mean) * inverse`.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,14 +20,16 @@ pub(crate) struct Scale {
 /// file, so that whoever applies the network gives it the numbers as they are.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Scaling {
-    /// For each feature; empty for images.
+    /// For each feature; empty for images and for mixed columns.
     pub(crate) features: Vec<Scale>,
+    /// For mixed columns.
+    pub(crate) encoding: Option<Encoding>,
     /// For the number to predict, if there is one.
     pub(crate) target: Option<Scale>,
 }
 
 impl Scale {
-    fn of(numbers: impl Iterator<Item = f64> + Clone, wide: bool) -> Self {
+    pub(crate) fn of(numbers: impl Iterator<Item = f64> + Clone, wide: bool) -> Self {
         // Numbers that are the same differ by their rounding.
         const SAME: f64 = 1e-6;
         const SAME_WIDE: f64 = 1e-13;
@@ -60,9 +63,21 @@ impl Scale {
 impl Scaling {
     /// Measures the training split and no other row, because the others stand for data that
     /// nobody has seen.
-    pub(crate) fn new(dataset: &Dataset, split: &Split, loss: LossKind) -> Self {
+    pub(crate) fn new(
+        dataset: &Dataset,
+        split: &Split,
+        loss: LossKind,
+        hyperparameters: &Hyperparameters,
+    ) -> Self {
+        let mut encoding = None;
         let features = match &dataset.features {
             Features::Pixels(_) => Vec::new(),
+            Features::Numbers(numbers) if !dataset.columns.is_empty() => {
+                let layout = Layout::new(&dataset.columns, hyperparameters.embedding);
+                let width = dataset.shape.values();
+                encoding = Some(Encoding::new(layout, numbers, width, &split.train));
+                Vec::new()
+            }
             Features::Numbers(numbers) => {
                 let width = dataset.shape.values();
                 let feature = |n: usize| {
@@ -74,7 +89,13 @@ impl Scaling {
             }
         };
         let rows = split.train.iter();
-        let target = (loss == LossKind::Mse).then(|| match &dataset.labels {
+        let target = loss.is_of_numbers().then(|| match &dataset.labels {
+            // The logarithm of a count is what the network gives.
+            _ if loss == LossKind::Poisson => Scale {
+                mean: 0.0,
+                inverse: 1.0,
+                wide: false,
+            },
             Labels::Numbers(numbers) => {
                 let rows = rows.map(|&row| numbers[row as usize]);
                 Scale::of(rows, dataset.wide.labels)
@@ -85,20 +106,31 @@ impl Scaling {
                 Scale::of(rows.map(|&row| f64::from(indices[row as usize])), false)
             }
         });
-        Self { features, target }
+        Self {
+            features,
+            encoding,
+            target,
+        }
     }
 
-    /// The factor that turns a squared error of standardised numbers into the square of the
-    /// data's units.
-    pub(crate) fn units(&self) -> f64 {
+    /// The factor that turns the loss of standardised numbers into one of the data's units,
+    /// or into their square.
+    pub(crate) fn units(&self, loss: LossKind) -> f64 {
         let inverse = self.target.as_ref().map_or(1.0, |scale| scale.inverse);
-        inverse.powi(-2)
+        match loss {
+            LossKind::Mae | LossKind::Quantile => inverse.recip(),
+            _ => inverse.powi(-2),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn measured(dataset: &Dataset, split: &Split, loss: LossKind) -> Scaling {
+        Scaling::new(dataset, split, loss, &Hyperparameters::default())
+    }
 
     // >>> sklearn.preprocessing.StandardScaler().fit([[1], [2], [6]])  # mean_ 3, scale_ 2.16
     #[test]
@@ -110,7 +142,7 @@ mod tests {
             train: vec![0, 1, 2],
             validation: vec![3],
         };
-        let scaling = Scaling::new(&dataset, &split, LossKind::Mse);
+        let scaling = measured(&dataset, &split, LossKind::Mse);
         let deviation = (14.0_f64 / 3.0).sqrt();
         assert_eq!(scaling.features[0].mean, 3.0);
         assert!((scaling.features[0].inverse - 1.0 / deviation).abs() < 1e-6);
@@ -124,9 +156,15 @@ mod tests {
             }
         );
         assert_eq!(scaling.features[1].apply(7.0), 0.0);
-        assert!((scaling.units() - 200.0 / 3.0).abs() < 1e-4);
-        let classes = Scaling::new(&dataset, &split, LossKind::CrossEntropy);
-        assert_eq!((classes.target.as_ref(), classes.units()), (None, 1.0));
+        assert!((scaling.units(LossKind::Mse) - 200.0 / 3.0).abs() < 1e-4);
+        let classes = measured(&dataset, &split, LossKind::CrossEntropy);
+        assert_eq!(
+            (
+                classes.target.as_ref(),
+                classes.units(LossKind::CrossEntropy)
+            ),
+            (None, 1.0)
+        );
     }
 
     #[test]
@@ -139,7 +177,7 @@ mod tests {
             train: (0..100).collect(),
             validation: vec![0],
         };
-        let scaling = Scaling::new(&dataset, &split, LossKind::Mse);
+        let scaling = measured(&dataset, &split, LossKind::Mse);
         let mut inputs = [0.0; 2];
         dataset.gather(&[0, 1], &scaling, &mut inputs);
         // >>> x = numpy.arange(100); ((x - x.mean()) / x.std())[:2]
@@ -150,6 +188,6 @@ mod tests {
         let mut targets = [0.0; 2];
         dataset.gather_numbers(&[0, 1], target, &mut targets);
         assert_eq!(targets, inputs);
-        assert!((scaling.units() - 9.0 * 9_999.0 / 12.0).abs() < 1e-6);
+        assert!((scaling.units(LossKind::Mse) - 9.0 * 9_999.0 / 12.0).abs() < 1e-6);
     }
 }

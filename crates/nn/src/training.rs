@@ -16,7 +16,8 @@ use crate::checkpoint::Checkpoint;
 use crate::ema::Average;
 use crate::layers::PassMode;
 use crate::loss::{
-    Cost, SetTargets, Targets, binary_cross_entropy, cross_entropy, squared_error,
+    Cost, NumberLoss, NumberTargets, SetTargets, Targets, binary_cross_entropy,
+    cross_entropy, focal, number_loss,
 };
 use crate::mixup::Mixup;
 use crate::network::Network;
@@ -203,6 +204,7 @@ impl<'a> TrainingLoop<'a> {
         let plan = hyperparameters.plan_for(dataset)?;
         let loss = hyperparameters.loss_for(dataset)?;
         hyperparameters.check_metric(options.metric, loss, dataset)?;
+        hyperparameters.check_interval(loss, split.validation.len())?;
         let mut optimizer = Optimizer::new(hyperparameters, plan.weights);
         let largest = split.train.len().max(split.validation.len());
         let rows = largest.min(hyperparameters.batch_size as usize);
@@ -223,7 +225,7 @@ impl<'a> TrainingLoop<'a> {
             order: split.train.clone(),
             shuffle: Stream::new(seed, "shuffle"),
             loss,
-            scaling: Scaling::new(dataset, split, loss),
+            scaling: Scaling::new(dataset, split, loss, hyperparameters),
             metric: options.metric,
             all_train: options.all_train,
             row_weights: row_weights(dataset, split, hyperparameters)?,
@@ -263,7 +265,8 @@ impl<'a> TrainingLoop<'a> {
                 epoch,
                 learning_rate,
                 train_loss,
-                validation_loss: of(|validated| validated.loss) * self.scaling.units(),
+                validation_loss: of(|validated| validated.loss)
+                    * self.scaling.units(self.loss),
                 validation_accuracy: of(|validated| validated.accuracy),
                 validation_score: validated.and_then(|validated| validated.score),
                 seconds: started.elapsed().as_secs_f64(),
@@ -319,16 +322,19 @@ impl<'a> TrainingLoop<'a> {
             if has_diverged(mean) {
                 return Ok(None);
             }
-            self.last_finite = mean * self.scaling.units();
+            self.last_finite = mean * self.scaling.units(self.loss);
             loss += cost.loss;
             self.steps += 1;
             observer.on_step(self.steps, total);
         }
-        Ok(Some(loss / self.order.len() as f64 * self.scaling.units()))
+        Ok(Some(
+            loss / self.order.len() as f64 * self.scaling.units(self.loss),
+        ))
     }
 
     /// Makes one step on one mini-batch. A loss that has diverged changes no weight.
     fn step(&mut self, places: Range<usize>, learning_rate: f64) -> Cost {
+        let gamma = self.focal_gamma();
         let mini_batch = &self.order[places];
         let rows = mini_batch.len();
         let images = self.network.images_mut(rows);
@@ -336,7 +342,7 @@ impl<'a> TrainingLoop<'a> {
             Some(augmenter) => augmenter.gather(self.dataset, mini_batch, images),
             None => self.dataset.gather(mini_batch, &self.scaling, images),
         }
-        let values = self.dataset.shape.values();
+        let values = images.len() / rows;
         let mixup = self.mixup.as_mut();
         let kept = mixup.map_or(1.0, |mixup| mixup.mix(images, values));
         self.network.forward(rows, PassMode::Training);
@@ -366,18 +372,28 @@ impl<'a> TrainingLoop<'a> {
             None => {
                 let labels = &mut self.classes[..rows];
                 self.dataset.gather_classes(mini_batch, labels);
-                let targets = Targets {
-                    labels,
-                    smoothing,
-                    kept,
-                    weights,
-                };
-                cross_entropy(outputs, targets, Some(slopes))
+                if let Some(gamma) = gamma {
+                    focal(outputs, labels, gamma, weights, Some(slopes))
+                } else {
+                    let targets = Targets {
+                        labels,
+                        smoothing,
+                        kept,
+                        weights,
+                    };
+                    cross_entropy(outputs, targets, Some(slopes))
+                }
             }
             Some(scale) => {
                 let targets = &mut self.targets[..rows];
                 self.dataset.gather_numbers(mini_batch, scale, targets);
-                squared_error(outputs, targets, kept, weights, Some(slopes))
+                let targets = NumberTargets {
+                    numbers: targets,
+                    kept,
+                    weights,
+                };
+                let loss = NumberLoss::of(self.loss, self.hyperparameters);
+                number_loss(loss, outputs, targets, Some(slopes))
             }
         };
         if has_diverged(cost.loss / rows as f64) {
@@ -393,15 +409,21 @@ impl<'a> TrainingLoop<'a> {
         cost
     }
 
+    /// How much less rows count that are nearly right, if the loss is focal.
+    fn focal_gamma(&self) -> Option<f32> {
+        (self.loss == LossKind::Focal)
+            .then(|| self.hyperparameters.focal_gamma.unwrap_or(2.0) as f32)
+    }
+
     fn into_report(mut self, outcome: Outcome) -> Report {
         let best = self.best.map(|best| self.history[best].clone());
         let onnx = best.is_some().then(|| {
             self.network.restore(&self.best_weights);
-            let class_names = self.dataset.labels.class_names();
+            let radius = self.interval_radius();
             onnx::export(
                 &self.network,
-                class_names,
-                self.loss,
+                self.dataset,
+                (self.loss, radius),
                 &self.scaling,
                 self.hyperparameters,
             )

@@ -63,6 +63,26 @@ impl Data {
         }
     }
 
+    /// The values in parts of `len` each.
+    pub(crate) fn chunks(self, len: usize) -> Vec<Self> {
+        let len = len.max(1);
+        match self {
+            Self::Floats(all) => {
+                all.chunks(len).map(|v| Self::Floats(v.to_vec())).collect()
+            }
+            Self::Doubles(all) => {
+                all.chunks(len).map(|v| Self::Doubles(v.to_vec())).collect()
+            }
+            Self::Integers(all) => all
+                .chunks(len)
+                .map(|v| Self::Integers(v.to_vec()))
+                .collect(),
+            Self::Strings(all) => {
+                all.chunks(len).map(|v| Self::Strings(v.to_vec())).collect()
+            }
+        }
+    }
+
     /// The first `len` values.
     pub(crate) fn truncate(&mut self, len: usize) {
         match self {

@@ -38,4 +38,4 @@ pub use loaded::ModelFiles;
 pub use model::{LoadedModel, Output, WantedTensors};
 pub use provider::{Availability, ParseProviderError, Provider};
 pub use runtime::{RuntimeInfo, engine, runtime};
-pub use signature::{ElementType, Port, Signature};
+pub use signature::{ElementType, Port, Signature, TableInput, TableInputKind};

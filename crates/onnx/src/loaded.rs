@@ -14,7 +14,7 @@ use crate::inner::{Inner, Outputs, with_outputs};
 use crate::message::{Newer, clean};
 use crate::runtime::runtime;
 use crate::session::{OpenError, SharedSession};
-use crate::{Error, Head, Port, Provider, Signature, cache, names};
+use crate::{Error, Head, Port, Provider, Signature, TableInput, cache, names};
 
 /// Weights that a model keeps in other files, by the names of [`crate::weight_files`].
 pub(crate) type Weights = BTreeMap<String, Arc<[u8]>>;
@@ -70,6 +70,8 @@ pub(crate) struct Loaded {
     pub(crate) producer: Option<String>,
     pub(crate) opset: Option<u32>,
     pub(crate) labels: Vec<String>,
+    /// The columns of a table that it takes, if it says so.
+    pub(crate) columns: Option<Vec<TableInput>>,
     /// The tensor inside the graph that is the last one of the outputs.
     pub(crate) inner: Option<Inner>,
     /// What enters the last dense layer.
@@ -128,6 +130,7 @@ impl Loaded {
         let (metadata, producer) = metadata(session)
             .map_err(|error| OpenError::Model(clean(error.message())))?;
         let opset = session.opset_for_domain("");
+        let columns = columns(&metadata, &signature);
         Ok(Self {
             session: shared,
             signature,
@@ -135,6 +138,7 @@ impl Loaded {
             heads,
             size: files.size(),
             labels: labels(&metadata),
+            columns,
             inner,
             features: header.tensors.features,
             tensors,
@@ -158,6 +162,19 @@ fn labels(metadata: &BTreeMap<String, String>) -> Vec<String> {
         (None, Some(names)) => names::parse(names).unwrap_or_default(),
         (None, None) => Vec::new(),
     }
+}
+
+/// The columns that `atoll.columns` lists, if they are the inputs of the graph.
+fn columns(
+    metadata: &BTreeMap<String, String>,
+    signature: &Signature,
+) -> Option<Vec<TableInput>> {
+    let columns: Vec<TableInput> =
+        serde_json::from_str(metadata.get("atoll.columns")?).ok()?;
+    let names = columns.iter().map(|column| &column.name);
+    names
+        .eq(signature.inputs.iter().map(|port| &port.name))
+        .then_some(columns)
 }
 
 type Metadata = (BTreeMap<String, String>, Option<String>);

@@ -16,7 +16,7 @@ use crate::runtime::start_beside;
 use crate::signature::RowShape;
 use crate::{
     Data, ElementType, Error, FEATURES, Head, Inner, OutputKind, Port, Provider,
-    Signature, cache,
+    Signature, TableInput, cache,
 };
 
 /// A model that is ready to run: a cheap handle, to be cloned freely and used by any number
@@ -288,6 +288,62 @@ impl LoadedModel {
             }
         }
         self.run_values(&values, copies)
+    }
+
+    /// Runs rows through a model whose mini-batch has any size, and gives the outputs of each.
+    /// An input has the values of all rows, one after the other.
+    pub fn run_rows(
+        &self,
+        inputs: Vec<(String, Data)>,
+        rows: usize,
+    ) -> Result<Vec<Vec<Output>>, Error> {
+        let mut values = Vec::with_capacity(inputs.len());
+        for (name, data) in inputs {
+            let port = self.input(&name)?;
+            let per_row = data.len() / rows.max(1);
+            let mut shape = self.check(port, per_row)?;
+            match shape.dims.first_mut() {
+                Some(batch @ 1) => *batch = rows,
+                _ => return Err(self.mismatch(port, format!("{rows} rows"))),
+            }
+            values.push((name, self.value(port, data, &shape)?));
+        }
+        let mut split: Vec<Vec<Output>> = (0..rows).map(|_| Vec::new()).collect();
+        for output in self.run_values(&values, 1)? {
+            let values = output.data.len() / rows.max(1);
+            let shape: Vec<usize> = [1]
+                .into_iter()
+                .chain(output.shape[1..].iter().copied())
+                .collect();
+            let parts = output.data.chunks(values);
+            if parts.len() != rows {
+                return Err(self.failed("an output has not as many rows as its inputs"));
+            }
+            for (row, data) in split.iter_mut().zip(parts) {
+                row.push(Output {
+                    shape: shape.clone(),
+                    data,
+                });
+            }
+        }
+        Ok(split)
+    }
+
+    /// Whether its first output is a number that it learned to predict, as its metadata says.
+    pub fn predicts_a_number(&self) -> bool {
+        self.metadata()
+            .get("output.kind")
+            .is_some_and(|kind| kind == "number")
+            || self
+                .signature()
+                .outputs
+                .first()
+                .is_some_and(|port| port.name == "prediction")
+    }
+
+    /// The columns of a table that it takes by their names, if it was trained on one.
+    pub fn columns(&self) -> Option<&[TableInput]> {
+        self.loaded.columns.as_deref()
     }
 
     /// Runs one row through a model of one input, in the same way. A model of float32

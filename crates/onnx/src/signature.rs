@@ -98,6 +98,32 @@ pub struct Port {
     pub instead: Option<String>,
 }
 
+/// What an input that is a column of a table holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TableInputKind {
+    /// A number or truth value; NaN where it is missing.
+    Number,
+    /// A list of numbers.
+    List,
+    /// Days since 1970-01-01.
+    Date,
+    /// The same with fractions.
+    Timestamp,
+    /// Text; empty where it is missing.
+    Text,
+}
+
+/// An input of a model that is a column of a table, as the metadata describes it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+pub struct TableInput {
+    /// The name of the column and of the input.
+    pub name: String,
+    /// What it holds.
+    #[serde(rename = "type")]
+    pub kind: TableInputKind,
+}
+
 /// The inputs and outputs of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signature {

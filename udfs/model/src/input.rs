@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use atoll_onnx::{Data, LoadedModel};
+use atoll_onnx::{Data, LoadedModel, Port, TableInput, TableInputKind};
 use atoll_udf_common::args::is_text;
 use atoll_udf_common::image::{ImageColumn, ImageValue, coerce_image_type, image_type};
 use atoll_udf_common::model::ModelFailure;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::datatypes::{
-    DataType, Field, FieldRef, Float32Type, Float64Type, Int64Type,
+    DataType, Date32Type, Field, FieldRef, Float32Type, Float64Type, Int64Type, TimeUnit,
+    TimestampMicrosecondType,
 };
 use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::logical_expr::ColumnarValue;
@@ -80,6 +81,22 @@ fn values_type(data_type: &DataType) -> Option<DataType> {
     }
 }
 
+/// The types that a field of a struct may have: those of [`values_type`], and dates and times
+/// for models of tables. NULL stays, because it may stand for a number and for a text.
+fn column_type(data_type: &DataType) -> Option<DataType> {
+    match data_type {
+        DataType::Date32 | DataType::Null => Some(data_type.clone()),
+        DataType::Date64 | DataType::Timestamp(..) => Some(MOMENT),
+        other => values_type(other),
+    }
+}
+
+/// Moments as they are read.
+const MOMENT: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
+
+/// Microseconds in a day.
+const DAY: f64 = 86_400_000_000.0;
+
 fn element_type(data_type: &DataType) -> Option<DataType> {
     match data_type {
         DataType::Float32 | DataType::Float16 => Some(DataType::Float32),
@@ -104,11 +121,11 @@ pub(crate) fn x(
         (Some(Kind::ByName), DataType::Struct(fields)) => {
             let fields: Result<Vec<Field>> = fields
                 .iter()
-                .map(|field| match values_type(field.data_type()) {
+                .map(|field| match column_type(field.data_type()) {
                     Some(data_type) => Ok(Field::new(field.name(), data_type, true)),
                     None => plan_err!(
-                        "{function}: input {} must be a number, a text or a list of \
-                         them, got {}",
+                        "{function}: input {} must be a number, a text, a date or a list of \
+                         numbers or texts, got {}",
                         field.name(),
                         field.data_type()
                     ),
@@ -143,6 +160,10 @@ pub(crate) fn check(
         (Some(Kind::ByName), DataType::Struct(fields)) => {
             for field in fields {
                 let port = model.input(field.name())?;
+                match model.columns() {
+                    Some(columns) => check_column(model, columns, field)?,
+                    None => check_plain(model, port, field.data_type())?,
+                }
                 if let DataType::FixedSizeList(_, len) = field.data_type() {
                     model.check_len(port, usize::try_from(*len).unwrap_or(0))?;
                 }
@@ -161,6 +182,52 @@ pub(crate) fn check(
                 None => Ok(()),
             }
         }
+    }
+}
+
+/// Checks that a field has the type of the column that a model was trained on.
+fn check_column(
+    model: &LoadedModel,
+    columns: &[TableInput],
+    field: &Field,
+) -> Result<(), ModelFailure> {
+    let Some(column) = columns.iter().find(|column| column.name == *field.name()) else {
+        return Ok(());
+    };
+    let given = field.data_type();
+    let is_list = matches!(
+        given,
+        DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..)
+    );
+    let (fits, expected) = match column.kind {
+        _ if *given == DataType::Null => return Ok(()),
+        TableInputKind::Text => (*given == DataType::Utf8, "text"),
+        TableInputKind::Number => (given.is_numeric(), "a number or a truth value"),
+        TableInputKind::Date => (*given == DataType::Date32, "a DATE"),
+        TableInputKind::Timestamp => (*given == MOMENT, "a TIMESTAMP"),
+        TableInputKind::List => (is_list, "a list of numbers"),
+    };
+    if fits {
+        return Ok(());
+    }
+    Err(ModelFailure::argument(format!(
+        "model {} was trained on {expected} as {}, got {given}; cast it",
+        model.name(),
+        column.name
+    )))
+}
+
+/// Checks a field for a model that says nothing of tables.
+fn check_plain(
+    model: &LoadedModel,
+    port: &Port,
+    given: &DataType,
+) -> Result<(), ModelFailure> {
+    match given {
+        DataType::Date32 | DataType::Timestamp(..) => Err(model
+            .mismatch(port, format!("a {given}, which only models of tables take"))
+            .into()),
+        _ => Ok(()),
     }
 }
 
@@ -217,10 +284,12 @@ impl Inputs {
                 }
                 let mut inputs = Vec::with_capacity(names.len());
                 for (name, column) in names.iter().zip(rows.columns()) {
-                    match values(column, row)? {
-                        Some(data) => inputs.push((name.clone(), data)),
-                        None => return Ok(None),
-                    }
+                    let data = match (values(column, row)?, model.columns()) {
+                        (Some(data), _) => data,
+                        (None, Some(columns)) => missing(columns, name)?,
+                        (None, None) => return Ok(None),
+                    };
+                    inputs.push((name.clone(), data));
                 }
                 Ok(Some(Input::Values(inputs)))
             }
@@ -228,10 +297,35 @@ impl Inputs {
     }
 }
 
+/// What a model of tables takes for NULL.
+fn missing(columns: &[TableInput], name: &str) -> Result<Data, ModelFailure> {
+    let column = columns.iter().find(|column| column.name == name);
+    match column.map(|column| column.kind) {
+        Some(TableInputKind::Text) => Ok(Data::Strings(vec![String::new()])),
+        Some(TableInputKind::List) => Err(ModelFailure::argument(format!(
+            "the list {name} is NULL; a model takes lists of numbers only"
+        ))),
+        _ => Ok(Data::Doubles(vec![f64::NAN])),
+    }
+}
+
 /// The values in one row: of a list, or a single one.
 fn values(array: &ArrayRef, row: usize) -> Result<Option<Data>, ModelFailure> {
-    if array.is_null(row) {
+    if array.is_null(row) || *array.data_type() == DataType::Null {
         return Ok(None);
+    }
+    let days = match array.data_type() {
+        DataType::Date32 => {
+            Some(f64::from(array.as_primitive::<Date32Type>().value(row)))
+        }
+        DataType::Timestamp(..) => {
+            let moments = array.as_primitive::<TimestampMicrosecondType>();
+            Some(moments.value(row) as f64 / DAY)
+        }
+        _ => None,
+    };
+    if let Some(days) = days {
+        return Ok(Some(Data::Doubles(vec![days])));
     }
     let list = match array.data_type() {
         DataType::List(_) => array.as_list::<i32>().value(row),

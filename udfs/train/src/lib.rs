@@ -2,7 +2,8 @@
 //!
 //! `train` trains one network per row and keeps every trial it finished under the
 //! session's storage, so that no row is ever trained twice. `evaluate` scores a model
-//! file on labelled images. Both read their images from a table, a view or a file.
+//! file on labelled rows, and `explain` says which columns its score depends on. All read their
+//! rows from a table, a view or a file.
 //!
 //! Arrows point one way: `sql` reads arguments and writes results, `trial` names and runs
 //! trials, `dataset` reads rows, `store` keeps records and files, and `score` compares
@@ -31,9 +32,9 @@ use datafusion::logical_expr::ScalarUDF;
 
 pub use atoll_nn::engine;
 pub use shared::TrainShared;
-pub use sql::{Evaluate, Train, table_functions};
+pub use sql::{Evaluate, Explain, Train, table_functions};
 
 /// The functions of this family.
 pub fn functions() -> Vec<ScalarUDF> {
-    vec![expensive(Train), expensive(Evaluate)]
+    vec![expensive(Train), expensive(Evaluate), expensive(Explain)]
 }

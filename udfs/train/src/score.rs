@@ -2,6 +2,7 @@
 
 mod found;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 pub(crate) use found::{ClassScores, Interval, OfClass, Score};
@@ -13,10 +14,7 @@ use datafusion::common::{
     DataFusionError, Result, exec_datafusion_err, exec_err, internal_err,
 };
 
-use crate::dataset::{Features, Labels, Table};
-
-/// The output of a network that predicts a number, as `train` names it.
-const PREDICTION: &str = "prediction";
+use crate::dataset::{Features, Holds, Labels, Table, TableColumn};
 
 /// The smallest probability that a loss counts, so that one wrong answer of a model
 /// that rounds to zero does not make the mean infinite.
@@ -41,6 +39,11 @@ enum Input {
     Floats,
     /// Numbers as DOUBLE, for the input of this name.
     Doubles(String),
+    /// Columns by their names: which column of the table each input of the model is.
+    Columns(Vec<(String, usize)>),
+    /// Columns of numbers in the order of the table, as the list that the input of this name
+    /// takes: the model has no names for them.
+    Spread(String),
 }
 
 /// The true answer of each row.
@@ -55,42 +58,50 @@ enum Answers {
 
 /// Scores a model on all rows of a dataset, spread over the compute pool.
 pub(crate) async fn score(
+    function: &'static str,
     model: LoadedModel,
     dataset: &str,
     table: Arc<Table>,
     context: &CallContext,
 ) -> Result<Score> {
-    let input = input(&model, &table.features)?;
+    let named = |error| of_function(function, error);
+    let input = input(&model, &table.features).map_err(named)?;
     if matches!(input, Input::Floats) && table.features.need_64_bits() {
         context.warnings.add(format!(
-            "evaluate: model {} takes FLOAT, which does not tell some features of {dataset} \
+            "{function}: model {} takes FLOAT, which does not tell some features of {dataset} \
              apart: they differ by too little for their size; train it on them again",
             model.name()
         ));
     }
     let pieces = table.len().div_ceil(PIECE);
-    let progress = context.progress.rows("evaluate");
+    let progress = context.progress.rows(function);
     progress.add_total(table.len() as u64);
     let names = model.labels().to_vec();
     let scorer = Scorer {
         input,
-        answers: answers(&model, dataset, &table.labels)?,
+        answers: answers(&model, dataset, &table.labels).map_err(named)?,
         model,
         table,
     };
     let scores = map_rows(pieces, context, move |piece, token| {
         let end = ((piece + 1) * PIECE).min(scorer.table.len());
         let mut score = Score::default();
-        for row in piece * PIECE..end {
+        let rows = piece * PIECE..end;
+        let mut known = scorer.run_columns(rows.clone())?.into_iter();
+        for row in rows {
             if token.is_cancelled() {
-                return exec_err!("evaluate: the statement was cancelled");
+                return exec_err!("the statement was cancelled");
             }
-            scorer.score_row(row, &mut score)?;
+            let outputs = match known.next() {
+                Some(outputs) => outputs,
+                None => scorer.run(row)?,
+            };
+            scorer.score_row(row, outputs, &mut score)?;
             progress.advance(1);
         }
         Ok(score)
     });
-    let scores = scores.await.map_err(without_row)?;
+    let scores = scores.await.map_err(without_row).map_err(named)?;
     let mut score = scores.into_iter().fold(Score::default(), Score::merge);
     score.names = names;
     Ok(score)
@@ -110,7 +121,7 @@ impl Scorer {
                 let mut input = vec![0.0; preprocess.output_len()];
                 preprocess
                     .apply(images.image_ref(row), &mut input)
-                    .map_err(|error| exec_datafusion_err!("evaluate: {error}"))?;
+                    .map_err(|error| exec_datafusion_err!("{error}"))?;
                 self.model.run_floats(&input)
             }
             (Input::Floats, Features::Numbers(numbers)) => {
@@ -122,15 +133,64 @@ impl Scorer {
                 let numbers = Data::Doubles(numbers.row(row).to_vec());
                 self.model.run(vec![(name.clone(), numbers)])
             }
-            (Input::Pixels(_) | Input::Floats | Input::Doubles(_), _) => {
+            (Input::Spread(name), Features::Columns(columns)) => {
+                let numbers = columns.iter().flat_map(|column| {
+                    let width = column.width.unwrap_or(1);
+                    column.numbers[row * width..][..width].iter().copied()
+                });
+                let numbers = Data::Doubles(numbers.collect());
+                self.model.run(vec![(name.clone(), numbers)])
+            }
+            (
+                Input::Pixels(_)
+                | Input::Floats
+                | Input::Doubles(_)
+                | Input::Columns(_)
+                | Input::Spread(_),
+                _,
+            ) => {
                 return internal_err!("the input was chosen for other features");
             }
         };
         outputs.map_err(failure)
     }
 
-    fn score_row(&self, row: usize, score: &mut Score) -> Result<()> {
-        let first = self.run(row)?.into_iter().next().map(|output| output.data);
+    /// What the model says of rows of columns; nothing of other rows, which are run one by
+    /// one.
+    fn run_columns(&self, rows: Range<usize>) -> Result<Vec<Vec<Output>>> {
+        let (Input::Columns(inputs), Features::Columns(columns)) =
+            (&self.input, &self.table.features)
+        else {
+            return Ok(vec![]);
+        };
+        let inputs = inputs.iter().map(|(name, place)| {
+            let column = &columns[*place];
+            let width = column.width.unwrap_or(1);
+            let data = match column.holds {
+                Holds::Texts => {
+                    let text =
+                        |row| column.texts.get(row).unwrap_or_default().to_string();
+                    Data::Strings(rows.clone().map(text).collect())
+                }
+                _ => {
+                    let numbers = &column.numbers[rows.start * width..rows.end * width];
+                    Data::Doubles(numbers.to_vec())
+                }
+            };
+            (name.clone(), data)
+        });
+        self.model
+            .run_rows(inputs.collect(), rows.len())
+            .map_err(failure)
+    }
+
+    fn score_row(
+        &self,
+        row: usize,
+        outputs: Vec<Output>,
+        score: &mut Score,
+    ) -> Result<()> {
+        let first = outputs.into_iter().next().map(|output| output.data);
         if let (Answers::Numbers(labels), Some(Data::Doubles(outputs))) =
             (&self.answers, &first)
             && let [prediction] = outputs.as_slice()
@@ -141,7 +201,7 @@ impl Scorer {
         let output = first.and_then(Data::into_floats);
         let Some(output) = output.filter(|output| !output.is_empty()) else {
             return exec_err!(
-                "evaluate: the first output of model {} is not a list of numbers",
+                "the first output of model {} is not a list of numbers",
                 self.model.name()
             );
         };
@@ -156,7 +216,7 @@ impl Scorer {
             }
             (Answers::Numbers(_), outputs) => {
                 return exec_err!(
-                    "evaluate: the labels are numbers to predict, but model {} gives {} \
+                    "the labels are numbers to predict, but model {} gives {} \
                      values a row and not one",
                     self.model.name(),
                     outputs.len()
@@ -166,7 +226,7 @@ impl Scorer {
         let probabilities = self.probabilities(&output)?;
         if label >= probabilities.len() {
             return exec_err!(
-                "evaluate: the dataset has class {label}, but model {} has {} classes",
+                "the dataset has class {label}, but model {} has {} classes",
                 self.model.name(),
                 probabilities.len()
             );
@@ -183,14 +243,14 @@ impl Scorer {
     fn score_set(&self, set: &[u32], output: &[f32], score: &mut Score) -> Result<()> {
         if !matches!(self.kind(), OutputKind::Sigmoid | OutputKind::Probabilities) {
             return exec_err!(
-                "evaluate: the labels are lists, but model {} gives one class a row: its \
+                "the labels are lists, but model {} gives one class a row: its \
                  output ends in no sigmoid",
                 self.model.name()
             );
         }
         if let Some(label) = set.iter().find(|label| **label as usize >= output.len()) {
             return exec_err!(
-                "evaluate: the dataset has label {label}, but model {} has {} labels",
+                "the dataset has label {label}, but model {} has {} labels",
                 self.model.name(),
                 output.len()
             );
@@ -212,7 +272,7 @@ impl Scorer {
         let names = if output.len() == 1 { 2 } else { output.len() };
         let found = scores(output.to_vec(), self.kind(), names).map_err(|problem| {
             exec_datafusion_err!(
-                "evaluate: the first output of model {} {problem}",
+                "the first output of model {} {problem}",
                 self.model.name()
             )
         })?;
@@ -264,6 +324,7 @@ fn cross_entropy(logits: &[f32], label: usize) -> f64 {
 /// What the model takes of such rows.
 fn input(model: &LoadedModel, features: &Features) -> Result<Input> {
     match features {
+        Features::Columns(columns) => columns_of(model, columns),
         Features::Numbers(_) => {
             let port = model.single_input().map_err(failure)?;
             Ok(match port.element {
@@ -274,7 +335,7 @@ fn input(model: &LoadedModel, features: &Features) -> Result<Input> {
         Features::Pixels(_) => match model.preprocess().map_err(failure)? {
             Some(preprocess) => Ok(Input::Pixels(preprocess)),
             None => exec_err!(
-                "evaluate: model {} does not say how images become its input; write \
+                "model {} does not say how images become its input; write \
                  the image.* keys into its metadata, as train does",
                 model.name()
             ),
@@ -282,14 +343,66 @@ fn input(model: &LoadedModel, features: &Features) -> Result<Input> {
     }
 }
 
+/// The column that each input of the model is. The list that a model without names for columns
+/// takes are all columns.
+fn columns_of(model: &LoadedModel, columns: &[TableColumn]) -> Result<Input> {
+    if let (None, [port]) = (model.columns(), model.signature().inputs.as_slice()) {
+        for column in columns {
+            let problem = match column.holds {
+                Holds::Texts => "text",
+                _ if column.numbers.iter().any(|number| number.is_nan()) => "NULL",
+                _ => continue,
+            };
+            return exec_err!(
+                "model {} takes a list of numbers, but column {} has {problem}; \
+                 name the columns that it takes, {{features: ['...']}}",
+                model.name(),
+                column.name
+            );
+        }
+        return Ok(Input::Spread(port.name.clone()));
+    }
+    let inputs = model.signature().inputs.iter().map(|port| {
+        let place = columns.iter().position(|column| column.name == port.name);
+        let Some(place) = place else {
+            let names: Vec<&str> = columns.iter().map(|c| c.name.as_str()).collect();
+            return exec_err!(
+                "model {} takes {}, which is no column of the dataset; its columns \
+                 are {}",
+                model.name(),
+                port.name,
+                names.join(", ")
+            );
+        };
+        let column = &columns[place];
+        let is_text = port.element == ElementType::String;
+        if is_text != (column.holds == Holds::Texts) {
+            return exec_err!(
+                "model {} takes {} as {}, but the column holds {}",
+                model.name(),
+                port.name,
+                if is_text { "text" } else { "numbers" },
+                if is_text { "numbers" } else { "text" }
+            );
+        }
+        if let (Some(width), Some(length)) = (column.width, port.row_len())
+            && width != length
+        {
+            return exec_err!(
+                "model {} takes {length} numbers as {}, but the column has {width}",
+                model.name(),
+                port.name
+            );
+        }
+        Ok((port.name.clone(), place))
+    });
+    Ok(Input::Columns(inputs.collect::<Result<_>>()?))
+}
+
 /// What the model should say of each row. A model with one output predicts a number, and
 /// class indices are numbers too.
 fn answers(model: &LoadedModel, dataset: &str, labels: &Labels) -> Result<Answers> {
-    let predicts = model
-        .signature()
-        .outputs
-        .first()
-        .is_some_and(|port| port.name == PREDICTION);
+    let predicts = model.predicts_a_number();
     Ok(match labels {
         Labels::Numbers(numbers) => Answers::Numbers(numbers.clone()),
         Labels::Indices(indices) if predicts => {
@@ -350,7 +463,7 @@ fn model_classes(
         Some(unknown) => {
             let known: Vec<&str> = names.iter().take(20).map(String::as_str).collect();
             exec_err!(
-                "evaluate: label '{unknown}' of {dataset} is no class of model {}; its \
+                "label '{unknown}' of {dataset} is no class of model {}; its \
                  classes are {}",
                 model.name(),
                 if known.is_empty() {
@@ -374,10 +487,20 @@ fn without_row(error: DataFusionError) -> DataFusionError {
     }
 }
 
+/// The same error in the name of the function that scores.
+fn of_function(function: &str, error: DataFusionError) -> DataFusionError {
+    match error {
+        DataFusionError::Execution(problem) => {
+            DataFusionError::Execution(format!("{function}: {problem}"))
+        }
+        other => other,
+    }
+}
+
 /// Translates an error of a model once, at the edge to SQL.
 #[expect(clippy::needless_pass_by_value, reason = "map_err passes it by value")]
 fn failure(error: atoll_onnx::Error) -> DataFusionError {
-    exec_datafusion_err!("evaluate: {error} ({})", error.code())
+    exec_datafusion_err!("{error} ({})", error.code())
 }
 
 #[cfg(test)]

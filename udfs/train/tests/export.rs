@@ -4,7 +4,10 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers of tests fail by panicking")]
 
-use atoll_nn::{Dataset, Hyperparameters, ImageShape, Observer, Split, train};
+use atoll_nn::{
+    Column, ColumnKind, Dataset, Hyperparameters, ImageShape, LossKind, Observer, Split,
+    train,
+};
 use atoll_onnx::{Data, LoadedModel};
 
 struct Silent;
@@ -135,6 +138,140 @@ fn a_linear_model() {
     check(5, 3, "flatten, dense(4)");
 }
 
+#[test]
+fn residual_blocks() {
+    check(
+        8,
+        3,
+        "conv(6, 3), batch_norm, leaky_relu, residual(conv(6, 3), batch_norm, relu, \
+         conv(6, 3), batch_norm), relu, residual(conv(8, 3, stride: 2), batch_norm, silu, \
+         residual(conv(8, 3), dropout(0.2))), global_avg_pool, dense(4)",
+    );
+    check(6, 3, "resnet8");
+}
+
+#[test]
+fn residual_blocks_of_rows() {
+    check(
+        5,
+        3,
+        "flatten, residual(batch_norm, dense(20), relu, dense(75)), dense(4)",
+    );
+    check(5, 3, "tabular_resnet");
+}
+
+/// A table of all kinds of columns with gaps, by the names of its columns: what the model
+/// answers has the loss that training found.
+#[track_caller]
+fn check_columns(embedding: Option<u32>, loss: LossKind) {
+    if let Err(error) = atoll_onnx::runtime() {
+        eprintln!("skipped: {error}");
+        return;
+    }
+    let rows = 200;
+    let texts: Vec<String> = (0..40).map(|n| format!("t{n:02}")).collect();
+    let few = vec!["a".to_owned(), "b".to_owned(), "c".to_owned()];
+    let columns = vec![
+        Column::new("day".to_owned(), ColumnKind::Date),
+        Column::new("few".to_owned(), ColumnKind::Text(few.clone())),
+        Column::new("many".to_owned(), ColumnKind::Text(texts.clone())),
+        Column::new("network/x".to_owned(), ColumnKind::Number),
+        Column::new("pair".to_owned(), ColumnKind::List(2)),
+        Column::new("when".to_owned(), ColumnKind::Timestamp),
+    ];
+    let gap = |row: usize, every: usize, value: f64| match row.is_multiple_of(every) {
+        true => f64::NAN,
+        false => value,
+    };
+    let values: Vec<[f64; 7]> = (0..rows)
+        .map(|row| {
+            let n = row as f64;
+            [
+                gap(row, 11, 19_000.0 + 3.0 * n),
+                gap(row, 7, (row % 3) as f64),
+                gap(row, 13, (row * 7 % 40) as f64),
+                gap(row, 5, n * 0.25 - 20.0),
+                n % 4.0,
+                -n,
+                19_000.0 + n / 24.0,
+            ]
+        })
+        .collect();
+    let labels: Vec<f64> = (0..rows)
+        .map(|n| (n % 3) as f64 * 10.0 + (n % 40) as f64)
+        .collect();
+    let dataset = Dataset::of_columns(
+        columns,
+        values.concat(),
+        atoll_nn::Labels::Numbers(labels.clone()),
+        "price".to_owned(),
+    );
+    let dataset = dataset.unwrap();
+    let split = Split::by_fraction(rows, 0.25, 1).unwrap();
+    let hyperparameters = Hyperparameters {
+        architecture: "dense(8), tanh, dense(1)".to_owned(),
+        epochs: 5,
+        batch_size: 16,
+        loss: Some(loss),
+        embedding,
+        ..Hyperparameters::default()
+    };
+    let report = train(&dataset, &split, &hyperparameters, &mut Silent).unwrap();
+    let model = LoadedModel::load("columns", &report.onnx.unwrap()).unwrap();
+    assert_eq!(model.outputs().next().unwrap().name, "price");
+    let validation = || split.validation.iter().map(|row| values[*row as usize]);
+    let numbers = |at: usize, width: usize| {
+        Data::Doubles(
+            validation()
+                .flat_map(|row| row[at..at + width].to_vec())
+                .collect(),
+        )
+    };
+    let text = |at: usize, texts: &[String]| {
+        let text = |row: [f64; 7]| match row[at].is_nan() {
+            true => String::new(),
+            false => texts[row[at] as usize].clone(),
+        };
+        Data::Strings(validation().map(text).collect())
+    };
+    let inputs = vec![
+        ("when".to_owned(), numbers(6, 1)),
+        ("few".to_owned(), text(1, &few)),
+        ("many".to_owned(), text(2, &texts)),
+        ("day".to_owned(), numbers(0, 1)),
+        ("network/x".to_owned(), numbers(3, 1)),
+        ("pair".to_owned(), numbers(4, 2)),
+    ];
+    let outputs = model.run_rows(inputs, split.validation.len()).unwrap();
+    let errors = outputs
+        .into_iter()
+        .zip(&split.validation)
+        .map(|(outputs, row)| {
+            let output = outputs.into_iter().next().unwrap();
+            let output = f64::from(output.data.into_floats().unwrap()[0]);
+            let label = labels[*row as usize];
+            match loss {
+                LossKind::Poisson => output - label * output.ln(),
+                LossKind::Mae => (output - label).abs(),
+                _ => (output - label).powi(2),
+            }
+        });
+    let found = errors.sum::<f64>() / split.validation.len() as f64;
+    let error = (found / report.validation_loss - 1.0).abs();
+    assert!(
+        error < 1e-3,
+        "{embedding:?}: {found} {}",
+        report.validation_loss
+    );
+}
+
+#[test]
+fn columns_by_name() {
+    check_columns(None, LossKind::Mse);
+    check_columns(Some(0), LossKind::Mae);
+    check_columns(Some(4), LossKind::Poisson);
+}
+
 /// Takes rows as the data has them and gives numbers in their own units.
 #[test]
 fn numbers_in_and_a_number_out() {
@@ -176,6 +313,50 @@ fn numbers_in_and_a_number_out() {
     let loss = errors.sum::<f64>() / split.validation.len() as f64;
     let error = (loss / report.validation_loss - 1.0).abs();
     assert!(error < 1e-3, "{loss} {}", report.validation_loss);
+}
+
+/// Nine of ten validation rows lie in the interval, and one is its end.
+#[test]
+fn an_interval_around_a_number() {
+    if let Err(error) = atoll_onnx::runtime() {
+        eprintln!("skipped: {error}");
+        return;
+    }
+    let numbers: Vec<f64> = (0..400).map(f64::from).collect();
+    let labels: Vec<f64> = (0..400).map(|n| f64::from(2 * n + n * 37 % 101)).collect();
+    let too = atoll_nn::Labels::Numbers(labels.clone());
+    let dataset = Dataset::of_numbers(1, numbers.clone(), too).unwrap();
+    let split = Split::by_fraction(400, 0.25, 1).unwrap();
+    let hyperparameters = Hyperparameters {
+        architecture: "dense(1)".to_owned(),
+        epochs: 5,
+        interval: Some(0.9),
+        ..Hyperparameters::default()
+    };
+    let report = train(&dataset, &split, &hyperparameters, &mut Silent).unwrap();
+    let model = LoadedModel::load("interval", &report.onnx.unwrap()).unwrap();
+    let names: Vec<&str> = model.outputs().map(|port| port.name.as_str()).collect();
+    assert_eq!(names, ["prediction", "prediction_low", "prediction_high"]);
+    let inside = split.validation.iter().filter(|row| {
+        let row = **row as usize;
+        let outputs = model.run_floats(&[numbers[row] as f32]).unwrap();
+        let ends = outputs
+            .into_iter()
+            .skip(1)
+            .map(|output| output.data.into_floats());
+        let ends: Vec<f32> = ends.flatten().flatten().collect();
+        ends[0] - 1e-3 <= labels[row] as f32 && labels[row] as f32 <= ends[1] + 1e-3
+    });
+    // ceil(101 * 0.9) of 100.
+    assert_eq!(inside.count(), 91);
+    let few = Split::by_fraction(20, 0.25, 1).unwrap();
+    let error = train(&dataset, &few, &hyperparameters, &mut Silent).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("needs more rows that validate than 5"),
+        "{error}"
+    );
 }
 
 /// 32 bits tell neither the features nor the labels apart.

@@ -17,6 +17,8 @@ pub(crate) struct WrittenLayer {
     pub(crate) spec: LayerSpec,
     /// The 1-based column of its name in the architecture text.
     pub(crate) position: usize,
+    /// The layers of a residual block.
+    pub(crate) body: Vec<WrittenLayer>,
 }
 
 /// What a layer does.
@@ -46,6 +48,11 @@ pub(crate) enum LayerSpec {
     Dense {
         units: usize,
     },
+    /// Layers whose result is added to what they were given.
+    Residual,
+    /// Vectors for the texts of mixed columns, of whatever lengths the columns ask for. No
+    /// text names it: it comes first where the data asks for it.
+    Embed,
 }
 
 impl LayerSpec {
@@ -61,6 +68,8 @@ impl LayerSpec {
             LayerSpec::Activation(activation) => activation.name(),
             LayerSpec::Flatten => "flatten",
             LayerSpec::Dense { .. } => "dense",
+            LayerSpec::Residual => "residual",
+            LayerSpec::Embed => "embedding",
         }
     }
 }
@@ -83,6 +92,10 @@ pub(crate) enum Activation {
     Sigmoid,
     /// The exact form `x * Phi(x)`, not its tanh approximation.
     Gelu,
+    /// `x * sigmoid(x)`, also called swish.
+    Silu,
+    /// `x`, or a hundredth of it below zero.
+    LeakyRelu,
 }
 
 impl Activation {
@@ -92,6 +105,8 @@ impl Activation {
             Activation::Tanh => "tanh",
             Activation::Sigmoid => "sigmoid",
             Activation::Gelu => "gelu",
+            Activation::Silu => "silu",
+            Activation::LeakyRelu => "leaky_relu",
         }
     }
 }

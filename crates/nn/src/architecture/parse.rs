@@ -1,6 +1,6 @@
 //! The grammar of an architecture text: `layer(value, name: value), layer, ...`.
 
-use super::{Activation, LayerSpec, Padding, WrittenLayer};
+use super::{Activation, LayerSpec, Padding, Preset, WrittenLayer};
 use crate::Error;
 use crate::error::{did_you_mean, nearest};
 
@@ -45,31 +45,30 @@ const FORMS: &[Form] = &[
     form("tanh", &[], 0, "tanh"),
     form("sigmoid", &[], 0, "sigmoid"),
     form("gelu", &[], 0, "gelu"),
+    form("silu", &[], 0, "silu"),
+    form("leaky_relu", &[], 0, "leaky_relu"),
     form("flatten", &[], 0, "flatten"),
+    form("residual", &[], 0, "residual(layer, ...)"),
     form("dense", &["units"], 1, "dense(units)"),
 ];
 
 /// No layer takes more arguments than this.
 const MAX_ARGUMENTS: usize = 4;
 
+/// Residual blocks in residual blocks are fewer than this.
+const MAX_DEPTH: usize = 8;
+
 /// Counts above this are certainly slips, and would overflow sizes.
 const MAX_COUNT: usize = 1_000_000;
 
 /// Reads an architecture text.
 pub(crate) fn parse(text: &str) -> Result<Vec<WrittenLayer>, Error> {
-    let mut parser = Parser { text, at: 0 };
-    let mut layers = Vec::new();
-    loop {
-        layers.push(parser.layer()?);
-        match parser.peek() {
-            None => return Ok(layers),
-            Some(',') => parser.at += 1,
-            Some(other) => {
-                let wanted = "expected a comma or the end";
-                return Err(parser.error(parser.at, &format!("{wanted}, got '{other}'")));
-            }
-        }
-    }
+    let mut parser = Parser {
+        text,
+        at: 0,
+        depth: 0,
+    };
+    parser.layers()
 }
 
 /// Reads an architecture text byte by byte, and knows the place for errors.
@@ -77,9 +76,49 @@ struct Parser<'a> {
     text: &'a str,
     /// The byte that is read next.
     at: usize,
+    /// How many residual blocks are open.
+    depth: usize,
 }
 
 impl<'a> Parser<'a> {
+    /// Reads layers up to the end, or to that of a block.
+    fn layers(&mut self) -> Result<Vec<WrittenLayer>, Error> {
+        let mut layers = Vec::new();
+        loop {
+            layers.push(self.layer()?);
+            match self.peek() {
+                None if self.depth == 0 => return Ok(layers),
+                Some(')') if self.depth > 0 => return Ok(layers),
+                Some(',') => self.at += 1,
+                other => {
+                    let wanted = match self.depth {
+                        0 => "expected a comma or the end",
+                        _ => "expected ',' or ')'",
+                    };
+                    let got = other.map_or_else(String::new, |c| format!(", got '{c}'"));
+                    return Err(self.error(self.at, &format!("{wanted}{got}")));
+                }
+            }
+        }
+    }
+
+    /// Reads `(layer, layer, ...)`.
+    fn block(&mut self, start: usize) -> Result<Vec<WrittenLayer>, Error> {
+        if self.peek() != Some('(') {
+            return Err(self.error(start, "write residual(layer, ...)"));
+        }
+        if self.depth == MAX_DEPTH {
+            let problem = format!("more than {MAX_DEPTH} blocks in each other");
+            return Err(self.error(start, &problem));
+        }
+        self.at += 1;
+        self.depth += 1;
+        let body = self.layers()?;
+        self.depth -= 1;
+        self.at += 1;
+        Ok(body)
+    }
+
     fn layer(&mut self) -> Result<WrittenLayer, Error> {
         let (start, name) = self.word();
         let position = self.column(start);
@@ -89,6 +128,13 @@ impl<'a> Parser<'a> {
         let Some(form) = FORMS.iter().find(|form| form.name == name) else {
             return Err(self.unknown(start, name));
         };
+        if form.name == "residual" {
+            return Ok(WrittenLayer {
+                spec: LayerSpec::Residual,
+                position,
+                body: self.block(start)?,
+            });
+        }
         let mut arguments = [None; MAX_ARGUMENTS];
         if self.peek() == Some('(') {
             self.at += 1;
@@ -99,11 +145,15 @@ impl<'a> Parser<'a> {
             return Err(self.error(start, &format!("write {}", form.usage)));
         }
         let spec = self.spec(form, &arguments)?;
-        Ok(WrittenLayer { spec, position })
+        Ok(WrittenLayer {
+            spec,
+            position,
+            body: Vec::new(),
+        })
     }
 
     fn unknown(&self, start: usize, name: &str) -> Error {
-        let names = FORMS.iter().map(|form| form.name).chain(["lenet", "mlp"]);
+        let names = FORMS.iter().map(|form| form.name).chain(Preset::NAMES);
         let hint = did_you_mean(nearest(name, names));
         let valid = FORMS
             .iter()
@@ -114,7 +164,8 @@ impl<'a> Parser<'a> {
             start,
             &format!(
                 "unknown layer '{name}'{hint}; layers: {valid}; presets, which stand \
-                 alone: auto, lenet, mlp"
+                 alone: {}",
+                Preset::NAMES.join(", ")
             ),
         )
     }
@@ -186,6 +237,8 @@ impl<'a> Parser<'a> {
             "tanh" => LayerSpec::Activation(Activation::Tanh),
             "sigmoid" => LayerSpec::Activation(Activation::Sigmoid),
             "gelu" => LayerSpec::Activation(Activation::Gelu),
+            "silu" => LayerSpec::Activation(Activation::Silu),
+            "leaky_relu" => LayerSpec::Activation(Activation::LeakyRelu),
             "flatten" => LayerSpec::Flatten,
             _ => LayerSpec::Dense {
                 units: count(0)?.unwrap_or(1),
@@ -316,7 +369,7 @@ mod tests {
             ],
         );
         for form in FORMS.iter().filter(|form| form.required == 0) {
-            let layers = parse(form.usage).unwrap();
+            let layers = parse(&form.usage.replace("layer, ...", "relu")).unwrap();
             assert_eq!(layers[0].spec.name(), form.name);
         }
     }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::{Activation, LayerSpec, Padding, WrittenLayer};
+use crate::columns::VectorTable;
 use crate::kernels::Window;
 use crate::{Error, ImageShape};
 
@@ -70,6 +71,12 @@ pub(crate) struct PlannedLayer {
     pub(crate) output: ActivationShape,
     /// For convolution and pooling.
     pub(crate) window: Option<Window>,
+    /// The vectors of an embedding.
+    pub(crate) tables: Vec<VectorTable>,
+    /// The layers of a residual block.
+    pub(crate) body: Vec<PlannedLayer>,
+    /// Those that give its input the shape of its output, where it has another.
+    pub(crate) shortcut: Vec<PlannedLayer>,
     pub(crate) parameters: Vec<PlannedParameter>,
 }
 
@@ -80,9 +87,22 @@ impl PlannedLayer {
         match (&self.spec, &self.window) {
             (LayerSpec::Conv { .. }, Some(window)) => outputs * window.values() as f64,
             (LayerSpec::Dense { .. }, _) => outputs * self.input.values() as f64,
+            (LayerSpec::Residual, _) => {
+                self.inner().map(PlannedLayer::products).sum::<f64>() + outputs
+            }
             // Whatever looks at each value once or a few times.
             _ => self.input.values() as f64,
         }
+    }
+
+    /// The layers of a residual block, the shortcut's last.
+    pub(crate) fn inner(&self) -> impl Iterator<Item = &PlannedLayer> {
+        self.body.iter().chain(&self.shortcut)
+    }
+
+    /// How many numbers it holds for an image.
+    pub(crate) fn values(&self) -> usize {
+        self.output.values() + self.inner().map(PlannedLayer::values).sum::<usize>()
     }
 
     /// The place of all its weights in the network's.
@@ -137,6 +157,66 @@ impl Plan {
         Ok(plan)
     }
 
+    /// Fits the layers to rows of mixed columns, in the same way. The last inputs of a row are
+    /// places of vectors in these tables.
+    pub(crate) fn of_columns(
+        text: &str,
+        layers: &[WrittenLayer],
+        (width, tables): (usize, Vec<VectorTable>),
+        outputs: usize,
+    ) -> Result<Self, Error> {
+        let mut plan = Self::empty(ImageShape {
+            height: 1,
+            width: 1,
+            channels: width,
+        });
+        plan.flat = true;
+        if !tables.is_empty() {
+            plan.embed(tables)?;
+        }
+        plan.add(text, layers)?;
+        plan.finish(text, outputs)?;
+        Ok(plan)
+    }
+
+    fn embed(&mut self, tables: Vec<VectorTable>) -> Result<(), Error> {
+        let input = self.output();
+        let size = |table: &VectorTable| table.rows * table.width;
+        let all: usize = tables.iter().map(size).sum();
+        if all > MAX_WEIGHTS {
+            return Err(Error::Architecture {
+                problem: format!(
+                    "the vectors of its texts have more than {MAX_WEIGHTS} numbers; give a \
+                     smaller embedding"
+                ),
+            });
+        }
+        let vectors: usize = tables.iter().map(|table| table.width).sum();
+        let passed = input.channels - tables.len();
+        let mut parameters = Vec::with_capacity(tables.len());
+        for table in &tables {
+            let range = self.weights..self.weights + size(table);
+            self.weights = range.end;
+            parameters.push(PlannedParameter {
+                range,
+                // As in `keras.layers.Embedding`.
+                init: Init::Uniform { limit: 0.05 },
+                decays: true,
+            });
+        }
+        self.layers.push(PlannedLayer {
+            spec: LayerSpec::Embed,
+            input,
+            output: ActivationShape::vector(passed + vectors),
+            window: None,
+            tables,
+            body: Vec::new(),
+            shortcut: Vec::new(),
+            parameters,
+        });
+        Ok(())
+    }
+
     /// Fits the layers to images, whatever comes out of the last one.
     pub(crate) fn of_layers(
         text: &str,
@@ -164,8 +244,18 @@ impl Plan {
     }
 
     fn add(&mut self, text: &str, layers: &[WrittenLayer]) -> Result<(), Error> {
+        let shape = self.output();
+        self.add_from(text, layers, shape).map(|_| ())
+    }
+
+    /// Adds layers, the first of which is given this shape; returns that after the last.
+    fn add_from(
+        &mut self,
+        text: &str,
+        layers: &[WrittenLayer],
+        mut shape: ActivationShape,
+    ) -> Result<ActivationShape, Error> {
         let plan = self;
-        let mut shape = plan.output();
         for (index, layer) in layers.iter().enumerate() {
             let refuse = |problem: String| Error::Architecture {
                 problem: format!(
@@ -174,6 +264,10 @@ impl Plan {
                     layer.position
                 ),
             };
+            if layer.spec == LayerSpec::Residual {
+                shape = plan.residual(text, layer, shape)?;
+                continue;
+            }
             if matches!(layer.spec, LayerSpec::Dense { .. }) && !shape.flat {
                 shape = plan.push(LayerSpec::Flatten, shape, &[]).map_err(refuse)?;
             }
@@ -181,7 +275,60 @@ impl Plan {
                 .push(layer.spec, shape, &layers[index + 1..])
                 .map_err(refuse)?;
         }
-        Ok(())
+        Ok(shape)
+    }
+
+    /// Adds a residual block.
+    fn residual(
+        &mut self,
+        text: &str,
+        block: &WrittenLayer,
+        input: ActivationShape,
+    ) -> Result<ActivationShape, Error> {
+        let refuse = |problem: &str| Error::Architecture {
+            problem: format!(
+                "residual at position {} of '{text}': {problem}",
+                block.position
+            ),
+        };
+        let outer = std::mem::take(&mut self.layers);
+        let output = self.add_from(text, &block.body, input)?;
+        let body = std::mem::take(&mut self.layers);
+        if output.flat != input.flat {
+            return Err(refuse(
+                "its layers make a list of an image, to which the image cannot be added; \
+                 use convolutions, or flatten before it",
+            ));
+        }
+        let mut shortcut = Vec::new();
+        if output != input {
+            let Some(project) = projection(input, output) else {
+                return Err(refuse(&format!(
+                    "its layers make {} x {} of {} x {}, which no stride does; change \
+                     their strides and paddings",
+                    output.height, output.width, input.height, input.width
+                )));
+            };
+            let unfit = |problem: String| refuse(&problem);
+            let shape = self.push(project, input, &[]).map_err(unfit)?;
+            if body.iter().any(|layer| layer.spec == LayerSpec::BatchNorm) {
+                self.push(LayerSpec::BatchNorm, shape, &[]).map_err(unfit)?;
+            }
+            shortcut = std::mem::take(&mut self.layers);
+        }
+        self.layers = outer;
+        let inner = body.iter().chain(&shortcut);
+        self.layers.push(PlannedLayer {
+            spec: LayerSpec::Residual,
+            input,
+            output,
+            window: None,
+            tables: Vec::new(),
+            parameters: inner.flat_map(|layer| layer.parameters.clone()).collect(),
+            body,
+            shortcut,
+        });
+        Ok(output)
     }
 
     /// The shape after the last layer.
@@ -255,7 +402,9 @@ impl Plan {
             LayerSpec::Dense { units } => ActivationShape::vector(units),
             LayerSpec::BatchNorm
             | LayerSpec::Dropout { .. }
-            | LayerSpec::Activation(_) => input,
+            | LayerSpec::Activation(_)
+            | LayerSpec::Residual
+            | LayerSpec::Embed => input,
         };
         let patch = window.map_or(0, |window| window.values() * window.positions());
         if too_large(&[output.height, output.width, output.channels], MAX_VALUES)
@@ -271,6 +420,9 @@ impl Plan {
             input,
             output,
             window,
+            tables: Vec::new(),
+            body: Vec::new(),
+            shortcut: Vec::new(),
             parameters,
         });
         Ok(output)
@@ -323,6 +475,27 @@ impl Plan {
     }
 }
 
+/// The layer that gives the input of a residual block the shape of its output: a convolution
+/// of single pixels with a stride, or a dense layer.
+fn projection(input: ActivationShape, output: ActivationShape) -> Option<LayerSpec> {
+    if input.flat {
+        return Some(LayerSpec::Dense {
+            units: output.channels,
+        });
+    }
+    let fits = |stride: &usize| {
+        input.height.div_ceil(*stride) == output.height
+            && input.width.div_ceil(*stride) == output.width
+    };
+    let stride = (1..=MAX_POOL).find(fits)?;
+    Some(LayerSpec::Conv {
+        filters: output.channels,
+        kernel: 1,
+        stride,
+        padding: Padding::Same,
+    })
+}
+
 /// Half the width of a layer's initial distribution.
 ///
 /// He's (`keras.initializers.HeUniform`) before ReLU and GELU, which halve the variance;
@@ -330,7 +503,9 @@ impl Plan {
 fn limit(fan_in: usize, fan_out: usize, following: &[WrittenLayer]) -> f32 {
     let activation = following.iter().find_map(|layer| match layer.spec {
         LayerSpec::Activation(activation) => Some(Some(activation)),
-        LayerSpec::Conv { .. } | LayerSpec::Dense { .. } => Some(None),
+        LayerSpec::Conv { .. } | LayerSpec::Dense { .. } | LayerSpec::Residual => {
+            Some(None)
+        }
         _ => None,
     });
     match activation.flatten() {

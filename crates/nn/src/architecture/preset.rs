@@ -11,17 +11,38 @@ pub(crate) enum Preset {
     Mlp,
     /// No hidden layer: logistic or linear regression.
     Linear,
+    /// A residual network of 8 layers for small images, as CIFAR's in He 2016.
+    Resnet8,
+    /// The same of 20 layers.
+    Resnet20,
+    /// Residual blocks for rows, as the ResNet of Y. Gorishniy and others, Revisiting deep
+    /// learning models for tabular data, NeurIPS 2021.
+    TabularResnet,
     /// [`Preset::Lenet`] for images, [`Preset::Mlp`] for rows of numbers.
     Auto,
 }
 
 impl Preset {
+    /// All names.
+    pub(crate) const NAMES: [&str; 7] = [
+        "auto",
+        "lenet",
+        "mlp",
+        "linear",
+        "resnet8",
+        "resnet20",
+        "tabular_resnet",
+    ];
+
     /// The preset of this name.
     pub(crate) fn named(name: &str) -> Option<Self> {
         match name.trim() {
             "lenet" => Some(Preset::Lenet),
             "mlp" => Some(Preset::Mlp),
             "linear" => Some(Preset::Linear),
+            "resnet8" => Some(Preset::Resnet8),
+            "resnet20" => Some(Preset::Resnet20),
+            "tabular_resnet" => Some(Preset::TabularResnet),
             "auto" => Some(Preset::Auto),
             _ => None,
         }
@@ -44,8 +65,15 @@ impl Preset {
         dropout: Option<f64>,
         classes: usize,
     ) -> String {
-        if self == Preset::Linear {
-            return format!("dense({classes})");
+        match self {
+            Preset::Linear => return format!("dense({classes})"),
+            Preset::Resnet8 => return resnet(1, filters, classes),
+            Preset::Resnet20 => return resnet(3, filters, classes),
+            Preset::TabularResnet => {
+                let units = hidden.unwrap_or(128);
+                return tabular_resnet(units, dropout.unwrap_or(0.0), classes);
+            }
+            Preset::Lenet | Preset::Mlp | Preset::Auto => {}
         }
         let mut text = String::new();
         if self != Preset::Mlp {
@@ -56,7 +84,7 @@ impl Preset {
         }
         let (units, probability) = match self {
             Preset::Lenet | Preset::Auto => (512, 0.5),
-            Preset::Mlp | Preset::Linear => (128, 0.0),
+            _ => (128, 0.0),
         };
         let units = hidden.unwrap_or(units);
         let probability = dropout.unwrap_or(probability);
@@ -67,6 +95,42 @@ impl Preset {
         let _ = write!(text, "dense({classes})");
         text
     }
+}
+
+/// Three stages of blocks with two convolutions each, the image half as large from one to the
+/// next.
+fn resnet(blocks: usize, filters: Option<&[u32]>, classes: usize) -> String {
+    let filters = filters.unwrap_or(&[16, 32, 64]);
+    let first = filters.first().copied().unwrap_or(16);
+    let mut text = format!("conv({first}, 3), batch_norm, relu, ");
+    for (stage, count) in filters.iter().enumerate() {
+        for block in 0..blocks {
+            let stride = match stage > 0 && block == 0 {
+                true => ", stride: 2",
+                false => "",
+            };
+            // Writing to a string cannot fail.
+            let _ = write!(
+                text,
+                "residual(conv({count}, 3{stride}), batch_norm, relu, conv({count}, 3), \
+                 batch_norm), relu, "
+            );
+        }
+    }
+    let _ = write!(text, "global_avg_pool, dense({classes})");
+    text
+}
+
+/// Two blocks, each twice as wide inside.
+fn tabular_resnet(units: u32, dropout: f64, classes: usize) -> String {
+    let inside = 2 * units;
+    let drop = match dropout > 0.0 {
+        true => format!("dropout({dropout}), "),
+        false => String::new(),
+    };
+    let block =
+        format!("residual(batch_norm, dense({inside}), relu, {drop}dense({units})), ");
+    format!("dense({units}), {block}{block}batch_norm, relu, dense({classes})")
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::architecture::{Plan, Preset, parse};
+use crate::columns::Layout;
 use crate::error::nearest;
 use crate::{Dataset, Error, ImageShape, Labels};
 
@@ -41,11 +42,33 @@ hyperparameters! {
     /// `hidden` and `dropout`, as `dense(hidden)` and `dropout(dropout)` do, so that a search
     /// may vary them.
     architecture: String = "auto".to_owned(), Domain::Any;
-    /// What the network learns to make small: the cross-entropy of classes, the binary
-    /// cross-entropy of lists of labels, of which a row may have several, or the mean
-    /// squared error of a number, which is in its own units and has no accuracy beside it.
+    /// What the network learns to make small. For classes: their cross-entropy, or `focal`,
+    /// in which rows that are nearly right count less. For lists of labels, of which a row
+    /// may have several: the binary cross-entropy. For numbers, in their own units and
+    /// without an accuracy: the mean squared error, the mean absolute error (`mae`), which
+    /// outliers pull less, `huber` between the two, `quantile`, and `poisson` for counts.
     loss: Option<LossKind> = None, Domain::Any,
         ["'cross_entropy' for classes, 'binary_cross_entropy' for lists, 'mse' for numbers"];
+    /// `focal`: how much less rows count that are nearly right; 0 is cross-entropy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    focal_gamma: Option<f64> = None, NOT_NEGATIVE, ["2"];
+    /// `huber`: the error, in standard deviations of the numbers, up to which it is squared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    huber_delta: Option<f64> = None, POSITIVE, ["1"];
+    /// `quantile`: the share of rows whose number is to be below the prediction.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quantile: Option<f64> = None, Domain::Number {
+        words: "greater than 0 and less than 1",
+        inside: |x| x > 0.0 && x < 1.0,
+    }, ["0.5"];
+    /// Numbers to predict: the share of new rows whose number is to lie between two more
+    /// outputs of the model, `low` and `high`, which are as far from the prediction as that
+    /// share of the validation rows was (split conformal prediction; J. Lei and others, 2018).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    interval: Option<f64> = None, Domain::Number {
+        words: "greater than 0 and less than 1",
+        inside: |x| x > 0.0 && x < 1.0,
+    }, ["no interval"];
     /// Preset `lenet`: filters of each convolution.
     filters: Option<Vec<u32>> = None, Domain::Any, ["[32, 64]"];
     /// Units of the hidden dense layer of a preset, or of layers that name it.
@@ -98,6 +121,11 @@ hyperparameters! {
     /// `{cat: 1, dog: 2.5}`. Classes that it leaves out have 1; only the ratios matter.
     #[serde(skip_serializing_if = "Option::is_none")]
     class_weights: Option<ClassWeights> = None, Domain::Any, ["every row counts alike"];
+    /// Tables of mixed columns: how many numbers the vector has that each text of a column
+    /// becomes, which is learned. 0 makes an input for each text instead (one-hot).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    embedding: Option<u32> = None, Domain::Whole { least: 0, most: Some(1_024) },
+        ["one-hot up to 32 texts, `round(1.6 * n^0.56)` numbers, at most 50, for `n` of more"];
     /// Mixes training images with each other, with shares from the beta distribution with
     /// this parameter (Zhang 2018); 0 mixes nothing.
     mixup: f64 = 0.0, UNIT;
@@ -141,8 +169,18 @@ pub enum LossKind {
     CrossEntropy,
     /// Binary cross-entropy of each of several labels, as a mean over them.
     BinaryCrossEntropy,
+    /// Cross-entropy in which classes that are nearly right count less (Lin 2017).
+    Focal,
     /// Mean squared error of a number.
     Mse,
+    /// Mean absolute error of a number.
+    Mae,
+    /// Squared near zero and absolute beyond (Huber 1964).
+    Huber,
+    /// The pinball loss, whose least is a quantile (Koenker 1978).
+    Quantile,
+    /// The negative log-likelihood of a count, whose logarithm the network gives.
+    Poisson,
 }
 
 impl LossKind {
@@ -151,7 +189,20 @@ impl LossKind {
         match self {
             Self::CrossEntropy => "cross_entropy",
             Self::BinaryCrossEntropy => "binary_cross_entropy",
+            Self::Focal => "focal",
             Self::Mse => "mse",
+            Self::Mae => "mae",
+            Self::Huber => "huber",
+            Self::Quantile => "quantile",
+            Self::Poisson => "poisson",
+        }
+    }
+
+    /// Whether it is about numbers that are predicted, and not about classes.
+    pub(crate) fn is_of_numbers(self) -> bool {
+        match self {
+            Self::CrossEntropy | Self::BinaryCrossEntropy | Self::Focal => false,
+            Self::Mse | Self::Mae | Self::Huber | Self::Quantile | Self::Poisson => true,
         }
     }
 }
@@ -279,8 +330,8 @@ impl Hyperparameters {
     /// The shapes and weights of the network for a dataset.
     pub(crate) fn plan_for(&self, dataset: &Dataset) -> Result<Plan, Error> {
         let outputs = match self.loss_for(dataset)? {
-            LossKind::CrossEntropy | LossKind::BinaryCrossEntropy => dataset.classes(),
-            LossKind::Mse => 1,
+            loss if loss.is_of_numbers() => 1,
+            _ => dataset.classes(),
         };
         if dataset.has_images() {
             return self.plan(dataset.shape, outputs);
@@ -290,6 +341,17 @@ impl Hyperparameters {
             return refuse("augmentation", expected, &"a struct");
         }
         let text = self.text(false, outputs);
+        if !dataset.columns.is_empty() {
+            let layout = Layout::new(&dataset.columns, self.embedding);
+            let tables = layout.tables();
+            if self.mixup > 0.0 && !tables.is_empty() {
+                let expected = "0 for texts that become vectors, which cannot be mixed; or \
+                                give {embedding: 0}";
+                return refuse("mixup", expected, &self.mixup);
+            }
+            let inputs = (layout.width(), tables);
+            return Plan::of_columns(&text, &parse(&text)?, inputs, outputs);
+        }
         Plan::of_numbers(&text, &parse(&text)?, dataset.shape.values(), outputs)
     }
 
@@ -343,18 +405,69 @@ impl Hyperparameters {
             .iter()
             .enumerate()
             .all(|(n, name)| *name == n.to_string());
-        match (loss, default) {
-            (LossKind::Mse, _) if are_numbers => Ok(loss),
-            (LossKind::Mse, _) => {
-                refuse("loss", "cross_entropy for labels of text", &"mse")
+        match (loss.is_of_numbers(), default) {
+            (true, LossKind::CrossEntropy) if !are_numbers => {
+                refuse("loss", "cross_entropy for labels of text", &loss.word())
             }
-            (_, LossKind::Mse) => {
+            (false, LossKind::Mse) => {
                 let expected = "mse for labels that are numbers and no class indices";
-                refuse("loss", expected, &"cross_entropy")
+                refuse("loss", expected, &loss.word())
             }
-            _ => Ok(loss),
+            _ => self.check_loss(loss, dataset),
         }
     }
+
+    /// How many validation rows an interval needs, so that one of them is its end.
+    pub(crate) fn check_interval(
+        &self,
+        loss: LossKind,
+        validation: usize,
+    ) -> Result<(), Error> {
+        let Some(share) = self.interval else {
+            return Ok(());
+        };
+        if !loss.is_of_numbers() {
+            let expected = "left out for classes, which have probabilities";
+            return refuse("interval", expected, &share);
+        }
+        if conformal_place(share, validation).is_none() {
+            let problem = format!(
+                "an interval of {share} needs more rows that validate than {validation}; give \
+                 a smaller interval or a larger validation_fraction, and no folds"
+            );
+            return Err(Error::Dataset { problem });
+        }
+        Ok(())
+    }
+
+    /// Checks what a loss asks of labels and of other hyperparameters.
+    fn check_loss(&self, loss: LossKind, dataset: &Dataset) -> Result<LossKind, Error> {
+        if loss == LossKind::Focal {
+            for (name, value) in [
+                ("mixup", self.mixup),
+                ("label_smoothing", self.label_smoothing),
+            ] {
+                if value > 0.0 {
+                    return refuse(name, "0 with the loss focal", &value);
+                }
+            }
+        }
+        if let (LossKind::Poisson, Labels::Numbers(numbers)) = (loss, &dataset.labels)
+            && let Some(least) = numbers.iter().find(|number| **number < 0.0)
+        {
+            let problem = format!(
+                "the loss poisson is for counts, but a label is {least}; choose another loss"
+            );
+            return Err(Error::Dataset { problem });
+        }
+        Ok(loss)
+    }
+}
+
+/// Which of so many errors, the smallest first, covers this share of new rows.
+pub(crate) fn conformal_place(share: f64, errors: usize) -> Option<usize> {
+    let place = ((errors as f64 + 1.0) * share).ceil() as usize;
+    (1..=errors).contains(&place).then(|| place - 1)
 }
 
 fn check(
@@ -436,7 +549,7 @@ mod tests {
             "beta1": 0.8, "beta2": 0.9, "epsilon": 1e-7, "rho": 0.5, "weight_decay": 5e-4,
             "batch_size": 32.0, "epochs": 3, "stop_after": 2, "schedule": "cosine", "decay": 0.9,
             "decay_epochs": 2, "warmup_epochs": 1, "dropout": 0.1, "clip_norm": 1,
-            "label_smoothing": 0.1, "class_weights": {"cat": 2}, "mixup": 0.2,
+            "label_smoothing": 0.1, "class_weights": {"cat": 2}, "embedding": 4, "focal_gamma": 1, "huber_delta": 2, "quantile": 0.9, "interval": 0.9, "mixup": 0.2,
             "augmentation": {"shift": 2},
             "ema_decay": 0.99, "patience": 2, "validation_fraction": 0.2, "seed": 18446744073709551615}"#;
         let map: Map<String, Value> = serde_json::from_str(json).unwrap();
@@ -456,6 +569,11 @@ mod tests {
             learning_rate: 0.1 + 0.2,
             optimizer: OptimizerKind::RmsProp,
             class_weights: Some(ClassWeights::Balanced),
+            embedding: Some(8),
+            focal_gamma: Some(1.0),
+            huber_delta: Some(2.0),
+            quantile: Some(0.9),
+            interval: Some(0.9),
             ..Hyperparameters::default()
         };
         let json = serde_json::to_string(&hyperparameters).unwrap();
@@ -498,7 +616,7 @@ mod tests {
             "unknown hyperparameter 'learning_rat', did you mean 'learning_rate'?";
         assert!(error.starts_with(expected), "{error}");
         assert!(
-            error.contains("valid: architecture, loss, filters, hidden"),
+            error.contains("valid: architecture, loss, focal_gamma"),
             "{error}"
         );
     }

@@ -186,7 +186,12 @@ impl Word for LossKind {
     const WORDS: &'static [(&'static str, Self)] = &[
         ("cross_entropy", Self::CrossEntropy),
         ("binary_cross_entropy", Self::BinaryCrossEntropy),
+        ("focal", Self::Focal),
         ("mse", Self::Mse),
+        ("mae", Self::Mae),
+        ("huber", Self::Huber),
+        ("quantile", Self::Quantile),
+        ("poisson", Self::Poisson),
     ];
 }
 

@@ -5,6 +5,9 @@ use std::f32::consts::{FRAC_1_SQRT_2, PI};
 use super::{Flow, Layer, Pass};
 use crate::architecture::Activation;
 
+/// The slope of a leaky ReLU below zero, which is PyTorch's default.
+const LEAK: f32 = 0.01;
+
 /// Applies a function to each value.
 pub(crate) struct Elementwise {
     function: Activation,
@@ -23,6 +26,10 @@ impl Layer for Elementwise {
             Activation::Tanh => map(input, output, f32::tanh),
             Activation::Sigmoid => map(input, output, sigmoid),
             Activation::Gelu => map(input, output, |x| x * normal_cdf(x)),
+            Activation::Silu => map(input, output, |x| x * sigmoid(x)),
+            Activation::LeakyRelu => {
+                map(input, output, |x| if x < 0.0 { LEAK * x } else { x });
+            }
         }
     }
 
@@ -45,6 +52,13 @@ impl Layer for Elementwise {
                 let density = (-0.5 * x * x).exp() / (2.0 * PI).sqrt();
                 normal_cdf(x) + x * density
             }),
+            Activation::Silu => chain(&flow, gradient, |x, y| {
+                let share = sigmoid(x);
+                share + y * (1.0 - share)
+            }),
+            Activation::LeakyRelu => {
+                chain(&flow, gradient, |x, _| if x > 0.0 { 1.0 } else { LEAK });
+            }
         }
     }
 }
@@ -108,7 +122,7 @@ mod tests {
 
     #[test]
     fn slopes() {
-        for name in ["tanh", "sigmoid", "gelu", "relu"] {
+        for name in ["tanh", "sigmoid", "gelu", "relu", "silu", "leaky_relu"] {
             check_layer(name, (2, 3, 2));
         }
     }
@@ -139,6 +153,8 @@ mod tests {
             Activation::Tanh,
             Activation::Sigmoid,
             Activation::Gelu,
+            Activation::Silu,
+            Activation::LeakyRelu,
         ] {
             let mut output = [0.0];
             let mut layer = Elementwise::new(function);

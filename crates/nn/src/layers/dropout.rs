@@ -50,8 +50,8 @@ impl Layer for Dropout {
         }
     }
 
-    fn stream(&mut self) -> Option<&mut Stream> {
-        Some(&mut self.stream)
+    fn streams(&mut self) -> Vec<&mut Stream> {
+        vec![&mut self.stream]
     }
 }
 

@@ -12,7 +12,9 @@ mod batch_norm;
 mod conv;
 mod dense;
 mod dropout;
+mod embed;
 mod pool;
+mod residual;
 
 use crate::architecture::{Activation, LayerSpec, PlannedLayer};
 use crate::kernels::{Finish, NormPixels, Team};
@@ -100,15 +102,17 @@ pub(crate) trait Layer: Send {
         &mut []
     }
 
-    /// The stream of random numbers that the layer draws from, if it draws any. A checkpoint
-    /// keeps how many were drawn.
-    fn stream(&mut self) -> Option<&mut Stream> {
-        None
+    /// The streams of random numbers that the layer draws from. A checkpoint keeps how many
+    /// were drawn.
+    fn streams(&mut self) -> Vec<&mut Stream> {
+        Vec::new()
     }
 }
 
 /// Builds the layer that runs the first of `planned`, for mini-batches of at most `rows`
 /// images and a team of `threads`.
+///
+/// `stream` makes the stream of the layer, or of each layer inside of it by its name.
 ///
 /// Returns it with the number of planned layers that it covers, because a convolution or a
 /// batch norm also does the ReLU and the 2x2 pooling that follow it. There is no layer for
@@ -117,7 +121,7 @@ pub(crate) fn build(
     planned: &[PlannedLayer],
     rows: usize,
     threads: usize,
-    dropout: Stream,
+    stream: &dyn Fn(&str) -> Stream,
 ) -> (Option<Box<dyn Layer>>, usize) {
     let Some(first) = planned.first() else {
         return (None, 0);
@@ -149,13 +153,20 @@ pub(crate) fn build(
         (LayerSpec::Dropout { probability }, _) => Box::new(dropout::Dropout::new(
             probability,
             rows * output.values(),
-            dropout,
+            stream(""),
         )),
         (LayerSpec::Activation(function), _) => {
             Box::new(activation::Elementwise::new(function))
         }
         (LayerSpec::Dense { units }, _) => {
             Box::new(dense::Dense::new(first.input.values(), units))
+        }
+        (LayerSpec::Residual, _) => {
+            Box::new(residual::Residual::new(first, rows, threads, stream))
+        }
+        (LayerSpec::Embed, _) => {
+            let passed = first.input.channels - first.tables.len();
+            Box::new(embed::Embed::new(passed, first.tables.clone()))
         }
         _ => return (None, 1),
     };

@@ -1,44 +1,55 @@
 //! Layers as ONNX nodes.
 
+use std::ops::Range;
+
+use super::MACHINE_LEARNING;
+use super::columns::{self, ColumnNodes};
 use super::proto::{
-    Attribute, DOUBLE, Dimension, FLOAT, Graph, Node, Tensor, TensorShape, TensorType,
-    Type, ValueInfo,
+    Attribute, DOUBLE, Dimension, FLOAT, Graph, INT64, Node, Tensor, TensorShape,
+    TensorType, Type, ValueInfo,
 };
-use crate::LossKind;
 use crate::architecture::{Activation, ActivationShape, LayerSpec, PlannedLayer};
 use crate::kernels::Window;
 use crate::layers::BATCH_NORM_EPSILON;
 use crate::network::Network;
 use crate::scaling::{Scale, Scaling};
+use crate::{Dataset, LossKind};
 
 /// The graph from `input` to `logits`, to `probabilities` of labels that do not exclude each
-/// other, or to `prediction` where that is a number.
-pub(super) fn graph(network: &Network, loss: LossKind, scaling: &Scaling) -> Graph {
+/// other, or to `prediction` where that is a number. Mixed columns are an input each in place
+/// of `input`, and a number that is predicted from them has the name of its column. The ends of an interval are outputs
+/// called as the number, with `_low` and `_high`.
+pub(super) fn graph(
+    network: &Network,
+    dataset: &Dataset,
+    (loss, radius): (LossKind, Option<f64>),
+    scaling: &Scaling,
+) -> Graph {
     let mut builder = Builder::default();
+    if let Some(encoding) = &scaling.encoding {
+        let columns = &dataset.columns;
+        builder.prefix = prefix(dataset);
+        let embedding = network.trained().next();
+        let embedding = embedding.filter(|(layer, ..)| layer.spec == LayerSpec::Embed);
+        let tables = embedding.map_or_else(Vec::new, |(layer, weights, _)| {
+            let tables = layer.parameters.iter();
+            tables.map(|table| &weights[table.range.clone()]).collect()
+        });
+        ColumnNodes::new(&mut builder, columns, encoding).add(&tables);
+    }
     if !scaling.features.is_empty() {
         builder.standardise(&scaling.features);
     }
-    // Dropout does nothing at inference.
-    let layers = network
-        .trained()
-        .filter(|(layer, ..)| !matches!(layer.spec, LayerSpec::Dropout { .. }));
-    let mut layers = layers.peekable();
-    while let Some((layer, weights, statistics)) = layers.next() {
-        let learns =
-            matches!(layer.spec, LayerSpec::Conv { .. } | LayerSpec::Dense { .. });
-        let norm =
-            layers.next_if(|(next, ..)| learns && next.spec == LayerSpec::BatchNorm);
-        match norm {
-            Some((_, norm, moments)) => {
-                builder.layer(layer, &folded(weights, norm, moments), statistics);
-            }
-            None => builder.layer(layer, weights, statistics),
-        }
-    }
+    let layers: Vec<_> = network.trained().collect();
+    builder.chain(&layers);
     let output = match &scaling.target {
+        Some(_) if loss == LossKind::Poisson => {
+            builder.node("Exp", &[], vec![]);
+            dataset.target.as_deref().unwrap_or("prediction")
+        }
         Some(scale) => {
             builder.restore(scale);
-            "prediction"
+            dataset.target.as_deref().unwrap_or("prediction")
         }
         None if loss == LossKind::BinaryCrossEntropy => {
             builder.node("Sigmoid", &[], vec![]);
@@ -49,37 +60,134 @@ pub(super) fn graph(network: &Network, loss: LossKind, scaling: &Scaling) -> Gra
     if let Some(last) = builder.nodes.last_mut() {
         last.outputs = vec![output.to_owned()];
     }
+    let mut outputs = vec![output.to_owned()];
+    let kind = element(scaling.target.as_slice());
+    if let Some(radius) = radius {
+        let radius = builder.scale("radius", kind, &[1], [radius]);
+        for (end, operator) in [("low", "Sub"), ("high", "Add")] {
+            let inputs = vec![output.to_owned(), radius.clone()];
+            builder.apply(operator, inputs, vec![]);
+            let name = format!("{output}_{end}");
+            if let Some(last) = builder.nodes.last_mut() {
+                last.outputs = vec![name.clone()];
+            }
+            outputs.push(name);
+        }
+    }
     let plan = network.plan();
+    let described = |name: &String| value_info(name, kind, &[plan.output().values()]);
     let image = plan.image;
     let input: &[usize] = if plan.flat {
         &[image.channels]
     } else {
         &[image.channels, image.height, image.width]
     };
+    let inputs = match scaling.encoding {
+        Some(_) => columns::inputs(&dataset.columns),
+        None => vec![value_info("input", element(&scaling.features), input)],
+    };
     Graph {
         nodes: builder.nodes,
         name: "network".to_owned(),
         initializers: builder.initializers,
-        inputs: vec![value_info("input", element(&scaling.features), input)],
-        outputs: vec![value_info(
-            output,
-            element(scaling.target.as_slice()),
-            &[plan.output().values()],
-        )],
+        inputs,
+        outputs: outputs.iter().map(described).collect(),
     }
 }
 
 /// The nodes and the constants of a graph in the making.
 #[derive(Default)]
-struct Builder {
+pub(super) struct Builder {
+    /// How the names of nodes and constants begin.
+    prefix: String,
     nodes: Vec<Node>,
     initializers: Vec<Tensor>,
     /// Since an image was flattened and until a dense layer: where each feature of the
     /// file (channel first) is in our order (channel last).
     order: Option<Vec<usize>>,
+    /// The value that the next node takes in place of what the last one made.
+    start: Option<String>,
 }
 
 impl Builder {
+    /// Adds layers one after the other, each with its weights and statistics.
+    fn chain(&mut self, layers: &[(&PlannedLayer, &[f32], &[f32])]) {
+        // Dropout does nothing at inference.
+        let layers = layers
+            .iter()
+            .filter(|(layer, ..)| !matches!(layer.spec, LayerSpec::Dropout { .. }));
+        let mut layers = layers.peekable();
+        while let Some((layer, weights, statistics)) = layers.next() {
+            let learns =
+                matches!(layer.spec, LayerSpec::Conv { .. } | LayerSpec::Dense { .. });
+            let norm =
+                layers.next_if(|(next, ..)| learns && next.spec == LayerSpec::BatchNorm);
+            match norm {
+                Some((_, norm, moments)) => {
+                    self.layer(layer, &folded(weights, norm, moments), statistics);
+                }
+                None => self.layer(layer, weights, statistics),
+            }
+        }
+    }
+
+    /// Adds a residual block: its layers, those of its shortcut, and their sum.
+    fn residual(&mut self, block: &PlannedLayer, weights: &[f32], statistics: &[f32]) {
+        if let Some(order) = self.order.take() {
+            // What is added must be in one order.
+            let mut places = vec![0; order.len()];
+            for (place, own) in order.iter().enumerate() {
+                places[*own] = place;
+            }
+            let places = self.integers("places", &places);
+            self.node("Gather", &[places], vec![Attribute::of_int("axis", 1)]);
+        }
+        let input = self.current();
+        let first = block.weights().start;
+        let mut rest = statistics;
+        let mut inner = |layers: &'_ [PlannedLayer]| -> Vec<Range<usize>> {
+            let count = |layer: &PlannedLayer| inner_statistics(layer);
+            let mut ranges = Vec::new();
+            for layer in layers {
+                let start = statistics.len() - rest.len();
+                rest = &rest[count(layer)..];
+                ranges.push(start..start + count(layer));
+            }
+            ranges
+        };
+        let (body, shortcut) = (inner(&block.body), inner(&block.shortcut));
+        let with_weights = |layers: &'_ [PlannedLayer], ranges: Vec<Range<usize>>| {
+            let layers = layers.iter().zip(ranges);
+            layers
+                .map(|(layer, range)| {
+                    let own = layer.weights();
+                    let own = match own.is_empty() {
+                        true => 0..0,
+                        false => own.start - first..own.end - first,
+                    };
+                    (
+                        layer.clone(),
+                        weights[own].to_vec(),
+                        statistics[range].to_vec(),
+                    )
+                })
+                .collect::<Vec<_>>()
+        };
+        let mut ends = Vec::new();
+        for (layers, ranges) in [(&block.body, body), (&block.shortcut, shortcut)] {
+            let layers = with_weights(layers, ranges);
+            let layers: Vec<_> = layers
+                .iter()
+                .map(|(l, w, s)| (l, w.as_slice(), s.as_slice()))
+                .collect();
+            self.start = Some(input.clone());
+            self.chain(&layers);
+            ends.push(self.current());
+        }
+        self.start = None;
+        self.apply("Add", ends, vec![]);
+    }
+
     fn layer(&mut self, layer: &PlannedLayer, weights: &[f32], statistics: &[f32]) {
         match (layer.spec, layer.window) {
             (LayerSpec::Conv { filters, .. }, Some(window)) => {
@@ -101,6 +209,7 @@ impl Builder {
             (LayerSpec::Dense { units }, _) => {
                 self.dense(layer.input.values(), units, weights);
             }
+            (LayerSpec::Residual, _) => self.residual(layer, weights, statistics),
             // Flattening a vector does nothing.
             _ => {}
         }
@@ -209,6 +318,14 @@ impl Builder {
             Activation::Tanh => self.node("Tanh", &[], vec![]),
             Activation::Sigmoid => self.node("Sigmoid", &[], vec![]),
             Activation::Gelu => self.gelu(),
+            Activation::LeakyRelu => {
+                self.node("LeakyRelu", &[], vec![Attribute::of_float("alpha", 0.01)]);
+            }
+            Activation::Silu => {
+                let x = self.current();
+                self.node("Sigmoid", &[], vec![]);
+                self.node("Mul", &[x], vec![]);
+            }
         }
     }
 
@@ -227,6 +344,9 @@ impl Builder {
 
     /// The name of the value that the next node takes.
     fn current(&self) -> String {
+        if let Some(start) = &self.start {
+            return start.clone();
+        }
         let last = self.nodes.last().and_then(|node| node.outputs.first());
         last.cloned().unwrap_or_else(|| "input".to_owned())
     }
@@ -235,24 +355,65 @@ impl Builder {
     fn node(&mut self, operator: &str, more: &[String], attributes: Vec<Attribute>) {
         let mut inputs = vec![self.current()];
         inputs.extend_from_slice(more);
-        let name = format!("{}_{}", operator.to_lowercase(), self.nodes.len());
+        self.apply(operator, inputs, attributes);
+    }
+
+    /// Adds a node that takes these values, and returns the name of what it makes.
+    pub(super) fn apply(
+        &mut self,
+        operator: &str,
+        inputs: Vec<String>,
+        attributes: Vec<Attribute>,
+    ) -> String {
+        let operator_name = operator.to_lowercase();
+        let name = format!("{}{operator_name}_{}", self.prefix, self.nodes.len());
+        self.start = None;
         self.nodes.push(Node {
             inputs,
             outputs: vec![name.clone()],
-            name,
+            name: name.clone(),
             operator: operator.to_owned(),
             attributes,
+            domain: String::new(),
         });
+        name
+    }
+
+    /// The same with an operator of the set for machine learning.
+    pub(super) fn apply_of_ml(
+        &mut self,
+        operator: &str,
+        inputs: Vec<String>,
+        attributes: Vec<Attribute>,
+    ) -> String {
+        let name = self.apply(operator, inputs, attributes);
+        if let Some(node) = self.nodes.last_mut() {
+            node.domain = MACHINE_LEARNING.to_owned();
+        }
+        name
     }
 
     /// Adds a constant for the node that comes next and returns its name.
-    fn constant(&mut self, name: &str, shape: &[usize], values: &[f32]) -> String {
+    pub(super) fn constant(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        values: &[f32],
+    ) -> String {
         let raw = values.iter().flat_map(|value| value.to_le_bytes());
         self.initializer(name, FLOAT, shape, raw.collect())
     }
 
+    /// The same for whole numbers, as a list.
+    pub(super) fn integers(&mut self, name: &str, values: &[usize]) -> String {
+        let raw = values
+            .iter()
+            .flat_map(|value| (*value as i64).to_le_bytes());
+        self.initializer(name, INT64, &[values.len()], raw.collect())
+    }
+
     /// The same for numbers that may need 64 bits.
-    fn scale(
+    pub(super) fn scale(
         &mut self,
         name: &str,
         element: i32,
@@ -276,7 +437,7 @@ impl Builder {
         shape: &[usize],
         raw: Vec<u8>,
     ) -> String {
-        let name = format!("{}_{name}", self.nodes.len());
+        let name = format!("{}{}_{name}", self.prefix, self.nodes.len());
         self.initializers.push(Tensor {
             shape: shape.iter().map(|length| *length as i64).collect(),
             element,
@@ -287,12 +448,37 @@ impl Builder {
     }
 }
 
+/// The start of names that no column has.
+fn prefix(dataset: &Dataset) -> String {
+    let mut prefix = "network/".to_owned();
+    let names = || {
+        dataset
+            .columns
+            .iter()
+            .map(|column| &column.name)
+            .chain(&dataset.target)
+    };
+    while names().any(|name| name.starts_with(&prefix)) {
+        prefix.push('/');
+    }
+    prefix
+}
+
 /// What numbers have to be for a graph to scale them.
 fn element(scales: &[Scale]) -> i32 {
-    if scales.iter().any(|scale| scale.wide) {
-        DOUBLE
-    } else {
-        FLOAT
+    element_of(scales.iter().any(|scale| scale.wide))
+}
+
+/// The element type of numbers with 64 or 32 bits.
+pub(super) fn element_of(wide: bool) -> i32 {
+    if wide { DOUBLE } else { FLOAT }
+}
+
+/// How many statistics a layer has: a mean and a variance for each channel of a batch norm.
+fn inner_statistics(layer: &PlannedLayer) -> usize {
+    match layer.spec {
+        LayerSpec::BatchNorm => 2 * layer.input.channels,
+        _ => layer.inner().map(inner_statistics).sum(),
     }
 }
 
@@ -340,7 +526,7 @@ fn channel_first(shape: ActivationShape) -> Vec<usize> {
         .collect()
 }
 
-fn value_info(name: &str, element: i32, shape: &[usize]) -> ValueInfo {
+pub(super) fn value_info(name: &str, element: i32, shape: &[usize]) -> ValueInfo {
     let batch = Dimension {
         parameter: Some("batch".to_owned()),
         value: None,

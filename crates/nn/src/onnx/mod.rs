@@ -9,24 +9,31 @@
 //! FLOAT, scales that, and computes everything between with FLOAT.
 //! Labels and preprocessing are in the metadata. The bytes are a function of the trial.
 
+mod columns;
 mod graph;
 mod proto;
 
 use prost::Message;
 
+use crate::columns::{Column, ColumnKind};
 use crate::network::Network;
 use crate::scaling::Scaling;
-use crate::{Hyperparameters, ImageShape, LossKind, engine};
+use crate::{Dataset, Hyperparameters, ImageShape, LossKind, engine};
 
-/// The ONNX file of a network.
+/// The name of ONNX's operators for machine learning, beside those for networks.
+const MACHINE_LEARNING: &str = "ai.onnx.ml";
+
+/// The ONNX file of a network. `radius` is how far the ends of an interval are from a number that
+/// it predicts, if there is one.
 pub(crate) fn export(
     network: &Network,
-    class_names: &[String],
-    loss: LossKind,
+    dataset: &Dataset,
+    (loss, radius): (LossKind, Option<f64>),
     scaling: &Scaling,
     hyperparameters: &Hyperparameters,
 ) -> Vec<u8> {
     let plan = network.plan();
+    let class_names = dataset.labels.class_names();
     let mut metadata = if plan.flat {
         Vec::new()
     } else {
@@ -47,11 +54,18 @@ pub(crate) fn export(
         metadata.push(("labels", labels.join("\n")));
         let kind = match loss {
             LossKind::BinaryCrossEntropy => "probabilities",
-            LossKind::CrossEntropy | LossKind::Mse => "logits",
+            _ => "logits",
         };
         metadata.push(("output.kind", kind.to_owned()));
     } else {
         metadata.push(("output.kind", "number".to_owned()));
+    }
+    if !dataset.columns.is_empty() {
+        let columns: Vec<_> = dataset.columns.iter().map(described).collect();
+        metadata.push((
+            "atoll.columns",
+            serde_json::Value::from(columns).to_string(),
+        ));
     }
     // The hyperparameters are plain numbers and texts, whose serialisation cannot fail.
     if let Ok(json) = serde_json::to_string(hyperparameters) {
@@ -69,14 +83,36 @@ pub(crate) fn export(
         ir_version: 8,
         producer_name: "atoll".to_owned(),
         producer_version: env!("CARGO_PKG_VERSION").to_owned(),
-        graph: Some(graph::graph(network, loss, scaling)),
-        opset_import: vec![proto::OperatorSet {
-            domain: String::new(),
-            version: 17,
-        }],
+        graph: Some(graph::graph(network, dataset, (loss, radius), scaling)),
+        opset_import: operator_sets(&dataset.columns),
         metadata: entries,
     };
     model.encode_to_vec()
+}
+
+/// The sets of operators that a graph needs: that of machine learning for texts.
+fn operator_sets(columns: &[Column]) -> Vec<proto::OperatorSet> {
+    let set = |domain: &str, version| proto::OperatorSet {
+        domain: domain.to_owned(),
+        version,
+    };
+    let mut sets = vec![set("", 17)];
+    if columns.iter().any(|column| column.texts().is_some()) {
+        sets.push(set(MACHINE_LEARNING, 3));
+    }
+    sets
+}
+
+/// A column for whoever reads the metadata.
+fn described(column: &Column) -> serde_json::Value {
+    let (kind, values) = match &column.kind {
+        ColumnKind::Number => ("number", None),
+        ColumnKind::List(width) => ("list", Some(*width)),
+        ColumnKind::Date => ("date", None),
+        ColumnKind::Timestamp => ("timestamp", None),
+        ColumnKind::Text(texts) => ("text", Some(texts.len())),
+    };
+    serde_json::json!({"name": column.name, "type": kind, "values": values})
 }
 
 /// What has to be done to an image: `(pixel * scale - mean) / std`, per channel.
@@ -120,13 +156,19 @@ mod tests {
         (Network::new(plan, 1, 1).unwrap(), hyperparameters)
     }
 
+    fn dataset(image: ImageShape, names: [&str; 2]) -> Dataset {
+        let pixels = vec![0; 2 * image.values()];
+        let names = names.map(str::to_owned).to_vec();
+        Dataset::new(image, pixels, vec![0, 1], names).unwrap()
+    }
+
     fn decoded(architecture: &str, image: ImageShape) -> proto::Model {
         let (network, hyperparameters) = network(architecture, image);
-        let names = ["cat".to_owned(), "two\nlines".to_owned()];
+        let dataset = dataset(image, ["cat", "two\nlines"]);
         let bytes = export(
             &network,
-            &names,
-            LossKind::CrossEntropy,
+            &dataset,
+            (LossKind::CrossEntropy, None),
             &Scaling::default(),
             &hyperparameters,
         );
@@ -230,11 +272,11 @@ mod tests {
         let (mut network, hyperparameters) = network("dense(2), batch_norm", image);
         // Bias 33, scale 35, shift 37; mean 0 and variance 1 are the statistics.
         network.set_weights(|index| index as f32);
-        let names = ["a".to_owned(), "b".to_owned()];
+        let dataset = dataset(image, ["a", "b"]);
         let bytes = export(
             &network,
-            &names,
-            LossKind::CrossEntropy,
+            &dataset,
+            (LossKind::CrossEntropy, None),
             &Scaling::default(),
             &hyperparameters,
         );
@@ -255,11 +297,11 @@ mod tests {
         };
         let (mut network, hyperparameters) = network("dense(2)", image);
         network.set_weights(|index| index as f32);
-        let names = ["a".to_owned(), "b".to_owned()];
+        let dataset = dataset(image, ["a", "b"]);
         let bytes = export(
             &network,
-            &names,
-            LossKind::CrossEntropy,
+            &dataset,
+            (LossKind::CrossEntropy, None),
             &Scaling::default(),
             &hyperparameters,
         );

@@ -61,6 +61,9 @@ pub(super) struct Node {
     pub(super) operator: String,
     #[prost(message, repeated, tag = "5")]
     pub(super) attributes: Vec<Attribute>,
+    /// The set of operators; ONNX's own is empty.
+    #[prost(string, tag = "7")]
+    pub(super) domain: String,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -73,6 +76,8 @@ pub(super) struct Attribute {
     pub(super) int: Option<i64>,
     #[prost(int64, repeated, packed = "false", tag = "8")]
     pub(super) ints: Vec<i64>,
+    #[prost(bytes = "vec", repeated, tag = "9")]
+    pub(super) texts: Vec<Vec<u8>>,
     #[prost(int32, tag = "20")]
     pub(super) kind: i32,
 }
@@ -105,10 +110,26 @@ impl Attribute {
             ..Self::default()
         }
     }
+
+    pub(super) fn of_texts(name: &str, texts: &[String]) -> Self {
+        let texts = texts.iter().map(|text| text.clone().into_bytes());
+        Self {
+            name: name.to_owned(),
+            texts: texts.collect(),
+            kind: 8,
+            ..Self::default()
+        }
+    }
 }
 
 /// The number of `FLOAT` in ONNX's list of element types.
 pub(super) const FLOAT: i32 = 1;
+
+/// The number of `INT64`.
+pub(super) const INT64: i32 = 7;
+
+/// The number of `STRING`.
+pub(super) const STRING: i32 = 8;
 
 /// The number of `DOUBLE`.
 pub(super) const DOUBLE: i32 = 11;

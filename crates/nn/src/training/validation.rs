@@ -1,9 +1,11 @@
 //! What a network says of the validation split at the end of an epoch.
 
 use super::{TrainingLoop, has_diverged};
+use crate::hyperparameters::conformal_place;
 use crate::layers::PassMode;
 use crate::loss::{
-    SetTargets, Targets, binary_cross_entropy, cross_entropy, squared_error,
+    NumberLoss, NumberTargets, SetTargets, Targets, binary_cross_entropy, cross_entropy,
+    focal, number_loss,
 };
 use crate::scaling::Scale;
 use crate::scores::{ClassAnswers, Metric, NumberAnswers, SetAnswers, Task};
@@ -34,6 +36,7 @@ impl TrainingLoop<'_> {
         if self.all_train {
             return Ok(None);
         }
+        let gamma = self.focal_gamma();
         let (mut loss, mut correct) = (0.0, 0);
         let mut outputs = Vec::new();
         for mini_batch in self.split.validation.chunks(self.network.rows()) {
@@ -64,12 +67,16 @@ impl TrainingLoop<'_> {
                 None => {
                     let labels = &mut self.classes[..rows];
                     self.dataset.gather_classes(mini_batch, labels);
-                    cross_entropy(found, Targets::plain(labels), None)
+                    match gamma {
+                        Some(gamma) => focal(found, labels, gamma, None, None),
+                        None => cross_entropy(found, Targets::plain(labels), None),
+                    }
                 }
                 Some(scale) => {
                     let targets = &mut self.targets[..rows];
                     self.dataset.gather_numbers(mini_batch, scale, targets);
-                    squared_error(found, targets, 1.0, None, None)
+                    let loss = NumberLoss::of(self.loss, self.hyperparameters);
+                    number_loss(loss, found, NumberTargets::plain(targets), None)
                 }
             };
             loss += cost.loss;
@@ -78,14 +85,30 @@ impl TrainingLoop<'_> {
         let rows = self.split.validation.len() as f64;
         Ok(Some(Validated {
             loss: loss / rows,
-            accuracy: match self.loss {
-                LossKind::CrossEntropy | LossKind::BinaryCrossEntropy => {
-                    f64::from(correct) / rows
-                }
-                LossKind::Mse => f64::NAN,
+            accuracy: match self.loss.is_of_numbers() {
+                true => f64::NAN,
+                false => f64::from(correct) / rows,
             },
             score: self.metric.and_then(|metric| self.score(metric, &outputs)),
         }))
+    }
+
+    /// How far from a prediction the ends of the interval are, if one was asked for.
+    pub(super) fn interval_radius(&mut self) -> Option<f64> {
+        let share = self.hyperparameters.interval?;
+        let scale = self.scaling.target.clone()?;
+        let rows = self.split.validation.clone();
+        let mut errors = Vec::with_capacity(rows.len());
+        for mini_batch in rows.chunks(self.network.rows()) {
+            let inputs = self.network.images_mut(mini_batch.len());
+            self.dataset.gather(mini_batch, &self.scaling, inputs);
+            let outputs = self.network.forward(mini_batch.len(), PassMode::Inference);
+            errors.extend(outputs.iter().zip(mini_batch).map(|(output, row)| {
+                (own_units(*output, &scale, self.loss) - number(self.dataset, *row)).abs()
+            }));
+        }
+        errors.sort_unstable_by(f64::total_cmp);
+        conformal_place(share, errors.len()).map(|place| errors[place])
     }
 
     /// The metric of the outputs for the validation split; none where it is not defined,
@@ -97,7 +120,7 @@ impl TrainingLoop<'_> {
                 labels: rows.iter().map(|row| number(self.dataset, *row)).collect(),
                 predictions: outputs
                     .iter()
-                    .map(|output| own_units(*output, scale))
+                    .map(|output| own_units(*output, scale, self.loss))
                     .collect(),
             }),
             None if self.loss == LossKind::BinaryCrossEntropy => {
@@ -155,8 +178,11 @@ fn number(dataset: &Dataset, row: u32) -> f64 {
 }
 
 /// A prediction in the units of the data.
-fn own_units(output: f32, scale: &Scale) -> f64 {
-    f64::from(output) / scale.inverse + scale.mean
+fn own_units(output: f32, scale: &Scale, loss: LossKind) -> f64 {
+    match loss {
+        LossKind::Poisson => f64::from(output).exp(),
+        _ => f64::from(output) / scale.inverse + scale.mean,
+    }
 }
 
 impl Hyperparameters {
@@ -174,7 +200,7 @@ impl Hyperparameters {
                 actual,
             })
         };
-        let predicts = loss == LossKind::Mse;
+        let predicts = loss.is_of_numbers();
         if predicts && let Some(weights) = &self.class_weights {
             let expected = "left out where numbers are predicted, which have no classes";
             return refuse("class_weights", expected, weights.to_string());

@@ -4,6 +4,7 @@
 //! its record batches into a [`Table`], and a [`Snapshot`] is the table as all trials see
 //! it: fixed, and named by its content. Nothing here knows of trials or of models.
 
+mod columns;
 mod metadata;
 mod near;
 mod options;
@@ -14,6 +15,7 @@ mod source;
 mod split;
 mod table;
 
+pub(crate) use columns::{Holds, TableColumn};
 pub(crate) use options::ColumnOptions;
 pub(crate) use snapshot::{GROUP, SharedSnapshot, Snapshot, WEIGHT};
 pub(crate) use source::{DatasetSource, Wanted, column_expr};

@@ -6,9 +6,11 @@
 //! be used is an error that names the dataset and the remedy, or a [`RowError`], to which
 //! whoever reads the whole dataset adds the number of the row.
 
+mod columns;
 mod images;
 mod numbers;
 
+pub(super) use columns::holds;
 pub(super) use numbers::is_feature;
 
 use atoll_udf_common::RowError;
@@ -24,7 +26,7 @@ use datafusion::common::{
 
 use super::metadata::write_class_names;
 use super::table::{Features, Images, Labels, Numbers, Split, Table};
-use super::{ColumnOptions, Subject};
+use super::{ColumnOptions, Holds, Subject, TableColumn};
 
 /// The largest class index. A larger one is a column that holds something else.
 const MAX_CLASS: i64 = 65_535;
@@ -40,8 +42,13 @@ const LARGEST: f64 = 1e150;
 enum Inputs {
     /// One column of images.
     Images { column: String, kind: ImageKind },
-    /// Columns of numbers, or of lists of them.
+    /// Columns of lists of numbers, which have no names in a model.
     Numbers { columns: Vec<String> },
+    /// Columns of any kinds, with what each holds.
+    Columns {
+        columns: Vec<String>,
+        holds: Vec<Holds>,
+    },
 }
 
 /// What an image column holds.
@@ -96,10 +103,18 @@ pub(super) struct Piece {
 }
 
 impl Inputs {
+    /// Whether NULL is a value like others in one of the columns.
+    fn may_miss(&self, column: usize) -> bool {
+        match self {
+            Self::Columns { holds, .. } => holds[column] != Holds::Lists,
+            Self::Images { .. } | Self::Numbers { .. } => false,
+        }
+    }
+
     fn columns(&self) -> &[String] {
         match self {
             Self::Images { column, .. } => std::slice::from_ref(column),
-            Self::Numbers { columns } => columns,
+            Self::Numbers { columns } | Self::Columns { columns, .. } => columns,
         }
     }
 }
@@ -161,6 +176,38 @@ impl Reader {
         }
         let columns = features.iter().map(|field| field.name().clone()).collect();
         Self::new(subject, Inputs::Numbers { columns }, label, options)
+    }
+
+    /// Checks the types of columns of any kinds and of the label column.
+    pub(super) fn of_columns(
+        subject: Subject,
+        features: &[Field],
+        label: &Field,
+        options: &ColumnOptions,
+    ) -> Result<Self> {
+        let mut all = Vec::with_capacity(features.len());
+        for field in features {
+            match holds(field.data_type()) {
+                Some(holds) => all.push(holds),
+                None => {
+                    return plan_err!(
+                        "{}: the feature column {} of {} must hold numbers, text, truth \
+                         values, dates or lists of numbers, got {}; cast it, or leave it \
+                         out with {{features: [...]}}",
+                        subject.function,
+                        field.name(),
+                        subject.dataset,
+                        field.data_type()
+                    );
+                }
+            }
+        }
+        let columns = features.iter().map(|field| field.name().clone()).collect();
+        let inputs = Inputs::Columns {
+            columns,
+            holds: all,
+        };
+        Self::new(subject, inputs, label, options)
     }
 
     fn new(
@@ -231,7 +278,9 @@ impl Reader {
                 column,
                 kind: ImageKind::Pixels,
             } => Some(column),
-            Inputs::Images { .. } | Inputs::Numbers { .. } => None,
+            Inputs::Images { .. } | Inputs::Numbers { .. } | Inputs::Columns { .. } => {
+                None
+            }
         }
     }
 
@@ -245,6 +294,11 @@ impl Reader {
         let features = match &self.inputs {
             Inputs::Images { .. } => Features::Pixels(Images::default()),
             Inputs::Numbers { .. } => Features::Numbers(Numbers::default()),
+            Inputs::Columns { columns, holds } => {
+                let columns = columns.iter().zip(holds);
+                let columns = columns.map(|(name, holds)| TableColumn::new(name, *holds));
+                Features::Columns(columns.collect())
+            }
         };
         let labels = match self.labels {
             LabelKind::Names => Labels::Names(Vec::new()),
@@ -259,6 +313,7 @@ impl Reader {
                 splits: Vec::new(),
                 groups: Vec::new(),
                 weights: Vec::new(),
+                target: self.options.label.clone(),
                 class_names: None,
                 left_out: None,
             },
@@ -309,8 +364,10 @@ impl Reader {
         let count = self.inputs.columns().len();
         let inputs = (0..count).map(column).collect::<Result<Vec<_>>>()?;
         let labels = column(count)?;
-        for (missing, column) in piece.missing.iter_mut().zip(&inputs) {
-            *missing = column.logical_null_count();
+        for (n, (missing, column)) in piece.missing.iter_mut().zip(&inputs).enumerate() {
+            if !self.inputs.may_miss(n) {
+                *missing = column.logical_null_count();
+            }
         }
         piece.missing[count] = labels.logical_null_count();
         let extras = self.extras().count();
@@ -352,8 +409,14 @@ impl Reader {
             (Inputs::Numbers { columns }, Features::Numbers(numbers)) => {
                 self.read_numbers(columns, &inputs, numbers)?;
             }
+            (Inputs::Columns { .. }, Features::Columns(all)) => {
+                self.read_columns(&inputs, all)?;
+            }
             // `empty` chose the features by the inputs.
-            (Inputs::Images { .. } | Inputs::Numbers { .. }, _) => {}
+            (
+                Inputs::Images { .. } | Inputs::Numbers { .. } | Inputs::Columns { .. },
+                _,
+            ) => {}
         }
         Ok(piece)
     }
@@ -457,8 +520,18 @@ impl Reader {
             ..
         } = piece;
         table.class_names.clone_from(&self.class_names);
-        if let Features::Numbers(numbers) = &table.features {
-            self.check_widths(numbers, uneven)?;
+        let table_is_empty = table.is_empty();
+        match &mut table.features {
+            Features::Numbers(numbers) => self.check_widths(numbers, uneven)?,
+            Features::Columns(columns) => {
+                if let Some((column, first, other)) = uneven {
+                    return self.refuse_widths(first, other, &column);
+                }
+                if !columns.is_empty() && !table_is_empty {
+                    table.left_out = self.drop_useless(columns)?;
+                }
+            }
+            Features::Pixels(_) => {}
         }
         let fractional = matches!(
             self.inputs,
@@ -489,7 +562,9 @@ impl Reader {
     ) -> Result<T> {
         let inputs = self.inputs.columns();
         let (what, column) = match (inputs.get(place), &self.inputs) {
-            (Some(column), Inputs::Numbers { .. }) => ("features", Some(column)),
+            (Some(column), Inputs::Numbers { .. } | Inputs::Columns { .. }) => {
+                ("features", Some(column))
+            }
             (Some(column), Inputs::Images { .. }) => ("images", Some(column)),
             (None, _) if place == inputs.len() => ("labels", Some(&self.options.label)),
             (None, _) => {
@@ -532,6 +607,15 @@ impl Piece {
             let mut pairs = all.columns.iter().zip(&more.columns);
             let uneven = pairs.find(|(first, other)| first.1 != other.1);
             let uneven = uneven.map(|(first, other)| (first.0.clone(), first.1, other.1));
+            self.uneven = self.uneven.take().or(other.uneven).or(uneven);
+        } else if let (Features::Columns(all), Features::Columns(more)) =
+            (&self.table.features, &other.table.features)
+        {
+            let mut pairs = all.iter().zip(more).filter(|(_, more)| more.len() > 0);
+            let uneven =
+                pairs.find(|(all, more)| all.len() > 0 && all.width != more.width);
+            let uneven =
+                uneven.map(|(all, more)| (all.name.clone(), all.width, more.width));
             self.uneven = self.uneven.take().or(other.uneven).or(uneven);
         }
         self.table.append(other.table);
@@ -691,7 +775,7 @@ mod tests {
     fn images_of(table: &Table) -> &Images {
         match &table.features {
             Features::Pixels(images) => images,
-            Features::Numbers(_) => panic!("images are images"),
+            Features::Numbers(_) | Features::Columns(_) => panic!("images are images"),
         }
     }
 

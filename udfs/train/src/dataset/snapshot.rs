@@ -5,6 +5,7 @@
 //! a snapshot has none. A snapshot is kept as `snapshots/<sha256>.parquet` under the
 //! session's storage, and once in memory while any trial uses it.
 
+mod columns;
 mod file;
 mod warnings;
 
@@ -17,6 +18,7 @@ use atoll_udf_common::{Location, pool_error};
 use datafusion::common::{DataFusionError, Result, exec_datafusion_err, exec_err};
 use sha2::{Digest, Sha256};
 
+use super::columns::flat;
 use super::split::{DrawnSplits, Groups, check_groups};
 use super::table::Images;
 use super::{Features, Labels, Split, Table};
@@ -68,11 +70,24 @@ impl Snapshot {
     }
 
     fn arrange(dataset: &str, table: &Table, labels: &atoll_nn::Labels) -> Result<Self> {
-        let shape = common_shape(dataset, &table.features)?;
+        let unusable = |error| exec_datafusion_err!("{dataset} cannot be used: {error}");
+        let flat = match &table.features {
+            Features::Columns(columns) => Some(flat(columns).map_err(unusable)?),
+            Features::Pixels(_) | Features::Numbers(_) => None,
+        };
+        let shape = match &flat {
+            Some((columns, _)) if !table.is_empty() => ImageShape {
+                height: 1,
+                width: 1,
+                channels: columns.iter().map(atoll_nn::Column::width).sum(),
+            },
+            _ => common_shape(dataset, &table.features)?,
+        };
         let validates = |row: usize| table.splits.get(row) == Some(&Split::Validation);
         let validation = (0..table.len()).any(validates);
         let canonical = Canonical {
             features: &table.features,
+            flat: flat.as_ref(),
             shape,
             labels,
             wide: wide(&table.features, labels),
@@ -86,7 +101,7 @@ impl Snapshot {
         warnings.extend(table.left_out.clone());
         let dataset = canonical
             .in_order(order.iter().map(|&(_, row)| row))
-            .map_err(|error| exec_datafusion_err!("{dataset} cannot be used: {error}"))?;
+            .map_err(unusable)?;
         let validation =
             validation.then(|| order.iter().map(|&(_, row)| validates(row)).collect());
         let groups = (!table.groups.is_empty())
@@ -165,6 +180,7 @@ fn common_shape(dataset: &str, features: &Features) -> Result<ImageShape> {
             channels,
         }),
         Features::Pixels(images) => images.shapes.first().copied(),
+        Features::Columns(_) => None,
     };
     let Some(first) = first else {
         return exec_err!(
@@ -172,7 +188,7 @@ fn common_shape(dataset: &str, features: &Features) -> Result<ImageShape> {
         );
     };
     let shapes = match features {
-        Features::Numbers(_) => return Ok(first),
+        Features::Numbers(_) | Features::Columns(_) => return Ok(first),
         Features::Pixels(images) => &images.shapes,
     };
     let size = |shape: &ImageShape| (shape.height, shape.width);
@@ -339,6 +355,8 @@ impl<'a> Pixels<'a> {
 /// Rows that were checked, and how their values count.
 struct Canonical<'a> {
     features: &'a Features,
+    /// Columns and their values, row after row, of a table that has columns.
+    flat: Option<&'a (Vec<atoll_nn::Column>, Vec<f64>)>,
     shape: ImageShape,
     labels: &'a atoll_nn::Labels,
     wide: Wide,
@@ -370,6 +388,11 @@ impl Canonical<'_> {
             Features::Numbers(numbers) => {
                 for number in numbers.row(row) {
                     update(&mut digest, *number, self.wide.features);
+                }
+            }
+            Features::Columns(_) => {
+                for number in self.row(row) {
+                    update(&mut digest, *number, true);
                 }
             }
             Features::Pixels(images) => {
@@ -415,6 +438,16 @@ impl Canonical<'_> {
             false => order.clone().map(|row| self.table.weights[row]).collect(),
         };
         let dataset = match self.features {
+            Features::Columns(_) => {
+                let (columns, numbers) = match self.flat {
+                    Some((columns, numbers)) => (columns.clone(), numbers.len()),
+                    None => (vec![], 0),
+                };
+                let mut values = Vec::with_capacity(numbers);
+                order.for_each(|row| values.extend_from_slice(self.row(row)));
+                let target = self.table.target.clone();
+                Dataset::of_columns(columns, values, labels, target)
+            }
             Features::Numbers(numbers) => {
                 let values = order.flat_map(|row| numbers.row(row).to_vec());
                 Dataset::of_numbers(self.shape.channels, values.collect(), labels)
@@ -433,9 +466,21 @@ impl Canonical<'_> {
         }
     }
 
+    /// The values of a row of columns.
+    fn row(&self, row: usize) -> &[f64] {
+        let width = self.shape.channels;
+        self.flat
+            .map_or(&[], |(_, numbers)| &numbers[row * width..][..width])
+    }
+
     fn pixels<'i>(&self, images: &'i Images, row: usize) -> Pixels<'i> {
         Pixels::new(images.pixels(row), self.shape, &images.shapes[row])
     }
+}
+
+/// A column as the digest counts it.
+fn described(column: &atoll_nn::Column) -> serde_json::Value {
+    serde_json::json!([column.name, column.kind])
 }
 
 /// The digest over everything in a snapshot; rows count through their own digests,
@@ -448,6 +493,9 @@ fn content_digest<'a>(
     let mut digest = Sha256::new();
     digest.update(match dataset.features {
         atoll_nn::Features::Pixels(_) => b"atoll snapshot 1\n".as_slice(),
+        atoll_nn::Features::Numbers(_) if !dataset.columns.is_empty() => {
+            b"atoll snapshot of columns 1\n"
+        }
         atoll_nn::Features::Numbers(_) => b"atoll snapshot of numbers 1\n",
     });
     let ImageShape {
@@ -461,6 +509,13 @@ fn content_digest<'a>(
     for name in dataset.labels.class_names() {
         digest.update((name.len() as u64).to_le_bytes());
         digest.update(name);
+    }
+    if !dataset.columns.is_empty() {
+        let columns = serde_json::json!([
+            dataset.columns.iter().map(described).collect::<Vec<_>>(),
+            dataset.target,
+        ]);
+        digest.update(columns.to_string());
     }
     // Other data sets keep the names that they had before there were 64 bits.
     if dataset.wide != Wide::default() {

@@ -26,8 +26,8 @@ use futures::{StreamExt, TryStreamExt};
 
 use self::place::IsBad;
 use super::metadata::{class_names, features_name};
-use super::reader::{Piece, is_feature, value_type};
-use super::{ColumnOptions, Reader, Split, Subject, Table, photos};
+use super::reader::{Piece, holds, is_feature, value_type};
+use super::{ColumnOptions, Holds, Reader, Split, Subject, Table, photos};
 use crate::files::{digest, put_if_absent};
 
 /// The image column, unless the options name another.
@@ -35,6 +35,9 @@ pub(super) const IMAGE: &str = "image";
 
 /// The split column that is used when it is there and the options name no other.
 pub(super) const SPLIT: &str = "split";
+
+/// What a column of lists holds.
+const LISTS: Option<Holds> = Some(Holds::Lists);
 
 /// Rows that one piece of work on the compute pool decodes.
 const PIECE: usize = 512;
@@ -321,6 +324,7 @@ impl DatasetSource {
                         left_out.unwrap_or_default()
                     );
                 }
+                let left_out = left_out.or(table.left_out);
                 Ok(Table { left_out, ..table })
             }
         }
@@ -480,6 +484,8 @@ fn reader(
         .filter(|field| {
             *field.name() != options.label && !extras.contains(&Some(field.name()))
         })
+        // A score needs the columns that its model takes, whatever the others are.
+        .filter(|field| function == "train" || holds(field.data_type()).is_some())
         .map(|field| field.as_ref().clone())
         .collect();
     let features = match (&options.features, &options.image) {
@@ -512,18 +518,26 @@ fn reader(
     }
     if let (None, Some(odd)) = (
         &options.features,
-        features.iter().find(|field| !is_feature(field.data_type())),
+        features
+            .iter()
+            .find(|field| holds(field.data_type()).is_none()),
     ) {
         return plan_err!(
-            "{function}: column {} of {name} holds {} and no numbers, and it has no column \
-             image; its columns are {}. Name those to learn from in the options, \
+            "{function}: column {} of {name} holds {}, from which no network learns, and it \
+             has no column image; its columns are {}. Name those to learn from in the options, \
              {{features: ['...']}}, or the one of images, {{image: '...'}}",
             odd.name(),
             odd.data_type(),
             names(fields)
         );
     }
-    Reader::of_numbers(subject, &features, &label, options)
+    let is_list = |field: &Field| {
+        is_feature(field.data_type()) && holds(field.data_type()) == LISTS
+    };
+    match features.iter().all(is_list) {
+        true => Reader::of_numbers(subject, &features, &label, options),
+        false => Reader::of_columns(subject, &features, &label, options),
+    }
 }
 
 /// Checks the types of the columns of groups and of weights.

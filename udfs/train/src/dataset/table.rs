@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::columns::TableColumn;
 use atoll_imaging::ImageRef;
 use atoll_nn::{ImageShape, needs_64_bits};
 use atoll_udf_common::structs::suggest;
@@ -55,9 +56,12 @@ pub(crate) struct Table {
     pub(crate) groups: Vec<String>,
     /// How much each row counts while training; empty where all count alike.
     pub(crate) weights: Vec<f64>,
+    /// The name of the label column.
+    pub(crate) target: String,
     /// What class indices are called, if the dataset says it.
     pub(crate) class_names: Option<Vec<String>>,
-    /// A sentence on the images that are left out because they cannot be read.
+    /// A sentence on the images that are left out because they cannot be read, or on the
+    /// columns from which nothing can be learned.
     pub(crate) left_out: Option<String>,
 }
 
@@ -68,6 +72,8 @@ pub(crate) enum Features {
     Pixels(Images),
     /// As many numbers a row.
     Numbers(Numbers),
+    /// Columns with names.
+    Columns(Vec<TableColumn>),
 }
 
 /// Images in one buffer, one after the other, each in HWC order.
@@ -139,13 +145,54 @@ impl Table {
         self
     }
 
+    /// The columns that a model can depend on, as people call them; none of images.
+    pub(crate) fn feature_names(&self) -> Vec<String> {
+        match &self.features {
+            Features::Pixels(_) => vec![],
+            Features::Columns(columns) => {
+                columns.iter().map(|column| column.name.clone()).collect()
+            }
+            Features::Numbers(numbers) => {
+                let width = |width: Option<usize>| width.unwrap_or(1);
+                let names = numbers.columns.iter().flat_map(|(name, list)| {
+                    (1..=width(*list)).map(move |n| format!("{name}[{n}]"))
+                });
+                names.collect()
+            }
+        }
+    }
+
+    /// The same rows, of which the values of one of [`Self::feature_names`] are in the order
+    /// of these rows.
+    pub(crate) fn with_permuted(&self, place: usize, order: &[u32]) -> Self {
+        let mut table = self.clone();
+        match &mut table.features {
+            Features::Pixels(_) => {}
+            Features::Columns(columns) => columns[place] = columns[place].in_order(order),
+            Features::Numbers(numbers) => {
+                let column: Vec<f64> = numbers.column(place).collect();
+                let width = numbers.width().unwrap_or(1).max(1);
+                let targets = numbers.values.iter_mut().skip(place).step_by(width);
+                for (target, row) in targets.zip(order) {
+                    *target = column[*row as usize];
+                }
+            }
+        }
+        table
+    }
+
     /// Adds rows of the same kinds.
     pub(super) fn append(&mut self, other: Table) {
         match (&mut self.features, other.features) {
             (Features::Pixels(all), Features::Pixels(more)) => all.append(more),
             (Features::Numbers(all), Features::Numbers(more)) => all.append(more),
             // One reader reads all record batches of a dataset, so the kinds are the same.
-            (Features::Pixels(_) | Features::Numbers(_), _) => {}
+            (Features::Columns(all), Features::Columns(more)) => {
+                all.iter_mut()
+                    .zip(&more)
+                    .for_each(|(all, more)| all.append(more));
+            }
+            (Features::Pixels(_) | Features::Numbers(_) | Features::Columns(_), _) => {}
         }
         match (&mut self.labels, other.labels) {
             (Labels::Indices(all), Labels::Indices(more)) => all.extend(more),
@@ -170,7 +217,8 @@ impl Features {
     /// Whether FLOAT is too little to tell any column of numbers apart.
     pub(crate) fn need_64_bits(&self) -> bool {
         match self {
-            Self::Pixels(_) => false,
+            // Columns are looked at one by one.
+            Self::Pixels(_) | Self::Columns(_) => false,
             Self::Numbers(numbers) => {
                 let width = numbers.width().unwrap_or_default();
                 (0..width).any(|n| needs_64_bits(numbers.column(n)))
@@ -289,6 +337,7 @@ pub(crate) mod tests {
             splits: splits.to_vec(),
             groups: vec![],
             weights: vec![],
+            target: "label".to_string(),
             class_names: None,
             left_out: None,
         }
@@ -307,6 +356,7 @@ pub(crate) mod tests {
             splits: vec![],
             groups: vec![],
             weights: vec![],
+            target: "label".to_string(),
             class_names: None,
             left_out: None,
         }

@@ -5,8 +5,10 @@ mod backbones;
 mod documentation;
 mod evaluate;
 mod evaluation;
+mod explain;
 mod given;
 mod hyperparameters;
+mod judged;
 mod literals;
 mod options;
 mod result_struct;
@@ -22,6 +24,7 @@ use crate::check;
 
 pub(crate) use arguments::SECTION;
 pub use evaluate::Evaluate;
+pub use explain::Explain;
 pub use train::Train;
 
 /// The table functions of this family, with their names and documentation.

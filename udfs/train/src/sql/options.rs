@@ -20,6 +20,10 @@ const COLUMN_KEYS: &[&str] = TRAIN_KEYS.split_at(10).0;
 pub(crate) static EVALUATE_KEYS: LazyLock<Vec<&str>> =
     LazyLock::new(|| [COLUMN_KEYS, &["split", "metric"]].concat());
 
+/// The keys of the options of `explain`.
+pub(crate) static EXPLAIN_KEYS: LazyLock<Vec<&str>> =
+    LazyLock::new(|| [&EVALUATE_KEYS, &["method", "repeats", "seed"][..]].concat());
+
 /// What errors show of the options.
 const EXAMPLE: &str = "{image: '...'}";
 
@@ -60,6 +64,36 @@ pub(crate) struct EvaluateOptions {
     pub(crate) split: Option<Split>,
     /// The metric whose value is asked for.
     pub(crate) metric: Option<Metric>,
+}
+
+/// The options of `explain`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ExplainOptions {
+    /// Which rows count, and by which metric.
+    pub(crate) rows: EvaluateOptions,
+    /// How often each column changes places.
+    pub(crate) repeats: usize,
+    /// What the changes of places are made of.
+    pub(crate) seed: u64,
+}
+
+impl ExplainOptions {
+    /// Reads the options argument, which must be a literal.
+    pub(crate) fn from_argument(argument: Option<&Expr>) -> Result<Self> {
+        let options = OptionStruct::of_call("explain", argument, &EXPLAIN_KEYS, EXAMPLE)?;
+        let method = options.text("method")?;
+        if let Some(method) = method.filter(|method| method != "permutation") {
+            return plan_err!(
+                "explain: option method must be 'permutation', got '{method}'"
+            );
+        }
+        let repeats = options.whole("repeats", 1)?.unwrap_or(10);
+        Ok(Self {
+            rows: EvaluateOptions::of("explain", &options)?,
+            repeats: usize::try_from(repeats).unwrap_or(usize::MAX),
+            seed: options.whole("seed", 0)?.unwrap_or_default(),
+        })
+    }
 }
 
 impl TrainOptions {
@@ -105,14 +139,18 @@ impl EvaluateOptions {
     pub(crate) fn from_argument(argument: Option<&Expr>) -> Result<Self> {
         let options =
             OptionStruct::of_call("evaluate", argument, &EVALUATE_KEYS, EXAMPLE)?;
+        Self::of("evaluate", &options)
+    }
+
+    fn of(function: &str, options: &OptionStruct) -> Result<Self> {
         let split = options
             .text("split")?
             .map(|name| Split::parse(&name))
             .transpose()?;
         Ok(Self {
-            columns: columns("evaluate", &options)?,
+            columns: columns(function, options)?,
             split,
-            metric: metric("evaluate", &options)?,
+            metric: metric(function, options)?,
         })
     }
 }

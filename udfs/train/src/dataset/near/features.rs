@@ -34,6 +34,9 @@ impl Rows {
         let Features::Numbers(numbers) = &dataset.features else {
             return None;
         };
+        if !dataset.columns.is_empty() {
+            return None;
+        }
         let width = dataset.shape.values();
         let mut values: Vec<f32> = numbers.iter().map(|number| *number as f32).collect();
         values.chunks_exact_mut(width).for_each(normalize);

@@ -114,7 +114,7 @@ impl Reader {
         Ok(())
     }
 
-    fn refuse_widths<T>(
+    pub(super) fn refuse_widths<T>(
         &self,
         first: Option<usize>,
         other: Option<usize>,

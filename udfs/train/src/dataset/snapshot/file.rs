@@ -3,6 +3,7 @@
 //! It has the columns `image` (IMAGE) or `features` (a list of FLOAT), `label` (class
 //! index, a list of names, or FLOAT where it is to be predicted) and `split`; the names of the classes are
 //! in the schema's metadata. Numbers that 32 bits do not tell apart are DOUBLE. Where the
+//! Tables of mixed columns have a struct of them in `features`; see [`columns`]. Where the
 //! statement asks for groups or weights of rows, `group` (text) and `weight` (DOUBLE) follow.
 
 use std::ops::Range;
@@ -27,6 +28,7 @@ use datafusion::parquet::basic::Compression;
 use datafusion::parquet::file::properties::{EnabledStatistics, WriterProperties};
 
 use super::Snapshot;
+use super::columns::{self, Described};
 use crate::dataset::metadata::{
     class_names, features_name, write_class_names, write_features_name,
 };
@@ -105,6 +107,9 @@ fn encode(snapshot: &Snapshot) -> Result<Vec<u8>> {
     let mut fields = vec![
         match dataset.features {
             Features::Pixels(_) => Field::new(IMAGE, image_type(), false),
+            Features::Numbers(_) if !dataset.columns.is_empty() => {
+                Field::new(FEATURES, DataType::Struct(columns::fields(dataset)), false)
+            }
             Features::Numbers(_) => {
                 let item = list_item(dataset.wide.features);
                 Field::new(FEATURES, DataType::List(item), false)
@@ -124,6 +129,9 @@ fn encode(snapshot: &Snapshot) -> Result<Vec<u8>> {
     let mut schema = Schema::new(fields);
     write_class_names(&mut schema, dataset.labels.class_names())?;
     schema.metadata.insert(WARNINGS.to_string(), warnings);
+    if !dataset.columns.is_empty() {
+        columns::describe(dataset, &mut schema);
+    }
     if let Some(features) = &snapshot.features {
         write_features_name(&mut schema, features);
     }
@@ -140,17 +148,20 @@ fn encode(snapshot: &Snapshot) -> Result<Vec<u8>> {
     let rows = snapshot.dataset.len();
     let step = (BATCH_BYTES / snapshot.dataset.shape.values()).clamp(1, 8_192);
     for start in (0..rows).step_by(step) {
-        let columns = columns(snapshot, start, (start + step).min(rows))?;
+        let columns = arrays(snapshot, start, (start + step).min(rows))?;
         writer.write(&RecordBatch::try_new(Arc::clone(&schema), columns)?)?;
     }
     writer.close()?;
     Ok(file)
 }
 
-fn columns(snapshot: &Snapshot, start: usize, end: usize) -> Result<Vec<ArrayRef>> {
+fn arrays(snapshot: &Snapshot, start: usize, end: usize) -> Result<Vec<ArrayRef>> {
     let dataset = &snapshot.dataset;
     let inputs = match &dataset.features {
         Features::Pixels(pixels) => images(pixels, dataset.shape, start..end)?,
+        Features::Numbers(_) if !dataset.columns.is_empty() => {
+            columns::array(dataset, start, end)?
+        }
         Features::Numbers(numbers) => {
             let width = dataset.shape.values();
             let numbers = &numbers[start * width..end * width];
@@ -276,8 +287,26 @@ fn decode(name: &str, bytes: Bytes) -> Result<Snapshot> {
         function: "train",
         dataset: name.to_string(),
     };
-    let reader = match first.name().as_str() {
-        FEATURES => {
+    let folded = match first.data_type() {
+        DataType::Struct(fields) if first.name() == FEATURES => Some(fields.clone()),
+        _ => None,
+    };
+    let described = folded
+        .as_ref()
+        .map(|_| Described::of(&schema))
+        .transpose()?;
+    let reader = match (first.name().as_str(), &folded) {
+        (FEATURES, Some(fields)) => {
+            let fields: Vec<Field> = fields.iter().map(|f| f.as_ref().clone()).collect();
+            // The ones that are kept were chosen before.
+            let features = fields.iter().map(|field| field.name().clone());
+            let options = ColumnOptions {
+                features: Some(features.collect()),
+                ..options
+            };
+            Reader::of_columns(subject, &fields, label, &options)?
+        }
+        (FEATURES, None) => {
             let features = std::slice::from_ref(first);
             Reader::of_numbers(subject, features, label, &options)?
         }
@@ -285,9 +314,19 @@ fn decode(name: &str, bytes: Bytes) -> Result<Snapshot> {
     };
     let mut rows = reader.empty();
     for batch in file.with_batch_size(8_192).build()? {
-        rows.append(reader.read(&batch?.project(&order)?)?);
+        let batch = batch?.project(&order)?;
+        rows.append(match &folded {
+            Some(_) => reader.read(&columns::unfolded(&batch)?)?,
+            None => reader.read(&batch)?,
+        });
     }
-    let table = reader.finish(rows)?;
+    let mut table = reader.finish(rows)?;
+    if let (Some(described), crate::dataset::Features::Columns(columns)) =
+        (described, &mut table.features)
+    {
+        described.restore(columns);
+        table.target = described.target;
+    }
     let labels = match &table.labels {
         Labels::Indices(indices) => atoll_nn::Labels::Classes {
             indices: indices.clone(),

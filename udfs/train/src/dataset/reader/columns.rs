@@ -1,0 +1,211 @@
+//! Columns of a table as they are: numbers, truth values, dates, texts and gaps.
+
+use std::sync::Arc;
+
+use atoll_udf_common::args::is_text;
+use datafusion::arrow::array::{Array, ArrayRef, AsArray};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{
+    DataType, Date32Type, Field, Float64Type, Int64Type, TimeUnit,
+};
+use datafusion::common::{Result, exec_datafusion_err, exec_err};
+
+use super::{Reader, at, is_feature, problem, value_type};
+use crate::dataset::columns::{Holds, TableColumn};
+
+/// Microseconds in a day.
+const DAY: f64 = 86_400_000_000.0;
+
+/// The days from 1970-01-01 to 0001-01-01 and to 9999-12-31: dates beyond are slips.
+const DAYS: std::ops::RangeInclusive<f64> = -719_162.0..=2_932_897.0;
+
+/// What a feature column of this type holds, if it can be one.
+pub(in crate::dataset) fn holds(data_type: &DataType) -> Option<Holds> {
+    match value_type(data_type) {
+        DataType::Date32 => Some(Holds::Dates),
+        // Its milliseconds need not be whole days.
+        DataType::Date64 | DataType::Timestamp(..) => Some(Holds::Timestamps),
+        text if is_text(text) => Some(Holds::Texts),
+        integer if integer.is_integer() => Some(Holds::Integers),
+        other if other.is_numeric() || *other == DataType::Boolean => {
+            Some(Holds::Numbers)
+        }
+        lists if is_feature(lists) => Some(Holds::Lists),
+        _ => None,
+    }
+}
+
+impl Reader {
+    /// Appends the values of all columns.
+    pub(super) fn read_columns(
+        &self,
+        columns: &[ArrayRef],
+        all: &mut [TableColumn],
+    ) -> Result<()> {
+        for (column, all) in columns.iter().zip(all) {
+            match all.holds {
+                Holds::Texts => self.read_texts(column, all)?,
+                Holds::Dates | Holds::Timestamps => self.read_days(column, all)?,
+                Holds::Lists => self.read_lists_of_numbers(column, all)?,
+                Holds::Numbers | Holds::Integers => self.read_plain(column, all)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn read_texts(&self, column: &ArrayRef, all: &mut TableColumn) -> Result<()> {
+        let texts = cast(column, &DataType::Utf8)?;
+        for (row, text) in texts.as_string::<i32>().iter().enumerate() {
+            if text.is_some_and(|text| text.contains('\0')) {
+                let problem = exec_datafusion_err!(
+                    "the text in column {} of {} has a NUL character, which a model cannot \
+                     know; take it out with replace()",
+                    all.name,
+                    self.dataset()
+                );
+                return Err(at(row, problem));
+            }
+            all.texts.push(text);
+        }
+        Ok(())
+    }
+
+    fn read_days(&self, column: &ArrayRef, all: &mut TableColumn) -> Result<()> {
+        let days: Vec<Option<f64>> = match column.data_type() {
+            DataType::Date32 => {
+                let days = column.as_primitive::<Date32Type>().iter();
+                days.map(|days| days.map(f64::from)).collect()
+            }
+            _ => {
+                let time = DataType::Timestamp(TimeUnit::Microsecond, None);
+                let numbers = cast(&cast(column, &time)?, &DataType::Int64)?;
+                let numbers = numbers.as_primitive::<Int64Type>().iter();
+                numbers
+                    .map(|time| time.map(|time| time as f64 / DAY))
+                    .collect()
+            }
+        };
+        if let Some(row) = days
+            .iter()
+            .position(|day| day.is_some_and(|d| !DAYS.contains(&d)))
+        {
+            let problem = exec_datafusion_err!(
+                "the date in column {} of {} is {} days from 1970-01-01, outside of the \
+                 years 1 to 9999; replace it with NULL",
+                all.name,
+                self.dataset(),
+                days[row].unwrap_or_default()
+            );
+            return Err(at(row, problem));
+        }
+        all.numbers
+            .extend(days.iter().map(|days| days.unwrap_or(f64::NAN)));
+        Ok(())
+    }
+
+    fn read_plain(&self, column: &ArrayRef, all: &mut TableColumn) -> Result<()> {
+        let numbers = cast(column, &DataType::Float64)?;
+        let numbers = numbers.as_primitive::<Float64Type>();
+        for (row, number) in numbers.iter().enumerate() {
+            let found = number.and_then(|number| problem(number, column.data_type()));
+            if let Some(problem) = found {
+                let problem = exec_datafusion_err!(
+                    "the feature {} of {} is {problem}",
+                    all.name,
+                    self.dataset()
+                );
+                return Err(at(row, problem));
+            }
+            all.numbers.push(number.unwrap_or(f64::NAN));
+        }
+        Ok(())
+    }
+
+    fn read_lists_of_numbers(
+        &self,
+        column: &ArrayRef,
+        all: &mut TableColumn,
+    ) -> Result<()> {
+        let item = Arc::new(Field::new_list_field(DataType::Float64, true));
+        let lists = cast(column, &DataType::LargeList(item))?;
+        let lists = lists.as_list::<i64>();
+        for row in 0..lists.len() {
+            let list = lists.value(row);
+            let numbers = list.as_primitive::<Float64Type>();
+            let check = || {
+                let odd = numbers.values().iter().find(|number| !number.is_finite());
+                if let (0, Some(odd)) = (list.null_count(), odd) {
+                    return exec_err!(
+                        "a list of features of {} has the value {odd} in column {}; \
+                         replace or leave out what is not finite",
+                        self.dataset(),
+                        all.name
+                    );
+                }
+                if list.null_count() > 0 {
+                    return exec_err!(
+                        "a list of features of {} has NULL values in column {}; replace \
+                         them or leave the row out",
+                        self.dataset(),
+                        all.name
+                    );
+                }
+                match all.width {
+                    Some(width) if width != list.len() => {
+                        self.refuse_widths(Some(width), Some(list.len()), &all.name)
+                    }
+                    None if list.is_empty() => {
+                        exec_err!(
+                            "column {} of {} has an empty list",
+                            all.name,
+                            self.dataset()
+                        )
+                    }
+                    _ => Ok(()),
+                }
+            };
+            check().map_err(|error| at(row, error))?;
+            all.width = Some(list.len());
+            all.numbers.extend_from_slice(numbers.values());
+        }
+        Ok(())
+    }
+
+    /// Leaves out the columns from which no network learns, unless the statement names
+    /// them, and says so.
+    pub(super) fn drop_useless(
+        &self,
+        columns: &mut Vec<TableColumn>,
+    ) -> Result<Option<String>> {
+        if self.subject.function != "train" || self.options.features.is_some() {
+            return Ok(None);
+        }
+        let mut reasons = Vec::new();
+        columns.retain(|column| match column.is_useless() {
+            Some(reason) => {
+                reasons.push(format!("{} ({reason})", column.name));
+                false
+            }
+            None => true,
+        });
+        if columns.is_empty() {
+            return exec_err!(
+                "{} has nothing to learn from: {}; name columns in the options to use them \
+                 all the same, {{features: ['...']}}, or the one of images, {{image: '...'}}",
+                self.dataset(),
+                reasons.join(", ")
+            );
+        }
+        Ok((!reasons.is_empty()).then(|| {
+            let (are, them) = match reasons.len() {
+                1 => ("column is", "it"),
+                _ => ("columns are", "them"),
+            };
+            format!(
+                "{} {are} left out: {}; name {them} in {{features: [...]}} to keep {them}",
+                reasons.len(),
+                reasons.join(", ")
+            )
+        }))
+    }
+}
