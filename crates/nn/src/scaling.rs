@@ -50,6 +50,25 @@ impl Scale {
         }
     }
 
+    /// The same for counts, which are divided by their mean: the network gives the logarithm
+    /// of that share.
+    fn of_counts(self) -> Self {
+        let inverse = if self.mean > 0.0 {
+            self.mean.recip()
+        } else {
+            1.0
+        };
+        Self {
+            mean: 0.0,
+            inverse: if self.wide {
+                inverse
+            } else {
+                narrowed(inverse)
+            },
+            wide: self.wide,
+        }
+    }
+
     /// Standardises one number.
     pub(crate) fn apply(&self, number: f64) -> f32 {
         if self.wide {
@@ -90,12 +109,6 @@ impl Scaling {
         };
         let rows = split.train.iter();
         let target = loss.is_of_numbers().then(|| match &dataset.labels {
-            // The logarithm of a count is what the network gives.
-            _ if loss == LossKind::Poisson => Scale {
-                mean: 0.0,
-                inverse: 1.0,
-                wide: false,
-            },
             Labels::Numbers(numbers) => {
                 let rows = rows.map(|&row| numbers[row as usize]);
                 Scale::of(rows, dataset.wide.labels)
@@ -106,6 +119,10 @@ impl Scaling {
                 Scale::of(rows.map(|&row| f64::from(indices[row as usize])), false)
             }
         });
+        let target = match (loss, target) {
+            (LossKind::Poisson, Some(scale)) => Some(scale.of_counts()),
+            (_, target) => target,
+        };
         Self {
             features,
             encoding,
@@ -118,7 +135,7 @@ impl Scaling {
     pub(crate) fn units(&self, loss: LossKind) -> f64 {
         let inverse = self.target.as_ref().map_or(1.0, |scale| scale.inverse);
         match loss {
-            LossKind::Mae | LossKind::Quantile => inverse.recip(),
+            LossKind::Mae | LossKind::Quantile | LossKind::Poisson => inverse.recip(),
             _ => inverse.powi(-2),
         }
     }

@@ -8,7 +8,9 @@ mod plan;
 mod preset;
 
 pub(crate) use parse::parse;
-pub(crate) use plan::{ActivationShape, Init, Plan, PlannedLayer, PlannedParameter};
+pub(crate) use plan::{
+    ActivationShape, Init, Plan, PlannedLayer, PlannedParameter, series_steps,
+};
 pub(crate) use preset::Preset;
 
 /// One layer as written, and where it was written.
@@ -38,7 +40,20 @@ pub(crate) enum LayerSpec {
         size: usize,
         stride: usize,
     },
+    /// A convolution along a series.
+    Conv1d {
+        filters: usize,
+        kernel: usize,
+        stride: usize,
+        padding: Padding,
+    },
+    /// Pooling along a series.
+    MaxPool1d {
+        size: usize,
+        stride: usize,
+    },
     GlobalAvgPool,
+    LayerNorm,
     BatchNorm,
     Dropout {
         probability: f32,
@@ -62,6 +77,9 @@ impl LayerSpec {
             LayerSpec::Conv { .. } => "conv",
             LayerSpec::MaxPool { .. } => "max_pool",
             LayerSpec::AvgPool { .. } => "avg_pool",
+            LayerSpec::Conv1d { .. } => "conv1d",
+            LayerSpec::MaxPool1d { .. } => "max_pool1d",
+            LayerSpec::LayerNorm => "layer_norm",
             LayerSpec::GlobalAvgPool => "global_avg_pool",
             LayerSpec::BatchNorm => "batch_norm",
             LayerSpec::Dropout { .. } => "dropout",

@@ -38,7 +38,15 @@ const FORMS: &[Form] = &[
     ),
     form("max_pool", POOL, 1, "max_pool(size [, stride: size])"),
     form("avg_pool", POOL, 1, "avg_pool(size [, stride: size])"),
+    form(
+        "conv1d",
+        CONV,
+        2,
+        "conv1d(filters, kernel [, stride: 1] [, padding: same|valid])",
+    ),
+    form("max_pool1d", POOL, 1, "max_pool1d(size [, stride: size])"),
     form("global_avg_pool", &[], 0, "global_avg_pool"),
+    form("layer_norm", &[], 0, "layer_norm"),
     form("batch_norm", &[], 0, "batch_norm"),
     form("dropout", &["probability"], 1, "dropout(probability)"),
     form("relu", &[], 0, "relu"),
@@ -228,6 +236,16 @@ impl<'a> Parser<'a> {
             "avg_pool" => {
                 pool().map(|(size, stride)| LayerSpec::AvgPool { size, stride })?
             }
+            "conv1d" => LayerSpec::Conv1d {
+                filters: count(0)?.unwrap_or(1),
+                kernel: count(1)?.unwrap_or(1),
+                stride: count(2)?.unwrap_or(1),
+                padding: self.padding(arguments[3])?,
+            },
+            "max_pool1d" => {
+                pool().map(|(size, stride)| LayerSpec::MaxPool1d { size, stride })?
+            }
+            "layer_norm" => LayerSpec::LayerNorm,
             "global_avg_pool" => LayerSpec::GlobalAvgPool,
             "batch_norm" => LayerSpec::BatchNorm,
             "dropout" => LayerSpec::Dropout {

@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::{Activation, LayerSpec, Padding, WrittenLayer};
 use crate::columns::VectorTable;
 use crate::kernels::Window;
+use crate::layers::{Steps, series};
 use crate::{Error, ImageShape};
 
 /// More weights than this are refused, because each needs up to five numbers of memory
@@ -87,6 +88,10 @@ impl PlannedLayer {
         match (&self.spec, &self.window) {
             (LayerSpec::Conv { .. }, Some(window)) => outputs * window.values() as f64,
             (LayerSpec::Dense { .. }, _) => outputs * self.input.values() as f64,
+            (LayerSpec::Conv1d { kernel, .. }, _) => {
+                let channels = series(self.input).map_or(1, |(_, channels)| channels);
+                outputs * (kernel * channels) as f64
+            }
             (LayerSpec::Residual, _) => {
                 self.inner().map(PlannedLayer::products).sum::<f64>() + outputs
             }
@@ -393,6 +398,14 @@ impl Plan {
             }
         };
         let output = match spec {
+            LayerSpec::Conv1d { filters, .. } => {
+                let (steps, _) = series_steps(spec, input)?;
+                series_shape(steps.output, filters)
+            }
+            LayerSpec::MaxPool1d { .. } => {
+                let (steps, channels) = series_steps(spec, input)?;
+                series_shape(steps.output, channels)
+            }
             LayerSpec::Conv { filters, .. } => image(filters),
             LayerSpec::MaxPool { .. } | LayerSpec::AvgPool { .. } => {
                 image(input.channels)
@@ -401,14 +414,22 @@ impl Plan {
             LayerSpec::Flatten => ActivationShape::vector(input.values()),
             LayerSpec::Dense { units } => ActivationShape::vector(units),
             LayerSpec::BatchNorm
+            | LayerSpec::LayerNorm
             | LayerSpec::Dropout { .. }
             | LayerSpec::Activation(_)
             | LayerSpec::Residual
             | LayerSpec::Embed => input,
         };
-        let patch = window.map_or(0, |window| window.values() * window.positions());
+        let patch = match spec {
+            LayerSpec::Conv1d { kernel, .. } => {
+                let (steps, channels) = series_steps(spec, input)?;
+                steps.output.saturating_mul(kernel).saturating_mul(channels)
+            }
+            _ => window.map_or(0, |window| window.values() * window.positions()),
+        };
         if too_large(&[output.height, output.width, output.channels], MAX_VALUES)
-            || (matches!(spec, LayerSpec::Conv { .. }) && patch > MAX_VALUES)
+            || (matches!(spec, LayerSpec::Conv { .. } | LayerSpec::Conv1d { .. })
+                && patch > MAX_VALUES)
         {
             return Err(format!(
                 "it needs more than {MAX_VALUES} values for one image; make it smaller"
@@ -439,8 +460,14 @@ impl Plan {
             LayerSpec::Conv {
                 filters, kernel, ..
             } => (kernel * kernel * input.channels, filters, kernel * kernel),
+            LayerSpec::Conv1d {
+                filters, kernel, ..
+            } => {
+                let (_, channels) = series_steps(spec, input)?;
+                (kernel * channels, filters, kernel)
+            }
             LayerSpec::Dense { units } => (input.values(), units, 1),
-            LayerSpec::BatchNorm => (1, input.channels, 1),
+            LayerSpec::BatchNorm | LayerSpec::LayerNorm => (1, input.channels, 1),
             _ => return Ok(Vec::new()),
         };
         if too_large(&[rows, columns], MAX_WEIGHTS - self.weights) {
@@ -448,7 +475,7 @@ impl Plan {
                 "the network would have more than {MAX_WEIGHTS} weights; make it smaller"
             ));
         }
-        let is_norm = spec == LayerSpec::BatchNorm;
+        let is_norm = matches!(spec, LayerSpec::BatchNorm | LayerSpec::LayerNorm);
         let init = if is_norm {
             Init::Constant(1.0)
         } else {
@@ -472,6 +499,46 @@ impl Plan {
                 decays: false,
             },
         ])
+    }
+}
+
+/// The windows of a layer along a series, and the channels of the series.
+pub(crate) fn series_steps(
+    spec: LayerSpec,
+    input: ActivationShape,
+) -> Result<(Steps, usize), String> {
+    let (size, padding) = match spec {
+        LayerSpec::Conv1d {
+            kernel,
+            stride,
+            padding,
+            ..
+        } => ((kernel, stride), padding),
+        LayerSpec::MaxPool1d { size, stride } => ((size, stride), Padding::Valid),
+        _ => return Err("it does not go along a series".to_owned()),
+    };
+    let Some((steps, channels)) = series(input) else {
+        return Err(format!(
+            "it goes along a series, a list of numbers or an image of one row, and not over \
+             {} x {}; use conv",
+            input.height, input.width
+        ));
+    };
+    match Steps::new(steps, size, padding) {
+        Some(windows) => Ok((windows, channels)),
+        None => Err(format!(
+            "its window of {} is longer than the series, which has {steps} steps here",
+            size.0
+        )),
+    }
+}
+
+fn series_shape(steps: usize, channels: usize) -> ActivationShape {
+    ActivationShape {
+        height: 1,
+        width: steps,
+        channels,
+        flat: false,
     }
 }
 
@@ -503,9 +570,10 @@ fn projection(input: ActivationShape, output: ActivationShape) -> Option<LayerSp
 fn limit(fan_in: usize, fan_out: usize, following: &[WrittenLayer]) -> f32 {
     let activation = following.iter().find_map(|layer| match layer.spec {
         LayerSpec::Activation(activation) => Some(Some(activation)),
-        LayerSpec::Conv { .. } | LayerSpec::Dense { .. } | LayerSpec::Residual => {
-            Some(None)
-        }
+        LayerSpec::Conv { .. }
+        | LayerSpec::Conv1d { .. }
+        | LayerSpec::Dense { .. }
+        | LayerSpec::Residual => Some(None),
         _ => None,
     });
     match activation.flatten() {

@@ -10,17 +10,21 @@
 mod activation;
 mod batch_norm;
 mod conv;
+mod conv1d;
 mod dense;
 mod dropout;
 mod embed;
+mod layer_norm;
 mod pool;
 mod residual;
 
-use crate::architecture::{Activation, LayerSpec, PlannedLayer};
+use crate::architecture::{Activation, LayerSpec, PlannedLayer, series_steps};
 use crate::kernels::{Finish, NormPixels, Team};
 use crate::random::Stream;
 
 pub(crate) use batch_norm::EPSILON as BATCH_NORM_EPSILON;
+pub(crate) use conv1d::{Steps, series};
+pub(crate) use layer_norm::EPSILON as LAYER_NORM_EPSILON;
 
 /// Whether a pass belongs to training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,6 +164,21 @@ pub(crate) fn build(
         }
         (LayerSpec::Dense { units }, _) => {
             Box::new(dense::Dense::new(first.input.values(), units))
+        }
+        (LayerSpec::Conv1d { filters, .. }, _) => {
+            let Ok((steps, channels)) = series_steps(first.spec, first.input) else {
+                return (None, 1);
+            };
+            Box::new(conv1d::Conv1d::new(steps, channels, filters, rows))
+        }
+        (LayerSpec::MaxPool1d { .. }, _) => {
+            let Ok((steps, channels)) = series_steps(first.spec, first.input) else {
+                return (None, 1);
+            };
+            Box::new(conv1d::MaxPool1d::new(steps, channels))
+        }
+        (LayerSpec::LayerNorm, _) => {
+            Box::new(layer_norm::LayerNorm::new(output.channels))
         }
         (LayerSpec::Residual, _) => {
             Box::new(residual::Residual::new(first, rows, threads, stream))

@@ -8,9 +8,11 @@ use super::proto::{
     Attribute, DOUBLE, Dimension, FLOAT, Graph, INT64, Node, Tensor, TensorShape,
     TensorType, Type, ValueInfo,
 };
-use crate::architecture::{Activation, ActivationShape, LayerSpec, PlannedLayer};
+use crate::architecture::{
+    Activation, ActivationShape, LayerSpec, PlannedLayer, series_steps,
+};
 use crate::kernels::Window;
-use crate::layers::BATCH_NORM_EPSILON;
+use crate::layers::{BATCH_NORM_EPSILON, LAYER_NORM_EPSILON};
 use crate::network::Network;
 use crate::scaling::{Scale, Scaling};
 use crate::{Dataset, LossKind};
@@ -43,11 +45,10 @@ pub(super) fn graph(
     let layers: Vec<_> = network.trained().collect();
     builder.chain(&layers);
     let output = match &scaling.target {
-        Some(_) if loss == LossKind::Poisson => {
-            builder.node("Exp", &[], vec![]);
-            dataset.target.as_deref().unwrap_or("prediction")
-        }
         Some(scale) => {
+            if loss == LossKind::Poisson {
+                builder.node("Exp", &[], vec![]);
+            }
             builder.restore(scale);
             dataset.target.as_deref().unwrap_or("prediction")
         }
@@ -118,8 +119,12 @@ impl Builder {
             .filter(|(layer, ..)| !matches!(layer.spec, LayerSpec::Dropout { .. }));
         let mut layers = layers.peekable();
         while let Some((layer, weights, statistics)) = layers.next() {
-            let learns =
-                matches!(layer.spec, LayerSpec::Conv { .. } | LayerSpec::Dense { .. });
+            let learns = matches!(
+                layer.spec,
+                LayerSpec::Conv { .. }
+                    | LayerSpec::Conv1d { .. }
+                    | LayerSpec::Dense { .. }
+            );
             let norm =
                 layers.next_if(|(next, ..)| learns && next.spec == LayerSpec::BatchNorm);
             match norm {
@@ -133,15 +138,8 @@ impl Builder {
 
     /// Adds a residual block: its layers, those of its shortcut, and their sum.
     fn residual(&mut self, block: &PlannedLayer, weights: &[f32], statistics: &[f32]) {
-        if let Some(order) = self.order.take() {
-            // What is added must be in one order.
-            let mut places = vec![0; order.len()];
-            for (place, own) in order.iter().enumerate() {
-                places[*own] = place;
-            }
-            let places = self.integers("places", &places);
-            self.node("Gather", &[places], vec![Attribute::of_int("axis", 1)]);
-        }
+        // What is added must be in one order.
+        self.own_order();
         let input = self.current();
         let first = block.weights().start;
         let mut rest = statistics;
@@ -210,6 +208,10 @@ impl Builder {
                 self.dense(layer.input.values(), units, weights);
             }
             (LayerSpec::Residual, _) => self.residual(layer, weights, statistics),
+            (LayerSpec::LayerNorm, _) => self.layer_norm(layer.input, weights),
+            (LayerSpec::Conv1d { .. } | LayerSpec::MaxPool1d { .. }, _) => {
+                self.series(layer, weights);
+            }
             // Flattening a vector does nothing.
             _ => {}
         }
@@ -266,6 +268,76 @@ impl Builder {
             Attribute::of_ints("pads", &pads),
         ];
         self.node("Conv", &[kernels, bias], attributes);
+    }
+
+    /// A layer along a series, as one over an image of one row.
+    fn series(&mut self, layer: &PlannedLayer, weights: &[f32]) {
+        let Ok((steps, channels)) = series_steps(layer.spec, layer.input) else {
+            return;
+        };
+        if layer.input.flat {
+            self.own_order();
+            let shape = [-1, 1, 1, steps.input as i64];
+            let raw = shape.iter().flat_map(|size| size.to_le_bytes()).collect();
+            let shape = self.initializer("shape", INT64, &[4], raw);
+            self.node("Reshape", &[shape], vec![]);
+        }
+        let mut attributes = vec![
+            Attribute::of_ints("kernel_shape", &[1, steps.size]),
+            Attribute::of_ints("strides", &[1, steps.stride]),
+        ];
+        let LayerSpec::Conv1d { filters, .. } = layer.spec else {
+            return self.node("MaxPool", &[], attributes);
+        };
+        let pads = [0, steps.before, 0, steps.after()];
+        attributes.push(Attribute::of_ints("pads", &pads));
+        let (matrix, bias) = weights.split_at(steps.size * channels * filters);
+        let mut kernels = Vec::with_capacity(matrix.len());
+        for filter in 0..filters {
+            for channel in 0..channels {
+                for place in 0..steps.size {
+                    kernels.push(matrix[(place * channels + channel) * filters + filter]);
+                }
+            }
+        }
+        let kernels =
+            self.constant("kernel", &[filters, channels, 1, steps.size], &kernels);
+        let bias = self.constant("bias", &[filters], bias);
+        self.node("Conv", &[kernels, bias], attributes);
+    }
+
+    /// Normalises the channels of a row or of each pixel, which lie last for the operator.
+    fn layer_norm(&mut self, shape: ActivationShape, weights: &[f32]) {
+        let transpose = |places: [usize; 4]| vec![Attribute::of_ints("perm", &places)];
+        if !shape.flat {
+            self.node("Transpose", &[], transpose([0, 2, 3, 1]));
+        }
+        let (factors, shifts) = weights.split_at(shape.channels);
+        let inputs = [("factor", factors), ("shift", shifts)].map(|(name, values)| {
+            let values = self.ordered(values);
+            self.constant(name, &[values.len()], &values)
+        });
+        let attributes = vec![
+            Attribute::of_int("axis", -1),
+            Attribute::of_float("epsilon", LAYER_NORM_EPSILON),
+        ];
+        self.node("LayerNormalization", &inputs, attributes);
+        if !shape.flat {
+            self.node("Transpose", &[], transpose([0, 3, 1, 2]));
+        }
+    }
+
+    /// Puts features that came from an image into our order, channel last.
+    fn own_order(&mut self) {
+        let Some(order) = self.order.take() else {
+            return;
+        };
+        let mut places = vec![0; order.len()];
+        for (place, own) in order.iter().enumerate() {
+            places[*own] = place;
+        }
+        let places = self.integers("places", &places);
+        self.node("Gather", &[places], vec![Attribute::of_int("axis", 1)]);
     }
 
     fn dense(&mut self, inputs: usize, units: usize, weights: &[f32]) {

@@ -180,7 +180,7 @@ fn number(dataset: &Dataset, row: u32) -> f64 {
 /// A prediction in the units of the data.
 fn own_units(output: f32, scale: &Scale, loss: LossKind) -> f64 {
     match loss {
-        LossKind::Poisson => f64::from(output).exp(),
+        LossKind::Poisson => f64::from(output).exp() / scale.inverse,
         _ => f64::from(output) / scale.inverse + scale.mean,
     }
 }

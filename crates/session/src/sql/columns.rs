@@ -2,6 +2,9 @@
 //!
 //! The parser takes such a word for a constraint, and what follows it for a mistake. DuckDB
 //! and Spark take it for a name, so it is put in quotes where a type follows.
+//!
+//! And functions called as statements begin: `SELECT x, explain(..)` ends at the comma for the
+//! parser, because no column is called `explain`.
 
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
@@ -16,6 +19,17 @@ const NAMES: [&str; 9] = [
 
 /// Words that follow one in a constraint.
 const GO_ON: [&str; 5] = ["INDEX", "KEY", "NULLS", "USING", "WITH"];
+
+/// Puts the names of functions in quotes that are words at which statements begin.
+pub(super) fn quote_calls(tokens: &mut Tokens) {
+    for index in tokens.start() + 1..tokens.len() {
+        if tokens.are(index, &["EXPLAIN"])
+            && tokens.token(index + 1) == Some(&Token::LParen)
+        {
+            quote_word(tokens, index);
+        }
+    }
+}
 
 /// Puts the names of such columns in quotes.
 pub(super) fn quote(tokens: &mut Tokens) {
@@ -117,6 +131,25 @@ mod tests {
                 "CreateMemoryTable: Bare { table: \"n\" }",
                 "PartitionedBy: key",
                 "EmptyRelation: rows=0",
+            ],
+        );
+    }
+
+    #[test]
+    fn explain_may_be_a_function_anywhere() {
+        for sql in [
+            "SELECT explain('m.onnx', NULL)",
+            "SELECT 1 AS one, explain('m.onnx', NULL), EXPLAIN ('m.onnx', NULL) AS two",
+        ] {
+            let error = run(plan(sql)).map(|_| ()).unwrap_err().to_string();
+            assert!(!error.contains("Expected"), "{sql}: {error}");
+        }
+        check(
+            "EXPLAIN SELECT 1 AS one",
+            &[
+                "Explain",
+                "Projection: Int64(1) AS one",
+                "EmptyRelation: rows=1",
             ],
         );
     }

@@ -77,6 +77,7 @@ fn statement(mut tokens: Tokens, state: &SessionState) -> Result<Parsed> {
     versions::rewrite(&mut tokens)?;
     merge::mark(&mut tokens);
     columns::quote(&mut tokens);
+    columns::quote_calls(&mut tokens);
     let partitions = partitioned::take(&mut tokens)?;
     let mut statements = DFParserBuilder::new(with_stars(&tokens.rest(0)))
         .with_dialect(dialect)

@@ -473,8 +473,6 @@ fn reader(
         .filter(|field| {
             *field.name() != options.label && !extras.contains(&Some(field.name()))
         })
-        // A score needs the columns that its model takes, whatever the others are.
-        .filter(|field| function == "train" || holds(field.data_type()).is_some())
         .map(|field| field.as_ref().clone())
         .collect();
     let features = match (&options.features, &options.image) {
@@ -496,7 +494,12 @@ fn reader(
             Some(image) => {
                 return Reader::of_images(subject, image, &label, options);
             }
-            None => others,
+            // A score needs the columns that its model takes, whatever the others are.
+            None if function == "train" => others,
+            None => {
+                let known = |field: &Field| holds(field.data_type()).is_some();
+                others.into_iter().filter(known).collect()
+            }
         },
     };
     if features.is_empty() {
