@@ -9,8 +9,9 @@ use crate::Provider;
 pub enum Error {
     /// ONNX Runtime is not installed. Whoever runs the program must act.
     #[error(
-        "ONNX Runtime was not found; install it with `cargo xtask setup`, or set \
-         ORT_DYLIB_PATH to the library file (looked for {searched})"
+        "ONNX Runtime was not found; install it with `cargo xtask setup`, or with \
+         `pip install onnxruntime` where pip installed atoll, or set ORT_DYLIB_PATH to the \
+         library file (looked for {searched})"
     )]
     RuntimeMissing {
         /// The places that were searched, best first.

@@ -1,7 +1,8 @@
 //! Finds and starts ONNX Runtime, once in a process.
 //!
 //! The library named by `ORT_DYLIB_PATH` wins. Then comes one that lies beside the
-//! program, then the cache folder that the set-up step fills. A path in
+//! program, then that of the Python package `onnxruntime` in the environment that the
+//! program was installed into, then the cache folder that the set-up step fills. A path in
 //! `ORT_DYLIB_PATH` that leads nowhere is an error: whoever set it meant it.
 
 use std::env;
@@ -146,13 +147,15 @@ fn find(surroundings: &Surroundings) -> Result<PathBuf, Error> {
         });
     }
     let mut searched = vec!["ORT_DYLIB_PATH".to_string()];
-    let beside = surroundings.program.as_deref().and_then(|program| {
-        let folder = program.parent()?.parent()?.join("lib");
+    let program = surroundings.program.as_deref();
+    if let Some(prefix) = program.and_then(|program| program.parent()?.parent()) {
+        let folder = prefix.join("lib");
         searched.push(folder.join(file_name("")).display().to_string());
-        library_in(&folder)
-    });
-    if let Some(path) = beside {
-        return Ok(path);
+        if let Some(path) = library_in(&folder).or_else(|| library_of_python(prefix)) {
+            return Ok(path);
+        }
+        let packages = folder.join("python3*/site-packages").join(PYTHON_FOLDER);
+        searched.push(packages.display().to_string());
     }
     if let Some(cache) = &surroundings.cache {
         let folder = cache.join(format!("atoll/onnxruntime-{VERSION}"));
@@ -165,6 +168,35 @@ fn find(surroundings: &Surroundings) -> Result<PathBuf, Error> {
     Err(Error::RuntimeMissing {
         searched: searched.join(", "),
     })
+}
+
+/// Where the Python package has the library, in the folder of all packages.
+const PYTHON_FOLDER: &str = "onnxruntime/capi";
+
+/// The library of the package `onnxruntime` in the Python environment `prefix`, into which
+/// `pip install` put the program: the one of the latest Python, if there are several.
+fn library_of_python(prefix: &Path) -> Option<PathBuf> {
+    // Fedora keeps what is built for a processor apart.
+    let folders = ["lib", "lib64"].map(|name| prefix.join(name));
+    let mut pythons: Vec<(u32, PathBuf)> = folders
+        .iter()
+        .filter_map(|folder| fs::read_dir(folder).ok())
+        .flatten()
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let name = entry.file_name();
+            let minor = name.to_str()?.strip_prefix("python3.")?.parse().ok()?;
+            Some((minor, entry.path()))
+        })
+        .collect();
+    pythons.sort();
+    // Debian keeps the packages of its own Python elsewhere.
+    let packages = pythons.iter().rev().flat_map(|(_, python)| {
+        ["site-packages", "dist-packages"].map(|name| python.join(name))
+    });
+    packages
+        .filter_map(|folder| library_in(&folder.join(PYTHON_FOLDER)))
+        .next()
 }
 
 /// The name of the library file, with or without its release.
@@ -288,6 +320,30 @@ mod tests {
         let beside = root.join("lib").join(file_name("1.33.0"));
         fs::write(&beside, "").unwrap();
         assert_eq!(find(&surroundings), Ok(beside));
+        fs::remove_dir_all(&root).unwrap();
+    }
+
+    #[test]
+    fn the_library_of_the_programs_python_is_found() {
+        let root = folder("python");
+        let surroundings = Surroundings {
+            dylib_path: None,
+            program: Some(root.join("bin/atoll")),
+            cache: None,
+        };
+        let install = |python: &str| {
+            let folder = root.join("lib").join(python).join(PYTHON_FOLDER);
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join("libonnxruntime_providers_shared.so"), "").unwrap();
+            let library = folder.join(file_name(VERSION));
+            fs::write(&library, "").unwrap();
+            library
+        };
+        assert!(find(&surroundings).is_err());
+        let older = install("python3.9/site-packages");
+        assert_eq!(find(&surroundings), Ok(older));
+        let newer = install("python3.12/dist-packages");
+        assert_eq!(find(&surroundings), Ok(newer));
         fs::remove_dir_all(&root).unwrap();
     }
 

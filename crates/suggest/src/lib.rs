@@ -25,10 +25,27 @@ pub fn nearest<'a>(
 ) -> Option<&'a str> {
     candidates
         .into_iter()
-        .map(|candidate| (strsim::jaro_winkler(word, candidate), candidate))
+        .map(|candidate| (likeness(word, candidate), candidate))
         .filter(|(alike, _)| *alike >= ALIKE)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, candidate)| candidate)
+}
+
+/// How alike two names are, from 0 to 1. Two neighbours that changed places are as good as
+/// the name itself, which the similarity of Jaro and Winkler does not see in short words.
+fn likeness(word: &str, candidate: &str) -> f64 {
+    let letters = |text: &str| {
+        let mut letters: Vec<char> = text.chars().collect();
+        letters.sort_unstable();
+        letters
+    };
+    if word != candidate
+        && letters(word) == letters(candidate)
+        && strsim::osa_distance(word, candidate) == 1
+    {
+        return 1.0;
+    }
+    strsim::jaro_winkler(word, candidate)
 }
 
 #[cfg(test)]
@@ -43,6 +60,7 @@ mod tests {
     #[test]
     fn slips_and_abbreviations_are_recognised() {
         check("epocs", &["out", "epochs"], Some("epochs"));
+        check("rnu", &["run", "runs"], Some("run"));
         check("lr", &["hidden", "learning_rate"], Some("learning_rate"));
         check("timeout", &["retries", "timeout_ms"], Some("timeout_ms"));
     }
