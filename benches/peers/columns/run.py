@@ -300,7 +300,7 @@ def large(program, rows):
         start = time.monotonic()
         row = atoll(program, f"{folder}/storage", f"""
             SELECT t.history[1].seconds AS epoch FROM (SELECT train('{folder}/large.parquet',
-            {{embedding: 8, batch_size: 256, epochs: 1}}, {{threads: 2}}) AS t) AS trials;""")[0]
+            {{embedding: 8, batch_size: 256, epochs: 1}}, {{threads_per_trial: 2}}) AS t) AS trials;""")[0]
         whole = time.monotonic() - start
         memory = max(before, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) / 1024
         peer = subprocess.run([sys.executable, f"{folder}/peer.py", f"{folder}/large.parquet"],

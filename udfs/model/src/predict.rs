@@ -58,7 +58,9 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
         "One row: a list of as many numbers as the model's input has, without the \
          mini-batch; or an image (encoded bytes or IMAGE struct), preprocessed as the \
          model's metadata says, NCHW or NHWC, which also say how high and wide it is where \
-         the model takes any size; or a struct with a list for every input by name. An \
+         the model takes any size; or a struct with a number, a text or a list for every input by name, and for \
+         a model that was trained on a table with the columns as they are: dates and times, \
+         and NULL, which it knows. An \
          input without a shape gets a list as a mini-batch of one row.",
     )
     .with_argument(

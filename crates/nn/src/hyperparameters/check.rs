@@ -54,10 +54,14 @@ impl Hyperparameters {
                         _ => "dropout(dropout)",
                     }
                 ),
-                Some(Preset::Mlp | Preset::Linear) if name == "filters" => format!(
-                    "left out for the preset '{}', which has no convolution",
-                    self.architecture.trim()
-                ),
+                Some(Preset::Mlp | Preset::Linear | Preset::TabularResnet)
+                    if name == "filters" =>
+                {
+                    format!(
+                        "left out for the preset '{}', which has no convolution",
+                        self.architecture.trim()
+                    )
+                }
                 Some(_) => continue,
             };
             return refuse(name, &expected, &actual);

@@ -37,10 +37,12 @@ hyperparameters! {
     #[serde(default, deny_unknown_fields)]
     Hyperparameters, "";
 
-    /// A preset (`lenet`, `mlp`, `linear`, or `auto`: `lenet` for images, `mlp` for rows of
-    /// numbers and `linear` behind a backbone), or layers: `conv(32, 5), relu, max_pool(2), dense(10)`. Layers may name
-    /// `hidden` and `dropout`, as `dense(hidden)` and `dropout(dropout)` do, so that a search
-    /// may vary them.
+    /// A preset (`lenet`, `mlp`, `linear`, `resnet8`, `resnet20`, `tabular_resnet`, or `auto`:
+    /// `lenet` for images, `mlp` for rows and `linear` behind a backbone), or layers:
+    /// `conv(32, 5), relu, max_pool(2), dense(10)`, where `residual(conv(32, 3), relu)` adds what
+    /// its layers make to what they were given. `conv1d` and `max_pool1d` go along a series,
+    /// which is a list of numbers. Layers may name `hidden` and `dropout`, as `dense(hidden)`
+    /// and `dropout(dropout)` do, so that a search may vary them.
     architecture: String = "auto".to_owned(), Domain::Any;
     /// What the network learns to make small. For classes: their cross-entropy, or `focal`,
     /// in which rows that are nearly right count less. For lists of labels, of which a row
@@ -69,10 +71,11 @@ hyperparameters! {
         words: "greater than 0 and less than 1",
         inside: |x| x > 0.0 && x < 1.0,
     }, ["no interval"];
-    /// Preset `lenet`: filters of each convolution.
-    filters: Option<Vec<u32>> = None, Domain::Any, ["[32, 64]"];
+    /// Preset `lenet`: filters of each convolution; `resnet8` and `resnet20`: those of each stage.
+    filters: Option<Vec<u32>> = None, Domain::Any,
+        ["[32, 64], for residual networks [16, 32, 64]"];
     /// Units of the hidden dense layer of a preset, or of layers that name it.
-    hidden: Option<u32> = None, FROM_ONE, ["512 for `lenet`, 128 for `mlp`"];
+    hidden: Option<u32> = None, FROM_ONE, ["512 for `lenet`, 128 for `mlp` and `tabular_resnet`"];
     /// Size of a step, before schedule and warm-up.
     learning_rate: f64 = 0.01, POSITIVE;
     /// How gradients become steps; the formulas are PyTorch's.
@@ -603,7 +606,8 @@ mod tests {
             row("schedule").domain,
             "one of constant, exponential, step, cosine"
         );
-        assert_eq!(row("hidden").default, "512 for `lenet`, 128 for `mlp`");
+        let hidden = "512 for `lenet`, 128 for `mlp` and `tabular_resnet`";
+        assert_eq!(row("hidden").default, hidden);
         assert_eq!(row("augmentation").default, "none");
         assert_eq!(row("augmentation.elastic_sigma").default, "4");
         assert_eq!(table.len(), KEYS.len() + Augmentation::keys().len());

@@ -16,9 +16,9 @@ pub(crate) const SECTION: DocSection = DocSection {
 /// The documentation of the options that both functions take.
 pub(crate) const COLUMN_OPTIONS: &str = "`image`, `label` (column names, `image` and `label` \
     by default), `split_column` (`split` by default, if there is one: text, `train`, \
-    `validation` or `test`); `features` (a column of numbers or of lists of numbers, or a \
-    list of such columns; all but label and split by default, if there is no image column \
-    and all are numbers); for images that are lists of numbers also `height`, `width`, \
+    `validation` or `test`); `features` (a column or a list of columns; by default all but label and \
+    split, if there is no image column, and those from which nothing can be learned); for \
+    images that are lists of numbers also `height`, `width`, \
     `channels` (square and 1 channel by default) and `scale` (what a number is multiplied \
     by to be from 0 to 255), `group` (a column of which equal values stay on one side of a \
     split, such as a patient or a camera; it is no feature) and `weight` (a column that says \
@@ -29,9 +29,10 @@ pub(crate) const DATASET: &str = "Name of a table or view, or a Parquet or CSV p
     (a column of the latter is fine too), or a folder of photos whose subfolders are classes, \
     or `train`, `validation` and `test` with classes below. It has an image column (encoded \
     files, IMAGE structs, the STRUCT(bytes, path) of Hugging Face, lists of numbers from 0 to \
-    255, or names of files, which are below the folder of the dataset) or columns of numbers, which are \
+    255, or names of files, which are below the folder of the dataset) or other columns: numbers, which are \
     standardised (with 64 bits where they differ by little for their size, as seconds since \
-    1970 do; the model then takes or gives DOUBLE), and a label column (class indices from 0, text, lists of \
+    1970 do; the model then takes or gives DOUBLE), text, truth values, dates and times, each of \
+    which may be NULL, or lists of numbers; and a label column (class indices from 0, text, lists of \
     those for rows with any number of labels, or FLOAT or DOUBLE numbers to predict).";
 
 /// A dataset argument.

@@ -44,6 +44,16 @@ pub(super) static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
          trials; photos that cannot be read are left out with a warning. The architecture is \
          `linear` unless the row says more. The `model` is one ONNX file, backbone and head, \
          with preprocessing and class names.\n\n\
+         Columns become inputs of the model under their names, whatever their order, and what \
+         they need is a part of it: a number is centred and scaled by the training split, with \
+         its median and an input that says so where it is NULL; a text has an input of its own, \
+         or a vector that is learned (`embedding`), and one that training has not seen, as well \
+         as NULL, is known; a date is a number and a place in the week and in the year, a time \
+         in the day too; an empty text counts as NULL. A number that is predicted from columns \
+         is an output under the name of its column. Left out, with a warning, are columns that \
+         say the same of all rows, texts that are another in every row, and whole numbers that \
+         are another in every row of a column called like an id; `features` keeps them. \
+         Columns of lists of numbers alone are one list, without names.\n\n\
          What is odd about the data is a warning on standard error, once a statement, and \
          in the trial's record: classes without rows to train on, gaps between class \
          indices, nearly as many classes as rows, classes without rows to validate on, images \
