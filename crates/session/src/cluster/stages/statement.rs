@@ -21,6 +21,8 @@ use tokio::sync::mpsc;
 use super::scans::ScansExec;
 use super::shuffle::{ShuffleExec, enter};
 use super::stage::StageExec;
+use crate::cluster::wire::under;
+
 use super::work::Work;
 use super::{Left, PartsExec, Shuffle, Stage, TaskPlan};
 use crate::cluster::exec::{envelope, label, ship, task};
@@ -273,8 +275,7 @@ impl Statement {
         let numbers = self.numbers(last.id);
         while let Some((_, batch, bytes)) = outputs.next().await? {
             numbers.enter(rows_in(&self.output, &batch), bytes);
-            let columns = batch.columns().to_vec();
-            let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
+            let batch = under(&self.schema, &batch)?;
             if batch.num_rows() > 0 && rows.send(Ok(batch)).await.is_err() {
                 // Nobody wants the rest.
                 return Ok(());
