@@ -21,8 +21,6 @@ use tokio::sync::mpsc;
 use super::scans::ScansExec;
 use super::shuffle::{ShuffleExec, enter};
 use super::stage::StageExec;
-use crate::cluster::wire::under;
-
 use super::work::Work;
 use super::{Left, PartsExec, Shuffle, Stage, TaskPlan};
 use crate::cluster::exec::{envelope, label, ship, task};
@@ -30,6 +28,7 @@ use crate::cluster::messages::WireTask;
 use crate::cluster::numbers::Numbers;
 use crate::cluster::output::{OutputExec, Target, Terms, counted};
 use crate::cluster::outputs::Outputs;
+use crate::cluster::wire::under;
 use crate::cluster::{Task, TaskRunner};
 
 /// Parts of results that wait for the operators above.
