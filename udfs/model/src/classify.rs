@@ -4,10 +4,11 @@ use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use atoll_onnx::WantedTensors;
-use atoll_udf_common::image::{ImageColumn, image};
 use atoll_udf_common::model::{ModelFailure, model};
+use atoll_udf_common::outcome::{Outcome, outcome};
 use atoll_udf_common::{
-    Argument, Call, CallContext, ExpensiveFunction, PreparedCall, Usage, map_rows, usage,
+    Argument, Call, CallContext, ExpensiveFunction, PreparedCall, SharedCall, Usage,
+    map_rows, usage,
 };
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, Float32Builder, Int32Builder, ListArray, StringBuilder,
@@ -22,9 +23,10 @@ use datafusion::logical_expr::{
 
 use crate::SECTION;
 use crate::argument::{self, ModelArgument};
+use crate::input::{self, Inputs};
 use crate::options::{Accepts, Options};
-use crate::outcome::{Outcome, outcome};
 use crate::pipeline::{Purpose, Scored};
+use crate::together::{Asked, Reading};
 
 /// How many classes come back when the call does not say.
 const DEFAULT_K: usize = 5;
@@ -34,7 +36,7 @@ const USAGE: Usage = Usage {
     syntax: "classify(model, image [, k [, options]])",
     arguments: &[
         Argument("model", model),
-        Argument("image", image),
+        Argument("image", input::image_or_row),
         Argument("k", k),
         Argument("options", usage::any),
     ],
@@ -61,7 +63,11 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
         "Path or URL of an ONNX file, or a BINARY column that holds one. It takes one \
          image.",
     )
-    .with_argument("image", "Encoded bytes of an image, or an IMAGE struct.")
+    .with_argument(
+        "image",
+        "Encoded bytes of an image, or an IMAGE struct; for a model of rows a struct of its \
+         inputs by name or a list of numbers, as for `predict`.",
+    )
     .with_argument("k", "How many classes, at least 1. The default is 5.")
     .with_argument(
         "options",
@@ -123,6 +129,10 @@ struct PreparedClassify(Classifier);
 
 #[async_trait]
 impl PreparedCall for PreparedClassify {
+    async fn shared(&self) -> Result<Option<Arc<dyn SharedCall>>> {
+        Ok(self.0.shared(true))
+    }
+
     async fn invoke(
         &self,
         args: ScalarFunctionArgs,
@@ -142,6 +152,7 @@ impl PreparedCall for PreparedClassify {
 pub(crate) struct Classifier {
     function: &'static str,
     model: ModelArgument,
+    takes_images: bool,
 }
 
 impl Classifier {
@@ -151,9 +162,22 @@ impl Classifier {
         let options = options.read_labels(function, &context).await?;
         let k = argument::literal_value(call.args.get(2));
         check_k(function, k)?;
-        let model =
-            ModelArgument::prepare(function, call, options, Purpose::Classify).await?;
-        Ok(Self { function, model })
+        let x = call.arg_fields.get(1);
+        let takes_images = x.is_none_or(|x| input::is_image(x.data_type()));
+        let purpose = Purpose::of_classify(takes_images);
+        let model = ModelArgument::prepare(function, call, options, purpose).await?;
+        Ok(Self {
+            function,
+            model,
+            takes_images,
+        })
+    }
+
+    /// What may be asked together with others of the same image.
+    pub(crate) fn shared(&self, is_strict: bool) -> Option<Arc<dyn SharedCall>> {
+        let reading = Reading::Classes { is_strict };
+        let asked = || Asked::of(self.function, &self.model, reading);
+        self.takes_images.then(asked).flatten()
     }
 
     /// Classifies a record batch; `finish` says what an outcome becomes.
@@ -165,7 +189,7 @@ impl Classifier {
     ) -> Result<Vec<T>> {
         let rows = args.number_rows;
         let models = self.model.models(&args.args[0], rows, context).await?;
-        let images = ImageColumn::try_new(self.function, &args.args[1].to_array(rows)?)?;
+        let inputs = Inputs::try_new(self.function, &args.args[1], rows)?;
         let ks = args.args.get(2).map(|k| k.to_array(rows)).transpose()?;
         let progress = context.progress.rows(self.function);
         progress.add_total(rows as u64);
@@ -174,13 +198,13 @@ impl Classifier {
                 let Some(pipeline) = models.get(row)? else {
                     return Ok(None);
                 };
-                let Some(image) = images.get(row) else {
+                let Some(input) = inputs.get(&pipeline.model, row)? else {
                     return Ok(None);
                 };
                 let Some(k) = k_at(ks.as_ref(), row)? else {
                     return Ok(None);
                 };
-                pipeline.classify(&image, k).map(Some)
+                pipeline.classify(input, k).map(Some)
             });
             progress.advance(1);
             finish(outcome)
@@ -195,7 +219,14 @@ pub(crate) fn check(function: &'static str, args: &ReturnFieldArgs) -> Result<()
     check_k(function, literal(2))?;
     let options = Options::at_plan_time(function, args, 3, Accepts::Classifier)?;
     if let Some(options) = options {
-        argument::literal(function, literal(0), &options, Purpose::Classify)?;
+        let x = args.arg_fields.get(1).map(|x| x.data_type());
+        let purpose = Purpose::of_classify(x.is_none_or(input::is_image));
+        let pipeline = argument::literal(function, literal(0), &options, purpose)?;
+        if let (Some(pipeline), Some(x), Purpose::ClassifyRows) = (&pipeline, x, purpose)
+        {
+            input::check(pipeline, x, literal(1))
+                .map_err(|error| error.at_plan_time(function))?;
+        }
     }
     Ok(())
 }
@@ -224,7 +255,10 @@ fn check_k(function: &str, k: Option<&ScalarValue>) -> Result<()> {
     }
 }
 
-fn k_at(ks: Option<&ArrayRef>, row: usize) -> Result<Option<usize>, ModelFailure> {
+pub(crate) fn k_at(
+    ks: Option<&ArrayRef>,
+    row: usize,
+) -> Result<Option<usize>, ModelFailure> {
     let Some(ks) = ks else {
         return Ok(Some(DEFAULT_K));
     };

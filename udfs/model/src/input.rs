@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use atoll_onnx::{Data, LoadedModel, Port, TableInput, TableInputKind};
 use atoll_udf_common::args::is_text;
-use atoll_udf_common::image::{ImageColumn, ImageValue, coerce_image_type, image_type};
+use atoll_udf_common::image::{
+    ImageColumn, ImageValue, coerce_image_type, image, image_type,
+};
 use atoll_udf_common::model::ModelFailure;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::datatypes::{
@@ -36,6 +38,11 @@ enum Kind {
     Image,
     Numbers,
     ByName,
+}
+
+/// Whether values of a type are images.
+pub(crate) fn is_image(data_type: &DataType) -> bool {
+    matches!(kind(data_type), Some(Kind::Image))
 }
 
 fn kind(data_type: &DataType) -> Option<Kind> {
@@ -138,6 +145,19 @@ pub(crate) fn x(
             _ => refuse(function, data_type),
         },
         _ => refuse(function, data_type),
+    }
+}
+
+/// The second argument of `classify`: an image, or a row as [`x`] takes it.
+pub(crate) fn image_or_row(
+    function: &str,
+    argument: &str,
+    data_type: &DataType,
+) -> Result<DataType> {
+    match kind(data_type) {
+        Some(Kind::ByName) => x(function, argument, data_type),
+        Some(Kind::Numbers) if data_type.is_nested() => x(function, argument, data_type),
+        _ => image(function, argument, data_type),
     }
 }
 

@@ -12,6 +12,7 @@ use atoll_onnx::{
 use atoll_udf_common::image::{ImageValue, guarded};
 use atoll_udf_common::model::{ModelFailure, preprocess};
 
+use crate::input::Input;
 use crate::options::Options;
 
 /// How many numbers a thread keeps for its next image, rather than clear new ones for each:
@@ -27,6 +28,8 @@ thread_local! {
 pub(crate) enum Purpose {
     /// The best classes of an image.
     Classify,
+    /// The best classes of a row of numbers or columns.
+    ClassifyRows,
     /// One output for an image.
     Embed,
     /// All outputs, for any input.
@@ -55,6 +58,16 @@ pub(crate) struct Scored {
     pub(crate) index: i32,
 }
 
+impl Purpose {
+    /// What `classify` wants, of images or of rows.
+    pub(crate) fn of_classify(takes_images: bool) -> Self {
+        match takes_images {
+            true => Self::Classify,
+            false => Self::ClassifyRows,
+        }
+    }
+}
+
 impl Pipeline {
     /// Checks that a model fits a purpose. A failure concerns every row.
     pub(crate) fn new(
@@ -68,12 +81,16 @@ impl Pipeline {
         };
         let output = match purpose {
             Purpose::Describe | Purpose::Predict => 0,
-            Purpose::Classify | Purpose::Embed => output(&model, options)?,
+            Purpose::Classify | Purpose::ClassifyRows | Purpose::Embed => {
+                output(&model, options)?
+            }
         };
         let pipeline = Self {
             output,
             kind: match purpose {
-                Purpose::Classify => output_kind(&model, output, options)?,
+                Purpose::Classify | Purpose::ClassifyRows => {
+                    output_kind(&model, output, options)?
+                }
                 _ => OutputKind::Unknown,
             },
             labels: options.labels.clone(),
@@ -85,13 +102,25 @@ impl Pipeline {
             pipeline.check_image()?;
         }
         match purpose {
-            Purpose::Classify => pipeline.check_classes()?,
+            Purpose::Classify | Purpose::ClassifyRows => pipeline.check_classes()?,
             Purpose::Predict if pipeline.model.outputs().len() == 0 => {
                 return Err(pipeline.unreadable());
             }
             _ => {}
         }
         Ok(pipeline)
+    }
+
+    /// The same with another session of the model.
+    pub(crate) fn with_model(&self, model: LoadedModel) -> Self {
+        Self {
+            model,
+            preprocess: self.preprocess.clone(),
+            options: self.options.clone(),
+            output: self.output,
+            kind: self.kind,
+            labels: self.labels.clone(),
+        }
     }
 
     /// Checks that a preprocessed image fits the model's only input.
@@ -171,7 +200,7 @@ impl Pipeline {
         self.model.outputs().nth(self.output)
     }
 
-    fn output_name(&self) -> &str {
+    pub(crate) fn output_name(&self) -> &str {
         self.port().map_or("", |port| port.name.as_str())
     }
 
@@ -190,6 +219,11 @@ impl Pipeline {
                 self.model.name()
             ))
         })
+    }
+
+    /// What decides the outputs of a run for an image, as far as it is no model.
+    pub(crate) fn preprocessing(&self) -> Option<&Preprocess> {
+        self.preprocess.as_ref()
     }
 
     /// Decodes an image and turns it into the numbers that the model takes, over numbers
@@ -246,9 +280,18 @@ impl Pipeline {
         Ok(outputs)
     }
 
+    /// The output that is read, among those that a run gives.
+    pub(crate) fn output(&self) -> usize {
+        self.output
+    }
+
     /// The chosen output for an image.
     pub(crate) fn embed(&self, image: &ImageValue<'_>) -> Result<Vec<f32>, ModelFailure> {
-        let output = self.run_image(image)?.swap_remove(self.output);
+        self.embedding(self.run_image(image)?.swap_remove(self.output))
+    }
+
+    /// What the chosen output says as an embedding.
+    pub(crate) fn embedding(&self, output: Output) -> Result<Vec<f32>, ModelFailure> {
         let output = match self.model.is_pooled(self.output) {
             true => output.pooled(),
             false => output,
@@ -264,13 +307,25 @@ impl Pipeline {
         data.into_floats().ok_or_else(|| self.not_numbers())
     }
 
-    /// The `k` best classes of an image.
+    /// The `k` best classes of an image or a row.
     pub(crate) fn classify(
         &self,
-        image: &ImageValue<'_>,
+        input: Input<'_>,
         k: usize,
     ) -> Result<Vec<Scored>, ModelFailure> {
-        let output = self.run_image(image)?.swap_remove(self.output);
+        let mut outputs = match input {
+            Input::Image(image) => self.run_image(&image)?,
+            Input::Values(values) => self.run(values)?,
+        };
+        self.classes(outputs.swap_remove(self.output), k)
+    }
+
+    /// The `k` best classes that the chosen output says.
+    pub(crate) fn classes(
+        &self,
+        output: Output,
+        k: usize,
+    ) -> Result<Vec<Scored>, ModelFailure> {
         if !output.is_list() {
             return Err(self.no_list(&format!("of shape {:?}", output.shape)));
         }

@@ -4,11 +4,11 @@ use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use atoll_onnx::WantedTensors;
-use atoll_udf_common::image::image;
 use atoll_udf_common::model::{ModelFailure, model};
+use atoll_udf_common::outcome::{Outcome, fields, result_array};
 use atoll_udf_common::{
-    Argument, Call, CallContext, EXECUTOR_DIED, ExpensiveFunction, PreparedCall, Usage,
-    usage,
+    Argument, Call, CallContext, EXECUTOR_DIED, ExpensiveFunction, PreparedCall,
+    SharedCall, Usage, usage,
 };
 use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::datatypes::DataType;
@@ -20,7 +20,6 @@ use datafusion::logical_expr::{
 use crate::SECTION;
 use crate::argument;
 use crate::classify::{Classifier, check, k, labels_array, labels_type};
-use crate::outcome::{Outcome, fields, result_array};
 use crate::pipeline::Scored;
 
 /// The field of the answer in what it returns.
@@ -31,7 +30,7 @@ const USAGE: Usage = Usage {
     syntax: "try_classify(model, image [, k [, options]])",
     arguments: &[
         Argument("model", model),
-        Argument("image", image),
+        Argument("image", crate::input::image_or_row),
         Argument("k", k),
         Argument("options", usage::any),
     ],
@@ -102,12 +101,16 @@ struct PreparedTryClassify(Classifier);
 
 #[async_trait]
 impl PreparedCall for PreparedTryClassify {
+    async fn shared(&self) -> Result<Option<Arc<dyn SharedCall>>> {
+        Ok(self.0.shared(false))
+    }
+
     async fn invoke(
         &self,
         args: ScalarFunctionArgs,
         context: &CallContext,
     ) -> Result<ArrayRef> {
-        Ok(result(self.0.rows(args, context, Ok).await?))
+        result(self.0.rows(args, context, Ok).await?)
     }
 
     async fn give_up(
@@ -117,10 +120,12 @@ impl PreparedCall for PreparedTryClassify {
         reason: &str,
     ) -> Result<ArrayRef> {
         let failed = || Some(Err(ModelFailure::new(EXECUTOR_DIED, reason)));
-        Ok(result((0..args.number_rows).map(|_| failed()).collect()))
+        result((0..args.number_rows).map(|_| failed()).collect())
     }
 }
 
-fn result(rows: Vec<Outcome<Vec<Scored>>>) -> ArrayRef {
-    result_array(rows, fields(ANSWER, labels_type()), labels_array)
+pub(crate) fn result(rows: Vec<Outcome<Vec<Scored>>>) -> Result<ArrayRef> {
+    result_array(rows, fields(ANSWER, labels_type()), |rows| {
+        Ok(labels_array(rows))
+    })
 }

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use atoll_udf_blob::{ListExec, Part, PartColumn, ReadFilesExec};
 use atoll_udf_common::{
-    Call, CallContext, Erased, ExpensiveFunction, Grain, PreparedCall, as_expensive,
+    Call, CallContext, Erased, ExpensiveFunction, Grain, PreparedCall, SharedCall,
+    as_expensive,
 };
 use datafusion::arrow::array::{
     ArrayRef, RecordBatch, RecordBatchOptions, new_null_array,
@@ -422,6 +423,10 @@ impl PreparedCall for Received {
         self.prepared().await?.invoke(args, context).await
     }
 
+    async fn shared(&self) -> Result<Option<Arc<dyn SharedCall>>> {
+        self.prepared().await?.shared().await
+    }
+
     async fn give_up(
         &self,
         args: ScalarFunctionArgs,
@@ -430,6 +435,17 @@ impl PreparedCall for Received {
     ) -> Result<ArrayRef> {
         self.prepared().await?.give_up(args, context, reason).await
     }
+}
+
+/// The columns of a record batch under the schema of a plan. There may be none, as below
+/// `count(*)`, and still there are rows.
+pub(super) fn under(schema: &SchemaRef, batch: &RecordBatch) -> Result<RecordBatch> {
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    let columns = batch.columns().to_vec();
+    let schema = Arc::clone(schema);
+    Ok(RecordBatch::try_new_with_options(
+        schema, columns, &options,
+    )?)
 }
 
 /// A record batch as an Arrow IPC stream.
