@@ -23,7 +23,7 @@ const ONE_HOT: usize = 32;
 
 /// The texts of a column that have a vector of their own. The rarest of more share one with
 /// the texts that nobody has seen.
-const MOST_VECTORS: usize = 10_000;
+const MOST_EMBEDDED: usize = 10_000;
 
 /// The place of texts that the training split does not have.
 const UNSEEN: u32 = 0;
@@ -195,7 +195,7 @@ impl TextLayout {
 
 /// The vectors that the texts of a column become, which are learned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct VectorTable {
+pub(crate) struct EmbeddingTable {
     /// How many vectors there are: one for unseen texts, one for NULL, and those of texts.
     pub(crate) rows: usize,
     /// The length of each.
@@ -222,7 +222,7 @@ pub(crate) struct Layout {
     /// Columns with an input for each text.
     pub(crate) one_hot: Vec<TextLayout>,
     /// Columns whose texts become vectors.
-    pub(crate) vectors: Vec<TextLayout>,
+    pub(crate) embedded: Vec<TextLayout>,
 }
 
 impl Layout {
@@ -253,7 +253,7 @@ impl Layout {
         let vector = match embedding {
             Some(0) => None,
             Some(length) => Some(length as usize),
-            None => (texts > ONE_HOT).then(|| vector_length(texts)),
+            None => (texts > ONE_HOT).then(|| embedding_width(texts)),
         };
         let text = TextLayout {
             column: place,
@@ -263,7 +263,7 @@ impl Layout {
             has_missing: column.has_missing,
         };
         match vector {
-            Some(_) => self.vectors.push(text),
+            Some(_) => self.embedded.push(text),
             None => self.one_hot.push(text),
         }
     }
@@ -297,22 +297,22 @@ impl Layout {
 
     /// All inputs.
     pub(crate) fn width(&self) -> usize {
-        self.passed() + self.vectors.len()
+        self.passed() + self.embedded.len()
     }
 
     /// The vectors of each column that has them.
-    pub(crate) fn tables(&self) -> Vec<VectorTable> {
-        let table = |text: &TextLayout| VectorTable {
-            rows: text.texts.min(MOST_VECTORS) + FIRST as usize,
+    pub(crate) fn tables(&self) -> Vec<EmbeddingTable> {
+        let table = |text: &TextLayout| EmbeddingTable {
+            rows: text.texts.min(MOST_EMBEDDED) + FIRST as usize,
             width: text.vector.unwrap_or_default(),
         };
-        self.vectors.iter().map(table).collect()
+        self.embedded.iter().map(table).collect()
     }
 }
 
 /// The length of the vectors of a column with so many texts: the rule of fastai's
 /// `emb_sz_rule`, with at most 50 numbers in place of 600.
-fn vector_length(texts: usize) -> usize {
+fn embedding_width(texts: usize) -> usize {
     ((1.6 * (texts as f64).powf(0.56)).round() as usize).clamp(2, 50)
 }
 
@@ -372,7 +372,7 @@ impl Encoding {
             }
             encoding
         };
-        let texts = layout.one_hot.iter().chain(&layout.vectors);
+        let texts = layout.one_hot.iter().chain(&layout.embedded);
         let places = texts.map(|text| places(text, column(text.offset)));
         Self {
             narrow: group(&layout.narrow, false),
@@ -384,7 +384,7 @@ impl Encoding {
 
     /// The columns of text with the place of each of their texts.
     pub(crate) fn texts(&self) -> impl Iterator<Item = (&TextLayout, &[u32])> {
-        let texts = self.layout.one_hot.iter().chain(&self.layout.vectors);
+        let texts = self.layout.one_hot.iter().chain(&self.layout.embedded);
         texts.zip(self.places.iter().map(Vec::as_slice))
     }
 
@@ -422,7 +422,7 @@ impl Encoding {
             }
             rest = after;
         }
-        for ((text, places), input) in self.layout.vectors.iter().zip(places).zip(rest) {
+        for ((text, places), input) in self.layout.embedded.iter().zip(places).zip(rest) {
             *input = place_of(text, places) as f32;
         }
     }
@@ -481,9 +481,9 @@ fn places(text: &TextLayout, values: impl Iterator<Item = f64>) -> Vec<u32> {
     let mut places: Vec<u32> = vec![UNSEEN; text.texts];
     let mut frequent: Vec<usize> =
         (0..text.texts).filter(|n| rows[*n] >= least).collect();
-    if text.vector.is_some() && text.texts > MOST_VECTORS {
+    if text.vector.is_some() && text.texts > MOST_EMBEDDED {
         frequent.sort_by_key(|n| std::cmp::Reverse(rows[*n]));
-        frequent.truncate(MOST_VECTORS);
+        frequent.truncate(MOST_EMBEDDED);
         for (rank, n) in (FIRST..).zip(frequent) {
             places[n] = rank;
         }
@@ -571,7 +571,7 @@ mod tests {
         assert_eq!((layout.passed(), layout.width()), (1, 2));
         assert_eq!(
             layout.tables(),
-            [VectorTable {
+            [EmbeddingTable {
                 rows: 42,
                 width: 13
             }]

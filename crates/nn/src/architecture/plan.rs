@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{Activation, LayerSpec, Padding, WrittenLayer};
-use crate::columns::VectorTable;
+use crate::columns::EmbeddingTable;
 use crate::kernels::Window;
 use crate::layers::{Steps, series};
 use crate::{Error, ImageShape};
@@ -73,7 +73,7 @@ pub(crate) struct PlannedLayer {
     /// For convolution and pooling.
     pub(crate) window: Option<Window>,
     /// The vectors of an embedding.
-    pub(crate) tables: Vec<VectorTable>,
+    pub(crate) tables: Vec<EmbeddingTable>,
     /// The layers of a residual block.
     pub(crate) body: Vec<PlannedLayer>,
     /// Those that give its input the shape of its output, where it has another.
@@ -167,7 +167,7 @@ impl Plan {
     pub(crate) fn of_columns(
         text: &str,
         layers: &[WrittenLayer],
-        (width, tables): (usize, Vec<VectorTable>),
+        (width, tables): (usize, Vec<EmbeddingTable>),
         outputs: usize,
     ) -> Result<Self, Error> {
         let mut plan = Self::empty(ImageShape {
@@ -184,9 +184,9 @@ impl Plan {
         Ok(plan)
     }
 
-    fn embed(&mut self, tables: Vec<VectorTable>) -> Result<(), Error> {
+    fn embed(&mut self, tables: Vec<EmbeddingTable>) -> Result<(), Error> {
         let input = self.output();
-        let size = |table: &VectorTable| table.rows * table.width;
+        let size = |table: &EmbeddingTable| table.rows * table.width;
         let all: usize = tables.iter().map(size).sum();
         if all > MAX_WEIGHTS {
             return Err(Error::Architecture {

@@ -1,7 +1,7 @@
 //! Vectors for the texts of columns: the first layer of a network of mixed columns.
 
 use super::{Flow, Layer, Pass};
-use crate::columns::VectorTable;
+use crate::columns::EmbeddingTable;
 
 /// Passes the first inputs of a row on and puts a vector in the place of each other one, which
 /// is the place of a text among the vectors of its column.
@@ -9,11 +9,11 @@ use crate::columns::VectorTable;
 /// Its weights are the vectors, table after table and row after row.
 pub(crate) struct Embed {
     passed: usize,
-    tables: Vec<VectorTable>,
+    tables: Vec<EmbeddingTable>,
 }
 
 impl Embed {
-    pub(crate) fn new(passed: usize, tables: Vec<VectorTable>) -> Self {
+    pub(crate) fn new(passed: usize, tables: Vec<EmbeddingTable>) -> Self {
         Self { passed, tables }
     }
 
@@ -93,7 +93,7 @@ mod tests {
     // >>> e.weight.grad  # [[0, 0], [3, 4], [6, 8]]
     #[test]
     fn vectors_and_gradients_are_those_of_pytorch() {
-        let tables = vec![VectorTable { rows: 3, width: 2 }];
+        let tables = vec![EmbeddingTable { rows: 3, width: 2 }];
         let (mut layer, team) = (Embed::new(1, tables), Team::new(1));
         let weights: Vec<f32> = (0..6_u8).map(f32::from).collect();
         let input = [0.5, 2.0, 0.25, 1.0, 0.125, 2.0];
