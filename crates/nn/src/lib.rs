@@ -71,6 +71,7 @@ pub use hyperparameters::{
     Augmentation, ClassWeights, Hyperparameter, Hyperparameters, LossKind, OptimizerKind,
     ScheduleKind,
 };
+pub use kernels::products;
 pub use network::Network;
 pub use precision::{Wide, needs_64_bits};
 pub use profile::{LayerTime, StepTime, peak, profile};

@@ -46,6 +46,7 @@ fn families() -> Vec<(&'static str, Vec<ScalarUDF>, Vec<TableFunction>)> {
             atoll_udf_model::functions(),
             atoll_udf_model::table_functions(),
         ),
+        ("near", vec![], atoll_udf_near::table_functions()),
         (
             "train",
             atoll_udf_train::functions(),

@@ -12,7 +12,7 @@ use crate::{walks, words};
 
 /// The crates from the top down. A crate may depend on those of later lines only, so
 /// no family of functions depends on another.
-const LAYERS: [&[&str]; 8] = [
+const LAYERS: [&[&str]; 9] = [
     &["atoll"],
     &["atoll-cluster", "atoll-serve"],
     &["atoll-session"],
@@ -21,12 +21,14 @@ const LAYERS: [&[&str]; 8] = [
         "atoll-udf-check",
         "atoll-udf-image",
         "atoll-udf-model",
+        "atoll-udf-near",
         "atoll-udf-search",
         "atoll-udf-testing",
         "atoll-udf-train",
     ],
     &["atoll-delta"],
     &["atoll-report", "atoll-udf-common"],
+    &["atoll-near"],
     &[
         "atoll-compute",
         "atoll-imaging",

@@ -20,6 +20,7 @@ mod rows_exec;
 mod store_error;
 mod stores;
 pub mod structs;
+pub mod tables;
 pub mod usage;
 
 pub use erased::Erased;

@@ -139,6 +139,17 @@ impl OptionStruct {
         Ok(size.map(|size| usize::try_from(size).unwrap_or(usize::MAX)))
     }
 
+    /// A number.
+    pub fn number(&self, key: &str) -> Result<Option<f64>> {
+        match self.get(key) {
+            None => Ok(None),
+            Some(value) => match value.as_f64() {
+                Some(number) => Ok(Some(number)),
+                None => self.refuse(key, "a number", value),
+            },
+        }
+    }
+
     /// A number greater than 0.
     pub fn positive(&self, key: &str) -> Result<Option<f64>> {
         match self.get(key) {
@@ -150,7 +161,8 @@ impl OptionStruct {
         }
     }
 
-    fn refuse<T>(&self, key: &str, expected: &str, actual: &Value) -> Result<T> {
+    /// Refuses the value of an option.
+    pub fn refuse<T>(&self, key: &str, expected: &str, actual: &Value) -> Result<T> {
         plan_err!(
             "{}: option {key} must be {expected}, got {actual}",
             self.function
@@ -206,6 +218,8 @@ mod tests {
         check_refused(size.text("size"), "f: option size must be text, got 3");
         let rate = options("rate", (-0.5).into()).unwrap();
         check_refused(rate.positive("rate"), "must be greater than 0, got -0.5");
+        assert_eq!(rate.number("rate").unwrap(), Some(-0.5));
+        check_refused(name.number("name"), "f: option name must be a number");
     }
 
     #[test]

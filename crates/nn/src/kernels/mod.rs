@@ -44,6 +44,14 @@ pub(crate) fn cpu_level() -> &'static str {
     level().name()
 }
 
+/// Writes the product of each row of `left` with each row of `right`, in the order of
+/// `left`; all rows have `width` values. One thread does it.
+pub fn products(left: &[f32], right: &[f32], width: usize, out: &mut [f32]) {
+    let left = Matrix::new(left, left.len() / width, width);
+    let right = Matrix::new(right, right.len() / width, width).transposed();
+    multiply(out, left, right, Sum::Overwrite, &Team::new(1));
+}
+
 /// Adds each row of `rows` to `sum`.
 pub(crate) fn add_rows(rows: &[f32], sum: &mut [f32]) {
     for row in rows.chunks_exact(sum.len()) {

@@ -9,7 +9,7 @@
 //! of the tokens before: versions of tables ([`versions`]), partitions of new ones
 //! ([`partitioned`]), their columns called `key` ([`columns`]), the stars of MERGE ([`merge`]), and statements about a table as a
 //! whole ([`commands`]) or about models with names ([`models`], which also puts paths in
-//! the place of these names). [`relations`] and [`lateral`] plan TABLESAMPLE and `unnest` in FROM,
+//! the place of these names). [`given`] finds tables that table functions name. [`relations`] and [`lateral`] plan TABLESAMPLE and `unnest` in FROM,
 //! [`peers`] windows in an order that the planner does not know, and [`names`] lists the
 //! fields of a struct when one is misspelt.
 
@@ -22,6 +22,7 @@ mod definitions;
 mod elements;
 mod expand;
 mod fields;
+mod given;
 mod ignored;
 mod lateral;
 mod merge;
@@ -109,6 +110,7 @@ async fn statement_to_plan(
     fields::rewrite(&mut statement)?;
     choices::rewrite(&mut statement)?;
     models::resolve(&mut statement, &state).await?;
+    given::find(&mut statement, &mut state).await?;
     let stars = expand::Stars::mark(&mut statement, &mut state)?;
     let mut titles = Titles::Short;
     loop {

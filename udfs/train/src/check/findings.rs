@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
+use atoll_near::Hashes;
 use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::Result;
 
 use super::look::{Picture, Seen};
-use super::near::Near;
 
 /// The columns of the findings.
 pub(super) static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
@@ -112,7 +112,7 @@ pub(super) struct Findings {
     counts: Vec<u64>,
     splits: Names,
     contents: HashMap<u128, Firsts>,
-    near: Near,
+    near: Hashes,
     /// The first row of each hash that `near` knows, by its number, and its split.
     hashed: Vec<(Option<u32>, usize)>,
     hashes: HashMap<(u64, Option<u32>), u32>,
@@ -152,7 +152,7 @@ impl Findings {
             counts: vec![],
             splits: Names::default(),
             contents: HashMap::new(),
-            near: Near::new(within),
+            near: Hashes::new(within),
             hashed: vec![],
             hashes: HashMap::new(),
         }
@@ -242,7 +242,7 @@ impl Findings {
         if !is_copy {
             let mut nearest: Option<(u32, usize)> = None;
             let mut elsewhere: Option<(u32, usize)> = None;
-            self.near.find(picture.hash, |number, distance| {
+            for (number, distance) in self.near.find(picture.hash) {
                 let (other, row) = self.hashed[number as usize];
                 let found = Some((distance, row));
                 // The nearest, and the first of those.
@@ -253,7 +253,7 @@ impl Findings {
                 if other != split && better(elsewhere) {
                     elsewhere = found;
                 }
-            });
+            }
             if let Some((distance, other)) = nearest {
                 let kind = FindingKind::NearDuplicate;
                 self.find(kind, at, Some(other), Some(distance), None);

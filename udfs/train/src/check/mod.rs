@@ -6,7 +6,6 @@
 
 mod findings;
 mod look;
-mod near;
 mod source;
 
 use std::sync::Arc;

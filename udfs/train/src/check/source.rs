@@ -8,11 +8,12 @@ use atoll_compute::pool;
 use atoll_udf_common::args::string_at;
 use atoll_udf_common::files::{FileTable, Kind, Named, Place};
 use atoll_udf_common::structs::suggest;
+use atoll_udf_common::tables::{rows_in_order, table_named};
 use atoll_udf_common::{CallContext, pool_error};
 use datafusion::arrow::array::{ArrayRef, RecordBatch};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Schema};
-use datafusion::common::{Column, DataFusionError, Result, TableReference, plan_err};
+use datafusion::common::{Column, DataFusionError, Result, plan_err};
 use datafusion::dataframe::DataFrame;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::Expr;
@@ -64,10 +65,8 @@ impl Source {
     pub(super) async fn open(state: &SessionState, check: &Check) -> Result<Self> {
         let ctx = SessionContext::new_with_state(state.clone());
         let name = check.dataset.as_str();
-        for reference in [TableReference::parse_str(name), TableReference::bare(name)] {
-            if let Ok(table) = ctx.table_provider(reference).await {
-                return Rows::source(ctx.read_table(table)?, check);
-            }
+        if let Some(table) = table_named(&ctx, name).await {
+            return Rows::source(ctx.read_table(table)?, check);
         }
         let context = CallContext::of(state.config());
         let directory = context.directory.as_deref();
@@ -132,36 +131,29 @@ impl Rows {
         let names = wanted.iter().map(|at| schema.field(*at).name());
         let exprs = names.map(|name| Expr::Column(Column::from_name(name)));
         let frame = self.frame.clone().select(exprs.collect::<Vec<_>>())?;
-        // Over one core, so that rows come in the order of the data.
-        let (mut state, plan) = frame.into_parts();
-        state.config_mut().options_mut().execution.target_partitions = 1;
-        let partitions = DataFrame::new(state, plan)
-            .execute_stream_partitioned()
-            .await?;
         let columns = columns.among(&wanted);
         let progress = context.progress.rows(NAME);
-        let mut number = 0;
-        for batches in partitions {
-            let pieces = batches
-                .map_ok(|batch| stream::iter(pieces(&batch)))
-                .try_flatten()
-                .map(|piece| {
-                    let (columns, token) = (columns.clone(), context.token.clone());
-                    async move {
-                        let piece = piece?;
-                        let look = move || columns.look(&piece);
-                        pool::run(&token, look).await.map_err(pool_error)?
-                    }
-                });
-            let mut pieces = pin!(pieces.buffered(2 * pool::threads()));
-            while let Some(rows) = pieces.try_next().await? {
-                progress.add_total(rows.len() as u64);
-                progress.advance(rows.len() as u64);
-                for mut row in rows {
-                    number += 1;
-                    row.number = Some(number);
-                    findings.add(row);
+        let pieces = rows_in_order(frame)
+            .await?
+            .map_ok(|batch| stream::iter(pieces(&batch)))
+            .try_flatten()
+            .map(|piece| {
+                let (columns, token) = (columns.clone(), context.token.clone());
+                async move {
+                    let piece = piece?;
+                    let look = move || columns.look(&piece);
+                    pool::run(&token, look).await.map_err(pool_error)?
                 }
+            });
+        let mut pieces = pin!(pieces.buffered(2 * pool::threads()));
+        let mut number = 0;
+        while let Some(rows) = pieces.try_next().await? {
+            progress.add_total(rows.len() as u64);
+            progress.advance(rows.len() as u64);
+            for mut row in rows {
+                number += 1;
+                row.number = Some(number);
+                findings.add(row);
             }
         }
         Ok(())

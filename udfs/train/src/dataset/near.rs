@@ -6,10 +6,10 @@ mod features;
 use std::collections::HashMap;
 
 use atoll_imaging::{Hash, ImageRef};
+use atoll_near::Hashes;
 use atoll_nn::{Dataset, Split};
 
-/// The most bits in which the hashes of near-identical images differ. Two hashes this near
-/// have one of their four parts in common.
+/// The most bits in which the hashes of near-identical images differ.
 const DISTANCE: u32 = 3;
 
 /// How alike the pixels of such images are: the least correlation. A hash sees 72 parts of
@@ -93,12 +93,6 @@ impl<'a> Images<'a> {
     fn pixels(&self, row: u32) -> &'a [u8] {
         &self.pixels[row as usize * self.values..][..self.values]
     }
-
-    /// Whether two images are nearly the same.
-    fn are_near(&self, a: u32, b: u32) -> bool {
-        let distance = (self.hashes[a as usize] ^ self.hashes[b as usize]).count_ones();
-        distance <= DISTANCE && correlation(self.pixels(a), self.pixels(b)) >= CORRELATION
-    }
 }
 
 /// The images that a network is trained on, by what they look like.
@@ -106,8 +100,9 @@ struct Known<'a> {
     images: &'a Images<'a>,
     /// By their pixels, where those are compared.
     equal: HashMap<&'a [u8], u32>,
-    /// By each of the four parts of their hashes.
-    parts: HashMap<(u8, u16), Vec<u32>>,
+    /// By their hashes, and which rows these are of.
+    hashes: Hashes,
+    rows: Vec<u32>,
 }
 
 impl<'a> Known<'a> {
@@ -115,7 +110,8 @@ impl<'a> Known<'a> {
         let mut known = Self {
             images,
             equal: HashMap::new(),
-            parts: HashMap::new(),
+            hashes: Hashes::at_most(DISTANCE, COMPARED),
+            rows: vec![],
         };
         for row in rows {
             match images.hashes.get(*row as usize) {
@@ -123,12 +119,8 @@ impl<'a> Known<'a> {
                     known.equal.insert(images.pixels(*row), *row);
                 }
                 Some(hash) => {
-                    for part in parts(*hash) {
-                        let rows = known.parts.entry(part).or_default();
-                        if rows.len() < COMPARED {
-                            rows.push(*row);
-                        }
-                    }
+                    known.hashes.add(*hash);
+                    known.rows.push(*row);
                 }
             }
         }
@@ -139,16 +131,11 @@ impl<'a> Known<'a> {
         let Some(hash) = self.images.hashes.get(row as usize) else {
             return self.equal.contains_key(self.images.pixels(row));
         };
-        parts(*hash)
-            .iter()
-            .filter_map(|part| self.parts.get(part))
-            .any(|rows| rows.iter().any(|other| self.images.are_near(row, *other)))
+        self.hashes.find(*hash).any(|(number, _)| {
+            let other = self.images.pixels(self.rows[number as usize]);
+            correlation(self.images.pixels(row), other) >= CORRELATION
+        })
     }
-}
-
-/// The four parts of a hash, with their numbers.
-fn parts(hash: u64) -> [(u8, u16); 4] {
-    [0, 1, 2, 3].map(|n| (n, (hash >> (16 * n)) as u16))
 }
 
 /// Pearson's correlation; images without contrast are alike.

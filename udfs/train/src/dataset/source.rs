@@ -9,13 +9,12 @@ use atoll_compute::{CancellationToken, pool};
 use atoll_udf_common::args::is_text;
 use atoll_udf_common::files::{FileTable, Kind, Named, is_file_name};
 use atoll_udf_common::structs::suggest;
+use atoll_udf_common::tables::{table_hint, table_named};
 use atoll_udf_common::{CallContext, Location, RowError, pool_error};
 use datafusion::arrow::array::{Array, RecordBatch};
 use datafusion::arrow::datatypes::{Field, Fields};
-use datafusion::catalog::TableProvider;
 use datafusion::common::{
-    Column, DataFusionError, Result, TableReference, exec_datafusion_err, exec_err,
-    plan_err,
+    Column, DataFusionError, Result, exec_datafusion_err, exec_err, plan_err,
 };
 use datafusion::dataframe::DataFrame;
 use datafusion::execution::SessionState;
@@ -70,7 +69,7 @@ impl DatasetSource {
         options: &ColumnOptions,
     ) -> Result<Self> {
         let ctx = SessionContext::new_with_state(session.clone());
-        let found = table(&ctx, name).await;
+        let found = table_named(&ctx, name).await;
         // A session finds files by their names too. They are opened in another way, and
         // may be on this machine alone, like its tables.
         let is_table = found.is_some();
@@ -400,16 +399,6 @@ pub(crate) fn column_expr(name: &str) -> Expr {
     Expr::Column(Column::from_name(name))
 }
 
-/// A table by its SQL name or, as it is written, by its exact name.
-async fn table(ctx: &SessionContext, name: &str) -> Option<Arc<dyn TableProvider>> {
-    for reference in [TableReference::parse_str(name), TableReference::bare(name)] {
-        if let Ok(table) = ctx.table_provider(reference).await {
-            return Some(table);
-        }
-    }
-    None
-}
-
 /// The rows of the files that a name stands for, if there are any: of tables, or of photos.
 async fn file(
     ctx: &SessionContext,
@@ -584,17 +573,7 @@ fn column(
 }
 
 fn unknown_table<T>(session: &SessionState, function: &str, name: &str) -> Result<T> {
-    let catalog = &session.config_options().catalog;
-    let tables = session
-        .catalog_list()
-        .catalog(&catalog.default_catalog)
-        .and_then(|all| all.schema(&catalog.default_schema))
-        .map_or_else(Vec::new, |schema| schema.table_names());
-    let hint = match suggest(name, tables.iter().map(String::as_str)) {
-        Some(table) => format!("did you mean '{table}'?"),
-        None if tables.is_empty() => "there are no tables yet".to_string(),
-        None => format!("tables and views are {}", tables.join(", ")),
-    };
+    let hint = table_hint(session, name);
     plan_err!(
         "{function}: no table, view or file is called '{name}'; {hint}. A dataset is the \
          name of a table or view, or a Parquet or CSV path or URL"

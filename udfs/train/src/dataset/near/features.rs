@@ -5,8 +5,7 @@
 //! Similarity estimation techniques from rounding algorithms, STOC 2002). They are then
 //! compared by their correlation.
 
-use std::collections::HashMap;
-
+use atoll_near::Bands;
 use atoll_nn::{Dataset, Features, Split};
 
 use super::COMPARED;
@@ -50,27 +49,19 @@ impl Rows {
         &self.values[row as usize * self.width..][..self.width]
     }
 
-    fn parts(&self, row: u32) -> impl Iterator<Item = (usize, u16)> {
-        self.hashes[row as usize].into_iter().enumerate()
+    fn parts(&self, row: u32) -> impl Iterator<Item = u64> {
+        self.hashes[row as usize].into_iter().map(u64::from)
     }
 
     /// How many rows that validate have a copy among those that are trained on.
     pub(super) fn copies(&self, split: &Split) -> usize {
-        let mut trained: HashMap<(usize, u16), Vec<u32>> = HashMap::new();
+        let mut trained = Bands::new(PARTS, COMPARED);
         for row in &split.train {
-            for part in self.parts(*row) {
-                let rows = trained.entry(part).or_default();
-                if rows.len() < COMPARED {
-                    rows.push(*row);
-                }
-            }
+            trained.add(self.parts(*row), *row);
         }
         let has_copy = |row: u32| {
-            let mut candidates = self.parts(row).filter_map(|part| trained.get(&part));
-            candidates.any(|rows| {
-                let mut rows = rows.iter();
-                rows.any(|other| dot(self.row(row), self.row(*other)) >= CORRELATION)
-            })
+            let mut others = trained.candidates(self.parts(row));
+            others.any(|other| dot(self.row(row), self.row(other)) >= CORRELATION)
         };
         let validation = split.validation.iter();
         validation.filter(|row| has_copy(**row)).count()

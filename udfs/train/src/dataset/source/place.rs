@@ -9,12 +9,11 @@ use std::sync::Arc;
 
 use atoll_compute::{CancellationToken, pool};
 use atoll_udf_common::args::string_at;
+use atoll_udf_common::tables::rows_in_order;
 use datafusion::arrow::array::{RecordBatch, UInt32Array};
 use datafusion::arrow::compute::{cast, take_record_batch};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::Result;
-use datafusion::dataframe::DataFrame;
-use datafusion::execution::SendableRecordBatchStream;
 use futures::{StreamExt, TryStreamExt};
 
 use super::{DatasetSource, Wanted, column_expr, pieces};
@@ -33,43 +32,33 @@ pub(super) async fn find(
     // Without a split column every row is wanted.
     let only = source.has_split().then_some(wanted);
     let mut before = 0;
-    for stream in in_order(source).await.ok()? {
-        let found = stream
-            .map_ok(|batch| pieces(&batch))
-            .try_flatten()
-            .map(|piece| {
-                let (reader, is_bad) = (source.reader.clone(), Arc::clone(is_bad));
-                let token = token.clone();
-                async move {
-                    let piece = piece.ok()?;
-                    let count = piece.num_rows() as u64;
-                    let look = move || look(&piece, &reader, only, &is_bad);
-                    let row = pool::run(&token, look).await.ok()?.ok()?;
-                    Some((count, row))
-                }
-            })
-            .buffered(2 * pool::threads());
-        let mut found = pin!(found);
-        while let Some(piece) = found.next().await {
-            match piece? {
-                (_, Some(row)) => return Some(before + u64::from(row) + 1),
-                (count, None) => before += count,
+    let frame = source.frame.clone();
+    let frame = frame.select(source.columns().map(column_expr)).ok()?;
+    let found = rows_in_order(frame)
+        .await
+        .ok()?
+        .map_ok(|batch| pieces(&batch))
+        .try_flatten()
+        .map(|piece| {
+            let (reader, is_bad) = (source.reader.clone(), Arc::clone(is_bad));
+            let token = token.clone();
+            async move {
+                let piece = piece.ok()?;
+                let count = piece.num_rows() as u64;
+                let look = move || look(&piece, &reader, only, &is_bad);
+                let row = pool::run(&token, look).await.ok()?.ok()?;
+                Some((count, row))
             }
+        })
+        .buffered(2 * pool::threads());
+    let mut found = pin!(found);
+    while let Some(piece) = found.next().await {
+        match piece? {
+            (_, Some(row)) => return Some(before + u64::from(row) + 1),
+            (count, None) => before += count,
         }
     }
     None
-}
-
-/// The partitions of the data, each in the order of its file.
-async fn in_order(source: &DatasetSource) -> Result<Vec<SendableRecordBatchStream>> {
-    let frame = source.frame.clone();
-    let frame = frame.select(source.columns().map(column_expr))?;
-    let (mut state, plan) = frame.into_parts();
-    let options = state.config_mut().options_mut();
-    options.execution.target_partitions = 1;
-    DataFrame::new(state, plan)
-        .execute_stream_partitioned()
-        .await
 }
 
 /// The place of the first bad row in a piece.

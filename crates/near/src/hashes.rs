@@ -4,62 +4,74 @@
 //! have one in common. So a hash is compared with those that share a band with it, which
 //! of 100,000 are some hundreds.
 
-use std::collections::HashMap;
+use crate::Bands;
 
-use atoll_imaging::hamming;
+/// Where more bits may differ, bands are so narrow that most hashes share one.
+const WIDEST: u32 = 7;
+
+/// In how many bits two hashes differ.
+fn hamming(a: u64, b: u64) -> u32 {
+    (a ^ b).count_ones()
+}
 
 /// Hashes that were seen, by their bands.
 #[derive(Debug)]
-pub(super) struct Near {
+pub struct Hashes {
     within: u32,
-    /// The bits of each band.
-    bands: Vec<u64>,
-    by_band: Vec<HashMap<u64, Vec<u32>>>,
+    /// The bits of each band; none where all hashes are compared.
+    masks: Vec<u64>,
+    bands: Bands,
     hashes: Vec<u64>,
 }
 
-impl Near {
+impl Hashes {
     /// Finds what differs in at most `within` bits.
-    pub(super) fn new(within: u32) -> Self {
-        let count = within.min(63) + 1;
+    pub fn new(within: u32) -> Self {
+        Self::at_most(within, usize::MAX)
+    }
+
+    /// The same, which compares a hash with `most` others of each band.
+    pub fn at_most(within: u32, most: usize) -> Self {
+        let count = within + 1;
         let edge = |band: u32| 64 * band / count;
-        let bits = |band: u32| {
+        let mask = |band: u32| {
             let (from, to) = (edge(band), edge(band + 1));
             (u64::MAX >> (64 - (to - from))) << from
         };
-        let bands: Vec<u64> = (0..count).map(bits).collect();
+        let masks: Vec<u64> = match within <= WIDEST {
+            true => (0..count).map(mask).collect(),
+            false => vec![],
+        };
         Self {
             within,
-            by_band: vec![HashMap::new(); bands.len()],
-            bands,
+            bands: Bands::new(masks.len(), most),
+            masks,
             hashes: Vec::new(),
         }
     }
 
-    /// Shows a closure the earlier hashes that are near one, by their numbers, with the
-    /// distance; one may be shown several times.
-    pub(super) fn find(&self, hash: u64, mut found: impl FnMut(u32, u32)) {
-        for (band, known) in self.bands.iter().zip(&self.by_band) {
-            let Some(known) = known.get(&(hash & band)) else {
-                continue;
-            };
-            for &number in known {
-                let distance = hamming(hash, self.hashes[number as usize]);
-                if distance <= self.within {
-                    found(number, distance);
-                }
-            }
-        }
+    /// The earlier hashes that are near one, by their numbers, with the distance; one may
+    /// come several times.
+    pub fn find(&self, hash: u64) -> impl Iterator<Item = (u32, u32)> {
+        let parts = self.masks.iter().map(move |mask| hash & mask);
+        let all = match self.masks.is_empty() {
+            true => 0..self.hashes.len() as u32,
+            false => 0..0,
+        };
+        let candidates = self.bands.candidates(parts).chain(all);
+        candidates.filter_map(move |number| {
+            let distance = hamming(hash, self.hashes[number as usize]);
+            (distance <= self.within).then_some((number, distance))
+        })
     }
 
     /// Adds a hash, and gives its number.
-    pub(super) fn add(&mut self, hash: u64) -> u32 {
+    pub fn add(&mut self, hash: u64) -> u32 {
         // Four thousand million hashes would take more memory than there is.
         let number = self.hashes.len() as u32;
         self.hashes.push(hash);
-        for (band, known) in self.bands.iter().zip(&mut self.by_band) {
-            known.entry(hash & band).or_default().push(number);
-        }
+        let parts = self.masks.iter().map(|mask| hash & mask);
+        self.bands.add(parts, number);
         number
     }
 }
@@ -94,13 +106,10 @@ mod tests {
             };
             hashes.push(hash);
         }
-        for within in [0, 1, 4, 7, 16] {
-            let mut near = Near::new(within);
+        for within in [0, 1, 4, 7, 8, 16, 64] {
+            let mut near = Hashes::new(within);
             for (n, hash) in hashes.iter().enumerate() {
-                let mut found = BTreeSet::new();
-                near.find(*hash, |number, distance| {
-                    found.insert((number, distance));
-                });
+                let found: BTreeSet<_> = near.find(*hash).collect();
                 let all = hashes[..n].iter().zip(0..);
                 let expected: BTreeSet<_> = all
                     .map(|(other, number)| (number, hamming(*hash, *other)))
