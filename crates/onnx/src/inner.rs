@@ -28,8 +28,8 @@ pub struct Inner {
 pub(crate) enum Outputs {
     /// The graph's own outputs.
     Own,
-    /// One more.
-    And(Inner),
+    /// More, of which none is named twice.
+    And(Vec<Inner>),
     /// Every tensor that an operator makes.
     All,
 }

@@ -70,8 +70,8 @@ pub(crate) struct Loaded {
     pub(crate) producer: Option<String>,
     pub(crate) opset: Option<u32>,
     pub(crate) labels: Vec<String>,
-    /// The tensor inside the graph that is the last one of the outputs.
-    pub(crate) inner: Option<Inner>,
+    /// The tensors inside the graph that are the last ones of the outputs.
+    pub(crate) inner: Vec<Inner>,
     /// What enters the last dense layer.
     pub(crate) features: Option<Inner>,
     /// All tensors inside the graph, where they were asked for.
@@ -90,12 +90,12 @@ impl Loaded {
         header
             .check_weights(&files.weights)
             .map_err(OpenError::Model)?;
-        let more: &[String] = match outputs {
-            Outputs::Own => &[],
-            Outputs::And(inner) => std::slice::from_ref(&inner.tensor),
-            Outputs::All => &header.tensors.inner,
+        let more: Vec<String> = match outputs {
+            Outputs::Own => vec![],
+            Outputs::And(inner) => inner.iter().map(|one| one.tensor.clone()).collect(),
+            Outputs::All => header.tensors.inner.clone(),
         };
-        let bytes = match more {
+        let bytes = match more.as_slice() {
             [] => Cow::Borrowed(bytes),
             more => Cow::Owned(with_outputs(bytes, more)),
         };
@@ -109,9 +109,9 @@ impl Loaded {
         let made = session.outputs().iter().enumerate();
         let mut made: Vec<Port> = made.map(|(n, one)| port(one, n >= own)).collect();
         let (inner, tensors) = match outputs {
-            Outputs::Own => (None, vec![]),
-            Outputs::And(inner) => (Some(inner.clone()), vec![]),
-            Outputs::All => (None, made.split_off(own)),
+            Outputs::Own => (vec![], vec![]),
+            Outputs::And(inner) => (inner.clone(), vec![]),
+            Outputs::All => (vec![], made.split_off(own)),
         };
         let taken = session.inputs().iter();
         let signature = Signature {

@@ -58,8 +58,30 @@ pub enum WantedTensors {
     Outputs,
     /// Those, and the one of this name if it is inside the graph, or `features`.
     Output(String),
+    /// Those, and several of these names.
+    Several(Vec<String>),
     /// Those, and a description of everything inside the graph.
     Tensors,
+}
+
+/// The tensors of these names that are inside a graph, each once.
+fn inner_outputs<B: AsRef<[u8]>>(
+    name: &str,
+    files: &ModelFiles<B>,
+    outputs: &[String],
+) -> Result<Outputs, Error> {
+    let header = ModelFileHeader::read(files.bytes.as_ref());
+    let header = header.map_err(|reason| invalid(name, reason))?;
+    let mut inner: Vec<Inner> = vec![];
+    for found in outputs.iter().filter_map(|output| header.inner(output)) {
+        if !inner.iter().any(|known| known.tensor == found.tensor) {
+            inner.push(found);
+        }
+    }
+    Ok(match inner.is_empty() {
+        true => Outputs::Own,
+        false => Outputs::And(inner),
+    })
 }
 
 impl Output {
@@ -122,10 +144,9 @@ impl LoadedModel {
             WantedTensors::Outputs => Outputs::Own,
             WantedTensors::Tensors => Outputs::All,
             WantedTensors::Output(output) => {
-                let header = ModelFileHeader::read(files.bytes.as_ref());
-                let header = header.map_err(|reason| invalid(name, reason))?;
-                header.inner(output).map_or(Outputs::Own, Outputs::And)
+                inner_outputs(name, &files, std::slice::from_ref(output))?
             }
+            WantedTensors::Several(outputs) => inner_outputs(name, &files, outputs)?,
         };
         let key = (digest, provider, outputs.clone());
         let loaded = cache::get_or_load(key, || {
@@ -156,21 +177,23 @@ impl LoadedModel {
     /// The output that a query names: one of the graph, or the tensor inside of it that
     /// the model was loaded with.
     pub fn output_named(&self, name: &str) -> Option<usize> {
-        let own = self.outputs().position(|port| port.name == name);
-        let inner = self.loaded.inner.as_ref().filter(|_| name == FEATURES);
-        own.or_else(|| {
-            let inner = inner?;
-            self.outputs().position(|port| port.name == inner.tensor)
+        let named = |name: &str| self.outputs().position(|port| port.name == name);
+        named(name).or_else(|| match (name, self.loaded.inner.as_slice()) {
+            (FEATURES, [inner]) => named(&inner.tensor),
+            _ => None,
         })
     }
 
     /// Whether what is wanted of an output is its mean over the places of an image.
     pub fn is_pooled(&self, output: usize) -> bool {
-        let inner = self.loaded.inner.as_ref().filter(|inner| inner.pooled);
         let port = self.outputs().nth(output);
-        inner
-            .zip(port)
-            .is_some_and(|(inner, port)| port.name == inner.tensor)
+        let mut inner = self.loaded.inner.iter().filter(|inner| inner.pooled);
+        port.is_some_and(|port| inner.any(|inner| inner.tensor == port.name))
+    }
+
+    /// The tensors inside the graph that the model was loaded with.
+    pub fn inner(&self) -> &[Inner] {
+        &self.loaded.inner
     }
 
     /// What enters the last dense layer, if there is one with a layer before it.

@@ -6,6 +6,7 @@
 //! statement's expressions and runs each exactly once a row, in an operator of its
 //! own, on the process-wide compute pool.
 
+use std::any::Any;
 use std::fmt::{self, Debug, Display, Formatter};
 use std::hash::{Hash, Hasher};
 use std::ops::Range;
@@ -142,6 +143,11 @@ pub trait PreparedCall: Debug + Send + Sync {
         Ok(vec![])
     }
 
+    /// The work of this call, if other calls of the same rows may be made of it too.
+    async fn shared(&self) -> Result<Option<Arc<dyn SharedCall>>> {
+        Ok(None)
+    }
+
     /// What rows of this call cost, if that can be told beforehand.
     async fn price(
         &self,
@@ -165,6 +171,38 @@ pub trait PreparedCall: Debug + Send + Sync {
             error,
         })))
     }
+}
+
+/// A call that other calls may be joined with, so that what they have in common is done
+/// once a row: several answers come out of one inference.
+///
+/// Those can be joined whose keys are equal and whose first [`arguments`](Self::arguments)
+/// are the same.
+#[async_trait]
+pub trait SharedCall: Any + Debug + Send + Sync {
+    /// What tells calls apart that have nothing in common.
+    fn key(&self) -> &str;
+
+    /// How many of the first arguments the work depends on.
+    fn arguments(&self) -> usize;
+
+    /// Joins calls, this one among them.
+    async fn join(
+        &self,
+        calls: Vec<Arc<dyn SharedCall>>,
+        context: &CallContext,
+    ) -> Result<Arc<dyn JoinedCalls>>;
+}
+
+/// Several calls that are evaluated together.
+#[async_trait]
+pub trait JoinedCalls: Debug + Send + Sync {
+    /// Evaluates one record batch: an array for each of the calls, in their order.
+    async fn invoke(
+        &self,
+        args: Vec<ScalarFunctionArgs>,
+        context: &CallContext,
+    ) -> Result<Vec<ArrayRef>>;
 }
 
 /// What a running call needs to know about its statement.

@@ -25,8 +25,9 @@ pub mod usage;
 
 pub use erased::Erased;
 pub use expensive::{
-    Call, CallContext, EXECUTOR_DIED, ExpensiveFunction, Grain, PreparedCall, Price,
-    REPORT, Rescue, RowError, as_expensive, expensive, map_rows, panicked, pool_error,
+    Call, CallContext, EXECUTOR_DIED, ExpensiveFunction, Grain, JoinedCalls,
+    PreparedCall, Price, REPORT, Rescue, RowError, SharedCall, as_expensive, expensive,
+    map_rows, panicked, pool_error,
 };
 pub use option_struct::OptionStruct;
 pub use options::{AtollOptions, Fallback};

@@ -7,7 +7,8 @@ use atoll_onnx::WantedTensors;
 use atoll_udf_common::image::{ImageColumn, image};
 use atoll_udf_common::model::{ModelFailure, model};
 use atoll_udf_common::{
-    Argument, Call, CallContext, ExpensiveFunction, PreparedCall, Usage, map_rows, usage,
+    Argument, Call, CallContext, ExpensiveFunction, PreparedCall, SharedCall, Usage,
+    map_rows, usage,
 };
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, Float32Builder, Int32Builder, ListArray, StringBuilder,
@@ -25,6 +26,7 @@ use crate::argument::{self, ModelArgument};
 use crate::options::{Accepts, Options};
 use crate::outcome::{Outcome, outcome};
 use crate::pipeline::{Purpose, Scored};
+use crate::together::{Asked, Reading};
 
 /// How many classes come back when the call does not say.
 const DEFAULT_K: usize = 5;
@@ -123,6 +125,11 @@ struct PreparedClassify(Classifier);
 
 #[async_trait]
 impl PreparedCall for PreparedClassify {
+    async fn shared(&self) -> Result<Option<Arc<dyn SharedCall>>> {
+        let reading = Reading::Classes { is_strict: true };
+        Ok(Asked::of(USAGE.name, &self.0.model, reading))
+    }
+
     async fn invoke(
         &self,
         args: ScalarFunctionArgs,
@@ -141,7 +148,7 @@ impl PreparedCall for PreparedClassify {
 #[derive(Debug)]
 pub(crate) struct Classifier {
     function: &'static str,
-    model: ModelArgument,
+    pub(crate) model: ModelArgument,
 }
 
 impl Classifier {
@@ -224,7 +231,10 @@ fn check_k(function: &str, k: Option<&ScalarValue>) -> Result<()> {
     }
 }
 
-fn k_at(ks: Option<&ArrayRef>, row: usize) -> Result<Option<usize>, ModelFailure> {
+pub(crate) fn k_at(
+    ks: Option<&ArrayRef>,
+    row: usize,
+) -> Result<Option<usize>, ModelFailure> {
     let Some(ks) = ks else {
         return Ok(Some(DEFAULT_K));
     };

@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use atoll_udf_common::image::{ImageColumn, image};
 use atoll_udf_common::model::model;
 use atoll_udf_common::{
-    Argument, Call, CallContext, ExpensiveFunction, PreparedCall, Usage, map_rows, usage,
+    Argument, Call, CallContext, ExpensiveFunction, PreparedCall, SharedCall, Usage,
+    map_rows, usage,
 };
 use datafusion::arrow::array::{ArrayRef, Float32Builder, ListBuilder};
 use datafusion::arrow::datatypes::DataType;
@@ -20,6 +21,7 @@ use crate::argument::{self, ModelArgument};
 use crate::options::{Accepts, Options};
 use crate::outcome::{Outcome, outcome};
 use crate::pipeline::Purpose;
+use crate::together::{Asked, Reading};
 
 const USAGE: Usage = Usage {
     name: "embed",
@@ -101,6 +103,11 @@ struct PreparedEmbed(Embedder);
 
 #[async_trait]
 impl PreparedCall for PreparedEmbed {
+    async fn shared(&self) -> Result<Option<Arc<dyn SharedCall>>> {
+        let reading = Reading::Numbers { is_strict: true };
+        Ok(Asked::of(USAGE.name, &self.0.model, reading))
+    }
+
     async fn invoke(
         &self,
         args: ScalarFunctionArgs,
@@ -124,7 +131,7 @@ pub(crate) fn models(function: &'static str, args: &[Expr]) -> Vec<(String, Stri
 #[derive(Debug)]
 pub(crate) struct Embedder {
     function: &'static str,
-    model: ModelArgument,
+    pub(crate) model: ModelArgument,
 }
 
 impl Embedder {

@@ -37,6 +37,11 @@ enum Kind {
     ByName,
 }
 
+/// Whether values of a type are images.
+pub(crate) fn is_image(data_type: &DataType) -> bool {
+    matches!(kind(data_type), Some(Kind::Image))
+}
+
 fn kind(data_type: &DataType) -> Option<Kind> {
     match data_type {
         DataType::Binary

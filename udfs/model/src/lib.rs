@@ -3,7 +3,8 @@
 //! A model is a path or URL, or a column with the bytes of the file. A model that the
 //! statement names by a literal is loaded at plan time, so a missing file or a list of
 //! the wrong length is an error before the first row is read. A row is decoded,
-//! preprocessed and run in one task of the compute pool.
+//! preprocessed and run in one task of the compute pool, once for all functions that ask a
+//! model of the same image.
 //!
 //! Nothing is trained here, and no model is written. `models` lists those that have names.
 
@@ -17,6 +18,8 @@ mod options;
 mod outcome;
 mod pipeline;
 mod predict;
+mod together;
+mod top_k;
 mod try_classify;
 mod try_embed;
 
@@ -30,6 +33,7 @@ pub use classify::Classify;
 pub use embed::Embed;
 pub use model_info::ModelInfo;
 pub use predict::Predict;
+pub use top_k::TopK;
 pub use try_classify::TryClassify;
 pub use try_embed::TryEmbed;
 
@@ -47,6 +51,7 @@ pub fn functions() -> Vec<ScalarUDF> {
         expensive(Embed),
         expensive(ModelInfo),
         expensive(Predict),
+        ScalarUDF::new_from_impl(TopK::default()),
         expensive(TryClassify),
         expensive(TryEmbed),
     ]

@@ -94,6 +94,18 @@ impl Pipeline {
         Ok(pipeline)
     }
 
+    /// The same with another session of the model.
+    pub(crate) fn with_model(&self, model: LoadedModel) -> Self {
+        Self {
+            model,
+            preprocess: self.preprocess.clone(),
+            options: self.options.clone(),
+            output: self.output,
+            kind: self.kind,
+            labels: self.labels.clone(),
+        }
+    }
+
     /// Checks that a preprocessed image fits the model's only input.
     pub(crate) fn check_image(&self) -> Result<(), ModelFailure> {
         self.model.single_input()?;
@@ -171,7 +183,7 @@ impl Pipeline {
         self.model.outputs().nth(self.output)
     }
 
-    fn output_name(&self) -> &str {
+    pub(crate) fn output_name(&self) -> &str {
         self.port().map_or("", |port| port.name.as_str())
     }
 
@@ -190,6 +202,11 @@ impl Pipeline {
                 self.model.name()
             ))
         })
+    }
+
+    /// What decides the outputs of a run for an image, as far as it is no model.
+    pub(crate) fn preprocessing(&self) -> Option<&Preprocess> {
+        self.preprocess.as_ref()
     }
 
     /// Decodes an image and turns it into the numbers that the model takes, over numbers
@@ -246,9 +263,18 @@ impl Pipeline {
         Ok(outputs)
     }
 
+    /// The output that is read, among those that a run gives.
+    pub(crate) fn output(&self) -> usize {
+        self.output
+    }
+
     /// The chosen output for an image.
     pub(crate) fn embed(&self, image: &ImageValue<'_>) -> Result<Vec<f32>, ModelFailure> {
-        let output = self.run_image(image)?.swap_remove(self.output);
+        self.embedding(self.run_image(image)?.swap_remove(self.output))
+    }
+
+    /// What the chosen output says as an embedding.
+    pub(crate) fn embedding(&self, output: Output) -> Result<Vec<f32>, ModelFailure> {
         let output = match self.model.is_pooled(self.output) {
             true => output.pooled(),
             false => output,
@@ -270,7 +296,15 @@ impl Pipeline {
         image: &ImageValue<'_>,
         k: usize,
     ) -> Result<Vec<Scored>, ModelFailure> {
-        let output = self.run_image(image)?.swap_remove(self.output);
+        self.classes(self.run_image(image)?.swap_remove(self.output), k)
+    }
+
+    /// The `k` best classes that the chosen output says.
+    pub(crate) fn classes(
+        &self,
+        output: Output,
+        k: usize,
+    ) -> Result<Vec<Scored>, ModelFailure> {
         if !output.is_list() {
             return Err(self.no_list(&format!("of shape {:?}", output.shape)));
         }

@@ -7,7 +7,8 @@ use atoll_compute::warnings::Warnings;
 use atoll_onnx::{Data, ElementType, LoadedModel, Output, WantedTensors};
 use atoll_udf_common::model::{ModelFailure, model};
 use atoll_udf_common::{
-    Argument, Call, CallContext, ExpensiveFunction, PreparedCall, Usage, map_rows, usage,
+    Argument, Call, CallContext, ExpensiveFunction, PreparedCall, SharedCall, Usage,
+    map_rows, usage,
 };
 use datafusion::arrow::array::{
     ArrayRef, Float32Builder, Float64Builder, Int64Builder, ListBuilder, StringBuilder,
@@ -25,6 +26,7 @@ use crate::argument::{self, ModelArgument};
 use crate::input::{self, Input, Inputs};
 use crate::options::{Accepts, Options};
 use crate::pipeline::Purpose;
+use crate::together::{Asked, Reading};
 
 const USAGE: Usage = Usage {
     name: "predict",
@@ -133,6 +135,10 @@ impl ExpensiveFunction for Predict {
         Ok(Arc::new(PreparedPredict {
             model,
             fields: fields.clone(),
+            takes_images: call
+                .arg_fields
+                .get(1)
+                .is_some_and(|x| input::is_image(x.data_type())),
         }))
     }
 }
@@ -141,10 +147,17 @@ impl ExpensiveFunction for Predict {
 struct PreparedPredict {
     model: ModelArgument,
     fields: Fields,
+    takes_images: bool,
 }
 
 #[async_trait]
 impl PreparedCall for PreparedPredict {
+    async fn shared(&self) -> Result<Option<Arc<dyn SharedCall>>> {
+        let reading = Reading::Outputs(self.fields.clone());
+        let asked = || Asked::of(USAGE.name, &self.model, reading);
+        Ok(self.takes_images.then(asked).flatten())
+    }
+
     async fn invoke(
         &self,
         args: ScalarFunctionArgs,
@@ -232,7 +245,10 @@ fn output_fields(model: &LoadedModel) -> Fields {
 }
 
 /// One struct a row, one list an output; NULL where there are no outputs.
-fn outputs_array(fields: &Fields, rows: Vec<Option<Vec<Output>>>) -> StructArray {
+pub(crate) fn outputs_array(
+    fields: &Fields,
+    rows: Vec<Option<Vec<Output>>>,
+) -> StructArray {
     let nulls: NullBuffer = rows.iter().map(Option::is_some).collect();
     let mut columns: Vec<Vec<Option<Data>>> = fields
         .iter()

@@ -7,8 +7,8 @@ use atoll_onnx::WantedTensors;
 use atoll_udf_common::image::image;
 use atoll_udf_common::model::{ModelFailure, model};
 use atoll_udf_common::{
-    Argument, Call, CallContext, EXECUTOR_DIED, ExpensiveFunction, PreparedCall, Usage,
-    usage,
+    Argument, Call, CallContext, EXECUTOR_DIED, ExpensiveFunction, PreparedCall,
+    SharedCall, Usage, usage,
 };
 use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::datatypes::DataType;
@@ -22,6 +22,7 @@ use crate::argument;
 use crate::classify::{Classifier, check, k, labels_array, labels_type};
 use crate::outcome::{Outcome, fields, result_array};
 use crate::pipeline::Scored;
+use crate::together::{Asked, Reading};
 
 /// The field of the answer in what it returns.
 const ANSWER: &str = "labels";
@@ -102,6 +103,11 @@ struct PreparedTryClassify(Classifier);
 
 #[async_trait]
 impl PreparedCall for PreparedTryClassify {
+    async fn shared(&self) -> Result<Option<Arc<dyn SharedCall>>> {
+        let reading = Reading::Classes { is_strict: false };
+        Ok(Asked::of(USAGE.name, &self.0.model, reading))
+    }
+
     async fn invoke(
         &self,
         args: ScalarFunctionArgs,
@@ -121,6 +127,6 @@ impl PreparedCall for PreparedTryClassify {
     }
 }
 
-fn result(rows: Vec<Outcome<Vec<Scored>>>) -> ArrayRef {
+pub(crate) fn result(rows: Vec<Outcome<Vec<Scored>>>) -> ArrayRef {
     result_array(rows, fields(ANSWER, labels_type()), labels_array)
 }

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use atoll_udf_common::image::image;
 use atoll_udf_common::model::{ModelFailure, model};
 use atoll_udf_common::{
-    Argument, Call, CallContext, EXECUTOR_DIED, ExpensiveFunction, PreparedCall, Usage,
-    usage,
+    Argument, Call, CallContext, EXECUTOR_DIED, ExpensiveFunction, PreparedCall,
+    SharedCall, Usage, usage,
 };
 use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::datatypes::DataType;
@@ -19,6 +19,7 @@ use datafusion::logical_expr::{
 use crate::SECTION;
 use crate::embed::{Embedder, check, embeddings_array, embeddings_type, models};
 use crate::outcome::{Outcome, fields, result_array};
+use crate::together::{Asked, Reading};
 
 /// The field of the answer in what it returns.
 const ANSWER: &str = "embedding";
@@ -94,6 +95,11 @@ struct PreparedTryEmbed(Embedder);
 
 #[async_trait]
 impl PreparedCall for PreparedTryEmbed {
+    async fn shared(&self) -> Result<Option<Arc<dyn SharedCall>>> {
+        let reading = Reading::Numbers { is_strict: false };
+        Ok(Asked::of(USAGE.name, &self.0.model, reading))
+    }
+
     async fn invoke(
         &self,
         args: ScalarFunctionArgs,
@@ -113,7 +119,7 @@ impl PreparedCall for PreparedTryEmbed {
     }
 }
 
-fn result(rows: Vec<Outcome<Vec<f32>>>) -> ArrayRef {
+pub(crate) fn result(rows: Vec<Outcome<Vec<f32>>>) -> ArrayRef {
     result_array(rows, fields(ANSWER, embeddings_type()), |rows| {
         embeddings_array(&rows)
     })

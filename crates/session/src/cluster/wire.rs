@@ -11,7 +11,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use atoll_udf_blob::{ListExec, Part, PartColumn, ReadFilesExec};
 use atoll_udf_common::{
-    Call, CallContext, Erased, ExpensiveFunction, Grain, PreparedCall, as_expensive,
+    Call, CallContext, Erased, ExpensiveFunction, Grain, PreparedCall, SharedCall,
+    as_expensive,
 };
 use datafusion::arrow::array::{
     ArrayRef, RecordBatch, RecordBatchOptions, new_null_array,
@@ -420,6 +421,10 @@ impl PreparedCall for Received {
         context: &CallContext,
     ) -> Result<ArrayRef> {
         self.prepared().await?.invoke(args, context).await
+    }
+
+    async fn shared(&self) -> Result<Option<Arc<dyn SharedCall>>> {
+        self.prepared().await?.shared().await
     }
 
     async fn give_up(

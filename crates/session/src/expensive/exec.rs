@@ -16,6 +16,7 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
 };
 
+use super::joined::Joined;
 use super::stream::{ExpensiveStream, Work};
 
 /// One call, planned.
@@ -45,6 +46,7 @@ pub(crate) struct ExpensiveExec {
     /// The input column that names a row's file, for error messages.
     source: Option<usize>,
     input: Arc<dyn ExecutionPlan>,
+    joined: Arc<Joined>,
     properties: Arc<PlanProperties>,
 }
 
@@ -53,6 +55,15 @@ impl ExpensiveExec {
         calls: Vec<PhysicalCall>,
         source: Option<usize>,
         input: Arc<dyn ExecutionPlan>,
+    ) -> Result<Self> {
+        Self::with_joined(calls, source, input, Arc::default())
+    }
+
+    fn with_joined(
+        calls: Vec<PhysicalCall>,
+        source: Option<usize>,
+        input: Arc<dyn ExecutionPlan>,
+        joined: Arc<Joined>,
     ) -> Result<Self> {
         let mut fields = input.schema().fields().to_vec();
         fields.extend(calls.iter().map(|call| {
@@ -76,8 +87,14 @@ impl ExpensiveExec {
             calls,
             source,
             input,
+            joined,
             properties,
         })
+    }
+
+    /// Joins the calls that are made of the same work.
+    pub(crate) async fn join(&self, context: &CallContext) -> Result<()> {
+        self.joined.groups(&self.calls, context).await.map(drop)
     }
 }
 
@@ -106,7 +123,7 @@ impl ExpensiveExec {
         for call in &mut calls {
             call.shipped = Some(call.prepared.ship(context).await?);
         }
-        Self::try_new(calls, self.source, input)
+        Self::with_joined(calls, self.source, input, Arc::clone(&self.joined))
     }
 }
 
@@ -119,7 +136,7 @@ impl DisplayAs for ExpensiveExec {
         let calls = calls.collect::<Vec<_>>().join(", ");
         match kind {
             DisplayFormatType::TreeRender => write!(f, "{calls}"),
-            _ => write!(f, "ExpensiveExec: calls=[{calls}]"),
+            _ => write!(f, "ExpensiveExec: calls=[{calls}]{}", self.joined),
         }
     }
 }
@@ -169,10 +186,11 @@ impl ExecutionPlan for ExpensiveExec {
         let (1, Some(input)) = (children.len(), children.pop()) else {
             return internal_err!("ExpensiveExec takes one child");
         };
-        Ok(Arc::new(Self::try_new(
+        Ok(Arc::new(Self::with_joined(
             self.calls.clone(),
             self.source,
             input,
+            Arc::clone(&self.joined),
         )?))
     }
 
@@ -204,6 +222,7 @@ impl ExecutionPlan for ExpensiveExec {
         });
         let work = Work {
             calls: self.calls.clone(),
+            joined: Arc::clone(&self.joined),
             source: self.source,
             schema: self.schema(),
             options: Arc::clone(context.session_config().options()),

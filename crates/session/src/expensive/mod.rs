@@ -7,6 +7,7 @@
 //! it may stand anywhere: in a filter, an ORDER BY, an aggregate, another call.
 
 mod exec;
+mod joined;
 mod node;
 mod planner;
 mod rule;

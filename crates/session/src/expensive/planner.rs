@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use atoll_udf_common::{Call, Erased, as_expensive};
+use atoll_udf_common::{Call, CallContext, Erased, as_expensive};
 use datafusion::arrow::datatypes::FieldRef;
 use datafusion::catalog::Session;
 use datafusion::common::{DFSchema, Result, internal_datafusion_err, internal_err};
@@ -116,6 +116,7 @@ impl ExtensionPlanner for ExpensivePlanner {
             _ => None,
         };
         let exec = ExpensiveExec::try_new(calls, source, Arc::clone(input))?;
+        exec.join(&CallContext::of(state.config())).await?;
         Ok(Some(Arc::new(exec)))
     }
 }

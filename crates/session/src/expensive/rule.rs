@@ -215,6 +215,19 @@ impl Round {
         }))
     }
 
+    /// The column of an argument that another call has too, by which it is seen that both
+    /// calls are about the same.
+    fn computed(&self, argument: &Expr) -> Option<String> {
+        let mut known = self.arguments.iter().filter_map(|known| match known {
+            Expr::Alias(known) => Some(known),
+            _ => None,
+        });
+        let found = known.find(|known| *known.expr == *argument);
+        found
+            .filter(|_| !argument.is_volatile())
+            .map(|known| known.name.clone())
+    }
+
     /// Computes arguments below the operator, where every kind of expression works.
     /// Constants become literals, so that functions can check them at plan time.
     fn with_plain_arguments(&mut self, call: Expr) -> Result<Expr> {
@@ -229,8 +242,14 @@ impl Round {
         let args = args.into_iter().map(|arg| match arg {
             plain @ (Expr::Column(_) | Expr::Literal(_, _)) => Ok(plain),
             computed => {
-                let name = unique("argument");
-                self.arguments.push(computed.alias(&name));
+                let name = match self.computed(&computed) {
+                    Some(name) => name,
+                    None => {
+                        let name = unique("argument");
+                        self.arguments.push(computed.alias(&name));
+                        name
+                    }
+                };
                 Ok(Expr::Column(Column::new_unqualified(name)))
             }
         });

@@ -19,12 +19,13 @@ use datafusion::common::{
 use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream};
 use datafusion::logical_expr::ScalarFunctionArgs;
-use futures::future::{BoxFuture, try_join_all};
+use futures::future::{BoxFuture, try_join, try_join_all};
 use futures::stream::FuturesOrdered;
 use futures::{Stream, StreamExt};
 use tokio_util::sync::DropGuard;
 
 use super::exec::PhysicalCall;
+use super::joined::{Group, Joined};
 
 /// How many bytes of input and of results may be with the pool at once, for each
 /// partition. Enough that cores never wait for the next record batch, small beside any
@@ -44,6 +45,7 @@ const ROWS_AT_FIRST: usize = 16;
 /// Everything that evaluating a record batch needs.
 pub(super) struct Work {
     pub(super) calls: Vec<PhysicalCall>,
+    pub(super) joined: Arc<Joined>,
     pub(super) source: Option<usize>,
     pub(super) schema: SchemaRef,
     pub(super) options: Arc<ConfigOptions>,
@@ -97,11 +99,71 @@ impl Work {
         batch: RecordBatch,
         given_up: Option<&str>,
     ) -> Result<RecordBatch> {
-        let calls = self.calls.iter();
-        let calls = calls.map(|call| self.call(call, &batch, given_up));
+        let groups = match given_up {
+            // Each has its own words for it.
+            Some(_) => &[],
+            None => self.joined.groups(&self.calls, &self.context).await?,
+        };
+        let is_alone =
+            |place: &usize| !groups.iter().any(|group| group.members.contains(place));
+        let alone: Vec<usize> = (0..self.calls.len()).filter(is_alone).collect();
+        let calls = alone.iter();
+        let calls = calls.map(|place| self.call(&self.calls[*place], &batch, given_up));
+        let together = groups.iter().map(|group| self.together(group, &batch));
+        let evaluated = try_join(try_join_all(calls), try_join_all(together)).await?;
+        let (arrays, together) = evaluated;
+        let mut made: Vec<(usize, ArrayRef)> = alone.into_iter().zip(arrays).collect();
+        made.extend(together.into_iter().flatten());
+        made.sort_by_key(|(place, _)| *place);
         let mut columns = batch.columns().to_vec();
-        columns.extend(try_join_all(calls).await?);
+        columns.extend(made.into_iter().map(|(_, array)| array));
         Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
+    }
+
+    fn arguments(
+        &self,
+        call: &PhysicalCall,
+        batch: &RecordBatch,
+    ) -> Result<ScalarFunctionArgs> {
+        let args = call.args.iter().map(|arg| arg.evaluate(batch));
+        Ok(ScalarFunctionArgs {
+            args: args.collect::<Result<_>>()?,
+            arg_fields: call.arg_fields.clone(),
+            number_rows: batch.num_rows(),
+            return_field: Arc::clone(&call.return_field),
+            config_options: Arc::clone(&self.options),
+        })
+    }
+
+    /// Evaluates calls that are joined; each column with the place of its call.
+    async fn together(
+        &self,
+        group: &Group,
+        batch: &RecordBatch,
+    ) -> Result<Vec<(usize, ArrayRef)>> {
+        let calls = || group.members.iter().map(|place| &self.calls[*place]);
+        if batch.num_rows() == 0 {
+            let empty =
+                calls().map(|call| new_empty_array(call.return_field.data_type()));
+            return Ok(group.members.iter().copied().zip(empty).collect());
+        }
+        let args = calls().map(|call| self.arguments(call, batch));
+        let args = args.collect::<Result<Vec<_>>>()?;
+        let results = catch_async(group.calls.invoke(args, &self.context)).await;
+        let function = &self.calls[group.members[0]].function;
+        let results = results.unwrap_or_else(|panic| {
+            exec_err!("{function}: {}", panicked(&panic).message())
+        });
+        let arrays = results.map_err(|error| self.describe(error, batch))?;
+        let rows = batch.num_rows();
+        let is_whole = arrays.len() == group.members.len()
+            && arrays.iter().all(|array| array.len() == rows);
+        if !is_whole {
+            return internal_err!(
+                "{function} and others did not return {rows} rows each"
+            );
+        }
+        Ok(group.members.iter().copied().zip(arrays).collect())
     }
 
     async fn call(
@@ -114,14 +176,7 @@ impl Work {
         if rows == 0 {
             return Ok(new_empty_array(call.return_field.data_type()));
         }
-        let args = call.args.iter().map(|arg| arg.evaluate(batch));
-        let args = ScalarFunctionArgs {
-            args: args.collect::<Result<_>>()?,
-            arg_fields: call.arg_fields.clone(),
-            number_rows: rows,
-            return_field: Arc::clone(&call.return_field),
-            config_options: Arc::clone(&self.options),
-        };
+        let args = self.arguments(call, batch)?;
         let result = match given_up {
             Some(reason) => call.prepared.give_up(args, &self.context, reason),
             None => call.prepared.invoke(args, &self.context),
