@@ -24,7 +24,7 @@ use atoll_udf_common::{
 };
 use atoll_udf_train::TrainShared;
 use datafusion::arrow::array::{
-    ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch, StructArray,
+    Array, ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch, StructArray,
 };
 use datafusion::arrow::datatypes::{DataType, Field, Fields, Int64Type};
 use datafusion::common::Result;
@@ -82,20 +82,24 @@ impl PreparedCall for PreparedProbe {
         let x = args.args[0].to_array(rows)?;
         let x = x.as_primitive::<Int64Type>().clone();
         let values = map_rows(rows, context, move |row, _| {
+            if x.is_null(row) {
+                return Ok(None);
+            }
             CALLS.fetch_add(1, Ordering::SeqCst);
             let running = RUNNING.fetch_add(1, Ordering::SeqCst) + 1;
             MOST.fetch_max(running, Ordering::SeqCst);
             std::thread::sleep(Duration::from_millis(2));
             RUNNING.fetch_sub(1, Ordering::SeqCst);
-            Ok(x.value(row))
+            Ok(Some(x.value(row)))
         });
         let values = values.await?;
-        let minus = Int64Array::from_iter_values(values.iter().map(|x| -x));
+        let minus: Int64Array = values.iter().map(|x| x.map(|x| -x)).collect();
         let x = Int64Array::from(values);
+        let nulls = x.nulls().cloned();
         Ok(Arc::new(StructArray::new(
             fields(),
             vec![Arc::new(x), Arc::new(minus)],
-            None,
+            nulls,
         )))
     }
 }
@@ -381,11 +385,61 @@ async fn a_dropped_statement_stops_its_rows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_conditional_call_is_refused_at_plan_time() {
+async fn a_conditional_call_of_constants_is_refused_at_plan_time() {
     let bench = Bench::new().await;
-    let sql = "SELECT CASE WHEN x > 3 THEN probe(x)['x'] END FROM thirteen";
+    let sql = "SELECT CASE WHEN x > 3 THEN probe(7)['x'] END FROM thirteen";
     let error = bench.session.execute(sql).await.err().unwrap().to_string();
     assert!(error.contains("inside CASE or COALESCE"), "{error}");
+}
+
+/// The sum of an expression over the rows of `thirteen`, and the calls that it took.
+async fn check_conditional(bench: &Bench, expression: &str, sum: i64, calls: usize) {
+    CALLS.store(0, Ordering::SeqCst);
+    let sql = format!("SELECT sum(y) FROM (SELECT {expression} AS y FROM thirteen)");
+    let batches = bench.run(&sql).await;
+    let found = batches[0].column(0).as_primitive::<Int64Type>().value(0);
+    let found = (found, CALLS.load(Ordering::SeqCst));
+    assert_eq!(found, (sum, calls), "{expression}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conditional_call_runs_for_the_rows_of_its_branch() {
+    let bench = Bench::new().await;
+    for (expression, sum, calls) in [
+        ("CASE WHEN x > 10 THEN probe(x)['x'] END", 11 + 12 + 13, 3),
+        ("CASE WHEN x > 10 THEN 0 ELSE probe(x)['x'] END", 55, 10),
+        (
+            "CASE WHEN x > 12 THEN probe(x)['x'] WHEN x > 10 THEN probe(x)['minus'] \
+             ELSE 0 END",
+            13 - 11 - 12,
+            3,
+        ),
+        ("CASE x WHEN 2 THEN probe(x)['x'] ELSE 1 END", 2 + 12, 1),
+        // A condition is evaluated for the rows that come to it.
+        (
+            "CASE WHEN x > 10 THEN 0 WHEN probe(x)['minus'] > -4 THEN 1 ELSE 2 END",
+            3 + 2 * 7,
+            10,
+        ),
+        (
+            "coalesce(CASE WHEN x > 3 THEN x END, probe(x)['minus'])",
+            85 - 6,
+            3,
+        ),
+        // The second one runs where the first one gives nothing.
+        (
+            "coalesce(CASE WHEN x < 6 THEN probe(x)['x'] END, probe(x + 1)['minus'])",
+            15 - (7..=14).sum::<i64>(),
+            13,
+        ),
+        (
+            "CASE WHEN x > 5 THEN CASE WHEN x < 8 THEN probe(x)['x'] ELSE 0 END END",
+            6 + 7,
+            2,
+        ),
+    ] {
+        check_conditional(&bench, expression, sum, calls).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

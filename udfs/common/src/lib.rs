@@ -15,6 +15,7 @@ pub mod image;
 pub mod model;
 mod option_struct;
 mod options;
+pub mod outcome;
 mod rows;
 mod rows_exec;
 mod store_error;

@@ -13,6 +13,7 @@ use datafusion::logical_expr::{Documentation, ReturnFieldArgs};
 
 use crate::arguments::{literal_text, word};
 use crate::rows::{EachRow, Row};
+use crate::try_form::Strict;
 use crate::{IMAGE_ARGUMENT, SECTION};
 
 const USAGE: Usage = Usage {
@@ -63,11 +64,21 @@ impl ExpensiveFunction for ImageEncode {
     }
 
     async fn prepare(&self, _call: &Call<'_>) -> Result<Arc<dyn PreparedCall>> {
-        Ok(Arc::new(EachRow {
+        Ok(Arc::new(Self::rows()))
+    }
+}
+
+impl Strict for ImageEncode {
+    type Value = Vec<u8>;
+
+    const ANSWER: &'static str = "bytes";
+
+    fn rows() -> EachRow<Self::Value> {
+        EachRow {
             usage: &USAGE,
             value: encoded,
             collect: binary_array,
-        }))
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use datafusion::logical_expr::{Documentation, ReturnFieldArgs};
 
 use crate::arguments::{literal_text, word};
 use crate::rows::{EachRow, Row};
+use crate::try_form::Strict;
 use crate::{IMAGE_ARGUMENT, SECTION};
 
 const USAGE: Usage = Usage {
@@ -69,11 +70,21 @@ impl ExpensiveFunction for ImageHash {
     }
 
     async fn prepare(&self, _call: &Call<'_>) -> Result<Arc<dyn PreparedCall>> {
-        Ok(Arc::new(EachRow {
+        Ok(Arc::new(Self::rows()))
+    }
+}
+
+impl Strict for ImageHash {
+    type Value = i64;
+
+    const ANSWER: &'static str = "hash";
+
+    fn rows() -> EachRow<Self::Value> {
+        EachRow {
             usage: &USAGE,
             value: hashed,
             collect: numbers,
-        }))
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use datafusion::logical_expr::{Documentation, ReturnFieldArgs};
 
 use crate::arguments::{check_pixels, literal_text, pixels, word};
 use crate::rows::{EachRow, Row};
+use crate::try_form::Strict;
 use crate::{IMAGE_ARGUMENT, SECTION};
 
 const USAGE: Usage = Usage {
@@ -74,11 +75,21 @@ impl ExpensiveFunction for ImageResize {
     }
 
     async fn prepare(&self, _call: &Call<'_>) -> Result<Arc<dyn PreparedCall>> {
-        Ok(Arc::new(EachRow {
+        Ok(Arc::new(Self::rows()))
+    }
+}
+
+impl Strict for ImageResize {
+    type Value = Image;
+
+    const ANSWER: &'static str = "image";
+
+    fn rows() -> EachRow<Self::Value> {
+        EachRow {
             usage: &USAGE,
             value: resized,
             collect: image_array,
-        }))
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use datafusion::common::{Result, ScalarValue, exec_err};
 use datafusion::logical_expr::{Documentation, ReturnFieldArgs};
 
 use crate::rows::{EachRow, Row};
+use crate::try_form::Strict;
 use crate::{IMAGE_ARGUMENT, SECTION};
 
 const USAGE: Usage = Usage {
@@ -92,11 +93,21 @@ impl ExpensiveFunction for ImageToTensor {
     }
 
     async fn prepare(&self, _call: &Call<'_>) -> Result<Arc<dyn PreparedCall>> {
-        Ok(Arc::new(EachRow {
+        Ok(Arc::new(Self::rows()))
+    }
+}
+
+impl Strict for ImageToTensor {
+    type Value = Vec<f32>;
+
+    const ANSWER: &'static str = "tensor";
+
+    fn rows() -> EachRow<Self::Value> {
+        EachRow {
             usage: &USAGE,
             value: row_tensor,
             collect: list_array,
-        }))
+        }
     }
 }
 

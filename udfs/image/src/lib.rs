@@ -2,7 +2,7 @@
 //!
 //! Each takes the bytes of an image file or a decoded IMAGE, and gives NULL for a
 //! NULL argument. A strict function fails the query on the first bad image;
-//! `try_image_decode` gives the error as a value instead.
+//! its `try_` form gives the error as a value instead.
 //!
 //! Pixels are `atoll_imaging`'s business: this crate maps columns to its types.
 
@@ -17,6 +17,7 @@ mod image_info;
 mod image_resize;
 mod image_to_tensor;
 mod rows;
+mod try_form;
 mod try_image_decode;
 
 use atoll_udf_common::expensive;
@@ -32,6 +33,8 @@ pub use image_info::ImageInfo;
 pub use image_resize::ImageResize;
 pub use image_to_tensor::ImageToTensor;
 pub use try_image_decode::TryImageDecode;
+
+use try_form::TryForm;
 
 /// Where the function reference lists this family.
 const SECTION: DocSection = DocSection {
@@ -60,6 +63,48 @@ pub fn functions() -> Vec<ScalarUDF> {
         ScalarUDF::new_from_impl(ImageInfo::default()),
         expensive(ImageResize),
         expensive(ImageToTensor),
+        expensive(TryForm::new(
+            ImageCenterCrop,
+            "try_image_center_crop",
+            "try_image_center_crop(image, width, height)",
+            "SELECT try_image_center_crop(content, 224, 224)['error_code'] AS error_code\n\
+             FROM read_blob('sql/data/photos/*.png');",
+        )),
+        expensive(TryForm::new(
+            ImageCrop,
+            "try_image_crop",
+            "try_image_crop(image, x, y, width, height)",
+            "SELECT try_image_crop(content, 0, 0, 9999, 1)['error'] AS error\n\
+             FROM read_blob('sql/data/photos/coffee.png');",
+        )),
         expensive(TryImageDecode),
+        expensive(TryForm::new(
+            ImageEncode,
+            "try_image_encode",
+            "try_image_encode(image, format)",
+            "SELECT octet_length(try_image_encode(content, 'jpeg')['bytes']) AS bytes\n\
+             FROM read_blob('sql/data/photos/*.png');",
+        )),
+        expensive(TryForm::new(
+            ImageHash,
+            "try_image_hash",
+            "try_image_hash(image [, hash])",
+            "SELECT filename, try_image_hash(content)['hash'] AS hash\n\
+             FROM read_blob('sql/data/photos/*.png');",
+        )),
+        expensive(TryForm::new(
+            ImageResize,
+            "try_image_resize",
+            "try_image_resize(image, width, height [, filter])",
+            "SELECT filename, try_image_resize(content, 64, 64)['error_code'] AS error_code\n\
+             FROM read_blob('sql/data/photos/*.png');",
+        )),
+        expensive(TryForm::new(
+            ImageToTensor,
+            "try_image_to_tensor",
+            "try_image_to_tensor(image [, options])",
+            "SELECT array_length(try_image_to_tensor(content)['tensor']) AS numbers\n\
+             FROM read_blob('sql/data/photos/coffee.png');",
+        )),
     ]
 }

@@ -1,11 +1,12 @@
 //! Runs a function of one image for each row, on the compute pool.
 
-use std::fmt::{self, Debug, Formatter};
+use std::fmt::{self, Debug, Display, Formatter};
 
 use async_trait::async_trait;
 use atoll_imaging::{Error, Image, ImageRef};
 use atoll_udf_common::args::string_at;
 use atoll_udf_common::image::{ImageColumn, ImageValue, image_error};
+use atoll_udf_common::model::ModelFailure;
 use atoll_udf_common::{CallContext, PreparedCall, Usage, map_rows};
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::datatypes::Int64Type;
@@ -70,9 +71,35 @@ impl Row<'_> {
     }
 
     fn error(&self, error: &Error) -> DataFusionError {
-        image_error(self.usage.name, error, "try_image_decode")
+        DataFusionError::External(Box::new(Failed::new(self.usage.name, error)))
     }
 }
+
+/// What is wrong with an image, with the code that a `try_` form gives.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub(crate) failure: ModelFailure,
+    /// What a strict function says.
+    message: String,
+}
+
+impl Failed {
+    fn new(function: &str, error: &Error) -> Self {
+        let strict = image_error(function, error, &format!("try_{function}"));
+        Self {
+            failure: ModelFailure::new(error.code(), error.to_string()),
+            message: strict.message().into_owned(),
+        }
+    }
+}
+
+impl Display for Failed {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failed {}
 
 /// A call that gives one value of each image.
 pub(crate) struct EachRow<T> {
@@ -101,28 +128,39 @@ impl<T: Send + 'static> PreparedCall for EachRow<T> {
             value,
             collect,
         } = *self;
-        let rows = args.number_rows;
-        let args: Vec<ArrayRef> = args
-            .args
-            .into_iter()
-            .map(|arg: ColumnarValue| arg.into_array(rows))
-            .collect::<Result<_>>()?;
-        let images = ImageColumn::try_new(usage.name, &args[0])?;
-        let progress = context.progress.rows(usage.name);
-        progress.add_total(rows as u64);
-        let values = map_rows(rows, context, move |row, _| {
-            let result = match images.get(row) {
-                Some(image) => value(&Row {
-                    usage,
-                    image,
-                    args: &args,
-                    row,
-                }),
-                None => Ok(None),
-            };
-            progress.advance(1);
-            result
-        });
-        collect(values.await?)
+        collect(each(usage.name, usage, args, context, value).await?)
     }
+}
+
+/// Evaluates the rows of a record batch; `None` where the image is NULL.
+pub(crate) async fn each<T: Send + 'static>(
+    function: &'static str,
+    usage: &'static Usage,
+    args: ScalarFunctionArgs,
+    context: &CallContext,
+    value: impl Fn(&Row<'_>) -> Result<Option<T>> + Send + Sync + 'static,
+) -> Result<Vec<Option<T>>> {
+    let rows = args.number_rows;
+    let args: Vec<ArrayRef> = args
+        .args
+        .into_iter()
+        .map(|arg: ColumnarValue| arg.into_array(rows))
+        .collect::<Result<_>>()?;
+    let images = ImageColumn::try_new(function, &args[0])?;
+    let progress = context.progress.rows(function);
+    progress.add_total(rows as u64);
+    map_rows(rows, context, move |row, _| {
+        let result = match images.get(row) {
+            Some(image) => value(&Row {
+                usage,
+                image,
+                args: &args,
+                row,
+            }),
+            None => Ok(None),
+        };
+        progress.advance(1);
+        result
+    })
+    .await
 }

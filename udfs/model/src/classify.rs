@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use atoll_onnx::WantedTensors;
 use atoll_udf_common::image::{ImageColumn, image};
 use atoll_udf_common::model::{ModelFailure, model};
+use atoll_udf_common::outcome::{Outcome, outcome};
 use atoll_udf_common::{
     Argument, Call, CallContext, ExpensiveFunction, PreparedCall, SharedCall, Usage,
     map_rows, usage,
@@ -24,7 +25,6 @@ use datafusion::logical_expr::{
 use crate::SECTION;
 use crate::argument::{self, ModelArgument};
 use crate::options::{Accepts, Options};
-use crate::outcome::{Outcome, outcome};
 use crate::pipeline::{Purpose, Scored};
 use crate::together::{Asked, Reading};
 

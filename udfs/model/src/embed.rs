@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 use async_trait::async_trait;
 use atoll_udf_common::image::{ImageColumn, image};
 use atoll_udf_common::model::model;
+use atoll_udf_common::outcome::{Outcome, outcome};
 use atoll_udf_common::{
     Argument, Call, CallContext, ExpensiveFunction, PreparedCall, SharedCall, Usage,
     map_rows, usage,
@@ -19,7 +20,6 @@ use datafusion::logical_expr::{
 use crate::SECTION;
 use crate::argument::{self, ModelArgument};
 use crate::options::{Accepts, Options};
-use crate::outcome::{Outcome, outcome};
 use crate::pipeline::Purpose;
 use crate::together::{Asked, Reading};
 

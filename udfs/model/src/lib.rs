@@ -15,13 +15,13 @@ mod input;
 mod model_info;
 mod models;
 mod options;
-mod outcome;
 mod pipeline;
 mod predict;
 mod together;
 mod top_k;
 mod try_classify;
 mod try_embed;
+mod try_predict;
 
 use std::sync::Arc;
 
@@ -36,6 +36,7 @@ pub use predict::Predict;
 pub use top_k::TopK;
 pub use try_classify::TryClassify;
 pub use try_embed::TryEmbed;
+pub use try_predict::TryPredict;
 
 /// Where the function reference lists this family.
 const SECTION: DocSection = DocSection {
@@ -54,6 +55,7 @@ pub fn functions() -> Vec<ScalarUDF> {
         ScalarUDF::new_from_impl(TopK::default()),
         expensive(TryClassify),
         expensive(TryEmbed),
+        expensive(TryPredict),
     ]
 }
 

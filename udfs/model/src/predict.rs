@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use atoll_compute::warnings::Warnings;
 use atoll_onnx::{Data, ElementType, LoadedModel, Output, WantedTensors};
 use atoll_udf_common::model::{ModelFailure, model};
+use atoll_udf_common::outcome::{Outcome, outcome};
 use atoll_udf_common::{
     Argument, Call, CallContext, ExpensiveFunction, PreparedCall, SharedCall, Usage,
     map_rows, usage,
@@ -94,24 +95,7 @@ impl ExpensiveFunction for Predict {
     }
 
     fn return_type(&self, args: &ReturnFieldArgs<'_>) -> Result<DataType> {
-        let options = Options::at_plan_time(USAGE.name, args, 2, Accepts::Preprocessing)?;
-        let scalar = |idx: usize| args.scalar_arguments.get(idx).copied().flatten();
-        // Options that are not folded yet do not change the type.
-        let unfolded = options.is_none();
-        let options = options.unwrap_or_default();
-        let pipeline =
-            argument::literal(USAGE.name, scalar(0), &options, Purpose::Predict)?;
-        let fields = match &pipeline {
-            Some(pipeline) => output_fields(&pipeline.model),
-            None => unknown_fields(),
-        };
-        if let (Some(pipeline), Some(x), false) =
-            (&pipeline, args.arg_fields.get(1), unfolded)
-        {
-            input::check(pipeline, x.data_type(), scalar(1))
-                .map_err(|error| error.at_plan_time(USAGE.name))?;
-        }
-        Ok(DataType::Struct(fields))
+        Ok(DataType::Struct(fields_of(USAGE.name, args)?))
     }
 
     fn models(&self, args: &[Expr]) -> Vec<(String, String)> {
@@ -119,43 +103,45 @@ impl ExpensiveFunction for Predict {
     }
 
     async fn prepare(&self, call: &Call<'_>) -> Result<Arc<dyn PreparedCall>> {
-        let options = Options::of_call("predict", call.args.get(2))?;
-        let model =
-            ModelArgument::prepare("predict", call, options, Purpose::Predict).await?;
-        if let (ModelArgument::Literal(pipeline), Some(x)) =
-            (&model, call.arg_fields.get(1))
-        {
-            let literal = argument::literal_value(call.args.get(1));
-            input::check(pipeline, x.data_type(), literal)
-                .map_err(|error| error.at_plan_time("predict"))?;
-        }
         let DataType::Struct(fields) = call.return_field.data_type() else {
             return internal_err!("predict returns a struct");
         };
-        Ok(Arc::new(PreparedPredict {
-            model,
-            fields: fields.clone(),
-            takes_images: call
-                .arg_fields
-                .get(1)
-                .is_some_and(|x| input::is_image(x.data_type())),
-        }))
+        let predictor = Predictor::prepare(USAGE.name, call, fields.clone()).await?;
+        Ok(Arc::new(PreparedPredict(predictor)))
     }
 }
 
-#[derive(Debug)]
-struct PreparedPredict {
-    model: ModelArgument,
-    fields: Fields,
-    takes_images: bool,
+/// The outputs of a call, from its arguments; what is known before the first row is checked.
+pub(crate) fn fields_of(
+    function: &'static str,
+    args: &ReturnFieldArgs<'_>,
+) -> Result<Fields> {
+    let options = Options::at_plan_time(function, args, 2, Accepts::Preprocessing)?;
+    let scalar = |idx: usize| args.scalar_arguments.get(idx).copied().flatten();
+    // Options that are not folded yet do not change the type.
+    let unfolded = options.is_none();
+    let options = options.unwrap_or_default();
+    let pipeline = argument::literal(function, scalar(0), &options, Purpose::Predict)?;
+    let fields = match &pipeline {
+        Some(pipeline) => output_fields(&pipeline.model),
+        None => unknown_fields(),
+    };
+    if let (Some(pipeline), Some(x), false) =
+        (&pipeline, args.arg_fields.get(1), unfolded)
+    {
+        input::check(pipeline, x.data_type(), scalar(1))
+            .map_err(|error| error.at_plan_time(function))?;
+    }
+    Ok(fields)
 }
+
+#[derive(Debug)]
+struct PreparedPredict(Predictor);
 
 #[async_trait]
 impl PreparedCall for PreparedPredict {
     async fn shared(&self) -> Result<Option<Arc<dyn SharedCall>>> {
-        let reading = Reading::Outputs(self.fields.clone());
-        let asked = || Asked::of(USAGE.name, &self.model, reading);
-        Ok(self.takes_images.then(asked).flatten())
+        Ok(self.0.shared(true))
     }
 
     async fn invoke(
@@ -163,15 +149,70 @@ impl PreparedCall for PreparedPredict {
         args: ScalarFunctionArgs,
         context: &CallContext,
     ) -> Result<ArrayRef> {
+        let strict = |outcome: Outcome<Vec<Output>>| {
+            let outcome = outcome.transpose();
+            outcome.map_err(|error| error.in_a_row(USAGE.name))
+        };
+        let outputs = self.0.rows(args, context, strict).await?;
+        Ok(Arc::new(outputs_array(&self.0.fields, outputs)))
+    }
+}
+
+/// What `predict` and `try_predict` share.
+#[derive(Debug)]
+pub(crate) struct Predictor {
+    function: &'static str,
+    model: ModelArgument,
+    pub(crate) fields: Fields,
+    takes_images: bool,
+}
+
+impl Predictor {
+    pub(crate) async fn prepare(
+        function: &'static str,
+        call: &Call<'_>,
+        fields: Fields,
+    ) -> Result<Self> {
+        let options = Options::of_call(function, call.args.get(2))?;
+        let model =
+            ModelArgument::prepare(function, call, options, Purpose::Predict).await?;
+        let x = call.arg_fields.get(1);
+        if let (ModelArgument::Literal(pipeline), Some(x)) = (&model, x) {
+            let literal = argument::literal_value(call.args.get(1));
+            input::check(pipeline, x.data_type(), literal)
+                .map_err(|error| error.at_plan_time(function))?;
+        }
+        Ok(Self {
+            function,
+            model,
+            fields,
+            takes_images: x.is_some_and(|x| input::is_image(x.data_type())),
+        })
+    }
+
+    pub(crate) fn shared(&self, is_strict: bool) -> Option<Arc<dyn SharedCall>> {
+        let fields = self.fields.clone();
+        let reading = Reading::Outputs { is_strict, fields };
+        let asked = || Asked::of(self.function, &self.model, reading);
+        self.takes_images.then(asked).flatten()
+    }
+
+    /// Runs a record batch; `finish` says what an outcome becomes.
+    pub(crate) async fn rows<T: Send + 'static>(
+        &self,
+        args: ScalarFunctionArgs,
+        context: &CallContext,
+        finish: impl Fn(Outcome<Vec<Output>>) -> Result<T> + Send + Sync + 'static,
+    ) -> Result<Vec<T>> {
         let rows = args.number_rows;
         let models = self.model.models(&args.args[0], rows, context).await?;
-        let inputs = Inputs::try_new("predict", &args.args[1], rows)?;
+        let inputs = Inputs::try_new(self.function, &args.args[1], rows)?;
         let first_only = matches!(self.model, ModelArgument::Column { .. });
-        let progress = context.progress.rows("predict");
+        let progress = context.progress.rows(self.function);
         progress.add_total(rows as u64);
         let warnings = context.warnings.clone();
-        let outputs = map_rows(rows, context, move |row, _| {
-            let outputs = (|| {
+        map_rows(rows, context, move |row, _| {
+            let outputs = outcome(|| {
                 let Some(pipeline) = models.get(row)? else {
                     return Ok(None);
                 };
@@ -185,12 +226,11 @@ impl PreparedCall for PreparedPredict {
                 } else {
                     Ok(Some(outputs))
                 }
-            })();
+            });
             progress.advance(1);
-            outputs.map_err(|error: ModelFailure| error.in_a_row("predict"))
+            finish(outputs)
         })
-        .await?;
-        Ok(Arc::new(outputs_array(&self.fields, outputs)))
+        .await
     }
 }
 

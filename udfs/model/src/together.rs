@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use atoll_onnx::{Output, WantedTensors};
 use atoll_udf_common::image::ImageColumn;
 use atoll_udf_common::model::{self, ModelFailure};
+use atoll_udf_common::outcome::{Outcome, outcome};
 use atoll_udf_common::{CallContext, JoinedCalls, SharedCall, map_rows};
 use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::datatypes::Fields;
@@ -19,10 +20,9 @@ use datafusion::logical_expr::ScalarFunctionArgs;
 use crate::argument::ModelArgument;
 use crate::classify::{k_at, labels_array};
 use crate::embed::embeddings_array;
-use crate::outcome::{Outcome, outcome};
 use crate::pipeline::{Pipeline, Scored};
 use crate::predict::outputs_array;
-use crate::{try_classify, try_embed};
+use crate::{try_classify, try_embed, try_predict};
 
 /// The arguments that decide what a model gives for an image: the model and the image.
 const ARGUMENTS: usize = 2;
@@ -34,8 +34,8 @@ pub(crate) enum Reading {
     Classes { is_strict: bool },
     /// One tensor; errors are values for `try_embed`.
     Numbers { is_strict: bool },
-    /// The model's own outputs.
-    Outputs(Fields),
+    /// The model's own outputs; errors are values for `try_predict`.
+    Outputs { is_strict: bool, fields: Fields },
 }
 
 /// A call of a model that is a literal, with images.
@@ -103,16 +103,20 @@ impl Asked {
                     (_, numbers) => Ok(Answer::Numbers(numbers)),
                 }
             }
-            Reading::Outputs(fields) => {
+            Reading::Outputs { is_strict, fields } => {
                 // The model's own come first.
-                let own = outputs.transpose().map_err(strict)?;
-                Ok(Answer::Outputs(own.map(|all| all[..fields.len()].to_vec())))
+                let own = outputs
+                    .map(|outputs| outputs.map(|all| all[..fields.len()].to_vec()));
+                match (is_strict, own) {
+                    (true, Some(Err(error))) => Err(strict(error)),
+                    (_, own) => Ok(Answer::Outputs(own)),
+                }
             }
         }
     }
 
     /// The column of the answers.
-    fn column(&self, answers: Vec<Answer>) -> ArrayRef {
+    fn column(&self, answers: Vec<Answer>) -> Result<ArrayRef> {
         let (mut classes, mut numbers, mut outputs) = (vec![], vec![], vec![]);
         for answer in answers {
             match answer {
@@ -121,29 +125,32 @@ impl Asked {
                 Answer::Outputs(answer) => outputs.push(answer),
             }
         }
-        // No failure is left where the function is strict.
-        let good = |rows: Vec<Outcome<Vec<Scored>>>| {
-            let rows = rows.into_iter().map(|row| row.and_then(Result::ok));
-            labels_array(rows.collect())
-        };
         match &self.reading {
-            Reading::Classes { is_strict: true } => good(classes),
+            Reading::Classes { is_strict: true } => Ok(labels_array(good(classes))),
             Reading::Classes { is_strict: false } => try_classify::result(classes),
-            Reading::Numbers { is_strict: true } => {
-                let rows = numbers.into_iter().map(|row| row.and_then(Result::ok));
-                embeddings_array(&rows.collect::<Vec<_>>())
-            }
+            Reading::Numbers { is_strict: true } => Ok(embeddings_array(&good(numbers))),
             Reading::Numbers { is_strict: false } => try_embed::result(numbers),
-            Reading::Outputs(fields) => Arc::new(outputs_array(fields, outputs)),
+            Reading::Outputs {
+                is_strict: true,
+                fields,
+            } => Ok(Arc::new(outputs_array(fields, good(outputs)))),
+            Reading::Outputs { fields, .. } => try_predict::result(outputs, fields),
         }
     }
+}
+
+/// The answers of a strict function, of which no failure is left.
+fn good<T>(rows: Vec<Outcome<T>>) -> Vec<Option<T>> {
+    let rows = rows.into_iter();
+    rows.map(|row| row.and_then(std::result::Result::ok))
+        .collect()
 }
 
 /// The answer of a call for a row.
 enum Answer {
     Classes(Outcome<Vec<Scored>>),
     Numbers(Outcome<Vec<f32>>),
-    Outputs(Option<Vec<Output>>),
+    Outputs(Outcome<Vec<Output>>),
 }
 
 #[async_trait]
@@ -280,6 +287,6 @@ impl JoinedCalls for Together {
         }
         let columns = self.asked.iter().zip(columns);
         let columns = columns.map(|((asked, _), answers)| asked.column(answers));
-        Ok(columns.collect())
+        columns.collect()
     }
 }

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use atoll_onnx::WantedTensors;
 use atoll_udf_common::image::image;
 use atoll_udf_common::model::{ModelFailure, model};
+use atoll_udf_common::outcome::{Outcome, fields, result_array};
 use atoll_udf_common::{
     Argument, Call, CallContext, EXECUTOR_DIED, ExpensiveFunction, PreparedCall,
     SharedCall, Usage, usage,
@@ -20,7 +21,6 @@ use datafusion::logical_expr::{
 use crate::SECTION;
 use crate::argument;
 use crate::classify::{Classifier, check, k, labels_array, labels_type};
-use crate::outcome::{Outcome, fields, result_array};
 use crate::pipeline::Scored;
 use crate::together::{Asked, Reading};
 
@@ -113,7 +113,7 @@ impl PreparedCall for PreparedTryClassify {
         args: ScalarFunctionArgs,
         context: &CallContext,
     ) -> Result<ArrayRef> {
-        Ok(result(self.0.rows(args, context, Ok).await?))
+        result(self.0.rows(args, context, Ok).await?)
     }
 
     async fn give_up(
@@ -123,10 +123,12 @@ impl PreparedCall for PreparedTryClassify {
         reason: &str,
     ) -> Result<ArrayRef> {
         let failed = || Some(Err(ModelFailure::new(EXECUTOR_DIED, reason)));
-        Ok(result((0..args.number_rows).map(|_| failed()).collect()))
+        result((0..args.number_rows).map(|_| failed()).collect())
     }
 }
 
-pub(crate) fn result(rows: Vec<Outcome<Vec<Scored>>>) -> ArrayRef {
-    result_array(rows, fields(ANSWER, labels_type()), labels_array)
+pub(crate) fn result(rows: Vec<Outcome<Vec<Scored>>>) -> Result<ArrayRef> {
+    result_array(rows, fields(ANSWER, labels_type()), |rows| {
+        Ok(labels_array(rows))
+    })
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 use async_trait::async_trait;
 use atoll_udf_common::image::image;
 use atoll_udf_common::model::{ModelFailure, model};
+use atoll_udf_common::outcome::{Outcome, fields, result_array};
 use atoll_udf_common::{
     Argument, Call, CallContext, EXECUTOR_DIED, ExpensiveFunction, PreparedCall,
     SharedCall, Usage, usage,
@@ -18,7 +19,6 @@ use datafusion::logical_expr::{
 
 use crate::SECTION;
 use crate::embed::{Embedder, check, embeddings_array, embeddings_type, models};
-use crate::outcome::{Outcome, fields, result_array};
 use crate::together::{Asked, Reading};
 
 /// The field of the answer in what it returns.
@@ -105,7 +105,7 @@ impl PreparedCall for PreparedTryEmbed {
         args: ScalarFunctionArgs,
         context: &CallContext,
     ) -> Result<ArrayRef> {
-        Ok(result(self.0.rows(args, context, Ok).await?))
+        result(self.0.rows(args, context, Ok).await?)
     }
 
     async fn give_up(
@@ -115,12 +115,12 @@ impl PreparedCall for PreparedTryEmbed {
         reason: &str,
     ) -> Result<ArrayRef> {
         let failed = || Some(Err(ModelFailure::new(EXECUTOR_DIED, reason)));
-        Ok(result((0..args.number_rows).map(|_| failed()).collect()))
+        result((0..args.number_rows).map(|_| failed()).collect())
     }
 }
 
-pub(crate) fn result(rows: Vec<Outcome<Vec<f32>>>) -> ArrayRef {
+pub(crate) fn result(rows: Vec<Outcome<Vec<f32>>>) -> Result<ArrayRef> {
     result_array(rows, fields(ANSWER, embeddings_type()), |rows| {
-        embeddings_array(&rows)
+        Ok(embeddings_array(&rows))
     })
 }

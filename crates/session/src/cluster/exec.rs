@@ -39,7 +39,7 @@ use super::pace::Pace;
 use super::rule::{TaskInputExec, calls};
 use super::runtime::{changed_options, encode_plan, identify_storage};
 use super::source::{self, Input, Source};
-use super::wire::from_ipc;
+use super::wire::{from_ipc, under};
 use super::{Job, Task, TaskOutput, TaskRunner};
 use crate::expensive::ExpensiveExec;
 
@@ -224,7 +224,7 @@ async fn run(
             }
             dealer.context.warnings.merge(notes.noticed);
             // Field names and metadata are the plan's own, whatever they went through.
-            let batch = RecordBatch::try_new(chain.schema(), batch.columns().to_vec())?;
+            let batch = under(&chain.schema(), &batch)?;
             noted.enter(&batch);
             if batch.num_rows() > 0 && rows.send(Ok(batch)).await.is_err() {
                 // Nobody wants the rest; dropping the jobs cancels them.
@@ -299,8 +299,7 @@ impl Noted {
             .await?
         {
             for output in note.outputs() {
-                let columns = output?.columns().to_vec();
-                let batch = RecordBatch::try_new(Arc::clone(schema), columns)?;
+                let batch = under(schema, &output?)?;
                 if rows.send(Ok(batch)).await.is_err() {
                     return Ok(false);
                 }

@@ -162,6 +162,26 @@ fn calls_are_sent_as_before() {
             "4e1d2b6c92de4753a731e455fd3f07ef",
         ),
         (
+            "image_hash",
+            vec![bytes(), Is("dhash".into())],
+            "d9bae8cf7d9023c26231352156d66e08",
+        ),
+        (
+            "try_image_resize",
+            vec![bytes(), four(), four()],
+            "40a7b33f1898cd7410351c10a44437f1",
+        ),
+        (
+            "try_embed",
+            vec![text(), bytes()],
+            "7da96a7dca46dc5ea69fb9f89d6fa5f5",
+        ),
+        (
+            "try_predict",
+            vec![text(), bytes()],
+            "7c81013c0b453b1a19ecde0f4bb8a545",
+        ),
+        (
             "predict",
             vec![text(), bytes(), options("color", "L")],
             "9dbd0b0db1644be182428a5386b29a8e",

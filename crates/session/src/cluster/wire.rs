@@ -437,6 +437,17 @@ impl PreparedCall for Received {
     }
 }
 
+/// The columns of a record batch under the schema of a plan. There may be none, as below
+/// `count(*)`, and still there are rows.
+pub(super) fn under(schema: &SchemaRef, batch: &RecordBatch) -> Result<RecordBatch> {
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    let columns = batch.columns().to_vec();
+    let schema = Arc::clone(schema);
+    Ok(RecordBatch::try_new_with_options(
+        schema, columns, &options,
+    )?)
+}
+
 /// A record batch as an Arrow IPC stream.
 pub(super) fn to_ipc(batch: &RecordBatch) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();

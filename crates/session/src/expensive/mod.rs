@@ -6,6 +6,7 @@
 //! on, no later rule can evaluate it twice, push it into a scan or fold it away, and
 //! it may stand anywhere: in a filter, an ORDER BY, an aggregate, another call.
 
+mod conditional;
 mod exec;
 mod joined;
 mod node;

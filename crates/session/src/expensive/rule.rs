@@ -18,6 +18,7 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 
+use super::conditional::only_where_needed;
 use super::node::ExpensiveNode;
 
 /// Replaces every expensive call by a column of an [`ExpensiveNode`] below.
@@ -62,9 +63,13 @@ fn extract(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         );
     }
     let names = NamePreserver::new(&plan);
-    let mut exprs = plan.expressions();
+    let exprs = plan.expressions();
     let saved: Vec<_> = exprs.iter().map(|expr| names.save(expr)).collect();
     let mut input = plan.inputs()[0].clone();
+    let exprs = exprs.into_iter();
+    let mut exprs = exprs
+        .map(|expr| only_where_needed(expr, input.schema()))
+        .collect::<Result<Vec<_>>>()?;
     // A call whose argument is another call needs the other's column first.
     loop {
         let mut round = Round::default();
@@ -97,12 +102,6 @@ fn first_expensive(plan: &LogicalPlan) -> Result<Option<String>> {
     let mut found = None;
     plan.apply_expressions(|expr| {
         expr.apply(|expr| {
-            if is_conditional(expr) && contains_expensive_branch(expr)? {
-                return plan_err!(
-                    "an expensive function inside CASE or COALESCE would run for every \
-                     row; filter the rows with WHERE in a subquery first"
-                );
-            }
             if let Expr::ScalarFunction(call) = expr
                 && as_expensive(&call.func).is_some()
             {
@@ -114,40 +113,7 @@ fn first_expensive(plan: &LogicalPlan) -> Result<Option<String>> {
     Ok(found)
 }
 
-fn is_conditional(expr: &Expr) -> bool {
-    match expr {
-        Expr::Case(_) => true,
-        Expr::ScalarFunction(call) => call.func.short_circuits(),
-        _ => false,
-    }
-}
-
-/// Whether a part of `expr` that is evaluated for some rows only is expensive.
-fn contains_expensive_branch(expr: &Expr) -> Result<bool> {
-    let branches: Vec<&Expr> = match expr {
-        Expr::Case(case) => {
-            let later = case
-                .when_then_expr
-                .iter()
-                .enumerate()
-                .flat_map(|(i, pair)| {
-                    let when = (i > 0).then_some(pair.0.as_ref());
-                    when.into_iter().chain([pair.1.as_ref()])
-                });
-            later.chain(case.else_expr.as_deref()).collect()
-        }
-        Expr::ScalarFunction(call) => {
-            let parts = call.func.inner().conditional_arguments(&call.args);
-            parts.map(|(_, sometimes)| sometimes).unwrap_or_default()
-        }
-        _ => vec![],
-    };
-    branches.into_iter().try_fold(false, |any, branch| {
-        Ok(any || branch.exists(|expr| Ok(is_expensive(expr)))?)
-    })
-}
-
-fn is_expensive(expr: &Expr) -> bool {
+pub(super) fn is_expensive(expr: &Expr) -> bool {
     matches!(expr, Expr::ScalarFunction(call) if as_expensive(&call.func).is_some())
 }
 

@@ -52,7 +52,7 @@ impl ModelFailure {
     /// The error of one row of a strict function.
     pub fn in_a_row(&self, function: &str) -> DataFusionError {
         match function {
-            "classify" | "embed" => exec_datafusion_err!(
+            "classify" | "embed" | "predict" => exec_datafusion_err!(
                 "{function}: {self}; try_{function} gives the error as a value instead"
             ),
             _ => exec_datafusion_err!("{function}: {self}"),

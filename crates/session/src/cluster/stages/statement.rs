@@ -28,6 +28,7 @@ use crate::cluster::messages::WireTask;
 use crate::cluster::numbers::Numbers;
 use crate::cluster::output::{OutputExec, Target, Terms, counted};
 use crate::cluster::outputs::Outputs;
+use crate::cluster::wire::under;
 use crate::cluster::{Task, TaskRunner};
 
 /// Parts of results that wait for the operators above.
@@ -273,8 +274,7 @@ impl Statement {
         let numbers = self.numbers(last.id);
         while let Some((_, batch, bytes)) = outputs.next().await? {
             numbers.enter(rows_in(&self.output, &batch), bytes);
-            let columns = batch.columns().to_vec();
-            let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
+            let batch = under(&self.schema, &batch)?;
             if batch.num_rows() > 0 && rows.send(Ok(batch)).await.is_err() {
                 // Nobody wants the rest.
                 return Ok(());

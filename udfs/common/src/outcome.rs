@@ -3,18 +3,20 @@
 use std::sync::Arc;
 
 use atoll_compute::panics::catch;
-use atoll_udf_common::REPORT;
-use atoll_udf_common::model::ModelFailure;
 use datafusion::arrow::array::{ArrayRef, StringBuilder, StructArray};
 use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::datatypes::{DataType, Field, Fields};
+use datafusion::common::Result;
+
+use crate::REPORT;
+use crate::model::ModelFailure;
 
 /// The answer of one row; `None` when an argument is NULL.
-pub(crate) type Outcome<T> = Option<Result<T, ModelFailure>>;
+pub type Outcome<T> = Option<std::result::Result<T, ModelFailure>>;
 
 /// What a row gives. A panic outside the decoder and the model is an outcome, too.
-pub(crate) fn outcome<T>(
-    work: impl FnOnce() -> Result<Option<T>, ModelFailure>,
+pub fn outcome<T>(
+    work: impl FnOnce() -> std::result::Result<Option<T>, ModelFailure>,
 ) -> Outcome<T> {
     catch(work)
         .unwrap_or_else(|panic| {
@@ -25,7 +27,7 @@ pub(crate) fn outcome<T>(
 }
 
 /// What a `try_` function returns: the answer under its name, or the reason.
-pub(crate) fn fields(answer: &str, data_type: DataType) -> Fields {
+pub fn fields(answer: &str, data_type: DataType) -> Fields {
     Fields::from(vec![
         Field::new(answer, data_type, true),
         Field::new("error_code", DataType::Utf8, true),
@@ -35,11 +37,11 @@ pub(crate) fn fields(answer: &str, data_type: DataType) -> Fields {
 
 /// Answers or the reason why there are none; NULL where an argument is NULL. `to_array`
 /// makes the column of the answers.
-pub(crate) fn result_array<T>(
+pub fn result_array<T>(
     rows: Vec<Outcome<T>>,
     fields: Fields,
-    to_array: impl FnOnce(Vec<Option<T>>) -> ArrayRef,
-) -> ArrayRef {
+    to_array: impl FnOnce(Vec<Option<T>>) -> Result<ArrayRef>,
+) -> Result<ArrayRef> {
     let nulls: NullBuffer = rows.iter().map(Option::is_some).collect();
     let (mut codes, mut errors) = (StringBuilder::new(), StringBuilder::new());
     let mut answers = Vec::with_capacity(rows.len());
@@ -54,11 +56,12 @@ pub(crate) fn result_array<T>(
         errors.append_option(failure.map(|failure| failure.message));
     }
     let columns: Vec<ArrayRef> = vec![
-        to_array(answers),
+        to_array(answers)?,
         Arc::new(codes.finish()),
         Arc::new(errors.finish()),
     ];
-    Arc::new(StructArray::new(fields, columns, Some(nulls)))
+    let array = StructArray::try_new(fields, columns, Some(nulls))?;
+    Ok(Arc::new(array))
 }
 
 #[cfg(test)]
@@ -75,7 +78,9 @@ mod tests {
             outcome(|| Ok(None)),
         ];
         let fields = fields("answer", DataType::Int64);
-        let array = result_array(rows, fields, |rows| Arc::new(Int64Array::from(rows)));
+        let array =
+            result_array(rows, fields, |rows| Ok(Arc::new(Int64Array::from(rows))));
+        let array = array.unwrap();
         let text = |column: usize, row: usize| {
             let column = array.as_struct().column(column).as_string::<i32>();
             column.iter().nth(row).flatten().map(str::to_string)
