@@ -20,5 +20,5 @@ pub use error::Error;
 pub use groups::{Groups, Member};
 pub use hashes::Hashes;
 pub use metric::Metric;
-pub use search::{Neighbour, Search};
+pub use search::{Neighbour, Pair, Search};
 pub use vectors::Vectors;

@@ -32,6 +32,9 @@ pub struct Neighbour {
     pub distance: f64,
 }
 
+/// Two vectors: the number of one, and the other with its distance.
+pub type Pair = (u32, Neighbour);
+
 /// Vectors that are searched, and those that search.
 #[derive(Debug)]
 pub struct Search {
@@ -115,7 +118,7 @@ impl Search {
         &self,
         rows: Range<usize>,
         within: f64,
-        join: &mut dyn FnMut(&[(u32, Neighbour)]),
+        join: &mut dyn FnMut(&[Pair]),
         stop: &dyn Fn() -> bool,
     ) -> Option<()> {
         let mut start = rows.start / BLOCK * BLOCK;
@@ -240,9 +243,14 @@ impl Search {
             };
             let all = products.chunks_exact(block.len()).zip(&lengths);
             for (at, (products, length)) in all.enumerate() {
-                let row = rows.start + at;
-                let lengths = [*length, f64::from(longest)];
-                self.look(row, at, products, block.start, lengths, keep);
+                let line = Line {
+                    row: rows.start + at,
+                    at,
+                    products,
+                    first: block.start,
+                    lengths: [*length, f64::from(longest)],
+                };
+                self.look(&line, keep);
             }
             start = block.end;
         }
@@ -256,21 +264,21 @@ impl Search {
     }
 
     /// Measures the pairs of a searcher whose products are large enough.
-    fn look(
-        &self,
-        row: usize,
-        at: usize,
-        products: &[f32],
-        first: usize,
-        lengths: [f64; 2],
-        keep: &mut impl Keep,
-    ) {
+    fn look(&self, line: &Line<'_>, keep: &mut impl Keep) {
         const CHUNK: usize = 64;
+        let Line {
+            row,
+            at,
+            products,
+            first,
+            lengths,
+        } = *line;
         let mut least = self.least(keep.limit(at), lengths);
         let itself = self.searchers.is_none().then_some(row);
         for (chunk, products) in products.chunks(CHUNK).enumerate() {
             // NaN is measured, too: it says nothing.
-            if !products.iter().any(|product| !(*product < least)) {
+            let may_be_near = |product: &f32| *product >= least || product.is_nan();
+            if !products.iter().any(may_be_near) {
                 continue;
             }
             for (n, product) in products.iter().enumerate() {
@@ -308,6 +316,18 @@ impl Search {
         };
         ((least - UNDERFLOW) as f32).next_down()
     }
+}
+
+/// The products of a searcher with the vectors of a block.
+struct Line<'a> {
+    /// Which searcher, among all and among those of this piece of work.
+    row: usize,
+    at: usize,
+    products: &'a [f32],
+    /// The first vector of the block.
+    first: usize,
+    /// The length of the searcher, and the longest of the block.
+    lengths: [f64; 2],
 }
 
 /// What a search keeps.
@@ -359,7 +379,7 @@ impl Keep for Nearest {
 struct Pairs {
     within: f64,
     first: usize,
-    found: Vec<(u32, Neighbour)>,
+    found: Vec<Pair>,
 }
 
 impl Keep for Pairs {
@@ -518,7 +538,7 @@ mod tests {
         let search = Search::new(vectors(&data), None, Metric::Euclidean);
         let mut groups = crate::Groups::new(data.len());
         for rows in [0..500, 500..1_200] {
-            let mut join = |pairs: &[(u32, Neighbour)]| {
+            let mut join = |pairs: &[Pair]| {
                 for (row, other) in pairs {
                     groups.join(*row, other.row, other.distance);
                 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use atoll_compute::pool;
-use atoll_near::{Groups, Hashes, Member, Metric, Neighbour, Search, Vectors};
+use atoll_near::{Groups, Hashes, Member, Metric, Pair, Search, Vectors};
 use atoll_udf_common::{CallContext, Erased, OptionStruct, RowsExec, pool_error};
 use datafusion::arrow::array::{Float64Array, Int64Array, RecordBatch, UInt32Array};
 use datafusion::arrow::compute::take;
@@ -283,7 +283,7 @@ async fn of_vectors(
             let stop = token.clone();
             let count = rows.len();
             let work = move || {
-                let mut join = |pairs: &[(u32, Neighbour)]| {
+                let mut join = |pairs: &[Pair]| {
                     let mut groups = groups.lock();
                     for (row, other) in pairs {
                         groups.join(*row, other.row, other.distance);
