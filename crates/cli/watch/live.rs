@@ -17,6 +17,9 @@ use crate::report;
 /// every ten that it is.
 const SILENT: i64 = 35;
 
+/// How often the trials of a study that goes on are read, if that fails.
+const TRIES: u32 = 3;
+
 /// The states of studies that go on.
 const GOES_ON: [&str; 2] = ["running", "stopping"];
 
@@ -119,7 +122,16 @@ impl Storage {
         let rows = rows
             .strip_prefix("file://")
             .map_or(rows.clone(), String::from);
-        let read = self.on_work(async move { report::read(&session, &rows).await });
+        let read = self.on_work(async move {
+            let mut tries = 1;
+            loop {
+                match report::read(&session, &rows).await {
+                    // The file was written anew between two looks at it.
+                    Err(_) if tries < TRIES => tries += 1,
+                    read => return read,
+                }
+            }
+        });
         let mut subject = read.await?;
         if let Subject::Study(study) = &mut subject {
             // Instead of the name of a file that its user did not write.
