@@ -11,6 +11,7 @@ use clap::{ArgMatches, Args, FromArgMatches, Parser, Subcommand};
 pub(crate) use self::meant::command;
 use crate::cluster::{ClusterArgs, ExecutorArgs, SchedulerArgs};
 use crate::completions::{CompletionsArgs, ManArgs};
+use crate::demo::DemoArgs;
 use crate::errors::Failure;
 use crate::exit::Ending;
 use crate::functions::FunctionsArgs;
@@ -21,19 +22,24 @@ use crate::runs::RunsArgs;
 use crate::schedule::{BackfillArgs, ScheduleArgs};
 use crate::serve::ServeArgs;
 use crate::session_args::SessionArgs;
+use crate::version::VersionArgs;
+use crate::watch::WatchArgs;
 
 /// Deep learning in SQL
 ///
 /// Without -c, -f or a command, atoll reads SQL from the terminal or from standard
 /// input.
 #[derive(Debug, Parser)]
-#[command(name = "atoll", version = atoll_session::VERSION)]
+#[command(name = "atoll", version = atoll_session::VERSION, disable_version_flag = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) batch: BatchArgs,
 
     #[command(flatten)]
     pub(crate) session: SessionArgs,
+
+    #[command(flatten)]
+    pub(crate) version: VersionArgs,
 
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
@@ -53,6 +59,8 @@ pub(crate) struct BatchArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Tune networks on digits, label photos and draw both, with data that comes along
+    Demo(DemoArgs),
     /// Run a SQL script, then exit
     Run(RunArgs),
     /// Show the scripts that a cluster runs on its own, follow or end one
@@ -61,6 +69,8 @@ pub(crate) enum Command {
     Report(ReportArgs),
     /// Draw one chart of a study or of labelled images
     Plot(PlotArgs),
+    /// Show studies under way and done in a browser
+    Watch(WatchArgs),
     /// Check that this machine has what atoll needs
     Doctor,
     /// Start the scheduler of a cluster
@@ -88,7 +98,9 @@ pub(crate) enum Command {
 impl Cli {
     /// Parses the command line; a wrong one ends the process with exit code 2.
     pub(crate) fn from_command_line() -> (Self, Vec<SqlSource>) {
-        let matches = command().get_matches();
+        let matches = command()
+            .try_get_matches()
+            .unwrap_or_else(|error| meant::suggesting(error).exit());
         meant::check(&matches).unwrap_or_else(|error| error.exit());
         let cli = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
         if cli.command.is_some()

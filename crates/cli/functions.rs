@@ -1,14 +1,16 @@
 //! The documentation of functions: in a terminal for `\df`, as a page for the
 //! reference.
 
+mod terminal;
+
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
 use atoll_session::{FunctionDoc, FunctionKind, function_docs};
 use clap::Args;
-use datafusion::logical_expr::Documentation;
 use datafusion::prelude::SessionContext;
 
+pub(crate) use self::terminal::Detail;
 use crate::errors::{Failure, suggest};
 use crate::exit::Ending;
 
@@ -48,12 +50,17 @@ pub(crate) fn list(docs: &[FunctionDoc]) -> String {
     text
 }
 
-/// Everything about one function, ours or the engine's.
-pub(crate) fn describe(context: &SessionContext, name: &str) -> Result<String, Failure> {
+/// One function, ours or the engine's, `width` characters a line.
+pub(crate) fn describe(
+    context: &SessionContext,
+    name: &str,
+    detail: Detail,
+    width: usize,
+) -> Result<String, Failure> {
     let docs = function_docs();
     let wanted = name.trim_end_matches("()").to_ascii_lowercase();
     if let Some(doc) = docs.iter().find(|doc| doc.name == wanted) {
-        return Ok(terminal(&doc.name, &doc.documentation));
+        return Ok(terminal::text(&doc.name, &doc.documentation, detail, width));
     }
     let state = context.state();
     let scalar = state
@@ -73,7 +80,7 @@ pub(crate) fn describe(context: &SessionContext, name: &str) -> Result<String, F
             .and_then(|f| f.documentation())
     };
     if let Some(doc) = scalar.or_else(aggregate).or_else(window) {
-        return Ok(terminal(&wanted, doc));
+        return Ok(terminal::text(&wanted, doc, detail, width));
     }
     let mut names: Vec<&str> = docs.iter().map(|doc| doc.name.as_str()).collect();
     names.extend(state.scalar_functions().keys().map(String::as_str));
@@ -84,30 +91,6 @@ pub(crate) fn describe(context: &SessionContext, name: &str) -> Result<String, F
         Some(near) if near != wanted => failure.hint(format!("did you mean {near}?")),
         _ => failure.hint("SHOW FUNCTIONS lists every function"),
     })
-}
-
-fn terminal(name: &str, doc: &Documentation) -> String {
-    let mut text = format!("{name}\n\n  {}\n", doc.syntax_example);
-    for syntax in doc.alternative_syntax.iter().flatten() {
-        let _ = writeln!(text, "  {syntax}");
-    }
-    let _ = writeln!(text, "\n{}", doc.description.trim());
-    if let Some(arguments) = doc.arguments.as_ref().filter(|list| !list.is_empty()) {
-        text.push_str("\nArguments\n");
-        for (name, description) in arguments {
-            let _ = writeln!(text, "  {name}: {}", description.trim());
-        }
-    }
-    if let Some(example) = &doc.sql_example {
-        text.push_str("\nExample\n");
-        for line in bare(example).lines() {
-            let _ = writeln!(text, "  {line}");
-        }
-    }
-    if let Some(related) = doc.related_udfs.as_ref().filter(|list| !list.is_empty()) {
-        let _ = writeln!(text, "\nSee also: {}", related.join(", "));
-    }
-    text
 }
 
 /// The reference page.
@@ -216,6 +199,7 @@ fn families(docs: &[FunctionDoc]) -> Vec<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use datafusion::logical_expr::Documentation;
     use datafusion::logical_expr::scalar_doc_sections::DOC_SECTION_OTHER;
 
     use super::*;
@@ -264,7 +248,7 @@ mod tests {
 
     #[test]
     fn the_terminal_shows_the_example_without_its_fence() {
-        let text = terminal("twice", &doc().documentation);
+        let text = terminal::text("twice", &doc().documentation, Detail::Brief, 80);
         assert!(text.contains("\nExample\n  SELECT twice(2);\n"), "{text}");
         assert!(!text.contains("```"));
     }

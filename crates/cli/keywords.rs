@@ -100,7 +100,8 @@ pub(crate) const KEYWORDS: [&str; 97] = [
     "VIEW",
     "WHEN",
 ];
-pub(crate) const MORE_KEYWORDS: [&str; 3] = ["OF", "WHERE", "WITH"];
+pub(crate) const MORE_KEYWORDS: [&str; 7] =
+    ["ALIAS", "MODEL", "MODELS", "OF", "VERSION", "WHERE", "WITH"];
 
 /// Whether highlighting shows a word as a keyword.
 pub(crate) fn is_keyword(word: &str) -> bool {

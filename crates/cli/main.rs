@@ -6,6 +6,7 @@
 mod args;
 mod cluster;
 mod completions;
+mod demo;
 mod doctor;
 mod errors;
 mod exit;
@@ -28,6 +29,8 @@ mod session_args;
 mod statement;
 mod stop;
 mod terminal;
+mod version;
+mod watch;
 
 use std::io;
 use std::process::ExitCode;
@@ -101,7 +104,12 @@ async fn dispatch(
     sources: &[SqlSource],
     work: &Handle,
 ) -> Result<Ending, Failure> {
+    if cli.version.version {
+        return version::print(&cli.version);
+    }
     match &cli.command {
+        // It runs commands in turn, and so this function.
+        Some(Command::Demo(args)) => Box::pin(demo::demo(args, &cli.session, work)).await,
         Some(Command::Doctor) => doctor::run(&cli.session).await,
         Some(Command::Functions(args)) => functions::run(args),
         Some(Command::Completions(args)) => {
@@ -120,6 +128,7 @@ async fn dispatch(
         Some(Command::Schedule(args)) => schedule::schedule(args, &cli.session).await,
         Some(Command::Backfill(args)) => schedule::backfill(args, &cli.session).await,
         Some(Command::Serve(args)) => serve::serve(args, &cli.session, work).await,
+        Some(Command::Watch(args)) => watch::watch(args, &cli.session, work).await,
         Some(Command::Run(args)) => match &args.file {
             Some(file) => job::run(file, args, &cli.session, work).await,
             None => args::print_help_of_run(),

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use atoll_session::function_docs;
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::array::AsArray;
+use datafusion::arrow::datatypes::{DataType, Field};
+use datafusion::common::Result;
 use datafusion::prelude::SessionContext;
 
 /// A prompt that waits for a remote catalog is worse than a missing completion.
@@ -17,6 +19,10 @@ pub(crate) struct Names {
     pub(crate) tables: BTreeMap<String, Vec<String>>,
     /// Names of fields within columns.
     pub(crate) fields: BTreeSet<String>,
+    /// The fields of columns and fields that are structs or lists of them, by name.
+    pub(crate) nested: BTreeMap<String, BTreeSet<String>>,
+    /// Named models with the aliases of their versions.
+    pub(crate) models: BTreeMap<String, BTreeSet<String>>,
     /// Functions that give a value.
     pub(crate) functions: BTreeSet<String>,
     /// Functions that give rows.
@@ -44,7 +50,28 @@ impl Names {
         }
         // What was found in time stays.
         let _ = tokio::time::timeout(PATIENCE, names.add_tables(context)).await;
+        let _ = tokio::time::timeout(PATIENCE, names.add_models(context)).await;
         names
+    }
+
+    async fn add_models(&mut self, context: &SessionContext) -> Result<()> {
+        let rows = context.sql("SELECT name, aliases FROM models()").await?;
+        for batch in rows.collect().await? {
+            let names = batch.column(0).as_string::<i32>();
+            let aliases = batch.column(1).as_list::<i32>();
+            for (name, aliases) in names.iter().zip(aliases.iter()) {
+                let known = self.models.entry(name.unwrap_or_default().to_string());
+                let aliases = aliases.iter().flat_map(|list| {
+                    let list = list.as_string::<i32>();
+                    list.iter()
+                        .flatten()
+                        .map(str::to_string)
+                        .collect::<Vec<_>>()
+                });
+                known.or_default().extend(aliases);
+            }
+        }
+        Ok(())
     }
 
     async fn add_tables(&mut self, context: &SessionContext) {
@@ -59,7 +86,7 @@ impl Names {
                     let columns = fields.iter().flat_map(|schema| schema.fields().iter());
                     let columns: Vec<_> = columns.cloned().collect();
                     for column in &columns {
-                        self.add_nested(column.data_type());
+                        self.add_nested(column);
                     }
                     let columns = columns.iter().map(|field| field.name().clone());
                     self.tables.insert(name, columns.collect());
@@ -69,23 +96,35 @@ impl Names {
     }
 
     /// Adds the fields of structs, in lists too.
-    fn add_nested(&mut self, data_type: &DataType) {
-        match data_type {
-            DataType::Struct(fields) => {
-                for field in fields {
-                    self.fields.insert(field.name().clone());
-                    self.add_nested(field.data_type());
-                }
+    fn add_nested(&mut self, column: &Field) {
+        let mut data_type = column.data_type();
+        while let DataType::List(field)
+        | DataType::LargeList(field)
+        | DataType::FixedSizeList(field, _) = data_type
+        {
+            data_type = field.data_type();
+        }
+        if let DataType::Struct(fields) = data_type {
+            for field in fields {
+                self.fields.insert(field.name().clone());
+                let of = self.nested.entry(column.name().clone()).or_default();
+                of.insert(field.name().clone());
+                self.add_nested(field);
             }
-            DataType::List(field)
-            | DataType::LargeList(field)
-            | DataType::FixedSizeList(field, _) => self.add_nested(field.data_type()),
-            _ => {}
         }
     }
 
-    /// Adds the fields that a function is said to give: `struct<width, height>`.
+    /// Adds the fields that a function is said to give: `struct<width, height>`, or the
+    /// names between backticks in the sentence that begins the documentation of `train`.
     fn add_documented(&mut self, description: &str) {
+        if let Some((_, list)) = description.split_once("returns a struct: ") {
+            let sentence = list.split(". ").next().unwrap_or_default();
+            let quoted = sentence.split('`').skip(1).step_by(2);
+            let is_name =
+                |word: &&str| word.chars().all(|c| c.is_alphanumeric() || c == '_');
+            self.fields
+                .extend(quoted.filter(is_name).map(str::to_string));
+        }
         let lower = description.to_ascii_lowercase();
         for part in lower.split("struct<").skip(1) {
             let inner = part.split('>').next().unwrap_or_default();
@@ -118,5 +157,24 @@ mod tests {
         );
         let fields: Vec<&str> = names.fields.iter().map(String::as_str).collect();
         assert_eq!(fields, ["epoch", "history", "list", "loss", "trial_id"]);
+        let mut names = Names::default();
+        names.add_documented("Trains, and returns a struct: `a`, `b_c` (as `x y`). `d`.");
+        let fields: Vec<&str> = names.fields.iter().map(String::as_str).collect();
+        assert_eq!(fields, ["a", "b_c"]);
+    }
+
+    #[test]
+    fn fields_are_known_by_what_has_them() {
+        let mut names = Names::default();
+        let leaf = |name: &str| Field::new(name, DataType::Int32, true);
+        let inner = DataType::Struct(vec![leaf("epoch"), leaf("loss")].into());
+        let list = DataType::List(Field::new_list_field(inner, true).into());
+        let outer = DataType::Struct(
+            vec![leaf("status"), Field::new("history", list, true)].into(),
+        );
+        names.add_nested(&Field::new("t", outer, true));
+        let of = |name: &str| names.nested[name].iter().cloned().collect::<Vec<_>>();
+        assert_eq!(of("t"), ["history", "status"]);
+        assert_eq!(of("history"), ["epoch", "loss"]);
     }
 }

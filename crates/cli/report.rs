@@ -170,6 +170,16 @@ pub(crate) async fn plot(
     }
 }
 
+/// Reads a table, file or folder for a page.
+pub(crate) async fn read(session: &Session, name: &str) -> Result<Subject, Failure> {
+    gather(session, name, &Wanted::default()).await
+}
+
+/// The stored tables and views that a page can show.
+pub(crate) async fn tables(session: &Session) -> Result<Vec<String>, Failure> {
+    gather::tables(session).await
+}
+
 /// Draws in the terminal: `\plot [KIND] [TABLE]`, `width` characters a line.
 ///
 /// Without a kind it is the first one that the table has; without a table, the only

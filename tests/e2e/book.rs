@@ -256,6 +256,11 @@ fn the_page_on_checking_data_is_true() {
 }
 
 #[test]
+fn the_page_for_those_who_come_from_elsewhere_is_true() {
+    check("howto/coming_from.md");
+}
+
+#[test]
 fn the_page_on_schedules_is_true() {
     check("howto/schedule.md");
 }

@@ -39,6 +39,26 @@ fn help_lists_the_commands() {
     assert!(!output.stdout.contains('┌'), "it went on after \\q");
 }
 
+/// What those type who come from DuckDB's shell.
+#[test]
+fn commands_with_a_dot_do_what_they_do_elsewhere() {
+    let input = "CREATE VIEW ages AS SELECT 1 AS age;\n.mode csv\n.tables\n.schema ages\n\
+                 .schema\n.mode line\nSELECT .5 AS half;\n.quit\nSELECT 1;\n";
+    let output = Atoll::new().pipe(&["-q"], input).ok();
+    for part in [
+        "public,ages,VIEW\n",
+        "age,Int64,",
+        "ages,age,Int64\n",
+        "half │ 0.5\n",
+    ] {
+        assert!(output.stdout.contains(part), "{part}: {}", output.stdout);
+    }
+    let output = Atoll::new().run(&["-q", "-c", ".mode csv", "-c", "SELECT 1 AS a"]);
+    assert_eq!(output.stdout, "a\n1\n", "{}", output.stderr);
+    let wrong = Atoll::new().run(&["-c", ".mode nonsense"]);
+    wrong.fails_naming(&["unknown mode nonsense", "duckbox"]);
+}
+
 #[test]
 fn tables_and_columns_are_described() {
     let input = "CREATE VIEW ages AS SELECT 1 AS age;\n\\format csv\n\\d\n\\d ages\n\\timing\nSELECT 1;\n";
@@ -206,9 +226,9 @@ fn a_terminal_session_survives_errors_and_ctrl_c() {
         ("atoll>", "SELECT 1 +\r"),
         ("", "41 AS answer;\r"),
         ("(1 row)", "SELECT nope;\r"),
-        ("no column named nope", ".tables\r"),
+        ("no column named nope", ".table\r"),
         (
-            "did you mean \\d?",
+            "did you mean .tables?",
             "SELECT value FROM generate_series(1, 100);\r",
         ),
         ("(100 rows, 40 shown)", slow),

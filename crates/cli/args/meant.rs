@@ -3,11 +3,12 @@
 //! They may stand before and after any command, so that scripts can put them where they
 //! like. A command neither lists nor takes those that would change nothing about it.
 
-use clap::error::{Error, ErrorKind};
+use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, CommandFactory};
 
 use super::Cli;
+use crate::errors::suggest;
 
 /// What sessions are opened with.
 const OPENS: [&str; 5] = [
@@ -24,7 +25,8 @@ fn meant(command: &str) -> Option<Vec<&'static str>> {
         "scheduler" => &["token_file"],
         "executor" | "cluster" => &["memory_limit", "token_file"],
         "runs" => &["format", "cluster", "token_file"],
-        "serve" | "doctor" => &OPENS,
+        "demo" => &["quiet", "memory_limit", "threads", "storage"],
+        "serve" | "doctor" | "watch" => &OPENS,
         "report" | "plot" | "schedule" | "backfill" => {
             return Some([&["quiet"], &OPENS[..]].concat());
         }
@@ -65,6 +67,25 @@ pub(crate) fn command() -> Command {
         });
     }
     all
+}
+
+/// The error with the command that an unknown one was probably meant to be, by the rule of
+/// the whole program.
+pub(super) fn suggesting(mut error: Error) -> Error {
+    let Some(ContextValue::String(unknown)) = error.get(ContextKind::InvalidSubcommand)
+    else {
+        return error;
+    };
+    let all = Cli::command();
+    let shown = all
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set());
+    let names: Vec<&str> = shown.map(Command::get_name).collect();
+    if let Some(near) = suggest(unknown, &names) {
+        let near = ContextValue::Strings(vec![near.to_string()]);
+        error.insert(ContextKind::SuggestedSubcommand, near);
+    }
+    error
 }
 
 fn shared(all: &Command) -> Vec<Arg> {
@@ -156,6 +177,18 @@ mod tests {
         ] {
             parse(line).unwrap();
         }
+    }
+
+    #[test]
+    fn a_misspelt_command_suggests_the_nearest() {
+        let check = |line: &str, expected: &str| {
+            let error = command().try_get_matches_from(line.split(' ')).unwrap_err();
+            let error = suggesting(error).to_string();
+            assert!(error.contains(&format!("'{expected}'")), "{error}");
+        };
+        check("atoll rnu", "run");
+        check("atoll repport", "report");
+        check("atoll dmeo", "demo");
     }
 
     #[test]

@@ -33,7 +33,7 @@ impl Prompt {
         let mut prepared = Vec::new();
         for source in sources {
             prepared.push(match source {
-                SqlSource::Command(_, sql) if sql.trim_start().starts_with('\\') => None,
+                SqlSource::Command(_, sql) if commands::is_command(sql) => None,
                 source => Some(PreparedScript::read(source, sources.len(), set)?),
             });
         }

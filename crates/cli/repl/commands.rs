@@ -12,7 +12,7 @@ use super::settings::Pager;
 use super::watch;
 use crate::errors::{Failure, suggest};
 use crate::exit::Ending;
-use crate::functions;
+use crate::functions::{self, Detail};
 use crate::notes::note;
 use crate::output::{Expanded, RowFormat, usual_pager};
 use crate::prepared::Place;
@@ -23,7 +23,7 @@ use crate::terminal;
 const USUAL_WIDTH: usize = 80;
 
 /// Every command with what it does, for help and completion.
-pub(super) const COMMANDS: [(&str, &str, &str); 17] = [
+pub(super) const COMMANDS: [(&str, &str, &str); 18] = [
     ("\\?", "", "show this help"),
     ("\\d", "[TABLE]", "list tables, or the columns of one"),
     ("\\d+", "TABLE", "the same, and how a view is defined"),
@@ -31,6 +31,11 @@ pub(super) const COMMANDS: [(&str, &str, &str); 17] = [
         "\\df",
         "[FUNCTION]",
         "list functions, or document one with an example",
+    ),
+    (
+        "\\df+",
+        "FUNCTION",
+        "the same, with all that is known of it",
     ),
     (
         "\\e",
@@ -79,8 +84,12 @@ pub(super) const COMMANDS: [(&str, &str, &str); 17] = [
     ("\\q", "", "quit, as Ctrl-D does"),
 ];
 
-/// The commands of other prompts (psql's, mostly) and the ones that they stand for here.
-const ALIASES: [(&str, &str); 7] = [
+/// Commands of DuckDB's and SQLite's shells for which there is no other here.
+const SCHEMA: &str = ".schema";
+const MODE: &str = ".mode";
+
+/// The commands of other prompts (psql's, DuckDB's) and the ones that they stand for here.
+const ALIASES: [(&str, &str); 19] = [
     ("\\dt", "\\d"),
     ("\\h", "\\?"),
     ("\\help", "\\?"),
@@ -88,11 +97,59 @@ const ALIASES: [(&str, &str); 7] = [
     ("\\exit", "\\q"),
     ("\\include", "\\i"),
     ("\\edit", "\\e"),
+    (".tables", "\\d"),
+    (".describe", "\\d"),
+    (".help", "\\?"),
+    (".read", "\\i"),
+    (".timer", "\\timing"),
+    (".output", "\\o"),
+    (".edit", "\\e"),
+    (".pager", "\\pager"),
+    (".shell", "\\!"),
+    (".system", "\\!"),
+    (".quit", "\\q"),
+    (".exit", "\\q"),
+];
+
+/// The modes of DuckDB's shell and the formats that they stand for here.
+const MODES: [(&str, RowFormat); 11] = [
+    ("duckbox", RowFormat::Table),
+    ("box", RowFormat::Table),
+    ("column", RowFormat::Table),
+    ("table", RowFormat::Table),
+    ("line", RowFormat::Table),
+    ("csv", RowFormat::Csv),
+    ("tabs", RowFormat::Tsv),
+    ("json", RowFormat::Json),
+    ("jsonlines", RowFormat::Ndjson),
+    ("ndjson", RowFormat::Ndjson),
+    ("markdown", RowFormat::Markdown),
 ];
 
 const TABLES: &str = "SELECT table_schema AS schema, table_name AS name, table_type AS type \
                       FROM information_schema.tables \
                       WHERE table_schema <> 'information_schema' ORDER BY 1, 2";
+
+const COLUMNS: &str = "SELECT table_name AS table, column_name AS column, data_type AS type \
+                       FROM information_schema.columns \
+                       WHERE table_schema <> 'information_schema' \
+                       ORDER BY table_name, ordinal_position";
+
+/// Whether a line is a command and no SQL. A statement begins with no dot.
+pub(super) fn is_command(line: &str) -> bool {
+    let line = line.trim_start();
+    let dotted = line.strip_prefix('.');
+    let is_word = |text: &str| text.starts_with(|c: char| c.is_ascii_alphabetic());
+    line.starts_with('\\') || dotted.is_some_and(is_word)
+}
+
+/// Every word that a command line may begin with.
+pub(super) fn all() -> impl Iterator<Item = &'static str> {
+    let dotted = ALIASES.iter().map(|(alias, _)| *alias);
+    let dotted = dotted.filter(|alias| alias.starts_with('.'));
+    let commands = COMMANDS.iter().map(|(name, ..)| *name);
+    commands.chain(dotted).chain([SCHEMA, MODE])
+}
 
 /// Whether the prompt goes on after a command.
 #[derive(Debug, PartialEq)]
@@ -123,10 +180,11 @@ pub(crate) async fn run(prompt: &mut Prompt, line: &str) -> Result<Next, Failure
                 .write(&functions::list(&function_docs()))
                 .await?
         }
-        ("\\df", Some(name)) => {
-            let text = functions::describe(prompt.runner.session.context(), name)?;
-            prompt.runner.write(&text).await?;
-        }
+        ("\\df", Some(name)) => document(prompt, name, Detail::Brief).await?,
+        ("\\df+", Some(name)) => document(prompt, name, Detail::All).await?,
+        (SCHEMA, None) => ending = run_quietly(prompt, COLUMNS).await?,
+        (SCHEMA, Some(table)) => ending = describe(prompt, table).await?,
+        (MODE, Some(mode)) => set_mode(prompt, mode)?,
         ("\\e", _) => ending = edit::last_statement(prompt).await?,
         ("\\plot", argument) => {
             let width = terminal::stdout_width().unwrap_or(USUAL_WIDTH);
@@ -191,7 +249,7 @@ fn change(
             expand(prompt, if on { Expanded::On } else { Expanded::Off });
         }
         ("\\pager", argument) => set_pager(prompt, argument)?,
-        (command, None) if is_known(command) => {
+        (command, None) if is_known(command) || command == MODE => {
             let usage = COMMANDS.iter().find(|(name, ..)| *name == command);
             let argument = usage.map_or("", |(_, argument, _)| argument);
             let text = format!("{command} wants an argument: {command} {argument}");
@@ -219,6 +277,18 @@ async fn run_quietly(prompt: &mut Prompt, sql: &str) -> Result<Ending, Failure> 
 
 async fn describe(prompt: &mut Prompt, table: &str) -> Result<Ending, Failure> {
     run_quietly(prompt, &format!("DESCRIBE {table}")).await
+}
+
+/// Writes what is known of a function.
+async fn document(
+    prompt: &mut Prompt,
+    name: &str,
+    detail: Detail,
+) -> Result<(), Failure> {
+    let width = terminal::stdout_width().unwrap_or(USUAL_WIDTH);
+    let context = prompt.runner.session.context();
+    let text = functions::describe(context, name, detail, width)?;
+    prompt.runner.write(&text).await
 }
 
 /// The query for how a table or view was made.
@@ -251,6 +321,21 @@ fn expand(prompt: &mut Prompt, expanded: Expanded) {
         Expanded::Off => "tables have a line for each row",
         Expanded::Auto => "tables that are too wide have a line for each column",
     });
+}
+
+/// Does what DuckDB's `.mode` does.
+fn set_mode(prompt: &mut Prompt, mode: &str) -> Result<(), Failure> {
+    let Some((_, format)) = MODES.iter().find(|(name, _)| *name == mode) else {
+        let names = MODES.map(|(name, _)| name);
+        return Err(Failure::new(format!("unknown mode {mode}"))
+            .hint(format!("modes are {}", names.join(", "))));
+    };
+    prompt.runner.shown.format = *format;
+    prompt.runner.shown.expanded = match mode {
+        "line" => Expanded::On,
+        _ => Expanded::Off,
+    };
+    Ok(())
 }
 
 fn set_pager(prompt: &mut Prompt, argument: Option<&str>) -> Result<(), Failure> {
@@ -293,6 +378,7 @@ pub(super) fn values(before: &str) -> Option<Vec<&'static str>> {
         "\\x" => &["on", "off", "auto"],
         "\\timing" | "\\pager" => &["on", "off"],
         "\\format" => &["table", "csv", "tsv", "json", "ndjson", "markdown"],
+        MODE => return Some(MODES.map(|(name, _)| name).to_vec()),
         _ => return None,
     };
     Some(values.to_vec())
@@ -320,19 +406,8 @@ fn is_known(command: &str) -> bool {
 
 fn unknown_command(command: &str) -> Failure {
     let failure = Failure::new(format!("unknown command {command}"));
-    // What the shells of DuckDB and SQLite call it.
-    let dotted = match command.strip_prefix('.') {
-        Some("tables" | "schema") => Some("\\d"),
-        Some("mode") => Some("\\format"),
-        Some("read") => Some("\\i"),
-        Some("timer") => Some("\\timing"),
-        Some("output" | "once") => Some("\\o"),
-        Some("shell" | "system") => Some("\\!"),
-        Some("quit" | "exit") => Some("\\q"),
-        _ => None,
-    };
-    let names: Vec<&str> = COMMANDS.iter().map(|(name, ..)| *name).collect();
-    match dotted.or_else(|| suggest(command, &names)) {
+    let names: Vec<&str> = all().collect();
+    match suggest(command, &names) {
         Some(near) => failure.hint(format!("did you mean {near}? \\? lists all")),
         None => failure.hint("\\? lists all"),
     }
@@ -364,8 +439,14 @@ mod tests {
         let failure = unknown_command("\\timng");
         assert_eq!(failure.message, "unknown command \\timng");
         assert!(failure.hint.unwrap().starts_with("did you mean \\timing?"));
-        let failure = unknown_command(".tables");
-        assert!(failure.hint.unwrap().starts_with("did you mean \\d?"));
+        let failure = unknown_command(".table");
+        assert!(failure.hint.unwrap().starts_with("did you mean .tables?"));
+    }
+
+    #[test]
+    fn a_number_is_no_command() {
+        assert!(is_command("\\d") && is_command(" .tables"));
+        assert!(!is_command(".5") && !is_command("SELECT .5") && !is_command("."));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::commands::{self, COMMANDS};
+use super::commands;
 use super::structs;
 use crate::keywords::{KEYWORDS, MORE_KEYWORDS};
 use crate::names::Names;
@@ -16,24 +16,20 @@ pub(super) fn complete(names: &Names, line: &str, cursor: usize) -> (usize, Vec<
             at + before[at..].chars().next().map_or(1, char::len_utf8)
         });
     let word = &before[start..];
-    if word.starts_with('\\') {
-        let commands = COMMANDS.iter().map(|(name, ..)| (*name).to_string());
-        return (
-            start,
-            commands.filter(|name| name.starts_with(word)).collect(),
-        );
+    if word.starts_with('\\') || (start == 0 && word.starts_with('.')) {
+        let commands = commands::all().filter(|name| name.starts_with(word));
+        return (start, commands.map(str::to_string).collect());
     }
-    if let Some((owner, column)) = word.rsplit_once('.') {
-        let start = cursor - column.len();
-        let columns = names.tables.get(owner).map_or_else(
-            || names.columns(),
-            |columns| columns.iter().map(String::as_str).collect(),
-        );
-        return (start, matching(columns.into_iter(), column));
+    if let Some((owner, field)) = word.rsplit_once('.') {
+        let start = cursor - field.len();
+        return (start, matching(owned(names, owner).into_iter(), field));
+    }
+    if let Some(found) = models(names, &before[..start]) {
+        return (start, matching(found.into_iter(), word));
     }
     // A key of a struct can be nothing else, so all are offered.
     if let Some(keys) = structs::keys(&before[..start]) {
-        let keys = matching(keys.iter().copied(), word).into_iter();
+        let keys = matching(keys.into_iter(), word).into_iter();
         return (start, keys.map(|key| format!("{key}: ")).collect());
     }
     if let Some(values) = commands::values(before) {
@@ -62,6 +58,54 @@ pub(super) fn complete(names: &Names, line: &str, cursor: usize) -> (usize, Vec<
     (start, found)
 }
 
+/// What may stand after the dot behind `owner`: the columns of a table, the fields of a
+/// struct, or all of both where it is the name of something in the statement.
+fn owned<'a>(names: &'a Names, owner: &str) -> BTreeSet<&'a str> {
+    // Of `study.t` it is the last name that has the fields.
+    let last = owner.rsplit('.').next().unwrap_or(owner);
+    let fields = names.nested.get(last).into_iter().flatten();
+    if let Some(columns) = names.tables.get(owner) {
+        return columns.iter().chain(fields).map(String::as_str).collect();
+    }
+    if names.nested.contains_key(last) {
+        return fields.map(String::as_str).collect();
+    }
+    let mut all = names.columns();
+    all.extend(names.fields.iter().map(String::as_str));
+    all
+}
+
+/// The names of models, or of aliases, where one of them comes next.
+fn models<'a>(names: &'a Names, before: &str) -> Option<BTreeSet<&'a str>> {
+    let upper = before.to_ascii_uppercase();
+    let words: Vec<&str> = upper.split_whitespace().collect();
+    match words[..] {
+        ["DROP" | "ALTER" | "DESCRIBE" | "COPY", "MODEL"]
+        | ["DROP", "MODEL", "IF", "EXISTS"]
+        | ["CREATE", "OR", "REPLACE", "MODEL"] => {
+            Some(names.models.keys().map(String::as_str).collect())
+        }
+        ["ALTER", "MODEL", model, "SET" | "DROP", "ALIAS"] => {
+            let aliases = names
+                .models
+                .iter()
+                .filter(|(name, _)| name.eq_ignore_ascii_case(model));
+            let aliases = aliases.flat_map(|(_, aliases)| aliases);
+            Some(aliases.map(String::as_str).collect())
+        }
+        _ => None,
+    }
+}
+
+/// The names of models, and of their versions with an alias, that a text may become.
+pub(super) fn quoted_models(names: &Names, text: &str) -> Vec<String> {
+    let all = names.models.iter().flat_map(|(name, aliases)| {
+        let aliases = aliases.iter().map(move |alias| format!("{name}@{alias}"));
+        std::iter::once(name.clone()).chain(aliases)
+    });
+    all.filter(|name| name.starts_with(text)).collect()
+}
+
 fn matching<'a>(names: impl Iterator<Item = &'a str>, word: &str) -> Vec<String> {
     let starts = |name: &&str| {
         name.get(..word.len())
@@ -85,6 +129,9 @@ mod tests {
             ]
             .into(),
             functions: ["image_info".to_string(), "train".to_string()].into(),
+            fields: ["labels", "score", "status"].map(String::from).into(),
+            nested: [("t".to_string(), ["status".to_string()].into())].into(),
+            models: [("cats".to_string(), ["best".to_string()].into())].into(),
             ..Names::default()
         }
     }
@@ -110,12 +157,30 @@ mod tests {
     #[test]
     fn a_table_name_narrows_to_its_columns() {
         check("SELECT digits.", 14, &["image", "label"]);
-        check("SELECT d.la", 9, &["label"]);
+        check("SELECT d.la", 9, &["label", "labels"]);
+    }
+
+    #[test]
+    fn fields_of_structs_complete() {
+        check("SELECT t.", 9, &["status"]);
+        check("SELECT s.t.st", 11, &["status"]);
+        check("SELECT x.sc", 9, &["score"]);
+    }
+
+    #[test]
+    fn models_and_aliases_complete_where_they_stand() {
+        check("DROP MODEL ", 11, &["cats"]);
+        check("alter model cats set alias b", 27, &["best"]);
+        check("ALTER MODEL dogs SET ALIAS ", 27, &[]);
+        check("ALTER MO", 6, &["MODEL", "MODELS"]);
+        assert_eq!(quoted_models(&names(), "cats"), ["cats", "cats@best"]);
+        assert!(quoted_models(&names(), "dogs").is_empty());
     }
 
     #[test]
     fn commands_complete_and_nothing_does_not() {
         check("\\ti", 0, &["\\timing"]);
+        check(".ti", 0, &[".timer"]);
         check("SELECT ", 7, &[]);
         check("SELECT 'ü", 8, &[]);
     }
@@ -125,12 +190,15 @@ mod tests {
         let line = "SELECT train('digits', {learning_rate: 0.1, nest";
         check(line, line.len() - 4, &["nesterov: "]);
         let (_, all) = complete(&names(), "train('x', {", 12);
-        assert_eq!(all.len(), atoll_nn::Hyperparameters::keys().len());
+        // And the one that is read before networks are trained.
+        assert_eq!(all.len(), atoll_nn::Hyperparameters::keys().len() + 1);
+        assert!(all.contains(&"backbone: ".to_string()));
     }
 
     #[test]
     fn arguments_of_commands_complete() {
         check("\\format nd", 8, &["ndjson"]);
+        check(".mode js", 6, &["json", "jsonlines"]);
         check("\\x a", 3, &["auto"]);
     }
 }

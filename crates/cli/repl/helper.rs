@@ -10,7 +10,7 @@ use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Context, Helper};
 
 use super::command;
-use super::complete::complete;
+use super::complete::{complete, quoted_models};
 use crate::keywords::is_keyword;
 use crate::names::Names;
 use crate::script::{SegmentKind, is_complete, segments};
@@ -79,14 +79,23 @@ impl Completer for SqlHelper {
         if let Some((SegmentKind::Text, range)) = last
             && (range.len() == 1 || !line[..cursor].ends_with('\''))
         {
-            return self.files.complete_path(line, cursor);
+            // Or the name of a model, which stands wherever its path would.
+            let text = &line[range.start + 1..cursor];
+            let models = quoted_models(&self.names, text);
+            if text.is_empty() || models.is_empty() {
+                return self.files.complete_path(line, cursor);
+            }
+            return Ok((range.start + 1, models.into_iter().map(pair).collect()));
         }
         let (start, found) = complete(&self.names, line, cursor);
-        let pair = |name: String| Pair {
-            display: name.clone(),
-            replacement: name,
-        };
         Ok((start, found.into_iter().map(pair).collect()))
+    }
+}
+
+fn pair(name: String) -> Pair {
+    Pair {
+        display: name.clone(),
+        replacement: name,
     }
 }
 

@@ -88,7 +88,7 @@ async fn piped(prompt: &mut Prompt) -> Result<Ending, Failure> {
         if read == 1 {
             line = without_mark(line);
         }
-        if text.trim().is_empty() && line.trim_start().starts_with('\\') {
+        if text.trim().is_empty() && commands::is_command(&line) {
             match commands::run(prompt, &line).await? {
                 Next::Continue(Ending::Finished) => continue,
                 Next::Continue(ending) => return Ok(ending),
@@ -183,8 +183,7 @@ fn command(text: &str) -> Option<&str> {
     match text.trim_end_matches(';').to_ascii_lowercase().as_str() {
         "quit" | "exit" => Some("\\q"),
         "help" => Some("\\?"),
-        // The second is what other shells call a command; the error says what it is here.
-        _ if text.starts_with(['\\', '.']) => Some(text),
+        _ if commands::is_command(text) => Some(text),
         _ => None,
     }
 }

@@ -1,7 +1,8 @@
-//! Completion inside the struct argument of `train`: after `train('x', {lear` the keys of
-//! hyperparameters are offered.
+//! Completion inside the struct argument of `train` and `tune`: after `train('x', {lear` the
+//! keys of hyperparameters are offered.
 
-use atoll_nn::{Augmentation, Hyperparameters};
+use atoll_nn::Augmentation;
+use atoll_session::hyperparameters;
 
 use crate::script::{SegmentKind, segments};
 
@@ -15,7 +16,7 @@ struct Open {
 }
 
 /// The keys that can be typed after `before`, if a key is what comes next.
-pub(super) fn keys(before: &str) -> Option<&'static [&'static str]> {
+pub(super) fn keys(before: &str) -> Option<Vec<&'static str>> {
     let code = without_texts(before);
     if !code.trim_end().ends_with(['{', ',']) {
         return None;
@@ -23,23 +24,26 @@ pub(super) fn keys(before: &str) -> Option<&'static [&'static str]> {
     let open = open_brackets(&code);
     let (last, outer) = open.split_last()?;
     match outer {
-        [.., call] if last.bracket == '{' && is_call(call, "train", 1) => {
-            Some(Hyperparameters::keys())
+        [.., call] if last.bracket == '{' && trains(call) => {
+            let keys = hyperparameters().into_iter().map(|row| row.key);
+            // The keys of a struct in it come with their path.
+            Some(keys.filter(|key| !key.contains('.')).collect())
         }
         [.., call, keys]
             if last.bracket == '{'
                 && last.name == "augmentation"
                 && keys.bracket == '{'
-                && is_call(call, "train", 1) =>
+                && trains(call) =>
         {
-            Some(Augmentation::keys())
+            Some(Augmentation::keys().to_vec())
         }
         _ => None,
     }
 }
 
-fn is_call(open: &Open, function: &str, argument: usize) -> bool {
-    open.bracket == '(' && open.name == function && open.commas == argument
+/// Whether the hyperparameters of a call come next.
+fn trains(open: &Open) -> bool {
+    open.bracket == '(' && open.commas == 1 && ["train", "tune"].contains(&&*open.name)
 }
 
 /// The text with its literals, quoted names and comments blanked out, whose brackets and
@@ -102,8 +106,9 @@ mod tests {
 
     #[test]
     fn only_the_struct_of_train_has_hyperparameters() {
-        let first = Some(Hyperparameters::keys()[0]);
+        let first = Some(hyperparameters()[0].key);
         check("SELECT train('a', {", first);
+        check("SELECT * FROM tune('a', {", first);
         check("SELECT TRAIN ('a, {', {epochs: 1, ", first);
         check("SELECT train('a', {filters: [1, 2], ", first);
         check("SELECT train('a', {epochs: ", None);

@@ -143,8 +143,8 @@ fn is_labels(data_type: &DataType) -> bool {
     }
 }
 
-/// The stored table or view that can be drawn, if it is the only one.
-pub(super) async fn only_table(session: &Session) -> Result<String, Failure> {
+/// The stored tables and views that can be drawn, by their names.
+pub(super) async fn tables(session: &Session) -> Result<Vec<String>, Failure> {
     let sql = "SELECT table_name FROM information_schema.tables \
                WHERE table_schema <> 'information_schema' ORDER BY 1";
     let mut found = Vec::new();
@@ -158,6 +158,12 @@ pub(super) async fn only_table(session: &Session) -> Result<String, Failure> {
             }
         }
     }
+    Ok(found)
+}
+
+/// The stored table or view that can be drawn, if it is the only one.
+pub(super) async fn only_table(session: &Session) -> Result<String, Failure> {
+    let found = tables(session).await?;
     let usage = "\\plot [KIND] TABLE, where TABLE may be a file in quotes";
     match &found[..] {
         [only] => Ok(only.clone()),

@@ -20,7 +20,7 @@ pub use chart::{Chart, Kind, Table, chart};
 pub use draw::{png, svg, terminal};
 pub use importance::{Importance, Share, importance};
 pub use labels::{ErrorCode, FailedImage, LabelledImage, Labelling};
-pub use page::{About, page};
+pub use page::{About, Live, live_index, live_page, page};
 pub use study::{
     CalibrationBin, ClassScores, Epoch, Evaluation, Objective, Status, Study, Trial,
     Value, WorstImage,

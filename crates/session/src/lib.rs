@@ -78,6 +78,7 @@ use crate::sql::{
 use crate::tables::StoredTables;
 
 pub use atoll_udf_common::{Erased, Location, StoreError, explain_store_error};
+pub use atoll_udf_train::hyperparameters;
 pub use cluster::{
     Job, Left, LocalRange, Output, PartsExec, Range, RunningTask, Shuffle, Stage, Task,
     TaskOutput, TaskPlan, TaskRunner, TaskRuntime, is_expensive,
@@ -88,7 +89,7 @@ pub use origin::WriteLog;
 pub use runs::run_store;
 pub use size::parse_size;
 pub use sql::{changes_something, without_version};
-pub use tables::TableState;
+pub use tables::{STORAGE_VERSION, TableState};
 
 /// The version of Atoll.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

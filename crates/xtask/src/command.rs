@@ -54,12 +54,15 @@ pub(crate) fn build() -> Result<()> {
 
 /// Runs cargo, showing the command and all it says.
 pub(crate) fn cargo(args: &[&str]) -> Result<()> {
+    cargo_with(args, &[])
+}
+
+/// As [`cargo`], with variables in its environment.
+pub(crate) fn cargo_with(args: &[&str], variables: &[(&str, &str)]) -> Result<()> {
     say(&format!("cargo {}", args.join(" ")));
-    status(
-        cargo_command()
-            .args(args)
-            .env("CARGO_TARGET_DIR", target()?),
-    )
+    let mut command = cargo_command();
+    command.args(args).env("CARGO_TARGET_DIR", target()?);
+    status(command.envs(variables.iter().copied()))
 }
 
 /// What cargo prints to stdout.

@@ -28,7 +28,8 @@ Tasks:
   docs          Write the function reference, a page of the book
   docs --check  Fail if the function reference is stale, or a link of the book is dead
   layers        Fail if a crate depends on one above it
-  package       Make an archive that runs on a bare Linux, with a bill of materials";
+  package       Make an archive that runs on a bare Linux, with a bill of materials
+  package --wheel  Make a wheel for pip and uvx";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();

@@ -18,7 +18,7 @@ const PAGE: &str = "GLOSSARY.md";
 
 /// Where a refused word may stand, because somebody else chose it. A path stands for all
 /// below it.
-const FOREIGN: [(&str, &str); 6] = [
+const FOREIGN: [(&str, &str); 7] = [
     // The protocol buffers of ONNX.
     ("dims", "crates/onnx/src"),
     ("dims", "crates/nn/src/onnx"),
@@ -26,6 +26,8 @@ const FOREIGN: [(&str, &str); 6] = [
     // What databases with a catalog are called.
     ("warehouse", "docs/book/src/explanation/limits.md"),
     ("warehouse", "README.md"),
+    // What BigQuery calls a domain.
+    ("hparam", "docs/book/src/howto/coming_from.md"),
     // What Ballista calls a slot.
     ("vcore", "crates/cluster"),
 ];

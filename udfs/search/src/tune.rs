@@ -3,6 +3,7 @@
 mod cut;
 mod documentation;
 pub(crate) mod earlier;
+mod live;
 mod options;
 mod run;
 mod template;

@@ -32,7 +32,7 @@ use datafusion::logical_expr::ScalarUDF;
 
 pub use atoll_nn::engine;
 pub use shared::TrainShared;
-pub use sql::{Evaluate, Explain, Train, table_functions};
+pub use sql::{Evaluate, Explain, Train, hyperparameters, table_functions};
 
 /// The functions of this family.
 pub fn functions() -> Vec<ScalarUDF> {

@@ -6,9 +6,12 @@
 mod evaluation;
 mod figure;
 mod labels;
+mod live;
 mod study;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+pub use self::live::{Live, live_index, live_page};
 
 use crate::draw::dark_rules;
 use crate::format::clip;
@@ -41,6 +44,24 @@ pub fn page(subjects: &[Subject], about: &About) -> Result<String, Error> {
             Subject::Labels(labels) => labels::section(subject, labels, &id)?,
         });
     }
+    let header = html! {
+        h1 { (title) }
+        p .quiet { (about.made_by) ", " (about.made_at) }
+        (contents(subjects))
+    };
+    let body = html! { @for body in bodies { (body) } };
+    Ok(document(&title, POLICY, about, &header, &body, false))
+}
+
+/// A whole page. Only one that a server shows `is_live` and has a script.
+fn document(
+    title: &str,
+    policy: &str,
+    about: &About,
+    header: &Markup,
+    body: &Markup,
+    is_live: bool,
+) -> String {
     let style = format!(
         "{}@media screen and (prefers-color-scheme:dark){{{}}}",
         include_str!("style.css"),
@@ -51,7 +72,7 @@ pub fn page(subjects: &[Subject], about: &About) -> Result<String, Error> {
         html lang="en" {
             head {
                 meta charset="utf-8";
-                meta http-equiv="Content-Security-Policy" content=(POLICY);
+                meta http-equiv="Content-Security-Policy" content=(policy);
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 meta name="generator" content=(about.made_by);
@@ -59,21 +80,16 @@ pub fn page(subjects: &[Subject], about: &About) -> Result<String, Error> {
                 link rel="icon" href="data:,";
                 title { (title) }
                 style { (PreEscaped(style)) }
+                @if is_live { script src="/watch.js" defer {} }
             }
             body {
                 a .skip href="#main" { "Skip to the content" }
-                header {
-                    h1 { (title) }
-                    p .quiet { (about.made_by) ", " (about.made_at) }
-                    (contents(subjects))
-                }
-                main #main tabindex="-1" {
-                    @for body in bodies { (body) }
-                }
+                header { (header) }
+                main #main tabindex="-1" { (body) }
             }
         }
     };
-    Ok(page.into_string())
+    page.into_string()
 }
 
 fn name(subject: &Subject) -> &str {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// Storages of this and of all lower versions are understood. The first version of Atoll
 /// wrote none; 2 has tables on Delta Lake.
-const VERSION: u32 = 2;
+pub const VERSION: u32 = 2;
 
 /// The file that says it.
 const FILE: &str = "version.json";

@@ -34,6 +34,7 @@ use datafusion::prelude::SessionContext;
 use futures::{StreamExt, TryStreamExt, stream};
 
 pub(crate) use self::change::{counted, is_changed_here};
+pub use self::format::VERSION as STORAGE_VERSION;
 pub(crate) use self::history::table_function;
 use self::names::{check_name, stored_name, unique_columns};
 use self::old::Pointer;

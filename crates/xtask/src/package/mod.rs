@@ -1,5 +1,5 @@
-//! The package: one archive that runs on a bare Linux, and beside it a bill of
-//! materials and the hashes of both.
+//! The packages: one archive that runs on a bare Linux, and beside it a bill of materials
+//! and the hashes of both; or a wheel for `pip install`, which has its bill inside.
 //!
 //! The same commit, toolchain and binary give the same bytes. What is linked is asked of
 //! cargo for this target, so tests and build scripts leave no trace in the licences.
@@ -8,6 +8,7 @@ mod archive;
 mod crates;
 mod licences;
 mod sbom;
+mod wheel;
 
 use std::env;
 use std::fs;
@@ -18,12 +19,14 @@ use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
 use self::archive::Archive;
-use crate::command::{cargo, git_output, output, say, status, target};
+use crate::command::{cargo_with, git_output, output, say, status, target};
 use crate::setup::{self, Library};
 
 const USAGE: &str = "\
-Usage: cargo xtask package [--binary PATH] [--output FOLDER]
+Usage: cargo xtask package [--wheel] [--target TARGET] [--binary PATH] [--output FOLDER]
 
+  --wheel          Make a wheel for pip and uvx; cargo-zigbuild builds it for glibc 2.28
+  --target TARGET  Make the wheel for this platform, such as aarch64-unknown-linux-gnu
   --binary PATH    Package this binary instead of building one with --release
   --output FOLDER  Write here [default: out/package]";
 
@@ -42,6 +45,8 @@ const FOLDERS: [(&str, &str); 2] = [("sql", "sql"), ("docs/book/src", "share/doc
 
 /// What the user chose.
 struct Arguments {
+    is_wheel: bool,
+    target: Option<String>,
     binary: Option<PathBuf>,
     output: PathBuf,
 }
@@ -60,6 +65,9 @@ struct Package {
 pub(crate) fn run(args: &[&str]) -> Result<()> {
     let arguments = Arguments::parse(args)?;
     let package = Package::here()?;
+    if arguments.is_wheel {
+        return wheel::run(&package, &arguments);
+    }
     let built = match &arguments.binary {
         Some(binary) => binary.clone(),
         None => build()?,
@@ -76,7 +84,7 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
     let packed = package.pack(&built, &library, &crates, &staging);
     let _ = fs::remove_dir_all(&staging);
     let archive = packed?;
-    let bill = sbom::render(&package.target, &library, &crates)?;
+    let bill = sbom::render(&package.target, Some(&library), &crates)?;
 
     let files = [
         (format!("{}.tar.gz", package.name), archive),
@@ -96,11 +104,21 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
 impl Arguments {
     fn parse(mut args: &[&str]) -> Result<Self> {
         let mut arguments = Self {
+            is_wheel: false,
+            target: None,
             binary: None,
             output: PathBuf::from("out/package"),
         };
         while let Some((option, rest)) = args.split_first() {
             match (*option, rest) {
+                ("--wheel", rest) => {
+                    arguments.is_wheel = true;
+                    args = rest;
+                }
+                ("--target", [target, rest @ ..]) => {
+                    arguments.target = Some((*target).to_string());
+                    args = rest;
+                }
                 ("--binary", [path, rest @ ..]) => {
                     arguments.binary = Some(PathBuf::from(path));
                     args = rest;
@@ -111,6 +129,9 @@ impl Arguments {
                 }
                 _ => bail!("unknown or incomplete option '{option}'\n\n{USAGE}"),
             }
+        }
+        if arguments.target.is_some() && !arguments.is_wheel {
+            bail!("--target goes with --wheel only\n\n{USAGE}");
         }
         Ok(arguments)
     }
@@ -188,7 +209,8 @@ impl Package {
 }
 
 fn build() -> Result<PathBuf> {
-    cargo(&["build", "--release", "--locked", "--package", "atoll"])?;
+    let args = ["build", "--release", "--locked", "--package", "atoll"];
+    cargo_with(&args, &[("ATOLL_COMMIT", &commit()?)])?;
     Ok(target()?.join("release/atoll"))
 }
 
@@ -219,6 +241,18 @@ fn check_version(binary: &Path) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// The commit that is built, which `atoll --version --verbose` says.
+fn commit() -> Result<String> {
+    let commit = git_output(&["rev-parse", "--short=12", "HEAD"])?;
+    let changes = git_output(&["status", "--porcelain", "--untracked-files=no"])?;
+    let changed = if changes.is_empty() {
+        ""
+    } else {
+        " and changes"
+    };
+    Ok(format!("{}{changed}", commit.trim()))
 }
 
 /// The time of the commit, so that packing it twice gives the same bytes.
@@ -290,6 +324,10 @@ mod tests {
         let arguments = Arguments::parse(&["--binary", "a", "--output", "b"]).unwrap();
         assert_eq!(arguments.binary, Some(PathBuf::from("a")));
         assert_eq!(arguments.output, PathBuf::from("b"));
+        assert!(!arguments.is_wheel);
+        let wheel = Arguments::parse(&["--wheel", "--target", "t"]).unwrap();
+        assert!(wheel.is_wheel && wheel.target.as_deref() == Some("t"));
+        assert!(Arguments::parse(&["--target", "t"]).is_err());
         assert!(Arguments::parse(&["--binary"]).is_err());
         assert!(Arguments::parse(&["--nonsense"]).is_err());
     }

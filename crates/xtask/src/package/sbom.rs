@@ -9,39 +9,46 @@ use super::crates::{Crate, Id};
 use crate::setup::Library;
 
 /// The bill as JSON. Nothing in it depends on when or where it was made.
+///
+/// `library` is there if the package holds it; a wheel only requires it.
 pub(crate) fn render(
     target: &str,
-    library: &Library,
+    library: Option<&Library>,
     crates: &[Crate],
 ) -> Result<Vec<u8>> {
     let root = crates
         .iter()
         .find(|one| one.id.name == "atoll")
         .context("the crate atoll is not linked")?;
-    let library_ref = format!("pkg:pypi/onnxruntime@{}", library.version);
+    let library_ref =
+        library.map(|library| format!("pkg:pypi/onnxruntime@{}", library.version));
     let others = crates.iter().filter(|one| one.id != root.id);
     let mut components: Vec<Value> = others.map(component).collect();
-    components.push(json!({
-        "type": "library",
-        "bom-ref": library_ref,
-        "name": "onnxruntime",
-        "version": library.version,
-        "description": "The library that applies ONNX models, from its wheel",
-        "purl": library_ref,
-        "licenses": [{"license": {"id": "MIT"}}],
-        "hashes": [{"alg": "SHA-256", "content": library.sha256}],
+    components.extend(library.map(|library| {
+        json!({
+            "type": "library",
+            "bom-ref": library_ref,
+            "name": "onnxruntime",
+            "version": library.version,
+            "description": "The library that applies ONNX models, from its wheel",
+            "purl": library_ref,
+            "licenses": [{"license": {"id": "MIT"}}],
+            "hashes": [{"alg": "SHA-256", "content": library.sha256}],
+        })
     }));
     let mut dependencies: Vec<Value> = crates
         .iter()
         .map(|one| {
             let mut on: Vec<String> = one.dependencies.iter().map(Id::purl).collect();
             if one.id == root.id {
-                on.push(library_ref.clone());
+                on.extend(library_ref.clone());
             }
             json!({"ref": one.id.purl(), "dependsOn": on})
         })
         .collect();
-    dependencies.push(json!({"ref": library_ref, "dependsOn": []}));
+    let library_ref = library_ref.iter();
+    dependencies
+        .extend(library_ref.map(|library| json!({"ref": library, "dependsOn": []})));
     let mut main = component(root);
     main["type"] = "application".into();
     main["properties"] = json!([{"name": "cargo:target", "value": target}]);

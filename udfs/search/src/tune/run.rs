@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::cut::{self, Cut};
 use super::earlier;
+use super::live::Live;
 use super::options::Objective;
 use super::template::{Template, batch};
 use super::{OBJECTIVES, RESULT, RUNG, Search, TRIAL};
@@ -63,10 +64,13 @@ pub(super) async fn run(
         now.checked_add(seconds)
             .unwrap_or(now + Duration::from_secs(u32::MAX.into()))
     });
+    let options = context.session_config().options();
+    let live = Live::begin(&search, options).await;
     let mut runner = Runner {
         search,
         template,
-        context,
+        live,
+        context: Arc::clone(&context),
         study,
         price,
         jobs: BTreeMap::new(),
@@ -77,13 +81,17 @@ pub(super) async fn run(
         checkpoints: BTreeMap::new(),
         tally: Tally::default(),
     };
-    runner.run(deadline, &calls, &rows).await
+    let ended = runner.run(deadline, &calls, &rows).await;
+    runner.live.end(ended.is_ok()).await;
+    ended
 }
 
 /// What is known of a study while it runs.
 struct Runner {
     search: Arc<Search>,
     template: Arc<Template>,
+    /// What others see of it.
+    live: Live,
     context: Arc<TaskContext>,
     study: Study,
     price: Option<Price>,
@@ -145,8 +153,15 @@ impl Runner {
                     None => std::future::pending().await,
                 }
             };
+            let is_asked = self.live.takes_stop();
+            self.live.show(running.len(), self.trainings).await;
+            if is_asked {
+                self.cut();
+                continue;
+            }
             let ended = tokio::select! {
                 ended = running.join_next() => ended,
+                () = self.live.pause() => continue,
                 () = over => {
                     is_late = true;
                     self.cut();
@@ -165,6 +180,13 @@ impl Runner {
         }
         self.send(rows).await?;
         self.conclude()?;
+        if self.live.is_stopped() {
+            let trials = self.tally.trials;
+            calls.warnings.add(format!(
+                "tune: the study was stopped after {trials} trials; the same statement finds \
+                 them and goes on"
+            ));
+        }
         match is_late {
             true => self.say_cut(calls).await,
             false => Ok(()),
@@ -231,6 +253,7 @@ impl Runner {
     async fn send(&mut self, rows: &Sender<Result<RecordBatch>>) -> Result<bool> {
         for end in self.study.ended() {
             let row = self.row(&end)?;
+            self.live.add(row.clone());
             if rows.send(Ok(row)).await.is_err() {
                 return Ok(false);
             }

@@ -54,6 +54,13 @@ fn backbone() -> Hyperparameter {
     }
 }
 
+/// What can be given to `train`, each with its domain, default and a sentence.
+pub fn hyperparameters() -> Vec<Hyperparameter> {
+    let mut rows = Hyperparameters::table();
+    rows.insert(0, backbone());
+    rows
+}
+
 /// The table function `hyperparameters()`.
 #[derive(Debug)]
 pub(crate) struct HyperparametersFunction;
@@ -66,8 +73,7 @@ impl TableFunctionImpl for HyperparametersFunction {
                 args.exprs().len()
             );
         }
-        let mut rows = Hyperparameters::table();
-        rows.insert(0, backbone());
+        let rows = hyperparameters();
         let column = |text: fn(&Hyperparameter) -> &str| -> ArrayRef {
             Arc::new(StringArray::from_iter_values(rows.iter().map(text)))
         };

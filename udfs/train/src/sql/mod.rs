@@ -25,6 +25,7 @@ use crate::check;
 pub(crate) use arguments::SECTION;
 pub use evaluate::Evaluate;
 pub use explain::Explain;
+pub use hyperparameters::hyperparameters;
 pub use train::Train;
 
 /// The table functions of this family, with their names and documentation.
