@@ -287,8 +287,14 @@ impl Port {
 
     /// What a row must hold, for an error message.
     pub fn expectation(&self) -> String {
+        let values = match (self.element, self.row_len()) {
+            (ElementType::String, Some(1)) => "text",
+            (ElementType::String, _) => "texts",
+            (_, Some(1)) => "number",
+            _ => "numbers",
+        };
         match self.row_len() {
-            Some(len) => format!("{len} numbers per row ({self})"),
+            Some(len) => format!("{len} {values} per row ({self})"),
             None => self.to_string(),
         }
     }

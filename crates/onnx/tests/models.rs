@@ -352,7 +352,7 @@ fn an_input_without_a_shape_is_no_scalar() {
         "scalar.onnx",
         &[("x", floats(&[1.0, 2.0]))],
         "MODEL_INPUT_MISMATCH",
-        "model scalar.onnx: input x takes 1 numbers per row (float32 []), got 2 numbers",
+        "model scalar.onnx: input x takes 1 number per row (float32 []), got 2 numbers",
     );
     let Some(model) = load("noshape.onnx") else {
         return;

@@ -175,31 +175,22 @@ fn residual_blocks_of_rows() {
     check(5, 3, "tabular_resnet");
 }
 
-/// A table of all kinds of columns with gaps, by the names of its columns: what the model
-/// answers has the loss that training found.
-#[track_caller]
-fn check_columns(embedding: Option<u32>, loss: LossKind) {
-    if let Err(error) = atoll_onnx::runtime() {
-        eprintln!("skipped: {error}");
-        return;
-    }
-    let rows = 200;
-    let texts: Vec<String> = (0..40).map(|n| format!("t{n:02}")).collect();
-    let few = vec!["a".to_owned(), "b".to_owned(), "c".to_owned()];
-    let columns = vec![
-        Column::new("day".to_owned(), ColumnKind::Date),
-        Column::new("few".to_owned(), ColumnKind::Text(few.clone())),
-        Column::new("many".to_owned(), ColumnKind::Text(texts.clone())),
-        Column::new("network/x".to_owned(), ColumnKind::Number),
-        Column::new("pair".to_owned(), ColumnKind::List(2)),
-        Column::new("when".to_owned(), ColumnKind::Timestamp),
-    ];
-    let gap = |row: usize, every: usize, value: f64| match row.is_multiple_of(every) {
-        true => f64::NAN,
-        false => value,
-    };
-    let values: Vec<[f64; 7]> = (0..rows)
-        .map(|row| {
+/// A table of all kinds of columns, with gaps.
+struct Mixed {
+    few: Vec<String>,
+    many: Vec<String>,
+    /// Day, few, many, number, pair and moment of each row.
+    values: Vec<[f64; 7]>,
+    labels: Vec<f64>,
+}
+
+impl Mixed {
+    fn new(rows: usize) -> Self {
+        let gap = |row: usize, every: usize, value: f64| match row.is_multiple_of(every) {
+            true => f64::NAN,
+            false => value,
+        };
+        let values = |row: usize| {
             let n = row as f64;
             [
                 gap(row, 11, 19_000.0 + 3.0 * n),
@@ -210,19 +201,65 @@ fn check_columns(embedding: Option<u32>, loss: LossKind) {
                 -n,
                 19_000.0 + n / 24.0,
             ]
-        })
-        .collect();
-    let labels: Vec<f64> = (0..rows)
-        .map(|n| (n % 3) as f64 * 10.0 + (n % 40) as f64)
-        .collect();
-    let dataset = Dataset::of_columns(
-        columns,
-        values.concat(),
-        atoll_nn::Labels::Numbers(labels.clone()),
-        "price".to_owned(),
-    );
-    let dataset = dataset.unwrap();
-    let split = Split::by_fraction(rows, 0.25, 1).unwrap();
+        };
+        let label = |n: usize| (n % 3) as f64 * 10.0 + (n % 40) as f64;
+        Self {
+            few: ["a", "b", "c"].map(str::to_owned).to_vec(),
+            many: (0..40).map(|n| format!("t{n:02}")).collect(),
+            values: (0..rows).map(values).collect(),
+            labels: (0..rows).map(label).collect(),
+        }
+    }
+
+    fn dataset(&self) -> Dataset {
+        let column = |name: &str, kind| Column::new(name.to_owned(), kind);
+        let columns = vec![
+            column("day", ColumnKind::Date),
+            column("few", ColumnKind::Text(self.few.clone())),
+            column("many", ColumnKind::Text(self.many.clone())),
+            column("network/x", ColumnKind::Number),
+            column("pair", ColumnKind::List(2)),
+            column("when", ColumnKind::Timestamp),
+        ];
+        let labels = atoll_nn::Labels::Numbers(self.labels.clone());
+        let values = self.values.concat();
+        Dataset::of_columns(columns, values, labels, "price".to_owned()).unwrap()
+    }
+
+    /// What a model is given for these rows, in an order of its own.
+    fn inputs(&self, rows: &[u32]) -> Vec<(String, Data)> {
+        let rows = || rows.iter().map(|row| self.values[*row as usize]);
+        let numbers = |at: usize, width: usize| {
+            let numbers = rows().flat_map(|row| row[at..at + width].to_vec());
+            Data::Doubles(numbers.collect())
+        };
+        let text = |at: usize, texts: &[String]| {
+            let text = |row: [f64; 7]| match row[at].is_nan() {
+                true => String::new(),
+                false => texts[row[at] as usize].clone(),
+            };
+            Data::Strings(rows().map(text).collect())
+        };
+        vec![
+            ("when".to_owned(), numbers(6, 1)),
+            ("few".to_owned(), text(1, &self.few)),
+            ("many".to_owned(), text(2, &self.many)),
+            ("day".to_owned(), numbers(0, 1)),
+            ("network/x".to_owned(), numbers(3, 1)),
+            ("pair".to_owned(), numbers(4, 2)),
+        ]
+    }
+}
+
+/// By the names of its columns, what the model answers has the loss that training found.
+#[track_caller]
+fn check_columns(embedding: Option<u32>, loss: LossKind) {
+    if let Err(error) = atoll_onnx::runtime() {
+        eprintln!("skipped: {error}");
+        return;
+    }
+    let mixed = Mixed::new(200);
+    let split = Split::by_fraction(200, 0.25, 1).unwrap();
     let hyperparameters = Hyperparameters {
         architecture: "dense(8), tanh, dense(1)".to_owned(),
         epochs: 5,
@@ -231,34 +268,13 @@ fn check_columns(embedding: Option<u32>, loss: LossKind) {
         embedding,
         ..Hyperparameters::default()
     };
+    let dataset = mixed.dataset();
     let report = train(&dataset, &split, &hyperparameters, &mut Silent).unwrap();
     let model = LoadedModel::load("columns", &report.onnx.unwrap()).unwrap();
     assert_eq!(model.outputs().next().unwrap().name, "price");
-    let validation = || split.validation.iter().map(|row| values[*row as usize]);
-    let numbers = |at: usize, width: usize| {
-        Data::Doubles(
-            validation()
-                .flat_map(|row| row[at..at + width].to_vec())
-                .collect(),
-        )
-    };
-    let text = |at: usize, texts: &[String]| {
-        let text = |row: [f64; 7]| match row[at].is_nan() {
-            true => String::new(),
-            false => texts[row[at] as usize].clone(),
-        };
-        Data::Strings(validation().map(text).collect())
-    };
-    let inputs = vec![
-        ("when".to_owned(), numbers(6, 1)),
-        ("few".to_owned(), text(1, &few)),
-        ("many".to_owned(), text(2, &texts)),
-        ("day".to_owned(), numbers(0, 1)),
-        ("network/x".to_owned(), numbers(3, 1)),
-        ("pair".to_owned(), numbers(4, 2)),
-    ];
+    let inputs = mixed.inputs(&split.validation);
     let outputs = model.run_rows(inputs, split.validation.len()).unwrap();
-    let trained = split.train.iter().map(|row| labels[*row as usize]);
+    let trained = split.train.iter().map(|row| mixed.labels[*row as usize]);
     let mean = trained.sum::<f64>() / split.train.len() as f64;
     let errors = outputs
         .into_iter()
@@ -266,7 +282,7 @@ fn check_columns(embedding: Option<u32>, loss: LossKind) {
         .map(|(outputs, row)| {
             let output = outputs.into_iter().next().unwrap();
             let output = f64::from(output.data.into_floats().unwrap()[0]);
-            let label = labels[*row as usize];
+            let label = mixed.labels[*row as usize];
             match loss {
                 LossKind::Poisson => output - label * (output / mean).ln(),
                 LossKind::Mae => (output - label).abs(),

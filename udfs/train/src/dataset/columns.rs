@@ -8,6 +8,9 @@ use atoll_nn::ColumnKind;
 /// Fewer rows than this say nothing of whether a column is like an id.
 const FEW_ROWS: usize = 10;
 
+/// More different texts than this in a column are no categories.
+const MOST_TEXTS: usize = 100_000;
+
 /// What stands for NULL among the places of texts.
 const NULL: u32 = u32::MAX;
 
@@ -141,6 +144,12 @@ impl TableColumn {
             },
             ..self.clone()
         }
+    }
+
+    /// How many different texts it has, if those are too many for a model to keep.
+    pub(crate) fn too_many_texts(&self) -> Option<usize> {
+        let count = self.texts.texts.len();
+        (count > MOST_TEXTS).then_some(count)
     }
 
     /// Why a network learns nothing from the column, as the rest of a sentence, if that is so.

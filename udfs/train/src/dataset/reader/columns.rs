@@ -177,17 +177,31 @@ impl Reader {
         &self,
         columns: &mut Vec<TableColumn>,
     ) -> Result<Option<String>> {
-        if self.subject.function != "train" || self.options.features.is_some() {
+        if self.subject.function != "train" {
             return Ok(None);
         }
         let mut reasons = Vec::new();
-        columns.retain(|column| match column.is_useless() {
+        let is_chosen = self.options.features.is_some();
+        let useless = |column: &TableColumn| column.is_useless().filter(|_| !is_chosen);
+        columns.retain(|column| match useless(column) {
             Some(reason) => {
                 reasons.push(format!("{} ({reason})", column.name));
                 false
             }
             None => true,
         });
+        if let Some((column, count)) = columns
+            .iter()
+            .find_map(|column| Some((column, column.too_many_texts()?)))
+        {
+            return exec_err!(
+                "column {} of {} has {count} different texts, which are too many to learn \
+                 from; leave it out of {{features: [...]}}, or shorten its texts to what \
+                 they have in common",
+                column.name,
+                self.dataset()
+            );
+        }
         if columns.is_empty() {
             return exec_err!(
                 "{} has nothing to learn from: {}; name columns in the options to use them \

@@ -252,6 +252,32 @@ fn images(pixels: &[u8], shape: ImageShape, range: Range<usize>) -> Result<Array
     Ok(Arc::new(StructArray::try_new(fields, image, None)?))
 }
 
+/// What reads the rows of a file again. Of mixed columns all are kept, because the others were
+/// left out before.
+fn reader(
+    subject: Subject,
+    first: &Field,
+    label: &Field,
+    options: ColumnOptions,
+) -> Result<Reader> {
+    match (first.name().as_str(), first.data_type()) {
+        (FEATURES, DataType::Struct(fields)) => {
+            let fields: Vec<Field> = fields.iter().map(|f| f.as_ref().clone()).collect();
+            let features = fields.iter().map(|field| field.name().clone());
+            let options = ColumnOptions {
+                features: Some(features.collect()),
+                ..options
+            };
+            Reader::of_columns(subject, &fields, label, &options)
+        }
+        (FEATURES, _) => {
+            let features = std::slice::from_ref(first);
+            Reader::of_numbers(subject, features, label, &options)
+        }
+        _ => Reader::of_images(subject, first, label, &options),
+    }
+}
+
 fn decode(name: &str, bytes: Bytes) -> Result<Snapshot> {
     let file = ParquetRecordBatchReaderBuilder::try_new(bytes)?;
     let schema = Arc::clone(file.schema());
@@ -287,35 +313,15 @@ fn decode(name: &str, bytes: Bytes) -> Result<Snapshot> {
         function: "train",
         dataset: name.to_string(),
     };
-    let folded = match first.data_type() {
-        DataType::Struct(fields) if first.name() == FEATURES => Some(fields.clone()),
+    let reader = reader(subject, first, label, options)?;
+    let described = match first.data_type() {
+        DataType::Struct(_) if first.name() == FEATURES => Some(Described::of(&schema)?),
         _ => None,
-    };
-    let described = folded
-        .as_ref()
-        .map(|_| Described::of(&schema))
-        .transpose()?;
-    let reader = match (first.name().as_str(), &folded) {
-        (FEATURES, Some(fields)) => {
-            let fields: Vec<Field> = fields.iter().map(|f| f.as_ref().clone()).collect();
-            // The ones that are kept were chosen before.
-            let features = fields.iter().map(|field| field.name().clone());
-            let options = ColumnOptions {
-                features: Some(features.collect()),
-                ..options
-            };
-            Reader::of_columns(subject, &fields, label, &options)?
-        }
-        (FEATURES, None) => {
-            let features = std::slice::from_ref(first);
-            Reader::of_numbers(subject, features, label, &options)?
-        }
-        _ => Reader::of_images(subject, first, label, &options)?,
     };
     let mut rows = reader.empty();
     for batch in file.with_batch_size(8_192).build()? {
         let batch = batch?.project(&order)?;
-        rows.append(match &folded {
+        rows.append(match &described {
             Some(_) => reader.read(&columns::unfolded(&batch)?)?,
             None => reader.read(&batch)?,
         });
