@@ -8,6 +8,7 @@ use std::sync::Arc;
 pub(crate) use found::{ClassScores, Interval, OfClass, Score};
 
 use atoll_imaging::Preprocess;
+use atoll_nn::needs_64_bits;
 use atoll_onnx::{Data, ElementType, LoadedModel, Output, OutputKind, scores};
 use atoll_udf_common::{CallContext, RowError, map_rows};
 use datafusion::common::{
@@ -46,6 +47,31 @@ enum Input {
     Spread(String),
 }
 
+impl Input {
+    /// Whether the model takes FLOAT where that does not tell numbers apart.
+    fn loses_bits(&self, model: &LoadedModel, features: &Features) -> bool {
+        let takes_floats = |name: &str| {
+            model
+                .input(name)
+                .is_ok_and(|port| port.element == ElementType::Float32)
+        };
+        let are_close = |column: &TableColumn| {
+            let numbers = column.numbers.iter().copied();
+            needs_64_bits(numbers.filter(|number| !number.is_nan()))
+        };
+        match (self, features) {
+            (Self::Floats, features) => features.need_64_bits(),
+            (Self::Columns(inputs), Features::Columns(columns)) => inputs
+                .iter()
+                .any(|(name, place)| takes_floats(name) && are_close(&columns[*place])),
+            (Self::Spread(name), Features::Columns(columns)) => {
+                takes_floats(name) && columns.iter().any(are_close)
+            }
+            _ => false,
+        }
+    }
+}
+
 /// The true answer of each row.
 enum Answers {
     /// The index that the model has for the class.
@@ -66,7 +92,7 @@ pub(crate) async fn score(
 ) -> Result<Score> {
     let named = |error| of_function(function, error);
     let input = input(&model, &table.features).map_err(named)?;
-    if matches!(input, Input::Floats) && table.features.need_64_bits() {
+    if input.loses_bits(&model, &table.features) {
         context.warnings.add(format!(
             "{function}: model {} takes FLOAT, which does not tell some features of {dataset} \
              apart: they differ by too little for their size; train it on them again",

@@ -1,9 +1,12 @@
 //! What the metadata of an Arrow schema says of a dataset: what class indices are called, and
 //! which backbone made the features.
 
+use atoll_nn::{Column, ColumnKind, Dataset};
 use datafusion::arrow::datatypes::Schema;
 use datafusion::common::{Result, exec_datafusion_err};
-use serde_json::Value;
+use serde_json::{Value, json};
+
+use super::Holds;
 
 /// The key of the class names, a list in JSON.
 const CLASSES: &str = "atoll.class_names";
@@ -44,6 +47,50 @@ pub(super) fn write_features_name(schema: &mut Schema, name: &str) {
     schema
         .metadata
         .insert(FEATURES.to_string(), name.to_string());
+}
+
+/// The key of the name of the label column and of those columns that are moments, in JSON.
+const COLUMNS: &str = "atoll.columns";
+
+/// What a schema says of the columns of a snapshot, which lie in a struct: the name that the
+/// label column had, and which columns are moments.
+#[derive(Debug, Clone)]
+pub(super) struct Described {
+    pub(super) target: String,
+    moments: Vec<String>,
+}
+
+impl Described {
+    /// `None` where a schema says nothing of columns.
+    pub(super) fn of(schema: &Schema) -> Option<Self> {
+        let text = schema.metadata().get(COLUMNS)?;
+        let described: Value = serde_json::from_str(text).ok()?;
+        let moments = described["moments"].as_array().into_iter().flatten();
+        let moments = moments.filter_map(|name| Some(name.as_str()?.to_string()));
+        Some(Self {
+            target: described["target"].as_str()?.to_string(),
+            moments: moments.collect(),
+        })
+    }
+
+    /// Says in a schema what the columns of a dataset are.
+    pub(super) fn write(dataset: &Dataset, schema: &mut Schema) {
+        let is_moment = |column: &&Column| column.kind == ColumnKind::Timestamp;
+        let moments = dataset.columns.iter().filter(is_moment);
+        let moments: Vec<&str> = moments.map(|column| column.name.as_str()).collect();
+        let described = json!({"target": dataset.target, "moments": moments});
+        schema
+            .metadata
+            .insert(COLUMNS.to_string(), described.to_string());
+    }
+
+    /// What a column holds that was read as the struct has it.
+    pub(super) fn holds(&self, name: &str, read: Holds) -> Holds {
+        match self.moments.iter().any(|moment| moment == name) {
+            true => Holds::Timestamps,
+            false => read,
+        }
+    }
 }
 
 #[cfg(test)]

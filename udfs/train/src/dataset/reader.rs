@@ -18,15 +18,20 @@ use atoll_udf_common::args::{is_text, string_at};
 use atoll_udf_common::image::coerce_image_type;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use datafusion::arrow::compute::{cast, filter_record_batch};
-use datafusion::arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema};
+use datafusion::arrow::datatypes::{
+    DataType, Field, Fields, Float64Type, Int64Type, Schema,
+};
 use datafusion::arrow::util::display::array_value_to_string;
 use datafusion::common::{
     DataFusionError, Result, exec_datafusion_err, exec_err, plan_err,
 };
 
-use super::metadata::write_class_names;
+use super::metadata::{Described, write_class_names};
 use super::table::{Features, Images, Labels, Numbers, Split, Table};
 use super::{ColumnOptions, Holds, Subject, TableColumn};
+
+/// The column of a snapshot in which its columns lie.
+pub(super) const FEATURES: &str = "features";
 
 /// The largest class index. A larger one is a column that holds something else.
 const MAX_CLASS: i64 = 65_535;
@@ -86,6 +91,8 @@ pub(super) struct Reader {
     /// The names of the classes, where the dataset has class indices and says what they
     /// mean, as snapshots do.
     class_names: Option<Vec<String>>,
+    /// Of a snapshot of columns, which lie in a struct: what it says of them.
+    snapshot: Option<Described>,
 }
 
 /// Rows as they are read, and what only the whole dataset can tell of them.
@@ -222,6 +229,23 @@ impl Reader {
             inputs,
             options: options.clone(),
             class_names: None,
+            snapshot: None,
+        })
+    }
+
+    /// Checks the types of the columns of a snapshot, which are the fields of one column.
+    pub(super) fn of_snapshot(
+        subject: Subject,
+        fields: &Fields,
+        label: &Field,
+        options: &ColumnOptions,
+        snapshot: Described,
+    ) -> Result<Self> {
+        let fields: Vec<Field> = fields.iter().map(|f| f.as_ref().clone()).collect();
+        let reader = Self::of_columns(subject, &fields, label, options)?;
+        Ok(Self {
+            snapshot: Some(snapshot),
+            ..reader
         })
     }
 
@@ -249,8 +273,12 @@ impl Reader {
 
     /// The names of the columns that a network sees, and of the label column.
     pub(super) fn columns(&self) -> impl Iterator<Item = &str> {
+        let folded = self.snapshot.as_ref().map(|_| FEATURES);
         let inputs = self.inputs.columns().iter().map(String::as_str);
-        inputs
+        let inputs = inputs.filter(move |_| folded.is_none());
+        folded
+            .into_iter()
+            .chain(inputs)
             .chain([self.options.label.as_str()])
             .chain(self.extras())
     }
@@ -313,11 +341,14 @@ impl Reader {
                 splits: Vec::new(),
                 groups: Vec::new(),
                 weights: Vec::new(),
-                target: self.options.label.clone(),
+                target: match &self.snapshot {
+                    Some(snapshot) => snapshot.target.clone(),
+                    None => self.options.label.clone(),
+                },
                 class_names: None,
                 left_out: None,
             },
-            missing: vec![0; self.columns().count() + 1],
+            missing: vec![0; self.inputs.columns().len() + self.extras().count() + 2],
             uneven: None,
             largest: 0.0,
             left_out: None,
@@ -327,6 +358,7 @@ impl Reader {
     /// Reads the rows of one record batch. Files that cannot be read as images are left out
     /// of training; a score counts every row.
     pub(super) fn read(&self, batch: &RecordBatch) -> Result<Piece> {
+        let batch = &self.unfolded(batch)?;
         let error = match self.read_all(batch) {
             Ok(piece) => return Ok(piece),
             Err(error) => error,
@@ -526,6 +558,11 @@ impl Reader {
             Features::Columns(columns) => {
                 if let Some((column, first, other)) = uneven {
                     return self.refuse_widths(first, other, &column);
+                }
+                for column in columns.iter_mut() {
+                    let snapshot = self.snapshot.as_ref();
+                    let holds = snapshot.map(|s| s.holds(&column.name, column.holds));
+                    column.holds = holds.unwrap_or(column.holds);
                 }
                 if !columns.is_empty() && !table_is_empty {
                     table.left_out = self.drop_useless(columns)?;

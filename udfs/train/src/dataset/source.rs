@@ -12,7 +12,7 @@ use atoll_udf_common::structs::suggest;
 use atoll_udf_common::tables::{table_hint, table_named};
 use atoll_udf_common::{CallContext, Location, RowError, pool_error};
 use datafusion::arrow::array::{Array, RecordBatch};
-use datafusion::arrow::datatypes::{Field, Fields};
+use datafusion::arrow::datatypes::{DataType, Field, Fields};
 use datafusion::common::{
     Column, DataFusionError, Result, exec_datafusion_err, exec_err, plan_err,
 };
@@ -24,8 +24,8 @@ use datafusion::prelude::SessionContext;
 use futures::{StreamExt, TryStreamExt};
 
 use self::place::IsBad;
-use super::metadata::{class_names, features_name};
-use super::reader::{Piece, holds, is_feature, value_type};
+use super::metadata::{Described, class_names, features_name};
+use super::reader::{FEATURES, Piece, holds, is_feature, value_type};
 use super::{ColumnOptions, Holds, Reader, Split, Subject, Table, photos};
 use crate::files::{digest, put_if_absent};
 
@@ -305,7 +305,8 @@ impl DatasetSource {
         }
         match all.missing() {
             Some(column) => {
-                let is_bad: IsBad = Arc::new(move |_, piece| {
+                let is_bad: IsBad = Arc::new(move |reader, piece| {
+                    let piece = reader.unfolded(piece).ok()?;
                     let nulls = piece.column(column).logical_nulls()?;
                     (0..piece.num_rows()).find(|row| nulls.is_null(*row))
                 });
@@ -475,6 +476,16 @@ fn reader(
         })
         .map(|field| field.as_ref().clone())
         .collect();
+    // A snapshot of columns is a data set too.
+    if let (None, None, Some(columns)) = (
+        &options.features,
+        &options.image,
+        Described::of(frame.schema().as_arrow()),
+    ) && let Some(field) = others.iter().find(|field| field.name() == FEATURES)
+        && let DataType::Struct(fields) = field.data_type()
+    {
+        return Reader::of_snapshot(subject, fields, &label, options, columns);
+    }
     let features = match (&options.features, &options.image) {
         (Some(_), Some(_)) => {
             return plan_err!(

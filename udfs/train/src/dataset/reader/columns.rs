@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use atoll_udf_common::args::is_text;
-use datafusion::arrow::array::{Array, ArrayRef, AsArray};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{
-    DataType, Date32Type, Field, Float64Type, Int64Type, TimeUnit,
+    DataType, Date32Type, Field, Float64Type, Int64Type, Schema, TimeUnit,
 };
 use datafusion::common::{Result, exec_datafusion_err, exec_err};
 
@@ -25,6 +25,8 @@ pub(in crate::dataset) fn holds(data_type: &DataType) -> Option<Holds> {
         DataType::Date32 => Some(Holds::Dates),
         // Its milliseconds need not be whole days.
         DataType::Date64 | DataType::Timestamp(..) => Some(Holds::Timestamps),
+        // Of a column without any value nothing is known, and nothing is learned.
+        DataType::Null => Some(Holds::Numbers),
         text if is_text(text) => Some(Holds::Texts),
         integer if integer.is_integer() => Some(Holds::Integers),
         other if other.is_numeric() || *other == DataType::Boolean => {
@@ -36,6 +38,32 @@ pub(in crate::dataset) fn holds(data_type: &DataType) -> Option<Holds> {
 }
 
 impl Reader {
+    /// A record batch with the fields of a snapshot's struct in the place of it; other record
+    /// batches as they are.
+    pub(in crate::dataset) fn unfolded(
+        &self,
+        batch: &RecordBatch,
+    ) -> Result<RecordBatch> {
+        let columns = match (&self.snapshot, batch.columns().first()) {
+            (Some(_), Some(first)) => first.as_struct_opt(),
+            _ => None,
+        };
+        let Some(columns) = columns else {
+            return Ok(batch.clone());
+        };
+        let schema = batch.schema();
+        let rest = schema.fields().iter().skip(1);
+        let fields: Vec<_> = columns
+            .fields()
+            .iter()
+            .chain(rest)
+            .map(Arc::clone)
+            .collect();
+        let arrays = columns.columns().iter().chain(&batch.columns()[1..]);
+        let arrays = arrays.map(Arc::clone).collect();
+        Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)?)
+    }
+
     /// Appends the values of all columns.
     pub(super) fn read_columns(
         &self,
@@ -181,7 +209,8 @@ impl Reader {
             return Ok(None);
         }
         let mut reasons = Vec::new();
-        let is_chosen = self.options.features.is_some();
+        // Those of a snapshot were chosen before.
+        let is_chosen = self.options.features.is_some() || self.snapshot.is_some();
         let useless = |column: &TableColumn| column.is_useless().filter(|_| !is_chosen);
         columns.retain(|column| match useless(column) {
             Some(reason) => {

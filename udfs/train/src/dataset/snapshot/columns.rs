@@ -2,25 +2,17 @@
 //!
 //! Text is VARCHAR, a date DATE, and everything else DOUBLE or a list of it: a moment is days
 //! since 1970-01-01, with as many bits as a network sees. What a column held is in the
-//! schema's metadata.
+//! schema's metadata ([`Described`](crate::dataset::metadata::Described)).
 
 use std::sync::Arc;
 
 use atoll_nn::{Column, ColumnKind, Dataset, Features};
 use datafusion::arrow::array::{
-    ArrayRef, AsArray, Date32Array, Float64Array, ListArray, RecordBatch, StringArray,
-    StructArray,
+    ArrayRef, Date32Array, Float64Array, ListArray, StringArray, StructArray,
 };
 use datafusion::arrow::buffer::OffsetBuffer;
-use datafusion::arrow::datatypes::{DataType, Field, Fields, Schema};
-use datafusion::common::{Result, exec_datafusion_err, exec_err};
-use serde_json::json;
-
-use crate::dataset::{Holds, TableColumn};
-
-/// The key in the schema's metadata of the name of the label column and of those columns that
-/// are moments, in JSON.
-const COLUMNS: &str = "atoll.columns";
+use datafusion::arrow::datatypes::{DataType, Field, Fields};
+use datafusion::common::{Result, exec_err};
 
 /// The type of the struct.
 pub(super) fn fields(dataset: &Dataset) -> Fields {
@@ -34,17 +26,6 @@ pub(super) fn fields(dataset: &Dataset) -> Fields {
         Field::new(&column.name, data_type, true)
     };
     dataset.columns.iter().map(field).collect()
-}
-
-/// Says in a schema what a column type does not say.
-pub(super) fn describe(dataset: &Dataset, schema: &mut Schema) {
-    let is_moment = |column: &&Column| column.kind == ColumnKind::Timestamp;
-    let moments = dataset.columns.iter().filter(is_moment);
-    let moments: Vec<&str> = moments.map(|column| column.name.as_str()).collect();
-    let described = json!({"target": dataset.target, "moments": moments});
-    schema
-        .metadata
-        .insert(COLUMNS.to_string(), described.to_string());
 }
 
 /// The values of some rows.
@@ -87,54 +68,4 @@ pub(super) fn array(dataset: &Dataset, start: usize, end: usize) -> Result<Array
     }
     let fields = fields(dataset);
     Ok(Arc::new(StructArray::try_new(fields, arrays, None)?))
-}
-
-/// What a schema says of the columns: the name of the label column, and which are moments.
-pub(super) struct Described {
-    pub(super) target: String,
-    moments: Vec<String>,
-}
-
-impl Described {
-    pub(super) fn of(schema: &Schema) -> Result<Self> {
-        let text = schema.metadata().get(COLUMNS).map_or("", String::as_str);
-        let described: serde_json::Value =
-            serde_json::from_str(text).map_err(|error| {
-                exec_datafusion_err!("it does not describe columns: {error}")
-            })?;
-        let target = described["target"].as_str().unwrap_or_default().to_string();
-        let moments = described["moments"].as_array().into_iter().flatten();
-        let moments = moments.filter_map(|name| Some(name.as_str()?.to_string()));
-        Ok(Self {
-            target,
-            moments: moments.collect(),
-        })
-    }
-
-    /// Says of columns that were read what they hold.
-    pub(super) fn restore(&self, columns: &mut [TableColumn]) {
-        for column in columns {
-            if self.moments.contains(&column.name) {
-                column.holds = Holds::Timestamps;
-            }
-        }
-    }
-}
-
-/// The fields of the first column of a record batch in its place.
-pub(super) fn unfolded(batch: &RecordBatch) -> Result<RecordBatch> {
-    let schema = batch.schema();
-    let Some(columns) = batch.column(0).as_struct_opt() else {
-        return exec_err!("its features are no struct");
-    };
-    let rest = schema.fields().iter().skip(1).map(Arc::clone);
-    let fields: Vec<_> = columns
-        .fields()
-        .iter()
-        .map(Arc::clone)
-        .chain(rest)
-        .collect();
-    let arrays = columns.columns().iter().chain(&batch.columns()[1..]);
-    let arrays = arrays.map(Arc::clone).collect();
-    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)?)
 }

@@ -28,18 +28,16 @@ use datafusion::parquet::basic::Compression;
 use datafusion::parquet::file::properties::{EnabledStatistics, WriterProperties};
 
 use super::Snapshot;
-use super::columns::{self, Described};
+use super::columns;
 use crate::dataset::metadata::{
-    class_names, features_name, write_class_names, write_features_name,
+    Described, class_names, features_name, write_class_names, write_features_name,
 };
+use crate::dataset::reader::FEATURES;
 use crate::dataset::{ColumnOptions, Labels, Reader, Split, Subject};
 use crate::files::put_if_absent;
 
 /// The column of images.
 const IMAGE: &str = "image";
-
-/// The column of rows of numbers.
-const FEATURES: &str = "features";
 
 /// The column of the groups of rows.
 pub(crate) const GROUP: &str = "group";
@@ -130,7 +128,7 @@ fn encode(snapshot: &Snapshot) -> Result<Vec<u8>> {
     write_class_names(&mut schema, dataset.labels.class_names())?;
     schema.metadata.insert(WARNINGS.to_string(), warnings);
     if !dataset.columns.is_empty() {
-        columns::describe(dataset, &mut schema);
+        Described::write(dataset, &mut schema);
     }
     if let Some(features) = &snapshot.features {
         write_features_name(&mut schema, features);
@@ -252,24 +250,21 @@ fn images(pixels: &[u8], shape: ImageShape, range: Range<usize>) -> Result<Array
     Ok(Arc::new(StructArray::try_new(fields, image, None)?))
 }
 
-/// What reads the rows of a file again. Of mixed columns all are kept, because the others were
-/// left out before.
+/// What reads the rows of a file again.
 fn reader(
+    schema: &Schema,
     subject: Subject,
     first: &Field,
     label: &Field,
     options: ColumnOptions,
 ) -> Result<Reader> {
     match (first.name().as_str(), first.data_type()) {
-        (FEATURES, DataType::Struct(fields)) => {
-            let fields: Vec<Field> = fields.iter().map(|f| f.as_ref().clone()).collect();
-            let features = fields.iter().map(|field| field.name().clone());
-            let options = ColumnOptions {
-                features: Some(features.collect()),
-                ..options
-            };
-            Reader::of_columns(subject, &fields, label, &options)
-        }
+        (FEATURES, DataType::Struct(fields)) => match Described::of(schema) {
+            Some(columns) => {
+                Reader::of_snapshot(subject, fields, label, &options, columns)
+            }
+            None => exec_err!("it does not describe its columns"),
+        },
         (FEATURES, _) => {
             let features = std::slice::from_ref(first);
             Reader::of_numbers(subject, features, label, &options)
@@ -313,26 +308,12 @@ fn decode(name: &str, bytes: Bytes) -> Result<Snapshot> {
         function: "train",
         dataset: name.to_string(),
     };
-    let reader = reader(subject, first, label, options)?;
-    let described = match first.data_type() {
-        DataType::Struct(_) if first.name() == FEATURES => Some(Described::of(&schema)?),
-        _ => None,
-    };
+    let reader = reader(&schema, subject, first, label, options)?;
     let mut rows = reader.empty();
     for batch in file.with_batch_size(8_192).build()? {
-        let batch = batch?.project(&order)?;
-        rows.append(match &described {
-            Some(_) => reader.read(&columns::unfolded(&batch)?)?,
-            None => reader.read(&batch)?,
-        });
+        rows.append(reader.read(&batch?.project(&order)?)?);
     }
-    let mut table = reader.finish(rows)?;
-    if let (Some(described), crate::dataset::Features::Columns(columns)) =
-        (described, &mut table.features)
-    {
-        described.restore(columns);
-        table.target = described.target;
-    }
+    let table = reader.finish(rows)?;
     let labels = match &table.labels {
         Labels::Indices(indices) => atoll_nn::Labels::Classes {
             indices: indices.clone(),
