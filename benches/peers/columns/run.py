@@ -122,7 +122,7 @@ def theirs(train, test, label, is_number, trials, seed):
         )
         columns = ColumnTransformer([("numbers", fill, numbers), ("texts", one_hot, few)])
         network = kind(
-            (int(np.exp(draw.uniform(np.log(16), np.log(128)))),),
+            hidden_layer_sizes=(int(np.exp(draw.uniform(np.log(16), np.log(128)))),),
             learning_rate_init=np.exp(draw.uniform(np.log(0.001), np.log(0.03))),
             alpha=np.exp(draw.uniform(np.log(1e-6), np.log(0.01))),
             batch_size=32, max_iter=60, random_state=int(draw.integers(1 << 31)),
