@@ -443,6 +443,24 @@ async fn no_file<T>(ctx: &SessionContext, function: &str, name: &str) -> Result<
     }
 }
 
+/// The columns of a snapshot, which is a data set too, and what it says of them.
+fn of_snapshot(
+    frame: &DataFrame,
+    columns: &[Field],
+    options: &ColumnOptions,
+) -> Option<(Fields, Described)> {
+    let described = Described::of(frame.schema().as_arrow())?;
+    let features = columns.iter().find(|field| field.name() == FEATURES)?;
+    match features.data_type() {
+        DataType::Struct(fields)
+            if options.features.is_none() && options.image.is_none() =>
+        {
+            Some((fields.clone(), described))
+        }
+        _ => None,
+    }
+}
+
 /// How the columns become rows: those that the options name, else the image column, else
 /// all columns of numbers, where there is nothing but those, label and split.
 fn reader(
@@ -476,15 +494,8 @@ fn reader(
         })
         .map(|field| field.as_ref().clone())
         .collect();
-    // A snapshot of columns is a data set too.
-    if let (None, None, Some(columns)) = (
-        &options.features,
-        &options.image,
-        Described::of(frame.schema().as_arrow()),
-    ) && let Some(field) = others.iter().find(|field| field.name() == FEATURES)
-        && let DataType::Struct(fields) = field.data_type()
-    {
-        return Reader::of_snapshot(subject, fields, &label, options, columns);
+    if let Some((fields, columns)) = of_snapshot(frame, &others, options) {
+        return Reader::of_snapshot(subject, &fields, &label, options, columns);
     }
     let features = match (&options.features, &options.image) {
         (Some(_), Some(_)) => {

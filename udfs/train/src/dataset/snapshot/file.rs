@@ -256,20 +256,20 @@ fn reader(
     subject: Subject,
     first: &Field,
     label: &Field,
-    options: ColumnOptions,
+    options: &ColumnOptions,
 ) -> Result<Reader> {
     match (first.name().as_str(), first.data_type()) {
         (FEATURES, DataType::Struct(fields)) => match Described::of(schema) {
             Some(columns) => {
-                Reader::of_snapshot(subject, fields, label, &options, columns)
+                Reader::of_snapshot(subject, fields, label, options, columns)
             }
             None => exec_err!("it does not describe its columns"),
         },
         (FEATURES, _) => {
             let features = std::slice::from_ref(first);
-            Reader::of_numbers(subject, features, label, &options)
+            Reader::of_numbers(subject, features, label, options)
         }
-        _ => Reader::of_images(subject, first, label, &options),
+        _ => Reader::of_images(subject, first, label, options),
     }
 }
 
@@ -308,7 +308,7 @@ fn decode(name: &str, bytes: Bytes) -> Result<Snapshot> {
         function: "train",
         dataset: name.to_string(),
     };
-    let reader = reader(&schema, subject, first, label, options)?;
+    let reader = reader(&schema, subject, first, label, &options)?;
     let mut rows = reader.empty();
     for batch in file.with_batch_size(8_192).build()? {
         rows.append(reader.read(&batch?.project(&order)?)?);
