@@ -100,6 +100,8 @@ fn quote_word(tokens: &mut Tokens, index: usize) {
 
 #[cfg(test)]
 mod tests {
+    use datafusion::logical_expr::LogicalPlan;
+
     use super::super::testing::{check, check_error, plan, run};
 
     #[test]
@@ -141,17 +143,10 @@ mod tests {
             "SELECT explain('m.onnx', NULL)",
             "SELECT 1 AS one, explain('m.onnx', NULL), EXPLAIN ('m.onnx', NULL) AS two",
         ] {
-            let error = run(plan(sql)).map(|_| ()).unwrap_err().to_string();
-            assert!(!error.contains("Expected"), "{sql}: {error}");
+            run(plan(sql)).unwrap();
         }
-        check(
-            "EXPLAIN SELECT 1 AS one",
-            &[
-                "Explain",
-                "Projection: Int64(1) AS one",
-                "EmptyRelation: rows=1",
-            ],
-        );
+        let statement = run(plan("EXPLAIN SELECT 1 AS one")).unwrap();
+        assert!(matches!(statement, LogicalPlan::Explain(_)));
     }
 
     #[test]
