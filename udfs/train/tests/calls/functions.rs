@@ -162,7 +162,7 @@ async fn a_cancelled_statement_stops_and_keeps_nothing() {
 async fn wrong_datasets_are_errors_at_plan_time() {
     let storage = tempfile::tempdir().unwrap();
     let ctx = session(storage.path());
-    let view = "CREATE VIEW digits AS SELECT 'a' AS picture, 2 AS label";
+    let view = "CREATE VIEW digits AS SELECT named_struct('a', 1) AS picture, 2 AS label";
     ctx.sql(view).await.unwrap().collect().await.unwrap();
     let check = async |dataset: &str, expected: &str| {
         let arguments = [text(dataset)];
