@@ -273,6 +273,11 @@ pub(crate) async fn outcome(
     };
     let newest = Table::open(location).await?;
     if let Some(newest) = &newest {
+        // A log loses versions only when it is deleted.
+        let is_being_dropped = newest.version() + 1 < *versions.start();
+        if is_being_dropped && !may_try_again(&error, 0) {
+            return Ok(Some(Lost::Dropped));
+        }
         let last = newest.version().min(*versions.end());
         for version in *versions.start()..=last {
             if mark.is_on(location, version).await? {

@@ -17,7 +17,7 @@ use deltalake_core::{DeltaResult, DeltaTable, DeltaTableBuilder, DeltaTableError
 use url::Url;
 
 use crate::error::explain;
-use crate::standing::has_start;
+use crate::standing::{is_start, log_names};
 use crate::types;
 
 /// The schemes of stores that commit by a conditional put, beside `file`.
@@ -57,18 +57,28 @@ impl Table {
         {
             return Ok(None);
         }
-        let mut inner = log_of(location)?;
-        match inner.load().await {
-            Ok(()) => {}
-            Err(DeltaTableError::NotATable(_)) => return Ok(None),
-            Err(_) if !has_start(location).await? => {
+        let mut seen = None;
+        let inner = loop {
+            let mut inner = log_of(location)?;
+            let error = match inner.load().await {
+                Ok(()) => break inner,
+                Err(DeltaTableError::NotATable(_)) => return Ok(None),
+                Err(error) => error,
+            };
+            let names = log_names(location).await?;
+            if !names.iter().any(|name| is_start(name)) {
                 return plan_err!(
                     "the table {location} was dropped meanwhile, or its log has lost its \
                      beginning; DROP TABLE removes what is left"
                 );
             }
-            Err(error) => return Err(explain(location, "read", error)),
-        }
+            // What the log named may have been deleted before it was read, by DROP TABLE or
+            // by who cleans up; a log that stays as it is stays unreadable.
+            if seen.as_ref() == Some(&names) {
+                return Err(explain(location, "read", error));
+            }
+            seen = Some(names);
+        };
         let location = location.clone();
         Ok(Some(Self { location, inner }))
     }

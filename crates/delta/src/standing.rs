@@ -5,6 +5,8 @@
 //! commits looks for the version that it read, before and after. So a commit either came
 //! before the table was dropped, or its writer hears that there is no table.
 
+use std::collections::BTreeSet;
+
 use atoll_udf_common::Location;
 use chrono::Utc;
 use datafusion::common::Result;
@@ -139,15 +141,25 @@ impl Mark {
 
 /// Whether a log has what reading it begins with.
 pub(crate) async fn has_start(location: &Location) -> Result<bool> {
+    let names = log_names(location).await?;
+    Ok(names.iter().any(|name| is_start(name)))
+}
+
+/// Whether reading a log can begin with its file of this name.
+pub(crate) fn is_start(name: &str) -> bool {
+    name == "00000000000000000000.json" || name.contains(".checkpoint.")
+}
+
+/// The names of a log's files.
+pub(crate) async fn log_names(location: &Location) -> Result<BTreeSet<String>> {
     let log = location.join("_delta_log")?;
-    let mut files = log.store.list(Some(&log.path));
-    while let Some(file) = files.try_next().await.map_err(|error| log.error(error))? {
-        let name = file.location.filename().unwrap_or_default();
-        if name == "00000000000000000000.json" || name.contains(".checkpoint.") {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    let files = log.store.list(Some(&log.path));
+    let names = files.map_ok(|file| file.location.filename().map(str::to_string));
+    let names: Vec<_> = names
+        .try_collect()
+        .await
+        .map_err(|error| log.error(error))?;
+    Ok(names.into_iter().flatten().collect())
 }
 
 /// Whether the files of a commit are there.
@@ -182,16 +194,30 @@ mod tests {
     use object_store::path::Path;
     use object_store::{
         CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
-        ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult,
+        ObjectStore, ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload,
+        PutResult,
     };
 
     use crate::{At, Definition, Replaced, Sink, Statement, Table, add, create, delete};
     use atoll_udf_common::Location;
 
-    /// A store in which something happens just before version 1 of a table is committed.
+    /// A store in which something happens just before a file is first written or read.
     struct Meddling {
         store: Arc<dyn ObjectStore>,
+        /// The end of the file's path.
+        file: &'static str,
         before: Mutex<Option<BoxFuture<'static, ()>>>,
+    }
+
+    impl Meddling {
+        async fn meddle(&self, path: &Path) {
+            if path.as_ref().ends_with(self.file) {
+                let before = self.before.lock().unwrap().take();
+                if let Some(before) = before {
+                    before.await;
+                }
+            }
+        }
     }
 
     impl Debug for Meddling {
@@ -214,12 +240,7 @@ mod tests {
             payload: PutPayload,
             options: PutOptions,
         ) -> object_store::Result<PutResult> {
-            if path.as_ref().ends_with("00000000000000000001.json") {
-                let before = self.before.lock().unwrap().take();
-                if let Some(before) = before {
-                    before.await;
-                }
-            }
+            self.meddle(path).await;
             self.store.put_opts(path, payload, options).await
         }
 
@@ -236,6 +257,7 @@ mod tests {
             path: &Path,
             options: GetOptions,
         ) -> object_store::Result<GetResult> {
+            self.meddle(path).await;
             self.store.get_opts(path, options).await
         }
 
@@ -298,12 +320,24 @@ mod tests {
                 delete(&plain).await.unwrap();
                 made(&plain, &definition(false)).await;
             };
+            let location = self.meddled("00000000000000000001.json", before);
+            Table::open(&location).await.unwrap().unwrap()
+        }
+
+        /// The folder of a client just before whose first look at a file, or writing of it,
+        /// something happens.
+        fn meddled(
+            &self,
+            file: &'static str,
+            before: impl Future<Output = ()> + Send + 'static,
+        ) -> Location {
             let mut location = self.location.clone();
             location.store = Arc::new(Meddling {
                 store: Arc::clone(&self.location.store),
+                file,
                 before: Mutex::new(Some(Box::pin(before))),
             });
-            Table::open(&location).await.unwrap().unwrap()
+            location
         }
 
         async fn open(&self) -> Table {
@@ -401,6 +435,43 @@ mod tests {
         assert_eq!(table.version(), 0);
         assert_eq!(table.detail().unwrap().rows, Some(2));
         assert_eq!(table.schema().unwrap().fields().len(), 1);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_table_that_is_dropped_while_it_is_opened_is_gone_and_no_error() {
+        const CHECKPOINT: &str = "00000000000000000010.checkpoint.parquet";
+        let folder = Folder::new();
+        folder.create(&definition(false)).await;
+        for _ in 0..11 {
+            folder.add(folder.open().await).await.unwrap();
+        }
+        let plain = folder.location.clone();
+        let checkpoint = plain.join(&format!("_delta_log/{CHECKPOINT}")).unwrap();
+        let cleaned = async move {
+            checkpoint.store.delete(&checkpoint.path).await.unwrap();
+        };
+        let location = folder.meddled(CHECKPOINT, cleaned);
+        let table = Table::open(&location).await.unwrap().unwrap();
+        assert_eq!(table.version(), 11, "its commits are all there");
+        let first = "00000000000000000000.json";
+        let location =
+            folder.meddled(first, async move { delete(&plain).await.unwrap() });
+        let opened = Table::open(&location).await;
+        let error = opened.unwrap_err().strip_backtrace();
+        assert!(error.contains("was dropped meanwhile"), "{error}");
+        assert!(Table::open(&folder.location).await.unwrap().is_none());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_log_that_stays_damaged_is_an_error() {
+        let folder = Folder::new();
+        folder.create(&definition(false)).await;
+        let commit = super::commit_of(&folder.location, 0).unwrap();
+        let damaged = PutPayload::from_static(b"{\"metaData\":");
+        commit.store.put(&commit.path, damaged).await.unwrap();
+        let opened = Table::open(&folder.location).await;
+        let error = opened.unwrap_err().strip_backtrace();
+        assert!(error.contains("cannot read the table"), "{error}");
     }
 
     #[tokio::test(flavor = "multi_thread")]
