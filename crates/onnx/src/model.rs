@@ -334,10 +334,8 @@ impl LoadedModel {
         let mut split: Vec<Vec<Output>> = (0..rows).map(|_| Vec::new()).collect();
         for output in self.run_values(&values, 1)? {
             let values = output.data.len() / rows.max(1);
-            let shape: Vec<usize> = [1]
-                .into_iter()
-                .chain(output.shape[1..].iter().copied())
-                .collect();
+            let dims = output.shape.iter().skip(1).copied();
+            let shape: Vec<usize> = [1].into_iter().chain(dims).collect();
             let parts = output.data.chunks(values);
             if parts.len() != rows {
                 return Err(self.failed("an output has not as many rows as its inputs"));

@@ -7,9 +7,10 @@ use atoll_delta::Source;
 use atoll_udf_common::files::{
     Declared, FileTable, Kind, Named, partition_names, refuse_delta_table,
 };
+use atoll_udf_common::tables::state_of;
 use atoll_udf_common::{AtollOptions, Location};
 use datafusion::catalog::{Session, TableProvider, TableProviderFactory};
-use datafusion::common::{Result, internal_err, plan_err};
+use datafusion::common::{Result, plan_err};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::CreateExternalTable;
 
@@ -110,9 +111,7 @@ impl TableProviderFactory for ExternalTables {
                 create.locations.join(", ")
             );
         };
-        let Some(session) = state.as_any().downcast_ref::<SessionState>() else {
-            return internal_err!("the session of an external table is another's");
-        };
+        let session = state_of(state, "an external table")?;
         let Some(factory) = session.get_file_format_factory(&create.file_type) else {
             return plan_err!("no format is called {}", create.file_type);
         };

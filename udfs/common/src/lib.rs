@@ -8,6 +8,7 @@
 //! need moves into this crate.
 
 pub mod args;
+pub mod days;
 mod erased;
 mod expensive;
 pub mod files;

@@ -8,8 +8,8 @@ use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::datatypes::{DataType, Field, Fields};
 use datafusion::common::Result;
 
-use crate::REPORT;
 use crate::model::ModelFailure;
+use crate::{EXECUTOR_DIED, REPORT};
 
 /// The answer of one row; `None` when an argument is NULL.
 pub type Outcome<T> = Option<std::result::Result<T, ModelFailure>>;
@@ -24,6 +24,12 @@ pub fn outcome<T>(
             Err(ModelFailure::new("MODEL_RUNTIME", message))
         })
         .transpose()
+}
+
+/// What rows give whose executor died of them.
+pub fn died<T>(rows: usize, reason: &str) -> Vec<Outcome<T>> {
+    let failed = || Some(Err(ModelFailure::new(EXECUTOR_DIED, reason)));
+    (0..rows).map(|_| failed()).collect()
 }
 
 /// What a `try_` function returns: the answer under its name, or the reason.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::catalog::TableProvider;
-use datafusion::common::{Result, TableReference};
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::{Result, TableReference, internal_err};
 use datafusion::dataframe::DataFrame;
 use datafusion::execution::SessionState;
 use datafusion::prelude::SessionContext;
@@ -22,6 +22,15 @@ pub const TYPED_BY_TABLE: [&str; 2] = ["near_duplicates", "nearest"];
 /// table to be opened.
 #[derive(Debug, Default)]
 pub struct GivenTables(pub HashMap<String, SchemaRef>);
+
+/// The state of the session that plans a table of a function, or a table of files: `who` names
+/// it if that is another engine's.
+pub fn state_of<'a>(session: &'a dyn Session, who: &str) -> Result<&'a SessionState> {
+    match session.as_any().downcast_ref() {
+        Some(state) => Ok(state),
+        None => internal_err!("the session of {who} is another's"),
+    }
+}
 
 /// What to say where no table is called `name`.
 pub fn table_hint(session: &SessionState, name: &str) -> String {

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use atoll_compute::panics::catch;
 use atoll_udf_common::model::ModelFailure;
-use atoll_udf_common::outcome::{Outcome, fields, result_array};
+use atoll_udf_common::outcome::{Outcome, died, fields, result_array};
 use atoll_udf_common::{
-    Call, CallContext, EXECUTOR_DIED, ExpensiveFunction, PreparedCall, REPORT, Usage,
+    Call, CallContext, ExpensiveFunction, PreparedCall, REPORT, Usage,
 };
 use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::datatypes::{DataType, Fields};
@@ -151,8 +151,7 @@ impl<T: Send + 'static> PreparedCall for PreparedTry<T> {
         _context: &CallContext,
         reason: &str,
     ) -> Result<ArrayRef> {
-        let failed = || Some(Err(ModelFailure::new(EXECUTOR_DIED, reason)));
-        self.array((0..args.number_rows).map(|_| failed()).collect())
+        self.array(died(args.number_rows, reason))
     }
 }
 

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use atoll_onnx::{Data, LoadedModel, Port, TableInput, TableInputKind};
 use atoll_udf_common::args::is_text;
+use atoll_udf_common::days::{MOMENT, days_at};
 use atoll_udf_common::image::{
     ImageColumn, ImageValue, coerce_image_type, image, image_type,
 };
 use atoll_udf_common::model::ModelFailure;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::datatypes::{
-    DataType, Date32Type, Field, FieldRef, Float32Type, Float64Type, Int64Type, TimeUnit,
-    TimestampMicrosecondType,
+    DataType, Field, FieldRef, Float32Type, Float64Type, Int64Type,
 };
 use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::logical_expr::ColumnarValue;
@@ -97,12 +97,6 @@ fn column_type(data_type: &DataType) -> Option<DataType> {
         other => values_type(other),
     }
 }
-
-/// Moments as they are read.
-const MOMENT: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
-
-/// Microseconds in a day.
-const DAY: f64 = 86_400_000_000.0;
 
 fn element_type(data_type: &DataType) -> Option<DataType> {
     match data_type {
@@ -334,17 +328,7 @@ fn values(array: &ArrayRef, row: usize) -> Result<Option<Data>, ModelFailure> {
     if array.is_null(row) || *array.data_type() == DataType::Null {
         return Ok(None);
     }
-    let days = match array.data_type() {
-        DataType::Date32 => {
-            Some(f64::from(array.as_primitive::<Date32Type>().value(row)))
-        }
-        DataType::Timestamp(..) => {
-            let moments = array.as_primitive::<TimestampMicrosecondType>();
-            Some(moments.value(row) as f64 / DAY)
-        }
-        _ => None,
-    };
-    if let Some(days) = days {
+    if let Some(days) = days_at(array, row) {
         return Ok(Some(Data::Doubles(vec![days])));
     }
     let list = match array.data_type() {

@@ -247,12 +247,13 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Runs the model on numbers by the names of its inputs.
-    pub(crate) fn run(
-        &self,
-        inputs: Vec<(String, Data)>,
-    ) -> Result<Vec<Output>, ModelFailure> {
-        self.catch(|| Ok(self.model.run(inputs)?))
+    /// Runs the model on an image, or on values by the names of its inputs, and returns all
+    /// outputs.
+    pub(crate) fn run(&self, input: Input<'_>) -> Result<Vec<Output>, ModelFailure> {
+        match input {
+            Input::Image(image) => self.run_image(&image),
+            Input::Values(values) => self.catch(|| Ok(self.model.run(values)?)),
+        }
     }
 
     /// Does what asks the model. A panic is an error of this row only.
@@ -313,11 +314,7 @@ impl Pipeline {
         input: Input<'_>,
         k: usize,
     ) -> Result<Vec<Scored>, ModelFailure> {
-        let mut outputs = match input {
-            Input::Image(image) => self.run_image(&image)?,
-            Input::Values(values) => self.run(values)?,
-        };
-        self.classes(outputs.swap_remove(self.output), k)
+        self.classes(self.run(input)?.swap_remove(self.output), k)
     }
 
     /// The `k` best classes that the chosen output says.

@@ -24,7 +24,7 @@ use datafusion::logical_expr::{
 
 use crate::SECTION;
 use crate::argument::{self, ModelArgument};
-use crate::input::{self, Input, Inputs};
+use crate::input::{self, Inputs};
 use crate::options::{Accepts, Options};
 use crate::pipeline::Purpose;
 use crate::together::{Asked, Reading};
@@ -218,11 +218,10 @@ impl Predictor {
                 let Some(pipeline) = models.get(row)? else {
                     return Ok(None);
                 };
-                let outputs = match inputs.get(&pipeline.model, row)? {
-                    Some(Input::Image(image)) => pipeline.run_image(&image)?,
-                    Some(Input::Values(values)) => pipeline.run(values)?,
-                    None => return Ok(None),
+                let Some(input) = inputs.get(&pipeline.model, row)? else {
+                    return Ok(None);
                 };
+                let outputs = pipeline.run(input)?;
                 if first_only {
                     first(&pipeline.model, outputs, &warnings)
                 } else {

@@ -4,11 +4,11 @@ use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use atoll_onnx::{Output, WantedTensors};
-use atoll_udf_common::model::{ModelFailure, model};
-use atoll_udf_common::outcome::{Outcome, fields, result_array};
+use atoll_udf_common::model::model;
+use atoll_udf_common::outcome::{Outcome, died, fields, result_array};
 use atoll_udf_common::{
-    Argument, Call, CallContext, EXECUTOR_DIED, ExpensiveFunction, PreparedCall,
-    SharedCall, Usage, usage,
+    Argument, Call, CallContext, ExpensiveFunction, PreparedCall, SharedCall, Usage,
+    usage,
 };
 use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::datatypes::{DataType, Fields};
@@ -123,9 +123,7 @@ impl PreparedCall for PreparedTryPredict {
         _context: &CallContext,
         reason: &str,
     ) -> Result<ArrayRef> {
-        let failed = || Some(Err(ModelFailure::new(EXECUTOR_DIED, reason)));
-        let rows = (0..args.number_rows).map(|_| failed());
-        result(rows.collect(), &self.0.fields)
+        result(died(args.number_rows, reason), &self.0.fields)
     }
 }
 

@@ -3,11 +3,10 @@
 use atoll_udf_common::OptionStruct;
 use atoll_udf_common::args::literal_str;
 use atoll_udf_common::structs::suggest;
-use atoll_udf_common::tables::{GivenTables, table_hint};
+use atoll_udf_common::tables::{GivenTables, state_of, table_hint};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableFunctionArgs};
-use datafusion::common::{Result, internal_err, plan_err};
-use datafusion::execution::SessionState;
+use datafusion::common::{Result, plan_err};
 use datafusion::logical_expr::Expr;
 
 /// What names rows, unless the options name a column.
@@ -53,10 +52,7 @@ fn columns_of(function: &str, table: &str, session: &dyn Session) -> Result<Sche
     if let Some(schema) = given.as_ref().and_then(|given| given.0.get(table)) {
         return Ok(SchemaRef::clone(schema));
     }
-    let Some(state) = session.as_any().downcast_ref::<SessionState>() else {
-        return internal_err!("the session of {function} is another's");
-    };
-    let hint = table_hint(state, table);
+    let hint = table_hint(state_of(session, function)?, table);
     plan_err!("{function}: no table, view or file is called '{table}'; {hint}")
 }
 

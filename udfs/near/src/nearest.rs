@@ -7,6 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use atoll_compute::pool;
 use atoll_near::{Metric, Neighbour, Search, Vectors};
+use atoll_udf_common::tables::state_of;
 use atoll_udf_common::{CallContext, Erased, OptionStruct, RowsExec, pool_error};
 use datafusion::arrow::array::{
     ArrayRef, Float64Array, Int64Array, RecordBatch, UInt32Array,
@@ -14,11 +15,11 @@ use datafusion::arrow::array::{
 use datafusion::arrow::compute::take;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
-use datafusion::common::{DataFusionError, Result, exec_err, internal_err, plan_err};
+use datafusion::common::{DataFusionError, Result, exec_err, plan_err};
 use datafusion::dataframe::DataFrame;
 use datafusion::datasource::TableType;
+use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::MemoryConsumer;
-use datafusion::execution::{SessionState, TaskContext};
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::ExecutionPlan;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
@@ -129,10 +130,7 @@ impl TableProvider for NearestTable {
         _filters: &[Expr],
         _limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let Some(state) = session.as_any().downcast_ref::<SessionState>() else {
-            return internal_err!("the session of {NAME} is another's");
-        };
-        let state = Erased::new(state.clone());
+        let state = Erased::new(state_of(session, NAME)?.clone());
         let question = &self.question;
         let rows = question.rows.open(&state).await?;
         let queries = match &question.queries {

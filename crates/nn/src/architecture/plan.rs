@@ -117,6 +117,15 @@ impl PlannedLayer {
             _ => 0..0,
         }
     }
+
+    /// The same in weights of which the first is the network's weight `first`.
+    pub(crate) fn weights_after(&self, first: usize) -> Range<usize> {
+        let own = self.weights();
+        match own.is_empty() {
+            true => 0..0,
+            false => own.start - first..own.end - first,
+        }
+    }
 }
 
 /// A whole network on paper.

@@ -56,14 +56,10 @@ impl Chain {
             let stream = |name: &str| stream(&format!(".{place}{name}"));
             let (layer, covered) = build(&planned[place..], rows, threads, &stream);
             if let Some(layer) = layer {
-                let weights = planned[place].weights();
                 let output = planned[place + covered - 1].output.values();
                 chain.parts.push(Part {
                     layer,
-                    weights: match weights.is_empty() {
-                        true => 0..0,
-                        false => weights.start - first_weight..weights.end - first_weight,
-                    },
+                    weights: planned[place].weights_after(first_weight),
                 });
                 chain.activations.push(Buffer::zeros(rows * output));
                 chain.widths.push(output);

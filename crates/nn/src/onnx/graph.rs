@@ -1,7 +1,5 @@
 //! Layers as ONNX nodes.
 
-use std::ops::Range;
-
 use super::MACHINE_LEARNING;
 use super::columns::{self, ColumnNodes};
 use super::proto::{
@@ -143,41 +141,14 @@ impl Builder {
         let input = self.current();
         let first = block.weights().start;
         let mut rest = statistics;
-        let mut inner = |layers: &'_ [PlannedLayer]| -> Vec<Range<usize>> {
-            let count = |layer: &PlannedLayer| inner_statistics(layer);
-            let mut ranges = Vec::new();
-            for layer in layers {
-                let start = statistics.len() - rest.len();
-                rest = &rest[count(layer)..];
-                ranges.push(start..start + count(layer));
-            }
-            ranges
-        };
-        let (body, shortcut) = (inner(&block.body), inner(&block.shortcut));
-        let with_weights = |layers: &'_ [PlannedLayer], ranges: Vec<Range<usize>>| {
-            let layers = layers.iter().zip(ranges);
-            layers
-                .map(|(layer, range)| {
-                    let own = layer.weights();
-                    let own = match own.is_empty() {
-                        true => 0..0,
-                        false => own.start - first..own.end - first,
-                    };
-                    (
-                        layer.clone(),
-                        weights[own].to_vec(),
-                        statistics[range].to_vec(),
-                    )
-                })
-                .collect::<Vec<_>>()
-        };
         let mut ends = Vec::new();
-        for (layers, ranges) in [(&block.body, body), (&block.shortcut, shortcut)] {
-            let layers = with_weights(layers, ranges);
-            let layers: Vec<_> = layers
-                .iter()
-                .map(|(l, w, s)| (l, w.as_slice(), s.as_slice()))
-                .collect();
+        for layers in [&block.body, &block.shortcut] {
+            let layers = layers.iter().map(|layer| {
+                let (statistics, after) = rest.split_at(inner_statistics(layer));
+                rest = after;
+                (layer, &weights[layer.weights_after(first)], statistics)
+            });
+            let layers: Vec<_> = layers.collect();
             self.start = Some(input.clone());
             self.chain(&layers);
             ends.push(self.current());

@@ -8,13 +8,13 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableFunctionImpl, TableProvider};
-use datafusion::common::{Result, TableReference, internal_err, plan_err};
+use datafusion::common::{Result, TableReference, plan_err};
 use datafusion::datasource::{MemTable, TableType};
-use datafusion::execution::SessionState;
 use datafusion::logical_expr::{DocSection, Documentation, Expr};
 use datafusion::physical_plan::ExecutionPlan;
 
 use atoll_delta::{Commit, Source, Table};
+use atoll_udf_common::tables::state_of;
 
 use crate::functions::TableFunction;
 use crate::sql::Action;
@@ -82,9 +82,7 @@ impl TableProvider for Commits {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let name = &self.0;
-        let Some(state) = session.as_any().downcast_ref::<SessionState>() else {
-            return internal_err!("the session of history is another's");
-        };
+        let state = state_of(session, "history")?;
         let mut found = None;
         for reference in [
             TableReference::parse_str(name),

@@ -12,13 +12,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use atoll_udf_common::args::literal_str;
+use atoll_udf_common::tables::state_of;
 use atoll_udf_common::{CallContext, Erased, OptionStruct, RowsExec};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
-use datafusion::common::{Result, internal_err, plan_err};
+use datafusion::common::{Result, plan_err};
 use datafusion::datasource::TableType;
-use datafusion::execution::{SessionState, TaskContext};
+use datafusion::execution::TaskContext;
 use datafusion::logical_expr::{Documentation, Expr};
 use datafusion::physical_plan::ExecutionPlan;
 use futures::FutureExt;
@@ -149,10 +150,7 @@ impl TableProvider for CheckTable {
         _filters: &[Expr],
         _limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let Some(state) = session.as_any().downcast_ref::<SessionState>() else {
-            return internal_err!("the session of {NAME} is another's");
-        };
-        let state = Erased::new(state.clone());
+        let state = Erased::new(state_of(session, NAME)?.clone());
         // What is wrong with the call is said before anything runs.
         let source = Arc::new(Source::open(&state, &self.0).await?);
         let check = self.0.clone();

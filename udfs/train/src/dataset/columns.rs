@@ -129,20 +129,14 @@ impl TableColumn {
         self.width = self.width.or(other.width);
     }
 
-    /// The values of these rows.
-    pub(crate) fn in_order(&self, order: &[u32]) -> Self {
-        let width = self.width.unwrap_or(1);
-        let numbers = order
-            .iter()
-            .flat_map(|row| self.numbers.iter().skip(*row as usize * width).take(width));
-        let places = order.iter().map(|row| self.texts.places.get(*row as usize));
-        Self {
-            numbers: numbers.copied().collect(),
-            texts: Texts {
-                places: places.flatten().copied().collect(),
-                ..self.texts.clone()
-            },
-            ..self.clone()
+    /// Takes the values that these rows of `other` have, a column of the same texts.
+    pub(crate) fn take(&mut self, other: &TableColumn, rows: &[u32]) {
+        let width = self.width.unwrap_or(1).max(1);
+        for (target, row) in self.numbers.chunks_exact_mut(width).zip(rows) {
+            target.copy_from_slice(&other.numbers[*row as usize * width..][..width]);
+        }
+        for (target, row) in self.texts.places.iter_mut().zip(rows) {
+            *target = other.texts.places[*row as usize];
         }
     }
 
@@ -272,6 +266,22 @@ mod tests {
         assert_eq!(places[..1], [1.0]);
         assert_eq!(places[2..4], [0.0, 1.0]);
         assert!(places[1].is_nan() && places[4].is_nan());
+    }
+
+    #[test]
+    fn a_column_takes_the_values_of_other_rows() {
+        let column = texts(&[Some("b"), None, Some("a")]);
+        let mut taken = column.clone();
+        taken.take(&column, &[2, 0, 1]);
+        let found: Vec<_> = (0..3).map(|row| taken.texts.get(row)).collect();
+        assert_eq!(found, [Some("a"), Some("b"), None]);
+        let column = TableColumn {
+            width: Some(2),
+            ..numbers("a", Holds::Lists, &[1.0, 2.0, 3.0, 4.0])
+        };
+        let mut taken = column.clone();
+        taken.take(&column, &[1, 0]);
+        assert_eq!(taken.numbers, [3.0, 4.0, 1.0, 2.0]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ mod images;
 mod numbers;
 
 pub(super) use columns::holds;
-pub(super) use numbers::is_feature;
+use numbers::is_feature;
 
 use atoll_udf_common::RowError;
 use atoll_udf_common::args::{is_text, string_at};

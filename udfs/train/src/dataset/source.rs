@@ -25,7 +25,7 @@ use futures::{StreamExt, TryStreamExt};
 
 use self::place::IsBad;
 use super::metadata::{Described, class_names, features_name};
-use super::reader::{FEATURES, Piece, holds, is_feature, value_type};
+use super::reader::{FEATURES, Piece, holds, value_type};
 use super::{ColumnOptions, Holds, Reader, Split, Subject, Table, photos};
 use crate::files::{digest, put_if_absent};
 
@@ -34,9 +34,6 @@ pub(super) const IMAGE: &str = "image";
 
 /// The split column that is used when it is there and the options name no other.
 pub(super) const SPLIT: &str = "split";
-
-/// What a column of lists holds.
-const LISTS: Option<Holds> = Some(Holds::Lists);
 
 /// Rows that one piece of work on the compute pool decodes.
 const PIECE: usize = 512;
@@ -545,9 +542,7 @@ fn reader(
             names(fields)
         );
     }
-    let is_list = |field: &Field| {
-        is_feature(field.data_type()) && holds(field.data_type()) == LISTS
-    };
+    let is_list = |field: &Field| holds(field.data_type()) == Some(Holds::Lists);
     match features.iter().all(is_list) {
         true => Reader::of_numbers(subject, &features, &label, options),
         false => Reader::of_columns(subject, &features, &label, options),

@@ -162,23 +162,23 @@ impl Table {
         }
     }
 
-    /// The same rows, of which the values of one of [`Self::feature_names`] are in the order
-    /// of these rows.
-    pub(crate) fn with_permuted(&self, place: usize, order: &[u32]) -> Self {
-        let mut table = self.clone();
-        match &mut table.features {
-            Features::Pixels(_) => {}
-            Features::Columns(columns) => columns[place] = columns[place].in_order(order),
-            Features::Numbers(numbers) => {
-                let column: Vec<f64> = numbers.column(place).collect();
+    /// Gives one of [`Self::feature_names`] the values that it has in these rows of `other`,
+    /// which has the same features.
+    pub(crate) fn take_feature(&mut self, place: usize, other: &Table, rows: &[u32]) {
+        match (&mut self.features, &other.features) {
+            (Features::Columns(columns), Features::Columns(others)) => {
+                columns[place].take(&others[place], rows);
+            }
+            (Features::Numbers(numbers), Features::Numbers(others)) => {
                 let width = numbers.width().unwrap_or(1).max(1);
                 let targets = numbers.values.iter_mut().skip(place).step_by(width);
-                for (target, row) in targets.zip(order) {
-                    *target = column[*row as usize];
+                for (target, row) in targets.zip(rows) {
+                    *target = others.values[*row as usize * width + place];
                 }
             }
+            // Images have no features that a name is given to.
+            _ => {}
         }
-        table
     }
 
     /// Adds rows of the same kinds.

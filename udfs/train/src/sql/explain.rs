@@ -195,6 +195,10 @@ impl ExplainCall {
             .score(model, dataset, Arc::clone(table), context)
             .await?;
         let mut reasons = Vec::with_capacity(columns.len());
+        let in_order: Vec<u32> = (0..).take(table.len()).collect();
+        // One copy, of which a column at a time is changed and put right again: whoever scored
+        // it has let go of it by then.
+        let mut permuted = Arc::new(Table::clone(table));
         for (place, column) in columns.into_iter().enumerate() {
             let mut falls = Vec::with_capacity(self.options.repeats);
             for repeat in 0..self.options.repeats {
@@ -202,10 +206,11 @@ impl ExplainCall {
                 let order =
                     atoll_nn::permutation(table.len(), self.options.seed, &purpose)
                         .ok_or_else(|| exec_datafusion_err!("explain: too many rows"))?;
-                let permuted = Arc::new(table.with_permuted(place, &order));
-                let score = self.score(model, dataset, permuted, context).await?;
-                falls.push(base - score);
+                Arc::make_mut(&mut permuted).take_feature(place, table, &order);
+                let rows = Arc::clone(&permuted);
+                falls.push(base - self.score(model, dataset, rows, context).await?);
             }
+            Arc::make_mut(&mut permuted).take_feature(place, table, &in_order);
             falls.sort_unstable_by(f64::total_cmp);
             reasons.push(Reason {
                 column,

@@ -3,18 +3,14 @@
 use std::sync::Arc;
 
 use atoll_udf_common::args::is_text;
+use atoll_udf_common::days::{MOMENT, days_at};
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{
-    DataType, Date32Type, Field, Float64Type, Int64Type, Schema, TimeUnit,
-};
+use datafusion::arrow::datatypes::{DataType, Float64Type, Schema};
 use datafusion::common::{Result, exec_datafusion_err, exec_err};
 
-use super::{Reader, at, is_feature, problem, value_type};
+use super::{Reader, at, is_feature, numbers, problem, value_type};
 use crate::dataset::columns::{Holds, TableColumn};
-
-/// Microseconds in a day.
-const DAY: f64 = 86_400_000_000.0;
 
 /// The days from 1970-01-01 to 0001-01-01 and to 9999-12-31: dates beyond are slips.
 const DAYS: std::ops::RangeInclusive<f64> = -719_162.0..=2_932_897.0;
@@ -99,20 +95,11 @@ impl Reader {
     }
 
     fn read_days(&self, column: &ArrayRef, all: &mut TableColumn) -> Result<()> {
-        let days: Vec<Option<f64>> = match column.data_type() {
-            DataType::Date32 => {
-                let days = column.as_primitive::<Date32Type>().iter();
-                days.map(|days| days.map(f64::from)).collect()
-            }
-            _ => {
-                let time = DataType::Timestamp(TimeUnit::Microsecond, None);
-                let numbers = cast(&cast(column, &time)?, &DataType::Int64)?;
-                let numbers = numbers.as_primitive::<Int64Type>().iter();
-                numbers
-                    .map(|time| time.map(|time| time as f64 / DAY))
-                    .collect()
-            }
+        let column = match column.data_type() {
+            DataType::Date32 => Arc::clone(column),
+            _ => cast(column, &MOMENT)?,
         };
+        let days: Vec<_> = (0..column.len()).map(|row| days_at(&column, row)).collect();
         if let Some(row) = days
             .iter()
             .position(|day| day.is_some_and(|d| !DAYS.contains(&d)))
@@ -154,47 +141,23 @@ impl Reader {
         column: &ArrayRef,
         all: &mut TableColumn,
     ) -> Result<()> {
-        let item = Arc::new(Field::new_list_field(DataType::Float64, true));
-        let lists = cast(column, &DataType::LargeList(item))?;
-        let lists = lists.as_list::<i64>();
-        for row in 0..lists.len() {
-            let list = lists.value(row);
-            let numbers = list.as_primitive::<Float64Type>();
-            let check = || {
-                let odd = numbers.values().iter().find(|number| !number.is_finite());
-                if let (0, Some(odd)) = (list.null_count(), odd) {
-                    return exec_err!(
-                        "a list of features of {} has the value {odd} in column {}; \
-                         replace or leave out what is not finite",
-                        self.dataset(),
-                        all.name
-                    );
-                }
-                if list.null_count() > 0 {
-                    return exec_err!(
-                        "a list of features of {} has NULL values in column {}; replace \
-                         them or leave the row out",
-                        self.dataset(),
-                        all.name
-                    );
-                }
-                match all.width {
-                    Some(width) if width != list.len() => {
-                        self.refuse_widths(Some(width), Some(list.len()), &all.name)
+        let lists = numbers::Column::new(column)?;
+        let data_type = numbers::element(column);
+        for row in 0..column.len() {
+            let length = self
+                .append(&lists, &all.name, data_type, row, &mut all.numbers)
+                .and_then(|length| match (all.width, length) {
+                    (None, Some(0)) => exec_err!(
+                        "column {} of {} has an empty list",
+                        all.name,
+                        self.dataset()
+                    ),
+                    (Some(_), length) if length != all.width => {
+                        self.refuse_widths(all.width, length, &all.name)
                     }
-                    None if list.is_empty() => {
-                        exec_err!(
-                            "column {} of {} has an empty list",
-                            all.name,
-                            self.dataset()
-                        )
-                    }
-                    _ => Ok(()),
-                }
-            };
-            check().map_err(|error| at(row, error))?;
-            all.width = Some(list.len());
-            all.numbers.extend_from_slice(numbers.values());
+                    _ => Ok(length),
+                });
+            all.width = length.map_err(|error| at(row, error))?;
         }
         Ok(())
     }

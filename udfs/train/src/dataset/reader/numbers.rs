@@ -10,7 +10,7 @@ use datafusion::common::{Result, exec_err};
 use super::{Numbers, Reader, at, doubles, problem, value_type};
 
 /// A feature column of one record batch.
-enum Column {
+pub(super) enum Column {
     /// A number a row.
     Plain(Vec<f64>),
     /// A list of numbers a row.
@@ -39,7 +39,10 @@ impl Reader {
     ) -> Result<()> {
         let rows = columns.first().map_or(0, Array::len);
         let types: Vec<&DataType> = columns.iter().map(element).collect();
-        let columns = columns.iter().map(column).collect::<Result<Vec<_>>>()?;
+        let columns = columns
+            .iter()
+            .map(Column::new)
+            .collect::<Result<Vec<_>>>()?;
         for row in 0..rows {
             for ((column, name), data_type) in columns.iter().zip(names).zip(&types) {
                 let width = self
@@ -55,7 +58,7 @@ impl Reader {
 
     /// Appends what a column has in a row; returns how many numbers that are, if it is a
     /// column of lists.
-    fn append(
+    pub(super) fn append(
         &self,
         column: &Column,
         name: &str,
@@ -145,18 +148,21 @@ impl Reader {
     }
 }
 
-fn column(column: &ArrayRef) -> Result<Column> {
-    let data_type = column.data_type();
-    if data_type.is_numeric() || *data_type == DataType::Boolean {
-        return Ok(Column::Plain(doubles(column)?));
+impl Column {
+    /// A column of numbers, or of lists of them.
+    pub(super) fn new(column: &ArrayRef) -> Result<Self> {
+        let data_type = column.data_type();
+        if data_type.is_numeric() || *data_type == DataType::Boolean {
+            return Ok(Self::Plain(doubles(column)?));
+        }
+        let item = Arc::new(Field::new_list_field(DataType::Float64, true));
+        let lists = cast(column, &DataType::LargeList(item))?;
+        Ok(Self::Lists(lists.as_list::<i64>().clone()))
     }
-    let item = Arc::new(Field::new_list_field(DataType::Float64, true));
-    let lists = cast(column, &DataType::LargeList(item))?;
-    Ok(Column::Lists(lists.as_list::<i64>().clone()))
 }
 
 /// The type of the numbers of a column.
-fn element(column: &ArrayRef) -> &DataType {
+pub(super) fn element(column: &ArrayRef) -> &DataType {
     match column.data_type() {
         DataType::List(item)
         | DataType::LargeList(item)
