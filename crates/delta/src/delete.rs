@@ -28,9 +28,12 @@ pub async fn delete(location: &Location) -> Result<()> {
             if commits.is_empty() {
                 break;
             }
+            // The name of the last checkpoint goes before that checkpoint, because a log
+            // that names one which is not there cannot be read.
             commits.sort_by_key(|path| {
                 let text = path.as_ref();
-                (!text.contains("checkpoint"), text.to_string())
+                let is_name = text.ends_with("_last_checkpoint");
+                (!is_name, !text.contains("checkpoint"), text.to_string())
             });
             for file in &commits {
                 remove(store, file).await?;

@@ -438,7 +438,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_table_that_is_dropped_while_it_is_opened_is_none() {
+    async fn a_table_that_is_dropped_while_it_is_opened_was_dropped() {
         const CHECKPOINT: &str = "00000000000000000009.checkpoint.parquet";
         let folder = Folder::new();
         folder.create(&definition(false)).await;
@@ -446,20 +446,24 @@ mod tests {
             folder.add(folder.open().await).await.unwrap();
         }
         let plain = folder.location.clone();
-        let checkpoint = plain.join(&format!("_delta_log/{CHECKPOINT}")).unwrap();
-        assert!(checkpoint.exists().await.unwrap());
-        let gone = checkpoint.clone();
+        let names = [CHECKPOINT, "_last_checkpoint"];
+        let files = names.map(|name| plain.join(&format!("_delta_log/{name}")).unwrap());
         let cleaned = async move {
-            checkpoint.store.delete(&checkpoint.path).await.unwrap();
+            for file in files {
+                file.store.delete(&file.path).await.unwrap();
+            }
         };
         let location = folder.meddled(CHECKPOINT, cleaned);
         let table = Table::open(&location).await.unwrap().unwrap();
         assert_eq!(table.version(), 11, "its commits are all there");
-        assert!(!gone.exists().await.unwrap());
+        let names = super::log_names(&plain).await.unwrap();
+        assert!(!names.contains(CHECKPOINT));
         let first = "00000000000000000000.json";
         let location =
             folder.meddled(first, async move { delete(&plain).await.unwrap() });
-        assert!(Table::open(&location).await.unwrap().is_none());
+        let error = Table::open(&location).await.unwrap_err().strip_backtrace();
+        assert!(error.contains("was dropped meanwhile"), "{error}");
+        assert!(Table::open(&folder.location).await.unwrap().is_none());
     }
 
     #[tokio::test(flavor = "multi_thread")]
