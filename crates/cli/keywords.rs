@@ -1,7 +1,7 @@
 //! The words that SQL keeps for itself, as far as completion and colours care.
 
 /// The words that start clauses, and those that highlighting shows.
-pub(crate) const KEYWORDS: [&str; 97] = [
+pub(crate) const KEYWORDS: [&str; 98] = [
     "ADD",
     "ALL",
     "ALTER",
@@ -77,6 +77,7 @@ pub(crate) const KEYWORDS: [&str; 97] = [
     "PARTITIONED",
     "PRECEDING",
     "RECURSIVE",
+    "REFRESH",
     "REPLACE",
     "RESTORE",
     "RETAIN",

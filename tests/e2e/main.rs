@@ -31,6 +31,7 @@ mod panics;
 mod photos;
 mod prompt;
 mod python;
+mod refresh;
 mod report;
 mod resume;
 mod s3;

@@ -13,7 +13,7 @@ use atoll_udf_common::Location;
 use datafusion::common::{DataFusionError, Result, exec_datafusion_err, exec_err};
 use deltalake_core::DeltaTableError;
 use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties};
-use deltalake_core::kernel::{Action, Add, LogicalFileView, Transaction};
+use deltalake_core::kernel::{Action, Add, LogicalFileView, MetadataExt, Transaction};
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
 use serde_json::Value;
 
@@ -41,6 +41,8 @@ pub struct Statement {
     pub sql: Option<String>,
     /// Whoever runs the statement again gives the same name, and the rows are added once.
     pub id: Option<String>,
+    /// A property of the table, by its name, that the commit sets.
+    pub property: Option<(&'static str, String)>,
 }
 
 impl Statement {
@@ -61,6 +63,21 @@ impl Statement {
             properties = properties.with_application_transaction(Transaction::new(id, 1));
         }
         properties
+    }
+
+    /// The action that sets the property, if the table has another value.
+    fn metadata(&self, table: &Table) -> Result<Option<Action>> {
+        let Some((name, value)) = &self.property else {
+            return Ok(None);
+        };
+        if table.property(name)?.as_ref() == Some(value) {
+            return Ok(None);
+        }
+        let metadata = table.snapshot()?.metadata().clone();
+        let metadata = metadata
+            .add_config_key((*name).to_string(), value.clone())
+            .map_err(|error| table.error("change", DeltaTableError::from(error)))?;
+        Ok(Some(Action::Metadata(metadata)))
     }
 
     /// Whether the statement has committed to the table before.
@@ -220,11 +237,12 @@ impl Lost {
 /// One try of a commit, based on the version that was read.
 pub(crate) async fn attempt(
     table: &Table,
-    actions: Vec<Action>,
+    mut actions: Vec<Action>,
     retries: usize,
     operation: DeltaOperation,
     statement: &Statement,
 ) -> Result<Option<Lost>> {
+    actions.extend(statement.metadata(table)?);
     let standing = Standing::of(table)?;
     let location = table.location();
     if !standing.is_met(location).await? {

@@ -76,7 +76,9 @@ pub async fn create(
             .create()
             .with_columns(fields.clone())
             .with_partition_columns(definition.partition_by.clone())
-            .with_configuration(properties(&definition.kept, &definition.partition_by))
+            .with_configuration(properties(definition, statement))
+            // The statement's property is one of ours.
+            .with_raise_if_key_not_exists(false)
             .with_actions(adds)
             .with_save_mode(mode)
             // Two that create a table at once must not both succeed, which is what the
@@ -132,14 +134,18 @@ fn is_taken(error: &deltalake_core::DeltaTableError) -> bool {
 }
 
 /// The properties that a table is created with.
-fn properties(kept: &Schema, partition_by: &[String]) -> HashMap<String, Option<String>> {
-    let names = columns_with_bounds(kept, partition_by);
+fn properties(
+    definition: &Definition,
+    statement: &Statement,
+) -> HashMap<String, Option<String>> {
+    let names = columns_with_bounds(&definition.kept, &definition.partition_by);
     let bounds = match names.is_empty() {
         true => ("delta.dataSkippingNumIndexedCols", "0".to_string()),
         false => ("delta.dataSkippingStatsColumns", names.join(",")),
     };
     let interval = ("delta.checkpointInterval", CHECKPOINT_INTERVAL.to_string());
-    let properties = [bounds, interval].into_iter();
+    let own = statement.property.clone();
+    let properties = [bounds, interval].into_iter().chain(own);
     properties
         .map(|(name, value)| (name.to_string(), Some(value)))
         .collect()

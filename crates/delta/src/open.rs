@@ -142,6 +142,12 @@ impl Table {
         Ok(self.snapshot()?.metadata().partition_columns().to_vec())
     }
 
+    /// A property that CREATE TABLE or a statement after it has set.
+    pub fn property(&self, name: &str) -> Result<Option<String>> {
+        let metadata = self.snapshot()?.metadata();
+        Ok(metadata.configuration().get(name).cloned())
+    }
+
     /// The columns as they are kept, with notes of the types that they came with.
     pub(crate) fn kept_schema(&self) -> Result<SchemaRef> {
         let schema = self.snapshot()?.schema();

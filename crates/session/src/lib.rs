@@ -21,6 +21,7 @@ mod nulls;
 mod origin;
 mod parquet_files;
 mod reads;
+mod refresh;
 mod runs;
 mod size;
 mod sql;
@@ -72,8 +73,8 @@ use crate::nulls::{FieldsOfScans, NullsReachInside};
 use crate::origin::{Origin, WriteIds};
 use crate::reads::ReadsWhatIsUsed;
 use crate::sql::{
-    FieldNames, ModelAction, ModelCommand, NamedModels, PeersOfAnyType, Relations,
-    TableCommand, UnnestBesideTables,
+    Action, FieldNames, ModelAction, ModelCommand, NamedModels, PeersOfAnyType,
+    Relations, TableCommand, UnnestBesideTables,
 };
 use crate::tables::StoredTables;
 
@@ -302,6 +303,13 @@ impl Session {
         let state = self.context.state();
         let plan = self.plan(sql).await?;
         if let Some(command) = TableCommand::of(&plan) {
+            if let Action::Refresh {
+                create: Some(create),
+                ..
+            } = &command.action
+            {
+                return Box::pin(self.rehearse(create)).await;
+            }
             return self.stored_tables()?.rehearse_command(command).await;
         }
         if let Some(command) = ModelCommand::of(&plan) {
@@ -436,6 +444,9 @@ impl Session {
         mut origin: Origin,
     ) -> Result<SendableRecordBatchStream> {
         if let Some(command) = TableCommand::of(&plan) {
+            if let Action::Refresh { .. } = command.action {
+                return self.refresh(command, origin).await;
+            }
             return self.command(command, &origin).await;
         }
         if let Some(command) = ModelCommand::of(&plan) {
@@ -446,6 +457,7 @@ impl Session {
         match plan {
             LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(create)) => {
                 origin.models = self.models(&create.input)?;
+                origin.made_of = refresh::made_of(&origin)?;
                 let tables = self.stored_tables()?;
                 tables.create(&self.context, create, &origin).await?;
                 self.nothing().await

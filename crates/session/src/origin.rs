@@ -21,6 +21,9 @@ pub(crate) struct Origin {
     /// Names the statement across the runs of its job: under one name the rows of an
     /// INSERT are added once.
     pub(crate) id: Option<String>,
+    /// What a table keeps of the query that it is made of, see
+    /// [`refresh`](crate::refresh).
+    pub(crate) made_of: Option<String>,
     /// Who asked for the list of files.
     pub(crate) log: Option<WriteLog>,
 }

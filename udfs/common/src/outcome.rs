@@ -14,6 +14,23 @@ use crate::{EXECUTOR_DIED, REPORT};
 /// The answer of one row; `None` when an argument is NULL.
 pub type Outcome<T> = Option<std::result::Result<T, ModelFailure>>;
 
+/// Codes of failures that may be over when the row is tried again at another time: those
+/// of networks and busy servers, and of rows that were given up. The page Error codes of the
+/// book says what each means.
+pub const MAY_PASS: [&str; 11] = [
+    "URL_DNS",
+    "URL_CONNECT",
+    "URL_TIMEOUT",
+    "URL_INCOMPLETE",
+    "HTTP_THROTTLED",
+    "HTTP_5XX",
+    "NOT_FOUND",
+    "FETCH_FAILED",
+    "MODEL_NOT_FOUND",
+    "MODEL_RUNTIME",
+    EXECUTOR_DIED,
+];
+
 /// What a row gives. A panic outside the decoder and the model is an outcome, too.
 pub fn outcome<T>(
     work: impl FnOnce() -> std::result::Result<Option<T>, ModelFailure>,
@@ -97,5 +114,13 @@ mod tests {
         assert_eq!(text(1, 1), None);
         let is_null = |row: usize| array.is_null(row);
         assert_eq!([0, 1, 2].map(is_null), [false, false, true]);
+    }
+
+    #[test]
+    fn the_book_says_which_failures_may_pass() {
+        let page = include_str!("../../../docs/book/src/reference/error_codes.md");
+        let rows = page.lines().filter(|line| line.contains("| yes |"));
+        let codes = rows.filter_map(|row| row.split('`').nth(1));
+        assert_eq!(codes.collect::<Vec<_>>(), MAY_PASS);
     }
 }

@@ -8,7 +8,7 @@
 //! refused ([`ignored`], [`definitions`]). What the parser does not know either is taken out
 //! of the tokens before: versions of tables ([`versions`]), partitions of new ones
 //! ([`partitioned`]), their columns called `key` ([`columns`]), the stars of MERGE ([`merge`]), and statements about a table as a
-//! whole ([`commands`]) or about models with names ([`models`], which also puts paths in
+//! whole ([`commands`], of which [`refresh`] plans one) or about models with names ([`models`], which also puts paths in
 //! the place of these names). [`given`] finds tables that table functions name. [`relations`] and [`lateral`] plan TABLESAMPLE and `unnest` in FROM,
 //! [`peers`] windows in an order that the planner does not know, and [`names`] lists the
 //! fields of a struct when one is misspelt.
@@ -32,6 +32,7 @@ mod parse;
 mod partitioned;
 mod partitions;
 mod peers;
+mod refresh;
 mod relations;
 mod select;
 #[cfg(test)]
@@ -62,6 +63,7 @@ pub(crate) use models::{ModelAction, ModelCommand, NamedModels, Source, model_na
 pub(crate) use names::FieldNames;
 pub(crate) use partitioned::PartitionedBy;
 pub(crate) use peers::PeersOfAnyType;
+pub(crate) use refresh::TableQuery;
 pub(crate) use relations::Relations;
 
 use crate::functions;

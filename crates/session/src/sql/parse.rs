@@ -43,7 +43,7 @@ pub(super) fn parse(state: &SessionState, sql: &str) -> Result<Parsed> {
     let dialect = dialect(state)?;
     let dialect = dialect.as_ref();
     let mut tokens = Tokens::new(sql, dialect)?;
-    if let Some(command) = Command::parse(&tokens, dialect)? {
+    if let Some(command) = Command::parse(sql, &tokens, dialect)? {
         return Ok(Parsed::Command(Box::new(command)));
     }
     if let Some((verb, query)) = models::parse(&tokens)? {

@@ -9,7 +9,9 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::datatypes::{FieldRef, Schema};
 use datafusion::catalog::SchemaProvider;
-use datafusion::common::{Result, TableReference, plan_datafusion_err, plan_err};
+use datafusion::common::{
+    Result, TableReference, internal_err, plan_datafusion_err, plan_err,
+};
 use datafusion::datasource::MemTable;
 use datafusion::logical_expr::utils::split_conjunction_owned;
 use datafusion::prelude::SessionContext;
@@ -80,6 +82,8 @@ impl StoredTables {
             Action::Detail => detail(&command.table, &table)?,
             Action::Extended => extended(&table)?,
             Action::History => return history::rows(&table).await,
+            // The session plans a MERGE of it.
+            Action::Refresh { .. } => return internal_err!("REFRESH is no command"),
         };
         let schema = Arc::new(command.action.schema());
         if columns.is_empty() {

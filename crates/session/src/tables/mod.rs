@@ -26,7 +26,9 @@ use atoll_jobs::WrittenFile;
 use atoll_udf_common::{CallContext, Location, StoreError};
 use chrono::DateTime;
 use datafusion::catalog::{SchemaProvider, TableProvider};
-use datafusion::common::{Result, exec_err, plan_datafusion_err, plan_err};
+use datafusion::common::{
+    Result, TableReference, exec_err, plan_datafusion_err, plan_err,
+};
 use datafusion::datasource::MemTable;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{CreateMemoryTable, DdlStatement, DropTable, LogicalPlan};
@@ -48,6 +50,9 @@ use crate::sql::{At, PartitionedBy, milliseconds, split};
 /// The catalog and schema whose tables are stored: DataFusion's defaults.
 pub(crate) const CATALOG: &str = "datafusion";
 pub(crate) const SCHEMA: &str = "public";
+
+/// The property of a table in which [`refresh`](crate::refresh) keeps what it is made of.
+pub(crate) const MADE_OF: &str = "atoll.made_of";
 
 /// How many folders of a storage are looked at at once.
 const LOOKS: usize = 32;
@@ -188,6 +193,19 @@ impl StoredTables {
         Ok(())
     }
 
+    /// The stored table of a name; `None` if there is none.
+    pub(crate) async fn stored(&self, table: &TableReference) -> Result<Option<Table>> {
+        let name = stored_name(table)?;
+        match self.find(name).await? {
+            Found::Delta(table) => Ok(Some(*table)),
+            Found::Nothing => Ok(None),
+            Found::Old(_) => plan_err!(
+                "table {name} is one of an older Atoll, which can be read but not changed; \
+                 write CREATE OR REPLACE TABLE {name} AS SELECT * FROM {name} first"
+            ),
+        }
+    }
+
     /// The name of the table, if it may be created.
     fn check<'a>(&self, create: &'a CreateMemoryTable) -> Result<&'a str> {
         let name = stored_name(&create.name)?;
@@ -285,6 +303,7 @@ pub(crate) fn statement(origin: &Origin) -> Statement {
     Statement {
         sql: origin.statement.clone(),
         id: origin.id.clone(),
+        property: origin.made_of.clone().map(|made_of| (MADE_OF, made_of)),
     }
 }
 

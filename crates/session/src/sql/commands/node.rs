@@ -49,6 +49,13 @@ pub(crate) enum Action {
         /// The columns in their order, each name once.
         columns: Vec<NewColumn>,
     },
+    /// Brings a table up to date with the files that its query reads.
+    Refresh {
+        /// Takes up also files that did not change.
+        full: bool,
+        /// The text of the CREATE TABLE that CREATE OR REFRESH TABLE stands for.
+        create: Option<String>,
+    },
     /// Says what the table consists of, in a row.
     Detail,
     /// Lists the columns and then, a row each, what the table consists of.
@@ -100,6 +107,10 @@ impl Action {
             Self::Vacuum { .. } => "VACUUM",
             Self::Restore { .. } => "RESTORE",
             Self::AddColumns { .. } => "ALTER TABLE",
+            Self::Refresh {
+                create: Some(_), ..
+            } => "CREATE OR REFRESH TABLE",
+            Self::Refresh { create: None, .. } => "REFRESH TABLE",
             Self::Detail => "DESCRIBE DETAIL",
             Self::Extended => "DESCRIBE EXTENDED",
             Self::History => "DESCRIBE HISTORY",
@@ -112,6 +123,7 @@ impl Action {
             Self::Optimize { .. }
             | Self::Restore { .. }
             | Self::AddColumns { .. }
+            | Self::Refresh { .. }
             | Self::Vacuum { dry_run: false, .. } => true,
             Self::Detail
             | Self::Extended
@@ -134,6 +146,10 @@ impl Action {
             Self::Vacuum { .. } => vec![bigint("files_deleted"), bigint("bytes_deleted")],
             Self::Restore { .. } => vec![bigint("version")],
             Self::AddColumns { .. } => vec![],
+            // As INSERT and MERGE have it.
+            Self::Refresh { .. } => {
+                vec![Field::new("count", DataType::UInt64, false)]
+            }
             Self::Detail => vec![
                 text("format"),
                 text("name"),
@@ -198,6 +214,7 @@ impl Display for TableCommand {
                 }
                 Ok(())
             }
+            Action::Refresh { full, .. } => f.write_str(if *full { " FULL" } else { "" }),
             Action::Detail | Action::Extended | Action::History => Ok(()),
         }
     }

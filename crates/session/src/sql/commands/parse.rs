@@ -1,5 +1,6 @@
 //! Reads the statements about tables that the parser does not know.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use datafusion::common::{Result, plan_err};
@@ -11,6 +12,8 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use crate::sql::at::{At, split};
 use crate::sql::tokens::Tokens;
 use crate::sql::version_clause;
+
+const CREATE_OR_REFRESH: &str = "CREATE OR REFRESH TABLE";
 
 /// A statement about a table, as it is read.
 pub(crate) struct Command {
@@ -33,6 +36,13 @@ pub(super) enum Verb {
     AddColumns {
         columns: Vec<(ColumnDef, bool)>,
     },
+    Refresh {
+        full: bool,
+    },
+    /// The text of the CREATE TABLE that makes the table if it is not there.
+    CreateOrRefresh {
+        create: String,
+    },
     Detail,
     Extended,
     History,
@@ -40,7 +50,11 @@ pub(super) enum Verb {
 
 impl Command {
     /// The command that a statement consists of, if it is one.
-    pub(crate) fn parse(tokens: &Tokens, dialect: &dyn Dialect) -> Result<Option<Self>> {
+    pub(crate) fn parse(
+        sql: &str,
+        tokens: &Tokens,
+        dialect: &dyn Dialect,
+    ) -> Result<Option<Self>> {
         let start = tokens.start();
         let Some(name) = verb(tokens, start) else {
             return Ok(None);
@@ -54,6 +68,12 @@ impl Command {
         }
         let mut reader = Reader { tokens, place: 0 };
         reader.place += name.split(' ').count();
+        if name == CREATE_OR_REFRESH {
+            let table = reader.name()?;
+            let create = without(sql, tokens, 1..3);
+            let verb = Verb::CreateOrRefresh { create };
+            return Ok(Some(Self { table, verb }));
+        }
         reader.skip_table();
         let table = reader.name()?;
         if let Some((what, Some(at))) = table
@@ -70,6 +90,9 @@ impl Command {
             "OPTIMIZE" => reader.optimize(dialect)?,
             "VACUUM" => reader.vacuum()?,
             "RESTORE" => reader.restore()?,
+            "REFRESH TABLE" => Verb::Refresh {
+                full: reader.takes(&["FULL"]),
+            },
             "DESCRIBE DETAIL" => Verb::Detail,
             "DESCRIBE EXTENDED" => Verb::Extended,
             _ => Verb::History,
@@ -79,12 +102,36 @@ impl Command {
     }
 }
 
+/// The text of a statement without some of its tokens.
+fn without(sql: &str, tokens: &Tokens, range: Range<usize>) -> String {
+    let offset = |place: usize| {
+        let start = tokens.get(place).map(|token| token.span.start)?;
+        // Lines and columns are counted from 1, columns in characters.
+        let mut lines = sql.split_inclusive('\n');
+        let line = usize::try_from(start.line).ok()?.checked_sub(1)?;
+        let before: usize = lines.by_ref().take(line).map(str::len).sum();
+        let column = usize::try_from(start.column).ok()?.checked_sub(1)?;
+        let text = lines.next()?.chars().take(column);
+        Some(before + text.map(char::len_utf8).sum::<usize>())
+    };
+    match (offset(range.start), offset(range.end)) {
+        (Some(start), Some(end)) => format!("{}{}", &sql[..start], &sql[end..]),
+        _ => sql.to_string(),
+    }
+}
+
 /// The words that begin the statement at a place.
 fn verb(tokens: &Tokens, place: usize) -> Option<&'static str> {
     for name in ["OPTIMIZE", "VACUUM", "RESTORE"] {
         if tokens.are(place, &[name]) {
             return Some(name);
         }
+    }
+    if tokens.are(place, &["REFRESH", "TABLE"]) {
+        return Some("REFRESH TABLE");
+    }
+    if tokens.are(place, &["CREATE", "OR", "REFRESH", "TABLE"]) {
+        return Some(CREATE_OR_REFRESH);
     }
     // `DESCRIBE history` is about a table of that name.
     let describes = tokens.is_one_of(place, &["DESCRIBE", "DESC"])
@@ -242,6 +289,8 @@ mod tests {
                 "RESTORE TABLE t TO TIMESTAMP AS OF '2026-11-30'",
                 "RESTORE t TO TIMESTAMP AS OF '2026-11-30'",
             ),
+            ("REFRESH TABLE t", "REFRESH TABLE t"),
+            ("refresh table T full;", "REFRESH TABLE t FULL"),
             ("DESCRIBE DETAIL t", "DESCRIBE DETAIL t"),
             ("DESC HISTORY TABLE t", "DESCRIBE HISTORY t"),
             ("DESCRIBE EXTENDED t", "DESCRIBE EXTENDED t"),
@@ -257,6 +306,20 @@ mod tests {
         ] {
             check(sql, &[&format!("TableCommand: {shown}")]);
         }
+    }
+
+    #[test]
+    fn words_are_taken_out_of_a_text() {
+        let sql = "-- é\n  CREATE /* ö */ OR\nREFRESH TABLE t AS SELECT 'it''s'";
+        let tokens = super::Tokens::new(
+            sql,
+            &datafusion::sql::sqlparser::dialect::GenericDialect {},
+        )
+        .unwrap();
+        assert_eq!(
+            super::without(sql, &tokens, 1..3),
+            "-- é\n  CREATE /* ö */ TABLE t AS SELECT 'it''s'"
+        );
     }
 
     #[test]

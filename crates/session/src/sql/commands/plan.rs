@@ -18,7 +18,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::node::{Action, NewColumn, TableCommand};
 use super::parse::{Command, Verb};
-use crate::sql::{normalized, select, statement_to_plan};
+use crate::sql::{TableQuery, normalized, select, statement_to_plan};
 
 impl Command {
     /// Finds the table and its columns; the plan has no operator and touches nothing.
@@ -43,6 +43,17 @@ impl Command {
             Verb::Optimize { predicate: None } => Action::Optimize { predicate: None },
             Verb::Vacuum { retain, dry_run } => Action::Vacuum { retain, dry_run },
             Verb::Restore { to } => Action::Restore { to },
+            Verb::Refresh { full } => Action::Refresh { full, create: None },
+            Verb::CreateOrRefresh { create } => {
+                // The table may not be there.
+                TableQuery::plan(state, &create).await?;
+                let create = Some(create);
+                let action = Action::Refresh {
+                    full: false,
+                    create,
+                };
+                return Ok(TableCommand::try_new(table, action)?.into_plan());
+            }
             Verb::Detail => Action::Detail,
             Verb::Extended => Action::Extended,
             Verb::History => Action::History,
