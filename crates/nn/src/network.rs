@@ -244,7 +244,7 @@ impl Network {
             let layer = &self.plan.layers[running.planned];
             let matrix = layer.parameters.first().map_or(0, |p| p.range.len());
             match layer.spec {
-                LayerSpec::Conv { .. } => {
+                LayerSpec::Conv { .. } | LayerSpec::DepthwiseConv { .. } => {
                     matrix * layer.output.height * layer.output.width
                 }
                 LayerSpec::Dense { .. } => matrix,
@@ -388,7 +388,8 @@ mod tests {
     #[test]
     fn a_step_does_not_allocate_whatever_the_layers() {
         let text = "conv(9, 5), relu, max_pool(2), conv(10, 3), batch_norm, relu, \
-                    max_pool(2), conv(8, 2, stride: 2), dropout(0.3), dense(20), dense(3)";
+                    max_pool(2), conv(8, 2, stride: 2), depthwise_conv(3), relu, \
+                    conv(6, 1, groups: 2), dropout(0.3), dense(20), dense(3)";
         let hyperparameters = Hyperparameters {
             architecture: text.to_owned(),
             clip_norm: Some(0.1),
@@ -419,8 +420,18 @@ mod tests {
 
     #[test]
     fn threads_change_no_bit() {
-        let text = "conv(9, 5), relu, max_pool(2), conv(10, 3), batch_norm, relu, \
-                    conv(8, 2, stride: 2), dropout(0.3), dense(20), relu, dense(3)";
+        for text in [
+            "conv(9, 5), relu, max_pool(2), conv(10, 3), batch_norm, relu, \
+             conv(8, 2, stride: 2), dropout(0.3), dense(20), relu, dense(3)",
+            "conv(6, 3, groups: 2), relu, depthwise_conv(3), relu, conv(20, 1), \
+             depthwise_conv(5, stride: 2), batch_norm, relu, dense(3)",
+        ] {
+            check_threads(text);
+        }
+    }
+
+    #[track_caller]
+    fn check_threads(text: &str) {
         let shape = ImageShape {
             height: 12,
             width: 11,
@@ -460,7 +471,7 @@ mod tests {
         let alone = trained(1);
         assert!(alone.iter().all(|weight| weight.is_finite()));
         for threads in [2, 3, 5] {
-            assert_eq!(trained(threads), alone, "{threads} threads");
+            assert_eq!(trained(threads), alone, "{text}: {threads} threads");
         }
     }
 

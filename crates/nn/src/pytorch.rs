@@ -169,3 +169,48 @@ fn a_network_of_everything_else() {
         },
     );
 }
+
+// >>> p = parts_of([36, 4, 36, 4, 4, 4, 24, 6, 288, 3])   # channels = 2
+// >>> optimizer = torch.optim.SGD([
+// ...     {"params": [p[0], p[2], p[6], p[8]], "weight_decay": 5e-4},
+// ...     {"params": [p[1], p[3], p[4], p[5], p[7], p[9]], "weight_decay": 0}],
+// ...     lr=0.1, momentum=0.9)
+// >>> for step in range(3):
+// ...     h = F.conv2d(x, kernel(p[0], 3, 1, 4), p[1], padding="same", groups=2)
+// ...     h = F.pad(F.relu(h), (0, 1, 0, 1))   # Keras's "same" for stride 2
+// ...     h = F.conv2d(h, kernel(p[2], 3, 1, 4), p[3], stride=2, groups=4)
+// ...     h = F.relu(F.batch_norm(h, None, None, p[4], p[5], training=True))
+// ...     h = torch.tanh(F.conv2d(h, kernel(p[6], 1, 4, 6), p[7]))
+// ...     loss = F.cross_entropy(flat(h) @ p[8].reshape(96, 3) + p[9], y)
+// ...     if step < 2: optimizer.zero_grad(); loss.backward(); optimizer.step()
+#[test]
+fn groups_and_single_channels() {
+    let json = serde_json::json!({
+        "architecture": "conv(4, 3, groups: 2), relu, depthwise_conv(3, stride: 2), \
+                         batch_norm, relu, conv(6, 1), tanh, dense(3)",
+        "learning_rate": 0.1, "momentum": 0.9, "weight_decay": 5e-4,
+    });
+    check(
+        &json,
+        2,
+        &Expected {
+            losses: [1.132_903_34, 1.080_028_77, 1.039_467_81],
+            // As above, batch norm makes the bias before it meaningless.
+            weights: [
+                (0, -0.009_665_8),
+                (20, 0.156_219_65),
+                (38, 0.350_884_68),
+                (45, 0.271_188_68),
+                (70, -0.113_524_78),
+                (81, -0.194_296_37),
+                (86, 0.287_341_89),
+                (100, 0.090_955_69),
+                (113, -0.146_907_26),
+                (200, 0.190_614_28),
+                (405, -0.136_573_75),
+            ],
+            checksum: 0.669_107_603,
+            unstable: 76..80,
+        },
+    );
+}

@@ -139,6 +139,17 @@ fn a_linear_model() {
 }
 
 #[test]
+fn groups_and_single_channels() {
+    check(
+        9,
+        3,
+        "conv(8, 3), relu, conv(12, 3, stride: 2, groups: 4), batch_norm, relu, \
+         depthwise_conv(3, stride: 2), batch_norm, relu, conv(6, 1), depthwise_conv(2), \
+         relu, max_pool(2), dense(4)",
+    );
+}
+
+#[test]
 fn residual_blocks() {
     check(
         8,

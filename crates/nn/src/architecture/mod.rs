@@ -3,14 +3,14 @@
 //! Nothing here computes. A [`Plan`] says what each layer's shapes and weights are, for
 //! the [network](crate::network) that runs it and for the ONNX file that describes it.
 
+mod fit;
 mod parse;
 mod plan;
 mod preset;
 
+pub(crate) use fit::series_steps;
 pub(crate) use parse::parse;
-pub(crate) use plan::{
-    ActivationShape, Init, Plan, PlannedLayer, PlannedParameter, series_steps,
-};
+pub(crate) use plan::{ActivationShape, Init, Plan, PlannedLayer, PlannedParameter};
 pub(crate) use preset::Preset;
 
 /// One layer as written, and where it was written.
@@ -28,6 +28,14 @@ pub(crate) struct WrittenLayer {
 pub(crate) enum LayerSpec {
     Conv {
         filters: usize,
+        kernel: usize,
+        stride: usize,
+        padding: Padding,
+        /// Parts of the channels that have filters of their own.
+        groups: usize,
+    },
+    /// A convolution of each channel alone.
+    DepthwiseConv {
         kernel: usize,
         stride: usize,
         padding: Padding,
@@ -75,6 +83,7 @@ impl LayerSpec {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             LayerSpec::Conv { .. } => "conv",
+            LayerSpec::DepthwiseConv { .. } => "depthwise_conv",
             LayerSpec::MaxPool { .. } => "max_pool",
             LayerSpec::AvgPool { .. } => "avg_pool",
             LayerSpec::Conv1d { .. } => "conv1d",

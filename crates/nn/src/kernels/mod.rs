@@ -5,6 +5,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod buffer;
+mod depthwise;
 mod direct;
 mod finish;
 mod gemm;
@@ -21,6 +22,7 @@ mod window;
 mod winograd;
 
 pub(crate) use buffer::Buffer;
+pub(crate) use depthwise::Depthwise;
 pub(crate) use direct::Direct;
 pub(crate) use finish::Finish;
 pub(crate) use gemm::{Matrix, Sum, multiply};

@@ -12,14 +12,16 @@ mod batch_norm;
 mod conv;
 mod conv1d;
 mod dense;
+mod depthwise_conv;
 mod dropout;
 mod embed;
+mod grouped_conv;
 mod layer_norm;
 mod pool;
 mod residual;
 
 use crate::architecture::{Activation, LayerSpec, PlannedLayer, series_steps};
-use crate::kernels::{Finish, NormPixels, Team};
+use crate::kernels::{Finish, NormPixels, Team, Window};
 use crate::random::Stream;
 
 pub(crate) use batch_norm::EPSILON as BATCH_NORM_EPSILON;
@@ -133,9 +135,17 @@ pub(crate) fn build(
     let (finish, covered) = finish(planned);
     let output = first.output;
     let layer: Box<dyn Layer> = match (first.spec, first.window) {
-        (LayerSpec::Conv { filters, .. }, Some(window)) => {
-            let conv = conv::Conv::new(window, filters, finish, rows, threads);
-            return (Some(Box::new(conv)), covered);
+        (
+            LayerSpec::Conv {
+                filters, groups, ..
+            },
+            Some(window),
+        ) => {
+            let size = (filters, groups);
+            return convolution(window, size, (finish, covered), (rows, threads));
+        }
+        (LayerSpec::DepthwiseConv { .. }, Some(window)) => {
+            return depthwise(window, finish, (rows, threads));
         }
         (LayerSpec::MaxPool { .. }, Some(window)) => {
             Box::new(pool::MaxPool::new(window, rows))
@@ -190,6 +200,41 @@ pub(crate) fn build(
         _ => return (None, 1),
     };
     (Some(layer), 1)
+}
+
+/// The kernel that suits a convolution, and how many planned layers it covers.
+fn convolution(
+    window: Window,
+    (filters, groups): (usize, usize),
+    (finish, covered): (Finish, usize),
+    (rows, threads): (usize, usize),
+) -> (Option<Box<dyn Layer>>, usize) {
+    if groups > 1 && groups == window.channels && groups == filters {
+        return depthwise(window, finish, (rows, threads));
+    }
+    if groups > 1 {
+        let size = (filters, groups);
+        let layer = grouped_conv::GroupedConv::new(window, size, finish, rows, threads);
+        return (Some(Box::new(layer)), covered);
+    }
+    // A window of one pixel is a dense layer over all pixels: one product of matrices.
+    if (window.size, window.stride, finish) == (1, 1, Finish::Plain) {
+        let layer = dense::Dense::new(window.channels, filters);
+        return (Some(Box::new(layer)), covered);
+    }
+    let layer = conv::Conv::new(window, filters, finish, rows, threads);
+    (Some(Box::new(layer)), covered)
+}
+
+/// A depthwise convolution does the ReLU that follows, and leaves pooling to a layer.
+fn depthwise(
+    window: Window,
+    finish: Finish,
+    (rows, threads): (usize, usize),
+) -> (Option<Box<dyn Layer>>, usize) {
+    let relu = finish != Finish::Plain;
+    let layer = depthwise_conv::DepthwiseConv::new(window, relu, rows, threads);
+    (Some(Box::new(layer)), 1 + usize::from(relu))
 }
 
 /// Which of the layers after the first one it can do in the same pass, and how many planned

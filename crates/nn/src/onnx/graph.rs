@@ -120,6 +120,7 @@ impl Builder {
             let learns = matches!(
                 layer.spec,
                 LayerSpec::Conv { .. }
+                    | LayerSpec::DepthwiseConv { .. }
                     | LayerSpec::Conv1d { .. }
                     | LayerSpec::Dense { .. }
             );
@@ -159,8 +160,15 @@ impl Builder {
 
     fn layer(&mut self, layer: &PlannedLayer, weights: &[f32], statistics: &[f32]) {
         match (layer.spec, layer.window) {
-            (LayerSpec::Conv { filters, .. }, Some(window)) => {
-                self.conv(&window, filters, weights);
+            (
+                LayerSpec::Conv {
+                    filters, groups, ..
+                },
+                Some(window),
+            ) => self.conv(&window, (filters, groups), weights),
+            (LayerSpec::DepthwiseConv { .. }, Some(window)) => {
+                let size = (window.channels, window.channels);
+                self.conv(&window, size, weights);
             }
             (LayerSpec::MaxPool { .. }, Some(window)) => {
                 self.node("MaxPool", &[], pooling(&window));
@@ -218,9 +226,14 @@ impl Builder {
         self.node("Add", &[mean], vec![]);
     }
 
-    fn conv(&mut self, window: &Window, filters: usize, weights: &[f32]) {
-        let (size, channels) = (window.size, window.channels);
-        let (matrix, bias) = weights.split_at(window.values() * filters);
+    fn conv(
+        &mut self,
+        window: &Window,
+        (filters, groups): (usize, usize),
+        weights: &[f32],
+    ) {
+        let (size, channels) = (window.size, window.channels / groups);
+        let (matrix, bias) = weights.split_at(size * size * channels * filters);
         let mut kernels = Vec::with_capacity(matrix.len());
         for filter in 0..filters {
             for channel in 0..channels {
@@ -233,11 +246,14 @@ impl Builder {
         let bias = self.constant("bias", &[filters], bias);
         let (bottom, right) = window.pad_end();
         let pads = [window.pad_top, window.pad_left, bottom, right];
-        let attributes = vec![
+        let mut attributes = vec![
             Attribute::of_ints("kernel_shape", &[size, size]),
             Attribute::of_ints("strides", &[window.stride, window.stride]),
             Attribute::of_ints("pads", &pads),
         ];
+        if groups > 1 {
+            attributes.push(Attribute::of_int("group", groups as i64));
+        }
         self.node("Conv", &[kernels, bias], attributes);
     }
 
