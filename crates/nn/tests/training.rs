@@ -439,6 +439,7 @@ fn every_layer_goes_on_from_a_checkpoint() {
     for architecture in [
         "conv(4, 3, groups: 1), relu, conv(6, 3, groups: 2), batch_norm, relu, \
          depthwise_conv(3), batch_norm, relu, dropout(0.2), dense(3)",
+        "mobilenet",
     ] {
         let json = |epochs: u32| {
             serde_json::json!({

@@ -162,6 +162,11 @@ fn residual_blocks() {
 }
 
 #[test]
+fn inverted_residual_blocks() {
+    check(9, 3, "mobilenet");
+}
+
+#[test]
 fn layers_along_a_series() {
     check(
         6,

@@ -37,8 +37,8 @@ hyperparameters! {
     #[serde(default, deny_unknown_fields)]
     Hyperparameters, "";
 
-    /// A preset (`lenet`, `mlp`, `linear`, `resnet8`, `resnet20`, `tabular_resnet`, or `auto`:
-    /// `lenet` for images, `mlp` for rows and `linear` behind a backbone), or layers:
+    /// A preset (`lenet`, `mlp`, `linear`, `resnet8`, `resnet20`, `mobilenet`, `tabular_resnet`,
+    /// or `auto`: `lenet` for images, `mlp` for rows and `linear` behind a backbone), or layers:
     /// `conv(32, 5), relu, max_pool(2), dense(10)`, where `residual(conv(32, 3), relu)` adds what
     /// its layers make to what they were given. `conv1d` and `max_pool1d` go along a series,
     /// which is a list of numbers. Layers may name `hidden` and `dropout`, as `dense(hidden)`
@@ -71,9 +71,10 @@ hyperparameters! {
         words: "greater than 0 and less than 1",
         inside: |x| x > 0.0 && x < 1.0,
     }, ["no interval"];
-    /// Preset `lenet`: filters of each convolution; `resnet8` and `resnet20`: those of each stage.
+    /// Preset `lenet`: filters of each convolution; `resnet8`, `resnet20` and `mobilenet`: those
+    /// of each stage.
     filters: Option<Vec<u32>> = None, Domain::Any,
-        ["[32, 64], for residual networks [16, 32, 64]"];
+        ["[32, 64], for residual networks [16, 32, 64], for `mobilenet` [16, 24, 32, 64]"];
     /// Units of the hidden dense layer of a preset, or of layers that name it.
     hidden: Option<u32> = None, FROM_ONE, ["512 for `lenet`, 128 for `mlp` and `tabular_resnet`"];
     /// Size of a step, before schedule and warm-up.
