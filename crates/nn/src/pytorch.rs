@@ -214,3 +214,54 @@ fn groups_and_single_channels() {
         },
     );
 }
+
+// >>> p = parts_of([256, 8, 32, 8, 8, 192, 24, 64, 8, 8, 8, 96, 12, 96, 8, 8, 8, 24, 3])
+// >>> matrices = [0, 5, 7, 11, 13, 17]   # with a weight decay of 5e-4, the others without
+// >>> optimizer = torch.optim.SGD(.., lr=0.1, momentum=0.9)   # channels = 2
+// >>> for step in range(3):
+// ...     h = F.conv2d(x, kernel(p[0], 4, 2, 8), p[1], stride=4)
+// ...     h = h.permute(0, 2, 3, 1).reshape(5, 4, 8) + p[2].reshape(4, 8)
+// ...     z = F.layer_norm(h, [8], p[3], p[4]).transpose(0, 1)
+// ...     h = h + F.multi_head_attention_forward(z, z, z, 8, 2, p[5].reshape(8, 24).T, p[6],
+// ...         None, None, False, 0.0, p[7].reshape(8, 8).T, p[8])[0].transpose(0, 1)
+// ...     z = F.layer_norm(h, [8], p[9], p[10])
+// ...     z = F.gelu(z @ p[11].reshape(8, 12) + p[12]) @ p[13].reshape(12, 8) + p[14]
+// ...     h = F.layer_norm(h + z, [8], p[15], p[16]).mean(1)
+// ...     loss = F.cross_entropy(h @ p[17].reshape(8, 3) + p[18], y)
+// ...     if step < 2: optimizer.zero_grad(); loss.backward(); optimizer.step()
+#[test]
+fn attention_over_patches() {
+    let json = serde_json::json!({
+        "architecture": "patches(4, 8), positions, residual(layer_norm, attention(2)), \
+                         residual(layer_norm, conv(12, 1), gelu, conv(8, 1)), layer_norm, \
+                         global_avg_pool, dense(3)",
+        "learning_rate": 0.1, "momentum": 0.9, "weight_decay": 5e-4,
+    });
+    check(
+        &json,
+        2,
+        &Expected {
+            losses: [1.174_015_05, 1.155_050_52, 1.124_999_05],
+            weights: [
+                (0, 0.000_094_28),
+                (100, 0.099_886_73),
+                (258, -0.282_458_34),
+                (270, 0.093_744_83),
+                (297, 0.234_365_25),
+                (305, -0.041_246_35),
+                (320, -0.144_983_26),
+                (400, 0.296_429_81),
+                (460, 0.076_127_51),
+                (505, -0.224_423_93),
+                (520, -0.279_991_39),
+                (590, -0.220_137),
+                (600, 0.255_379_59),
+                (720, -0.281_684_19),
+                (860, -0.274_295_12),
+                (870, 0.131_165_77),
+            ],
+            checksum: 0.113_078_804,
+            unstable: 0..0,
+        },
+    );
+}

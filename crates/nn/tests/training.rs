@@ -440,6 +440,9 @@ fn every_layer_goes_on_from_a_checkpoint() {
         "conv(4, 3, groups: 1), relu, conv(6, 3, groups: 2), batch_norm, relu, \
          depthwise_conv(3), batch_norm, relu, dropout(0.2), dense(3)",
         "mobilenet",
+        "patches(2, 6), positions, residual(layer_norm, attention(2), dropout(0.1)), \
+         layer_norm, gelu, flatten, tokens(4), attention(1), dense(3)",
+        "vit_tiny",
     ] {
         let json = |epochs: u32| {
             serde_json::json!({

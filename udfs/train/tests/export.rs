@@ -150,6 +150,23 @@ fn groups_and_single_channels() {
 }
 
 #[test]
+fn attention_over_patches_and_numbers() {
+    check(
+        6,
+        3,
+        "patches(2, 8), positions, residual(layer_norm, attention(2)), \
+         residual(layer_norm, conv(12, 1), gelu, conv(8, 1)), layer_norm, dense(4)",
+    );
+    check(
+        6,
+        3,
+        "conv(6, 3), batch_norm, relu, attention(3), max_pool(2), flatten, tokens(4), \
+         positions, attention(1), conv1d(4, 3), relu, dense(4)",
+    );
+    check(8, 3, "vit_tiny");
+}
+
+#[test]
 fn residual_blocks() {
     check(
         8,

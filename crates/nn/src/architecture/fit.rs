@@ -2,7 +2,7 @@
 
 use super::{Activation, ActivationShape, Init, LayerSpec, Padding, WrittenLayer};
 use crate::kernels::Window;
-use crate::layers::{Steps, series};
+use crate::layers::{Steps, attention_values, series};
 
 /// More values per image than this are refused: a mini-batch holds them for each image.
 pub(super) const MAX_VALUES: usize = 50_000_000;
@@ -35,6 +35,23 @@ pub(super) fn output_shape(
             series_shape(steps.output, channels)
         }
         LayerSpec::Conv { filters, .. } => image(filters),
+        LayerSpec::Patches { units, .. } => image(units),
+        LayerSpec::Tokens { .. } if !input.flat => {
+            return Err(format!(
+                "it makes vectors of the numbers of a list, but gets {} x {} x {}; put \
+                 flatten before it, or use patches",
+                input.height, input.width, input.channels
+            ));
+        }
+        LayerSpec::Tokens { units } => series_shape(input.channels, units),
+        LayerSpec::Positions | LayerSpec::Attention { .. } if input.flat => {
+            return Err(format!(
+                "it needs patches, steps or other vectors, but gets a list of {} numbers; \
+                 put tokens(units) before it, or put it before flatten and dense",
+                input.channels
+            ));
+        }
+        LayerSpec::Positions | LayerSpec::Attention { .. } => input,
         LayerSpec::DepthwiseConv { .. }
         | LayerSpec::MaxPool { .. }
         | LayerSpec::AvgPool { .. }
@@ -62,7 +79,10 @@ pub(super) fn needs_too_much(
             let (steps, channels) = series_steps(spec, input)?;
             steps.output.saturating_mul(kernel).saturating_mul(channels)
         }
-        (LayerSpec::Conv { .. }, Some(window)) => window.values() * window.positions(),
+        (LayerSpec::Conv { .. } | LayerSpec::Patches { .. }, Some(window)) => {
+            window.values() * window.positions()
+        }
+        (LayerSpec::Attention { heads }, _) => attention_values(input, heads),
         _ => 0,
     };
     let outputs = [output.height, output.width, output.channels];
@@ -134,6 +154,23 @@ pub(super) fn weight_groups(
                 WeightGroup::list(channels, 0.0),
             ]);
         }
+        LayerSpec::Patches { size, units } => (size * size * channels, units, 1),
+        LayerSpec::Positions => {
+            // A deviation of 0.02.
+            let limit = 0.02 * 3.0_f32.sqrt();
+            let pixels = input.height * input.width;
+            let mut group = WeightGroup::matrix(pixels, channels, limit);
+            group.decays = false;
+            return Ok(vec![group]);
+        }
+        LayerSpec::Tokens { units } => {
+            let limit = (units as f32).sqrt().recip();
+            let factors = WeightGroup::matrix(channels, units, limit);
+            let mut shifts = WeightGroup::matrix(channels, units, limit);
+            shifts.decays = false;
+            return Ok(vec![factors, shifts]);
+        }
+        LayerSpec::Attention { heads } => return attention_groups(channels, heads),
         LayerSpec::Conv1d {
             filters, kernel, ..
         } => {
@@ -152,6 +189,25 @@ pub(super) fn weight_groups(
     Ok(vec![
         WeightGroup::matrix(rows, columns, limit(rows, columns * window, following)),
         WeightGroup::list(columns, 0.0),
+    ])
+}
+
+/// The matrix and the bias of queries, keys and values, then those of what comes out, with the
+/// limits of Glorot.
+fn attention_groups(channels: usize, heads: usize) -> Result<Vec<WeightGroup>, String> {
+    if !channels.is_multiple_of(heads) {
+        return Err(format!(
+            "its {heads} heads must divide the {channels} channels that it gets; change \
+             one of them"
+        ));
+    }
+    let glorot = |outputs: usize| (6.0 / (channels + outputs) as f32).sqrt();
+    let asked = channels.saturating_mul(3);
+    Ok(vec![
+        WeightGroup::matrix(channels, asked, glorot(asked)),
+        WeightGroup::list(asked, 0.0),
+        WeightGroup::matrix(channels, channels, glorot(channels)),
+        WeightGroup::list(channels, 0.0),
     ])
 }
 
@@ -230,6 +286,9 @@ fn limit(fan_in: usize, fan_out: usize, following: &[WrittenLayer]) -> f32 {
         LayerSpec::Conv { .. }
         | LayerSpec::Conv1d { .. }
         | LayerSpec::DepthwiseConv { .. }
+        | LayerSpec::Patches { .. }
+        | LayerSpec::Tokens { .. }
+        | LayerSpec::Attention { .. }
         | LayerSpec::Dense { .. }
         | LayerSpec::Residual => Some(None),
         _ => None,
@@ -271,6 +330,7 @@ pub(super) fn window(
         LayerSpec::MaxPool { size, stride } | LayerSpec::AvgPool { size, stride } => {
             (size, stride, Padding::Valid)
         }
+        LayerSpec::Patches { size, .. } => (size, size, Padding::Valid),
         LayerSpec::GlobalAvgPool => (1, 1, Padding::Valid),
         _ => return Ok(None),
     };
@@ -288,6 +348,13 @@ pub(super) fn window(
     }
     if spec == LayerSpec::GlobalAvgPool {
         return Ok(None);
+    }
+    let has_rest = !height.is_multiple_of(size) || !width.is_multiple_of(size);
+    if matches!(spec, LayerSpec::Patches { .. }) && has_rest {
+        return Err(format!(
+            "its patches of {size} x {size} do not cover {height} x {width}; give a size \
+             that divides both"
+        ));
     }
     let smaller = size > height || size > width;
     if smaller && (padding == Padding::Valid || size > 1_000) {

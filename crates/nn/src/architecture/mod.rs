@@ -61,6 +61,21 @@ pub(crate) enum LayerSpec {
         stride: usize,
     },
     GlobalAvgPool,
+    /// A vector for each square of an image, none of which overlap.
+    Patches {
+        size: usize,
+        units: usize,
+    },
+    /// A vector for each number of a row.
+    Tokens {
+        units: usize,
+    },
+    /// A learned vector for each place of an image or a series.
+    Positions,
+    /// Each pixel or step as a mean of all, weighed by how well they fit.
+    Attention {
+        heads: usize,
+    },
     LayerNorm,
     BatchNorm,
     Dropout {
@@ -88,6 +103,10 @@ impl LayerSpec {
             LayerSpec::AvgPool { .. } => "avg_pool",
             LayerSpec::Conv1d { .. } => "conv1d",
             LayerSpec::MaxPool1d { .. } => "max_pool1d",
+            LayerSpec::Patches { .. } => "patches",
+            LayerSpec::Tokens { .. } => "tokens",
+            LayerSpec::Positions => "positions",
+            LayerSpec::Attention { .. } => "attention",
             LayerSpec::LayerNorm => "layer_norm",
             LayerSpec::GlobalAvgPool => "global_avg_pool",
             LayerSpec::BatchNorm => "batch_norm",

@@ -54,6 +54,10 @@ const FORMS: &[Form] = &[
     ),
     form("max_pool1d", POOL, 1, "max_pool1d(size [, stride: size])"),
     form("global_avg_pool", &[], 0, "global_avg_pool"),
+    form("patches", &["size", "units"], 2, "patches(size, units)"),
+    form("tokens", &["units"], 1, "tokens(units)"),
+    form("positions", &[], 0, "positions"),
+    form("attention", &["heads"], 1, "attention(heads)"),
     form("layer_norm", &[], 0, "layer_norm"),
     form("batch_norm", &[], 0, "batch_norm"),
     form("dropout", &["probability"], 1, "dropout(probability)"),
@@ -259,6 +263,17 @@ impl<'a> Parser<'a> {
             "max_pool1d" => {
                 pool().map(|(size, stride)| LayerSpec::MaxPool1d { size, stride })?
             }
+            "patches" => LayerSpec::Patches {
+                size: count(0)?.unwrap_or(1),
+                units: count(1)?.unwrap_or(1),
+            },
+            "tokens" => LayerSpec::Tokens {
+                units: count(0)?.unwrap_or(1),
+            },
+            "positions" => LayerSpec::Positions,
+            "attention" => LayerSpec::Attention {
+                heads: count(0)?.unwrap_or(1),
+            },
             "layer_norm" => LayerSpec::LayerNorm,
             "global_avg_pool" => LayerSpec::GlobalAvgPool,
             "batch_norm" => LayerSpec::BatchNorm,

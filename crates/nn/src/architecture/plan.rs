@@ -9,7 +9,7 @@ use super::fit::{
 use super::{LayerSpec, WrittenLayer};
 use crate::columns::EmbeddingTable;
 use crate::kernels::Window;
-use crate::layers::series;
+use crate::layers::{attention_values, series};
 use crate::{Error, ImageShape};
 
 /// More weights than this are refused, because each needs up to five numbers of memory
@@ -90,6 +90,11 @@ impl PlannedLayer {
             (LayerSpec::DepthwiseConv { kernel, .. }, _) => {
                 outputs * (kernel * kernel) as f64
             }
+            (LayerSpec::Patches { .. }, Some(window)) => outputs * window.values() as f64,
+            (LayerSpec::Attention { .. }, _) => {
+                let tokens = (self.input.height * self.input.width) as f64;
+                outputs * (4.0 * self.input.channels as f64 + 2.0 * tokens)
+            }
             (LayerSpec::Dense { .. }, _) => outputs * self.input.values() as f64,
             (LayerSpec::Conv1d { kernel, .. }, _) => {
                 let channels = series(self.input).map_or(1, |(_, channels)| channels);
@@ -110,7 +115,12 @@ impl PlannedLayer {
 
     /// How many numbers it holds for an image.
     pub(crate) fn values(&self) -> usize {
-        self.output.values() + self.inner().map(PlannedLayer::values).sum::<usize>()
+        let kept = match self.spec {
+            LayerSpec::Attention { heads } => attention_values(self.input, heads),
+            _ => 0,
+        };
+        let inner = self.inner().map(PlannedLayer::values).sum::<usize>();
+        self.output.values() + kept + inner
     }
 
     /// The place of all its weights in the network's.
@@ -510,6 +520,20 @@ mod tests {
     }
 
     #[test]
+    fn presets_are_as_large_as_they_say() {
+        let weights = |preset: crate::architecture::Preset| {
+            let text = preset.text(None, None, None, 10);
+            plan(&text, 32, 3).unwrap().weights
+        };
+        assert_eq!(weights(crate::architecture::Preset::Mobilenet), 138_314);
+        // Patches, positions, four blocks, the last norm, ten classes.
+        let block = 12 * 64 * 64 + 13 * 64;
+        let vit = (48 * 64 + 64) + 64 * 64 + 4 * block + 2 * 64 + 650;
+        assert_eq!(weights(crate::architecture::Preset::VitTiny), vit);
+        assert_eq!(vit, 207_946);
+    }
+
+    #[test]
     fn what_does_not_fit_is_refused() {
         check_refused(
             "max_pool(4), max_pool(4), dense(10)",
@@ -549,6 +573,31 @@ mod tests {
             "smaller than its window",
         );
         check_refused("dense(8), depthwise_conv(3)", 8, "it needs an image");
+    }
+
+    #[test]
+    fn attention_that_does_not_fit_is_refused() {
+        check_refused(
+            "conv(6, 3), attention(4), dense(10)",
+            8,
+            "attention at position 13 of 'conv(6, 3), attention(4), dense(10)': its 4 heads \
+             must divide the 6 channels that it gets; change one of them",
+        );
+        check_refused(
+            "patches(3, 8), dense(10)",
+            8,
+            "its patches of 3 x 3 do not cover 8 x 8; give a size that divides both",
+        );
+        check_refused(
+            "dense(8), attention(2), dense(10)",
+            8,
+            "it needs patches, steps or other vectors, but gets a list of 8 numbers",
+        );
+        check_refused("flatten, positions", 8, "it needs patches, steps");
+        check_refused("dense(8), patches(2, 8), dense(10)", 8, "it needs an image");
+        check_refused("tokens(8), dense(10)", 8, "put flatten before it");
+        let text = "conv(8, 1), attention(2), global_avg_pool, dense(10)";
+        check_refused(text, 4_000, "values for one image");
     }
 
     #[test]

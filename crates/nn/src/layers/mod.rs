@@ -8,6 +8,7 @@
 //! everything else: weights and gradients belong to the [network](crate::network).
 
 mod activation;
+mod attention;
 mod batch_norm;
 mod conv;
 mod conv1d;
@@ -19,11 +20,13 @@ mod grouped_conv;
 mod layer_norm;
 mod pool;
 mod residual;
+mod tokens;
 
 use crate::architecture::{Activation, LayerSpec, PlannedLayer, series_steps};
 use crate::kernels::{Finish, NormPixels, Team, Window};
 use crate::random::Stream;
 
+pub(crate) use attention::kept_values as attention_values;
 pub(crate) use batch_norm::EPSILON as BATCH_NORM_EPSILON;
 pub(crate) use conv1d::{Steps, series};
 pub(crate) use layer_norm::EPSILON as LAYER_NORM_EPSILON;
@@ -147,6 +150,14 @@ pub(crate) fn build(
         (LayerSpec::DepthwiseConv { .. }, Some(window)) => {
             return depthwise(window, finish, (rows, threads));
         }
+        (LayerSpec::Patches { units, .. }, Some(window)) => {
+            return convolution(window, (units, 1), (finish, covered), (rows, threads));
+        }
+        (LayerSpec::Tokens { units }, _) => Box::new(tokens::Tokens::new(units)),
+        (LayerSpec::Positions, _) => Box::new(tokens::Positions::new(output.values())),
+        (LayerSpec::Attention { heads }, _) => {
+            Box::new(attention::Attention::new(first.input, heads, rows))
+        }
         (LayerSpec::MaxPool { .. }, Some(window)) => {
             Box::new(pool::MaxPool::new(window, rows))
         }
@@ -175,17 +186,8 @@ pub(crate) fn build(
         (LayerSpec::Dense { units }, _) => {
             Box::new(dense::Dense::new(first.input.values(), units))
         }
-        (LayerSpec::Conv1d { filters, .. }, _) => {
-            let Ok((steps, channels)) = series_steps(first.spec, first.input) else {
-                return (None, 1);
-            };
-            Box::new(conv1d::Conv1d::new(steps, channels, filters, rows))
-        }
-        (LayerSpec::MaxPool1d { .. }, _) => {
-            let Ok((steps, channels)) = series_steps(first.spec, first.input) else {
-                return (None, 1);
-            };
-            Box::new(conv1d::MaxPool1d::new(steps, channels))
+        (LayerSpec::Conv1d { .. } | LayerSpec::MaxPool1d { .. }, _) => {
+            return (along_series(first, rows), 1);
         }
         (LayerSpec::LayerNorm, _) => {
             Box::new(layer_norm::LayerNorm::new(output.channels))
@@ -200,6 +202,17 @@ pub(crate) fn build(
         _ => return (None, 1),
     };
     (Some(layer), 1)
+}
+
+/// A layer for the steps of a series.
+fn along_series(planned: &PlannedLayer, rows: usize) -> Option<Box<dyn Layer>> {
+    let (steps, channels) = series_steps(planned.spec, planned.input).ok()?;
+    Some(match planned.spec {
+        LayerSpec::Conv1d { filters, .. } => {
+            Box::new(conv1d::Conv1d::new(steps, channels, filters, rows))
+        }
+        _ => Box::new(conv1d::MaxPool1d::new(steps, channels)),
+    })
 }
 
 /// The kernel that suits a convolution, and how many planned layers it covers.

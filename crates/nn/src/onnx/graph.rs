@@ -121,6 +121,7 @@ impl Builder {
                 layer.spec,
                 LayerSpec::Conv { .. }
                     | LayerSpec::DepthwiseConv { .. }
+                    | LayerSpec::Patches { .. }
                     | LayerSpec::Conv1d { .. }
                     | LayerSpec::Dense { .. }
             );
@@ -169,6 +170,14 @@ impl Builder {
             (LayerSpec::DepthwiseConv { .. }, Some(window)) => {
                 let size = (window.channels, window.channels);
                 self.conv(&window, size, weights);
+            }
+            (LayerSpec::Patches { units, .. }, Some(window)) => {
+                self.conv(&window, (units, 1), weights);
+            }
+            (LayerSpec::Positions, _) => self.positions(layer.input, weights),
+            (LayerSpec::Tokens { units }, _) => self.tokens(units, weights),
+            (LayerSpec::Attention { heads }, _) => {
+                self.attention(layer.input, heads, weights);
             }
             (LayerSpec::MaxPool { .. }, Some(window)) => {
                 self.node("MaxPool", &[], pooling(&window));
@@ -264,10 +273,7 @@ impl Builder {
         };
         if layer.input.flat {
             self.own_order();
-            let shape = [-1, 1, 1, steps.input as i64];
-            let raw = shape.iter().flat_map(|size| size.to_le_bytes()).collect();
-            let shape = self.initializer("shape", INT64, &[4], raw);
-            self.node("Reshape", &[shape], vec![]);
+            self.reshape(&[1, 1, steps.input]);
         }
         let mut attributes = vec![
             Attribute::of_ints("kernel_shape", &[1, steps.size]),
@@ -314,8 +320,21 @@ impl Builder {
         }
     }
 
+    /// Gives the values of each row this shape.
+    pub(super) fn reshape(&mut self, shape: &[usize]) {
+        // Zero stands for as many rows as there are.
+        let shape: Vec<_> = std::iter::once(0).chain(shape.iter().copied()).collect();
+        let shape = self.integers("shape", &shape);
+        self.node("Reshape", &[shape], vec![]);
+    }
+
+    /// The node that comes next takes this value.
+    pub(super) fn begin_with(&mut self, value: &str) {
+        self.start = Some(value.to_owned());
+    }
+
     /// Puts features that came from an image into our order, channel last.
-    fn own_order(&mut self) {
+    pub(super) fn own_order(&mut self) {
         let Some(order) = self.order.take() else {
             return;
         };
@@ -402,7 +421,7 @@ impl Builder {
     }
 
     /// The name of the value that the next node takes.
-    fn current(&self) -> String {
+    pub(super) fn current(&self) -> String {
         if let Some(start) = &self.start {
             return start.clone();
         }
@@ -411,7 +430,12 @@ impl Builder {
     }
 
     /// Adds a node that takes the current value, then `more`.
-    fn node(&mut self, operator: &str, more: &[String], attributes: Vec<Attribute>) {
+    pub(super) fn node(
+        &mut self,
+        operator: &str,
+        more: &[String],
+        attributes: Vec<Attribute>,
+    ) {
         let mut inputs = vec![self.current()];
         inputs.extend_from_slice(more);
         self.apply(operator, inputs, attributes);
@@ -576,7 +600,7 @@ fn pooling(window: &Window) -> Vec<Attribute> {
 }
 
 /// For each value of an image in CHW order, its place in HWC order.
-fn channel_first(shape: ActivationShape) -> Vec<usize> {
+pub(super) fn channel_first(shape: ActivationShape) -> Vec<usize> {
     let pixels = shape.height * shape.width;
     (0..shape.channels)
         .flat_map(|channel| {
