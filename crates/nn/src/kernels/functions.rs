@@ -17,7 +17,7 @@ fn exp<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
         8.333_452e-3,
         4.166_579_6e-2,
         1.666_666_5e-1,
-        5.000_000_1e-1,
+        0.5,
     ];
     // Adding and taking away this number rounds to a whole one.
     let round = simd.splat(12_582_912.0);
