@@ -244,7 +244,9 @@ impl Network {
             let layer = &self.plan.layers[running.planned];
             let matrix = layer.parameters.first().map_or(0, |p| p.range.len());
             match layer.spec {
-                LayerSpec::Conv { .. } => {
+                LayerSpec::Conv { .. }
+                | LayerSpec::Patches { .. }
+                | LayerSpec::DepthwiseConv { .. } => {
                     matrix * layer.output.height * layer.output.width
                 }
                 LayerSpec::Dense { .. } => matrix,
@@ -388,7 +390,9 @@ mod tests {
     #[test]
     fn a_step_does_not_allocate_whatever_the_layers() {
         let text = "conv(9, 5), relu, max_pool(2), conv(10, 3), batch_norm, relu, \
-                    max_pool(2), conv(8, 2, stride: 2), dropout(0.3), dense(20), dense(3)";
+                    max_pool(2), conv(8, 2, stride: 2), depthwise_conv(3), relu, \
+                    conv(6, 1, groups: 2), positions, attention(2), layer_norm, gelu, \
+                    dropout(0.3), dense(20), tokens(4), dense(3)";
         let hyperparameters = Hyperparameters {
             architecture: text.to_owned(),
             clip_norm: Some(0.1),
@@ -419,8 +423,21 @@ mod tests {
 
     #[test]
     fn threads_change_no_bit() {
-        let text = "conv(9, 5), relu, max_pool(2), conv(10, 3), batch_norm, relu, \
-                    conv(8, 2, stride: 2), dropout(0.3), dense(20), relu, dense(3)";
+        for text in [
+            "conv(9, 5), relu, max_pool(2), conv(10, 3), batch_norm, relu, \
+             conv(8, 2, stride: 2), dropout(0.3), dense(20), relu, dense(3)",
+            "conv(6, 3, groups: 2), relu, depthwise_conv(3), relu, conv(20, 1), \
+             depthwise_conv(5, stride: 2), batch_norm, relu, dense(3)",
+            "patches(1, 12), positions, residual(layer_norm, attention(3)), \
+             residual(layer_norm, conv(20, 1), gelu, conv(12, 1)), layer_norm, \
+             global_avg_pool, flatten, tokens(6), attention(2), dense(3)",
+        ] {
+            check_threads(text);
+        }
+    }
+
+    #[track_caller]
+    fn check_threads(text: &str) {
         let shape = ImageShape {
             height: 12,
             width: 11,
@@ -460,7 +477,7 @@ mod tests {
         let alone = trained(1);
         assert!(alone.iter().all(|weight| weight.is_finite()));
         for threads in [2, 3, 5] {
-            assert_eq!(trained(threads), alone, "{threads} threads");
+            assert_eq!(trained(threads), alone, "{text}: {threads} threads");
         }
     }
 

@@ -169,3 +169,99 @@ fn a_network_of_everything_else() {
         },
     );
 }
+
+// >>> p = parts_of([36, 4, 36, 4, 4, 4, 24, 6, 288, 3])   # channels = 2
+// >>> optimizer = torch.optim.SGD([
+// ...     {"params": [p[0], p[2], p[6], p[8]], "weight_decay": 5e-4},
+// ...     {"params": [p[1], p[3], p[4], p[5], p[7], p[9]], "weight_decay": 0}],
+// ...     lr=0.1, momentum=0.9)
+// >>> for step in range(3):
+// ...     h = F.conv2d(x, kernel(p[0], 3, 1, 4), p[1], padding="same", groups=2)
+// ...     h = F.pad(F.relu(h), (0, 1, 0, 1))   # Keras's "same" for stride 2
+// ...     h = F.conv2d(h, kernel(p[2], 3, 1, 4), p[3], stride=2, groups=4)
+// ...     h = F.relu(F.batch_norm(h, None, None, p[4], p[5], training=True))
+// ...     h = torch.tanh(F.conv2d(h, kernel(p[6], 1, 4, 6), p[7]))
+// ...     loss = F.cross_entropy(flat(h) @ p[8].reshape(96, 3) + p[9], y)
+// ...     if step < 2: optimizer.zero_grad(); loss.backward(); optimizer.step()
+#[test]
+fn groups_and_single_channels() {
+    let json = serde_json::json!({
+        "architecture": "conv(4, 3, groups: 2), relu, depthwise_conv(3, stride: 2), \
+                         batch_norm, relu, conv(6, 1), tanh, dense(3)",
+        "learning_rate": 0.1, "momentum": 0.9, "weight_decay": 5e-4,
+    });
+    check(
+        &json,
+        2,
+        &Expected {
+            losses: [1.132_903_34, 1.080_028_77, 1.039_467_81],
+            // As above, batch norm makes the bias before it meaningless.
+            weights: [
+                (0, -0.009_665_8),
+                (20, 0.156_219_65),
+                (38, 0.350_884_68),
+                (45, 0.271_188_68),
+                (70, -0.113_524_78),
+                (81, -0.194_296_37),
+                (86, 0.287_341_9),
+                (100, 0.090_955_69),
+                (113, -0.146_907_26),
+                (200, 0.190_614_28),
+                (405, -0.136_573_75),
+            ],
+            checksum: 0.669_107_603,
+            unstable: 76..80,
+        },
+    );
+}
+
+// >>> p = parts_of([256, 8, 32, 8, 8, 192, 24, 64, 8, 8, 8, 96, 12, 96, 8, 8, 8, 24, 3])
+// >>> matrices = [0, 5, 7, 11, 13, 17]   # with a weight decay of 5e-4, the others without
+// >>> optimizer = torch.optim.SGD(.., lr=0.1, momentum=0.9)   # channels = 2
+// >>> for step in range(3):
+// ...     h = F.conv2d(x, kernel(p[0], 4, 2, 8), p[1], stride=4)
+// ...     h = h.permute(0, 2, 3, 1).reshape(5, 4, 8) + p[2].reshape(4, 8)
+// ...     z = F.layer_norm(h, [8], p[3], p[4]).transpose(0, 1)
+// ...     h = h + F.multi_head_attention_forward(z, z, z, 8, 2, p[5].reshape(8, 24).T, p[6],
+// ...         None, None, False, 0.0, p[7].reshape(8, 8).T, p[8])[0].transpose(0, 1)
+// ...     z = F.layer_norm(h, [8], p[9], p[10])
+// ...     z = F.gelu(z @ p[11].reshape(8, 12) + p[12]) @ p[13].reshape(12, 8) + p[14]
+// ...     h = F.layer_norm(h + z, [8], p[15], p[16]).mean(1)
+// ...     loss = F.cross_entropy(h @ p[17].reshape(8, 3) + p[18], y)
+// ...     if step < 2: optimizer.zero_grad(); loss.backward(); optimizer.step()
+#[test]
+fn attention_over_patches() {
+    let json = serde_json::json!({
+        "architecture": "patches(4, 8), positions, residual(layer_norm, attention(2)), \
+                         residual(layer_norm, conv(12, 1), gelu, conv(8, 1)), layer_norm, \
+                         global_avg_pool, dense(3)",
+        "learning_rate": 0.1, "momentum": 0.9, "weight_decay": 5e-4,
+    });
+    check(
+        &json,
+        2,
+        &Expected {
+            losses: [1.174_015_05, 1.155_050_52, 1.124_999_05],
+            weights: [
+                (0, 0.000_094_28),
+                (100, 0.099_886_73),
+                (258, -0.282_458_34),
+                (270, 0.093_744_83),
+                (297, 0.234_365_25),
+                (305, -0.041_246_35),
+                (320, -0.144_983_26),
+                (400, 0.296_429_8),
+                (460, 0.076_127_51),
+                (505, -0.224_423_93),
+                (520, -0.279_991_4),
+                (590, -0.220_137),
+                (600, 0.255_379_6),
+                (720, -0.281_684_2),
+                (860, -0.274_295_12),
+                (870, 0.131_165_77),
+            ],
+            checksum: 0.113_078_804,
+            unstable: 0..0,
+        },
+    );
+}

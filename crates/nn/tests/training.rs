@@ -433,6 +433,30 @@ fn three_epochs_and_two_are_five() {
     }
 }
 
+/// Whatever the layers: one epoch and another are two.
+#[test]
+fn every_layer_goes_on_from_a_checkpoint() {
+    for architecture in [
+        "conv(4, 3, groups: 1), relu, conv(6, 3, groups: 2), batch_norm, relu, \
+         depthwise_conv(3), batch_norm, relu, dropout(0.2), dense(3)",
+        "mobilenet",
+        "patches(2, 6), positions, residual(layer_norm, attention(2), dropout(0.1)), \
+         layer_norm, gelu, flatten, tokens(4), attention(1), dense(3)",
+        "vit_tiny",
+    ] {
+        let json = |epochs: u32| {
+            serde_json::json!({
+                "architecture": architecture, "epochs": epochs, "batch_size": 16,
+                "schedule": "constant",
+            })
+        };
+        let (whole, all) = with_checkpoints(&json(2));
+        assert_eq!(all.len(), 2);
+        let (report, _) = resumed(&all[0], &json(2)).unwrap();
+        check_equal(&report, &whole);
+    }
+}
+
 #[test]
 fn a_schedule_that_goes_on_is_stopped_and_resumed() {
     let json = |stop_after: Option<u32>| {

@@ -139,6 +139,34 @@ fn a_linear_model() {
 }
 
 #[test]
+fn groups_and_single_channels() {
+    check(
+        9,
+        3,
+        "conv(8, 3), relu, conv(12, 3, stride: 2, groups: 4), batch_norm, relu, \
+         depthwise_conv(3, stride: 2), batch_norm, relu, conv(6, 1), depthwise_conv(2), \
+         relu, max_pool(2), dense(4)",
+    );
+}
+
+#[test]
+fn attention_over_patches_and_numbers() {
+    check(
+        6,
+        3,
+        "patches(2, 8), positions, residual(layer_norm, attention(2)), \
+         residual(layer_norm, conv(12, 1), gelu, conv(8, 1)), layer_norm, dense(4)",
+    );
+    check(
+        6,
+        3,
+        "conv(6, 3), batch_norm, relu, attention(3), max_pool(2), flatten, tokens(4), \
+         positions, attention(1), conv1d(4, 3), relu, dense(4)",
+    );
+    check(8, 3, "vit_tiny");
+}
+
+#[test]
 fn residual_blocks() {
     check(
         8,
@@ -148,6 +176,11 @@ fn residual_blocks() {
          residual(conv(8, 3), dropout(0.2))), global_avg_pool, dense(4)",
     );
     check(6, 3, "resnet8");
+}
+
+#[test]
+fn inverted_residual_blocks() {
+    check(9, 3, "mobilenet");
 }
 
 #[test]

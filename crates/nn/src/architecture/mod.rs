@@ -3,14 +3,14 @@
 //! Nothing here computes. A [`Plan`] says what each layer's shapes and weights are, for
 //! the [network](crate::network) that runs it and for the ONNX file that describes it.
 
+mod fit;
 mod parse;
 mod plan;
 mod preset;
 
+pub(crate) use fit::series_steps;
 pub(crate) use parse::parse;
-pub(crate) use plan::{
-    ActivationShape, Init, Plan, PlannedLayer, PlannedParameter, series_steps,
-};
+pub(crate) use plan::{ActivationShape, Init, Plan, PlannedLayer, PlannedParameter};
 pub(crate) use preset::Preset;
 
 /// One layer as written, and where it was written.
@@ -28,6 +28,14 @@ pub(crate) struct WrittenLayer {
 pub(crate) enum LayerSpec {
     Conv {
         filters: usize,
+        kernel: usize,
+        stride: usize,
+        padding: Padding,
+        /// Parts of the channels that have filters of their own.
+        groups: usize,
+    },
+    /// A convolution of each channel alone.
+    DepthwiseConv {
         kernel: usize,
         stride: usize,
         padding: Padding,
@@ -53,6 +61,21 @@ pub(crate) enum LayerSpec {
         stride: usize,
     },
     GlobalAvgPool,
+    /// A vector for each square of an image, none of which overlap.
+    Patches {
+        size: usize,
+        units: usize,
+    },
+    /// A vector for each number of a row.
+    Tokens {
+        units: usize,
+    },
+    /// A learned vector for each place of an image or a series.
+    Positions,
+    /// Each pixel or step as a mean of all, weighed by how well they fit.
+    Attention {
+        heads: usize,
+    },
     LayerNorm,
     BatchNorm,
     Dropout {
@@ -75,10 +98,15 @@ impl LayerSpec {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             LayerSpec::Conv { .. } => "conv",
+            LayerSpec::DepthwiseConv { .. } => "depthwise_conv",
             LayerSpec::MaxPool { .. } => "max_pool",
             LayerSpec::AvgPool { .. } => "avg_pool",
             LayerSpec::Conv1d { .. } => "conv1d",
             LayerSpec::MaxPool1d { .. } => "max_pool1d",
+            LayerSpec::Patches { .. } => "patches",
+            LayerSpec::Tokens { .. } => "tokens",
+            LayerSpec::Positions => "positions",
+            LayerSpec::Attention { .. } => "attention",
             LayerSpec::LayerNorm => "layer_norm",
             LayerSpec::GlobalAvgPool => "global_avg_pool",
             LayerSpec::BatchNorm => "batch_norm",

@@ -26,7 +26,9 @@ const fn form(
     }
 }
 
-const CONV: &[&str] = &["filters", "kernel", "stride", "padding"];
+const CONV: &[&str] = &["filters", "kernel", "stride", "padding", "groups"];
+const CONV1D: &[&str] = &["filters", "kernel", "stride", "padding"];
+const DEPTHWISE: &[&str] = &["kernel", "stride", "padding"];
 const POOL: &[&str] = &["size", "stride"];
 
 const FORMS: &[Form] = &[
@@ -34,18 +36,28 @@ const FORMS: &[Form] = &[
         "conv",
         CONV,
         2,
-        "conv(filters, kernel [, stride: 1] [, padding: same|valid])",
+        "conv(filters, kernel [, stride: 1] [, padding: same|valid] [, groups: 1])",
+    ),
+    form(
+        "depthwise_conv",
+        DEPTHWISE,
+        1,
+        "depthwise_conv(kernel [, stride: 1] [, padding: same|valid])",
     ),
     form("max_pool", POOL, 1, "max_pool(size [, stride: size])"),
     form("avg_pool", POOL, 1, "avg_pool(size [, stride: size])"),
     form(
         "conv1d",
-        CONV,
+        CONV1D,
         2,
         "conv1d(filters, kernel [, stride: 1] [, padding: same|valid])",
     ),
     form("max_pool1d", POOL, 1, "max_pool1d(size [, stride: size])"),
     form("global_avg_pool", &[], 0, "global_avg_pool"),
+    form("patches", &["size", "units"], 2, "patches(size, units)"),
+    form("tokens", &["units"], 1, "tokens(units)"),
+    form("positions", &[], 0, "positions"),
+    form("attention", &["heads"], 1, "attention(heads)"),
     form("layer_norm", &[], 0, "layer_norm"),
     form("batch_norm", &[], 0, "batch_norm"),
     form("dropout", &["probability"], 1, "dropout(probability)"),
@@ -61,7 +73,7 @@ const FORMS: &[Form] = &[
 ];
 
 /// No layer takes more arguments than this.
-const MAX_ARGUMENTS: usize = 4;
+const MAX_ARGUMENTS: usize = 5;
 
 /// Residual blocks in residual blocks are fewer than this.
 const MAX_DEPTH: usize = 8;
@@ -229,6 +241,12 @@ impl<'a> Parser<'a> {
                 kernel: count(1)?.unwrap_or(1),
                 stride: count(2)?.unwrap_or(1),
                 padding: self.padding(arguments[3])?,
+                groups: count(4)?.unwrap_or(1),
+            },
+            "depthwise_conv" => LayerSpec::DepthwiseConv {
+                kernel: count(0)?.unwrap_or(1),
+                stride: count(1)?.unwrap_or(1),
+                padding: self.padding(arguments[2])?,
             },
             "max_pool" => {
                 pool().map(|(size, stride)| LayerSpec::MaxPool { size, stride })?
@@ -245,6 +263,17 @@ impl<'a> Parser<'a> {
             "max_pool1d" => {
                 pool().map(|(size, stride)| LayerSpec::MaxPool1d { size, stride })?
             }
+            "patches" => LayerSpec::Patches {
+                size: count(0)?.unwrap_or(1),
+                units: count(1)?.unwrap_or(1),
+            },
+            "tokens" => LayerSpec::Tokens {
+                units: count(0)?.unwrap_or(1),
+            },
+            "positions" => LayerSpec::Positions,
+            "attention" => LayerSpec::Attention {
+                heads: count(0)?.unwrap_or(1),
+            },
             "layer_norm" => LayerSpec::LayerNorm,
             "global_avg_pool" => LayerSpec::GlobalAvgPool,
             "batch_norm" => LayerSpec::BatchNorm,
@@ -360,6 +389,7 @@ mod tests {
             kernel,
             stride,
             padding,
+            groups: 1,
         }
     }
 
@@ -373,6 +403,20 @@ mod tests {
             &expected,
         );
         check("conv(8, 3)", &[conv(8, 3, 1, Padding::Same)]);
+        let expected = LayerSpec::Conv {
+            filters: 8,
+            kernel: 3,
+            stride: 1,
+            padding: Padding::Same,
+            groups: 4,
+        };
+        check("conv(8, 3, groups: 4)", &[expected]);
+        let expected = LayerSpec::DepthwiseConv {
+            kernel: 3,
+            stride: 2,
+            padding: Padding::Same,
+        };
+        check("depthwise_conv(3, stride: 2)", &[expected]);
     }
 
     #[test]

@@ -2,21 +2,19 @@
 
 use std::ops::Range;
 
-use super::{Activation, LayerSpec, Padding, WrittenLayer};
+use super::fit::{
+    MAX_VALUES, needs_too_much, output_shape, projection, too_large, weight_groups,
+    window,
+};
+use super::{LayerSpec, WrittenLayer};
 use crate::columns::EmbeddingTable;
 use crate::kernels::Window;
-use crate::layers::{Steps, series};
+use crate::layers::{attention_values, series};
 use crate::{Error, ImageShape};
 
 /// More weights than this are refused, because each needs up to five numbers of memory
 /// (itself, its gradient, two of the optimizer, its best value).
 const MAX_WEIGHTS: usize = 100_000_000;
-
-/// More values per image than this are refused: a mini-batch holds them for each image.
-const MAX_VALUES: usize = 50_000_000;
-
-/// The largest side of a max-pooling window: the winner's index must fit a byte.
-const MAX_POOL: usize = 16;
 
 /// The shape of what flows between two layers, for one image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +84,17 @@ impl PlannedLayer {
     fn products(&self) -> f64 {
         let outputs = self.output.values() as f64;
         match (&self.spec, &self.window) {
-            (LayerSpec::Conv { .. }, Some(window)) => outputs * window.values() as f64,
+            (LayerSpec::Conv { groups, .. }, Some(window)) => {
+                outputs * (window.values() / groups) as f64
+            }
+            (LayerSpec::DepthwiseConv { kernel, .. }, _) => {
+                outputs * (kernel * kernel) as f64
+            }
+            (LayerSpec::Patches { .. }, Some(window)) => outputs * window.values() as f64,
+            (LayerSpec::Attention { .. }, _) => {
+                let tokens = (self.input.height * self.input.width) as f64;
+                outputs * (4.0 * self.input.channels as f64 + 2.0 * tokens)
+            }
             (LayerSpec::Dense { .. }, _) => outputs * self.input.values() as f64,
             (LayerSpec::Conv1d { kernel, .. }, _) => {
                 let channels = series(self.input).map_or(1, |(_, channels)| channels);
@@ -107,7 +115,12 @@ impl PlannedLayer {
 
     /// How many numbers it holds for an image.
     pub(crate) fn values(&self) -> usize {
-        self.output.values() + self.inner().map(PlannedLayer::values).sum::<usize>()
+        let kept = match self.spec {
+            LayerSpec::Attention { heads } => attention_values(self.input, heads),
+            _ => 0,
+        };
+        let inner = self.inner().map(PlannedLayer::values).sum::<usize>();
+        self.output.values() + kept + inner
     }
 
     /// The place of all its weights in the network's.
@@ -397,54 +410,28 @@ impl Plan {
         following: &[WrittenLayer],
     ) -> Result<ActivationShape, String> {
         let window = window(spec, input)?;
-        let image = |channels| {
-            let (height, width) = window.map_or((1, 1), |w| (w.out_height, w.out_width));
-            ActivationShape {
-                height,
-                width,
-                channels,
-                flat: false,
-            }
-        };
-        let output = match spec {
-            LayerSpec::Conv1d { filters, .. } => {
-                let (steps, _) = series_steps(spec, input)?;
-                series_shape(steps.output, filters)
-            }
-            LayerSpec::MaxPool1d { .. } => {
-                let (steps, channels) = series_steps(spec, input)?;
-                series_shape(steps.output, channels)
-            }
-            LayerSpec::Conv { filters, .. } => image(filters),
-            LayerSpec::MaxPool { .. } | LayerSpec::AvgPool { .. } => {
-                image(input.channels)
-            }
-            LayerSpec::GlobalAvgPool => image(input.channels),
-            LayerSpec::Flatten => ActivationShape::vector(input.values()),
-            LayerSpec::Dense { units } => ActivationShape::vector(units),
-            LayerSpec::BatchNorm
-            | LayerSpec::LayerNorm
-            | LayerSpec::Dropout { .. }
-            | LayerSpec::Activation(_)
-            | LayerSpec::Residual
-            | LayerSpec::Embed => input,
-        };
-        let patch = match spec {
-            LayerSpec::Conv1d { kernel, .. } => {
-                let (steps, channels) = series_steps(spec, input)?;
-                steps.output.saturating_mul(kernel).saturating_mul(channels)
-            }
-            _ => window.map_or(0, |window| window.values() * window.positions()),
-        };
-        if too_large(&[output.height, output.width, output.channels], MAX_VALUES)
-            || (matches!(spec, LayerSpec::Conv { .. } | LayerSpec::Conv1d { .. })
-                && patch > MAX_VALUES)
-        {
+        let output = output_shape(spec, input, window)?;
+        if needs_too_much(spec, input, output, window)? {
             return Err(format!(
                 "it needs more than {MAX_VALUES} values for one image; make it smaller"
             ));
         }
-        let parameters = self.parameters(spec, input, following)?;
+        let mut parameters = Vec::new();
+        for group in weight_groups(spec, input, following)? {
+            if too_large(&[group.rows, group.columns], MAX_WEIGHTS - self.weights) {
+                return Err(format!(
+                    "the network would have more than {MAX_WEIGHTS} weights; make it \
+                     smaller"
+                ));
+            }
+            let range = self.weights..self.weights + group.rows * group.columns;
+            self.weights = range.end;
+            parameters.push(PlannedParameter {
+                range,
+                init: group.init,
+                decays: group.decays,
+            });
+        }
         self.layers.push(PlannedLayer {
             spec,
             input,
@@ -456,213 +443,6 @@ impl Plan {
             parameters,
         });
         Ok(output)
-    }
-
-    /// The weights of a layer: the matrix, then the bias.
-    fn parameters(
-        &mut self,
-        spec: LayerSpec,
-        input: ActivationShape,
-        following: &[WrittenLayer],
-    ) -> Result<Vec<PlannedParameter>, String> {
-        let (rows, columns, window) = match spec {
-            LayerSpec::Conv {
-                filters, kernel, ..
-            } => (kernel * kernel * input.channels, filters, kernel * kernel),
-            LayerSpec::Conv1d {
-                filters, kernel, ..
-            } => {
-                let (_, channels) = series_steps(spec, input)?;
-                (kernel * channels, filters, kernel)
-            }
-            LayerSpec::Dense { units } => (input.values(), units, 1),
-            LayerSpec::BatchNorm | LayerSpec::LayerNorm => (1, input.channels, 1),
-            _ => return Ok(Vec::new()),
-        };
-        if too_large(&[rows, columns], MAX_WEIGHTS - self.weights) {
-            return Err(format!(
-                "the network would have more than {MAX_WEIGHTS} weights; make it smaller"
-            ));
-        }
-        let is_norm = matches!(spec, LayerSpec::BatchNorm | LayerSpec::LayerNorm);
-        let init = if is_norm {
-            Init::Constant(1.0)
-        } else {
-            Init::Uniform {
-                limit: limit(rows, columns * window, following),
-            }
-        };
-        let start = self.weights;
-        let matrix = start..start + rows * columns;
-        let bias = matrix.end..matrix.end + columns;
-        self.weights = bias.end;
-        Ok(vec![
-            PlannedParameter {
-                range: matrix,
-                init,
-                decays: !is_norm,
-            },
-            PlannedParameter {
-                range: bias,
-                init: Init::Constant(0.0),
-                decays: false,
-            },
-        ])
-    }
-}
-
-/// The windows of a layer along a series, and the channels of the series.
-pub(crate) fn series_steps(
-    spec: LayerSpec,
-    input: ActivationShape,
-) -> Result<(Steps, usize), String> {
-    let (size, padding) = match spec {
-        LayerSpec::Conv1d {
-            kernel,
-            stride,
-            padding,
-            ..
-        } => ((kernel, stride), padding),
-        LayerSpec::MaxPool1d { size, stride } => ((size, stride), Padding::Valid),
-        _ => return Err("it does not go along a series".to_owned()),
-    };
-    let Some((steps, channels)) = series(input) else {
-        return Err(format!(
-            "it goes along a series, a list of numbers or an image of one row, and not over \
-             {} x {}; use conv",
-            input.height, input.width
-        ));
-    };
-    match Steps::new(steps, size, padding) {
-        Some(windows) => Ok((windows, channels)),
-        None => Err(format!(
-            "its window of {} is longer than the series, which has {steps} steps here",
-            size.0
-        )),
-    }
-}
-
-fn series_shape(steps: usize, channels: usize) -> ActivationShape {
-    ActivationShape {
-        height: 1,
-        width: steps,
-        channels,
-        flat: false,
-    }
-}
-
-/// The layer that gives the input of a residual block the shape of its output: a convolution
-/// of single pixels with a stride, or a dense layer.
-fn projection(input: ActivationShape, output: ActivationShape) -> Option<LayerSpec> {
-    if input.flat {
-        return Some(LayerSpec::Dense {
-            units: output.channels,
-        });
-    }
-    let fits = |stride: &usize| {
-        input.height.div_ceil(*stride) == output.height
-            && input.width.div_ceil(*stride) == output.width
-    };
-    let stride = (1..=MAX_POOL).find(fits)?;
-    Some(LayerSpec::Conv {
-        filters: output.channels,
-        kernel: 1,
-        stride,
-        padding: Padding::Same,
-    })
-}
-
-/// Half the width of a layer's initial distribution.
-///
-/// He's (`keras.initializers.HeUniform`) before ReLU and GELU, which halve the variance;
-/// Glorot's (`keras.initializers.GlorotUniform`, the default in Keras) otherwise.
-fn limit(fan_in: usize, fan_out: usize, following: &[WrittenLayer]) -> f32 {
-    let activation = following.iter().find_map(|layer| match layer.spec {
-        LayerSpec::Activation(activation) => Some(Some(activation)),
-        LayerSpec::Conv { .. }
-        | LayerSpec::Conv1d { .. }
-        | LayerSpec::Dense { .. }
-        | LayerSpec::Residual => Some(None),
-        _ => None,
-    });
-    match activation.flatten() {
-        Some(Activation::Relu | Activation::Gelu) => (6.0 / fan_in as f32).sqrt(),
-        _ => (6.0 / (fan_in + fan_out) as f32).sqrt(),
-    }
-}
-
-/// Whether the product of `factors` exceeds `limit`.
-fn too_large(factors: &[usize], limit: usize) -> bool {
-    factors
-        .iter()
-        .try_fold(1_usize, |product, factor| product.checked_mul(*factor))
-        .is_none_or(|product| product > limit)
-}
-
-/// The window of a convolution or a pooling layer.
-fn window(spec: LayerSpec, input: ActivationShape) -> Result<Option<Window>, String> {
-    let (size, stride, padding) = match spec {
-        LayerSpec::Conv {
-            kernel,
-            stride,
-            padding,
-            ..
-        } => (kernel, stride, padding),
-        LayerSpec::MaxPool { size, .. } if size > MAX_POOL => {
-            return Err(format!("the size must be at most {MAX_POOL}, got {size}"));
-        }
-        LayerSpec::MaxPool { size, stride } | LayerSpec::AvgPool { size, stride } => {
-            (size, stride, Padding::Valid)
-        }
-        LayerSpec::GlobalAvgPool => (1, 1, Padding::Valid),
-        _ => return Ok(None),
-    };
-    let ActivationShape {
-        height,
-        width,
-        channels,
-        flat,
-    } = input;
-    if flat {
-        return Err(format!(
-            "it needs an image, but gets a vector of {channels} values; put it before \
-             flatten and dense"
-        ));
-    }
-    if spec == LayerSpec::GlobalAvgPool {
-        return Ok(None);
-    }
-    let smaller = size > height || size > width;
-    if smaller && (padding == Padding::Valid || size > 1_000) {
-        return Err(format!(
-            "its input is {height} x {width}, smaller than its window of {size} x {size}; \
-             use a smaller window or fewer layers before it"
-        ));
-    }
-    let (out_height, pad_top) = steps(height, size, stride, padding);
-    let (out_width, pad_left) = steps(width, size, stride, padding);
-    Ok(Some(Window {
-        in_height: height,
-        in_width: width,
-        channels,
-        size,
-        stride,
-        pad_top,
-        pad_left,
-        out_height,
-        out_width,
-    }))
-}
-
-/// The number of window positions along one side, and the padding before it.
-fn steps(length: usize, size: usize, stride: usize, padding: Padding) -> (usize, usize) {
-    match padding {
-        Padding::Valid => ((length - size) / stride + 1, 0),
-        Padding::Same => {
-            let steps = length.div_ceil(stride);
-            let pad = ((steps - 1) * stride + size).saturating_sub(length);
-            (steps, pad / 2)
-        }
     }
 }
 
@@ -740,6 +520,20 @@ mod tests {
     }
 
     #[test]
+    fn presets_are_as_large_as_they_say() {
+        let weights = |preset: crate::architecture::Preset| {
+            let text = preset.text(None, None, None, 10);
+            plan(&text, 32, 3).unwrap().weights
+        };
+        assert_eq!(weights(crate::architecture::Preset::Mobilenet), 138_314);
+        // Patches, positions, four blocks, the last norm, ten classes.
+        let block = 12 * 64 * 64 + 13 * 64;
+        let vit = (48 * 64 + 64) + 64 * 64 + 4 * block + 2 * 64 + 650;
+        assert_eq!(weights(crate::architecture::Preset::VitTiny), vit);
+        assert_eq!(vit, 207_946);
+    }
+
+    #[test]
     fn what_does_not_fit_is_refused() {
         check_refused(
             "max_pool(4), max_pool(4), dense(10)",
@@ -763,6 +557,65 @@ mod tests {
             28,
             "the size must be at most 16, got 17",
         );
+    }
+
+    #[test]
+    fn groups_that_do_not_divide_are_refused() {
+        check_refused(
+            "conv(6, 3), conv(9, 3, groups: 2), dense(10)",
+            8,
+            "conv at position 13 of 'conv(6, 3), conv(9, 3, groups: 2), dense(10)': its 2 \
+             groups must divide the 6 channels that it gets and its 9 filters",
+        );
+        check_refused(
+            "depthwise_conv(9, padding: valid)",
+            8,
+            "smaller than its window",
+        );
+        check_refused("dense(8), depthwise_conv(3)", 8, "it needs an image");
+    }
+
+    #[test]
+    fn attention_that_does_not_fit_is_refused() {
+        check_refused(
+            "conv(6, 3), attention(4), dense(10)",
+            8,
+            "attention at position 13 of 'conv(6, 3), attention(4), dense(10)': its 4 heads \
+             must divide the 6 channels that it gets; change one of them",
+        );
+        check_refused(
+            "patches(3, 8), dense(10)",
+            8,
+            "its patches of 3 x 3 do not cover 8 x 8; give a size that divides both",
+        );
+        check_refused(
+            "dense(8), attention(2), dense(10)",
+            8,
+            "it needs patches, steps or other vectors, but gets a list of 8 numbers",
+        );
+        check_refused("flatten, positions", 8, "it needs patches, steps");
+        check_refused("dense(8), patches(2, 8), dense(10)", 8, "it needs an image");
+        check_refused("tokens(8), dense(10)", 8, "put flatten before it");
+        let text = "conv(8, 1), attention(2), global_avg_pool, dense(10)";
+        check_refused(text, 4_000, "values for one image");
+    }
+
+    #[test]
+    fn a_filter_of_its_own_costs_less() {
+        let weights = |text: &str| plan(text, 8, 6).unwrap().weights;
+        // Ten classes of eight by eight pixels of six channels follow.
+        let dense = (384 + 1) * 10;
+        assert_eq!(weights("conv(6, 3), dense(10)") - dense, 54 * 6 + 6);
+        assert_eq!(
+            weights("conv(6, 3, groups: 2), dense(10)") - dense,
+            27 * 6 + 6
+        );
+        assert_eq!(weights("depthwise_conv(3), dense(10)") - dense, 9 * 6 + 6);
+        let products = |text: &str| plan(text, 8, 6).unwrap().products();
+        let layer =
+            |text: &str| products(&format!("{text}, dense(10)")) - products("dense(10)");
+        assert_eq!(layer("conv(6, 3, groups: 6)"), layer("depthwise_conv(3)"));
+        assert_eq!(layer("conv(6, 3)"), 6.0 * layer("depthwise_conv(3)"));
     }
 
     #[test]

@@ -54,6 +54,9 @@ impl Hyperparameters {
                         _ => "dropout(dropout)",
                     }
                 ),
+                Some(Preset::VitTiny) if name == "filters" => {
+                    "left out for the preset 'vit_tiny', whose width is hidden".to_owned()
+                }
                 Some(Preset::Mlp | Preset::Linear | Preset::TabularResnet)
                     if name == "filters" =>
                 {

@@ -37,8 +37,9 @@ hyperparameters! {
     #[serde(default, deny_unknown_fields)]
     Hyperparameters, "";
 
-    /// A preset (`lenet`, `mlp`, `linear`, `resnet8`, `resnet20`, `tabular_resnet`, or `auto`:
-    /// `lenet` for images, `mlp` for rows and `linear` behind a backbone), or layers:
+    /// A preset (`lenet`, `mlp`, `linear`, `resnet8`, `resnet20`, `mobilenet`, `vit_tiny`,
+    /// `tabular_resnet`, or `auto`: `lenet` for images, `mlp` for rows and `linear` behind a
+    /// backbone), or layers:
     /// `conv(32, 5), relu, max_pool(2), dense(10)`, where `residual(conv(32, 3), relu)` adds what
     /// its layers make to what they were given. `conv1d` and `max_pool1d` go along a series,
     /// which is a list of numbers. Layers may name `hidden` and `dropout`, as `dense(hidden)`
@@ -71,11 +72,14 @@ hyperparameters! {
         words: "greater than 0 and less than 1",
         inside: |x| x > 0.0 && x < 1.0,
     }, ["no interval"];
-    /// Preset `lenet`: filters of each convolution; `resnet8` and `resnet20`: those of each stage.
+    /// Preset `lenet`: filters of each convolution; `resnet8`, `resnet20` and `mobilenet`: those
+    /// of each stage.
     filters: Option<Vec<u32>> = None, Domain::Any,
-        ["[32, 64], for residual networks [16, 32, 64]"];
-    /// Units of the hidden dense layer of a preset, or of layers that name it.
-    hidden: Option<u32> = None, FROM_ONE, ["512 for `lenet`, 128 for `mlp` and `tabular_resnet`"];
+        ["[32, 64], for residual networks [16, 32, 64], for `mobilenet` [16, 24, 32, 64]"];
+    /// Units of the hidden dense layer of a preset, or of layers that name it; `vit_tiny`: the
+    /// width of its blocks, a multiple of 4.
+    hidden: Option<u32> = None, FROM_ONE,
+        ["512 for `lenet`, 128 for `mlp` and `tabular_resnet`, 64 for `vit_tiny`"];
     /// Size of a step, before schedule and warm-up.
     learning_rate: f64 = 0.01, POSITIVE;
     /// How gradients become steps; the formulas are PyTorch's.
@@ -606,7 +610,8 @@ mod tests {
             row("schedule").domain,
             "one of constant, exponential, step, cosine"
         );
-        let hidden = "512 for `lenet`, 128 for `mlp` and `tabular_resnet`";
+        let hidden =
+            "512 for `lenet`, 128 for `mlp` and `tabular_resnet`, 64 for `vit_tiny`";
         assert_eq!(row("hidden").default, hidden);
         assert_eq!(row("augmentation").default, "none");
         assert_eq!(row("augmentation.elastic_sigma").default, "4");

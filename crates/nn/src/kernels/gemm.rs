@@ -38,6 +38,26 @@ impl<'a> Matrix<'a> {
         }
     }
 
+    /// Columns of a wider matrix, whose rows are `row_stride` values apart.
+    pub(crate) fn strided(
+        values: &'a [f32],
+        rows: usize,
+        columns: usize,
+        row_stride: usize,
+    ) -> Self {
+        assert!(
+            columns <= row_stride && (rows - 1) * row_stride + columns <= values.len(),
+            "a matrix needs all its values"
+        );
+        Self {
+            values,
+            rows,
+            columns,
+            row_stride,
+            column_stride: 1,
+        }
+    }
+
     /// The same values with rows and columns exchanged.
     pub(crate) fn transposed(self) -> Self {
         Self {
@@ -97,15 +117,40 @@ pub(crate) fn multiply(
         dispatch(Multiply {
             left: left.rows_from(part * rows, out.len() / right.columns),
             out,
+            out_row: right.columns,
             right,
             sum,
         });
     });
 }
 
+/// `out = left * right` on this thread alone; rows of `out` are `out_row` values apart.
+pub(crate) fn multiply_alone(
+    out: &mut [f32],
+    out_row: usize,
+    left: Matrix<'_>,
+    right: Matrix<'_>,
+) {
+    assert_eq!(left.columns, right.rows, "inner dimensions must agree");
+    assert!(
+        right.columns <= out_row
+            && (left.rows - 1) * out_row + right.columns <= out.len(),
+        "the result must have room for all values"
+    );
+    dispatch(Multiply {
+        left,
+        out,
+        out_row,
+        right,
+        sum: Sum::Overwrite,
+    });
+}
+
 /// One product of matrices, or the rows of it that a thread computes.
 struct Multiply<'a> {
     out: &'a mut [f32],
+    /// From one row of it to the next.
+    out_row: usize,
     left: Matrix<'a>,
     right: Matrix<'a>,
     sum: Sum,
@@ -162,7 +207,7 @@ impl Kernel for Multiply<'_> {
                         b: to,
                         b_row: vectors * S::LANES,
                         c: self.out.as_mut_ptr().add(first),
-                        c_row: right.columns,
+                        c_row: self.out_row,
                         add: self.sum == Sum::Add || start > 0,
                     });
                 }

@@ -5,8 +5,10 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod buffer;
+mod depthwise;
 mod direct;
 mod finish;
+mod functions;
 mod gemm;
 #[cfg(all(test, unix, not(miri)))]
 mod guard;
@@ -21,9 +23,11 @@ mod window;
 mod winograd;
 
 pub(crate) use buffer::Buffer;
+pub(crate) use depthwise::Depthwise;
 pub(crate) use direct::Direct;
 pub(crate) use finish::Finish;
-pub(crate) use gemm::{Matrix, Sum, multiply};
+pub(crate) use functions::{gelu, gelu_slope, softmax, softmax_slope};
+pub(crate) use gemm::{Matrix, Sum, multiply, multiply_alone};
 #[cfg(all(test, unix, not(miri)))]
 pub(crate) use guard::Guarded;
 #[cfg(test)]

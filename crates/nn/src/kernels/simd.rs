@@ -35,6 +35,10 @@ pub(crate) trait Simd: Copy {
     fn sub(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// `a * b`
     fn mul(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// `a / b`
+    fn div(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// 2 to the power of whole numbers from -126 to 127.
+    fn power_of_two(self, n: Self::Vector) -> Self::Vector;
     /// `a * b + c`, rounded once where the CPU can.
     fn fma(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
     /// `x`, or zero where it is negative. NaN stays NaN.
@@ -177,6 +181,16 @@ impl Simd for Portable {
     #[inline(always)]
     fn mul(self, a: Self::Vector, b: Self::Vector) -> Self::Vector {
         each(|lane| a[lane] * b[lane])
+    }
+
+    #[inline(always)]
+    fn div(self, a: Self::Vector, b: Self::Vector) -> Self::Vector {
+        each(|lane| a[lane] / b[lane])
+    }
+
+    #[inline(always)]
+    fn power_of_two(self, n: Self::Vector) -> Self::Vector {
+        each(|lane| f32::from_bits(((n[lane] as i32 + 127) as u32) << 23))
     }
 
     #[inline(always)]

@@ -1,9 +1,8 @@
 //! Functions of each value alone.
 
-use std::f32::consts::{FRAC_1_SQRT_2, PI};
-
 use super::{Flow, Layer, Pass};
 use crate::architecture::Activation;
+use crate::kernels::{gelu, gelu_slope};
 
 /// The slope of a leaky ReLU below zero, which is PyTorch's default.
 const LEAK: f32 = 0.01;
@@ -25,7 +24,7 @@ impl Layer for Elementwise {
             Activation::Relu => map(input, output, relu),
             Activation::Tanh => map(input, output, f32::tanh),
             Activation::Sigmoid => map(input, output, sigmoid),
-            Activation::Gelu => map(input, output, |x| x * normal_cdf(x)),
+            Activation::Gelu => gelu(input, output),
             Activation::Silu => map(input, output, |x| x * sigmoid(x)),
             Activation::LeakyRelu => {
                 map(input, output, |x| if x < 0.0 { LEAK * x } else { x });
@@ -48,10 +47,7 @@ impl Layer for Elementwise {
             }
             Activation::Tanh => chain(&flow, gradient, |_, y| 1.0 - y * y),
             Activation::Sigmoid => chain(&flow, gradient, |_, y| y * (1.0 - y)),
-            Activation::Gelu => chain(&flow, gradient, |x, _| {
-                let density = (-0.5 * x * x).exp() / (2.0 * PI).sqrt();
-                normal_cdf(x) + x * density
-            }),
+            Activation::Gelu => gelu_slope(flow.input, flow.output_gradient, gradient),
             Activation::Silu => chain(&flow, gradient, |x, y| {
                 let share = sigmoid(x);
                 share + y * (1.0 - share)
@@ -84,33 +80,6 @@ fn relu(x: f32) -> f32 {
 
 fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + (-x).exp())
-}
-
-/// The cumulative distribution function of the normal distribution.
-fn normal_cdf(x: f32) -> f32 {
-    0.5 * complementary_error(-x * FRAC_1_SQRT_2)
-}
-
-/// `erfc`, with a relative error below 1.2e-7 everywhere: the Chebyshev fit of Numerical
-/// Recipes (2nd edition, section 6.2), evaluated in double precision.
-fn complementary_error(x: f32) -> f32 {
-    const COEFFICIENTS: [f64; 10] = [
-        0.170_872_77,
-        -0.822_152_23,
-        1.488_515_87,
-        -1.135_203_98,
-        0.278_868_07,
-        -0.186_288_06,
-        0.096_784_18,
-        0.374_091_96,
-        1.000_023_68,
-        -1.265_512_23,
-    ];
-    let x = f64::from(x);
-    let t = 1.0 / (1.0 + 0.5 * x.abs());
-    let fit = COEFFICIENTS.iter().fold(0.0, |sum, c| sum * t + c);
-    let tail = t * (fit - x * x).exp();
-    (if x < 0.0 { 2.0 - tail } else { tail }) as f32
 }
 
 #[cfg(test)]

@@ -8,20 +8,25 @@
 //! everything else: weights and gradients belong to the [network](crate::network).
 
 mod activation;
+mod attention;
 mod batch_norm;
 mod conv;
 mod conv1d;
 mod dense;
+mod depthwise_conv;
 mod dropout;
 mod embed;
+mod grouped_conv;
 mod layer_norm;
 mod pool;
 mod residual;
+mod tokens;
 
 use crate::architecture::{Activation, LayerSpec, PlannedLayer, series_steps};
-use crate::kernels::{Finish, NormPixels, Team};
+use crate::kernels::{Finish, NormPixels, Team, Window};
 use crate::random::Stream;
 
+pub(crate) use attention::kept_values as attention_values;
 pub(crate) use batch_norm::EPSILON as BATCH_NORM_EPSILON;
 pub(crate) use conv1d::{Steps, series};
 pub(crate) use layer_norm::EPSILON as LAYER_NORM_EPSILON;
@@ -133,9 +138,25 @@ pub(crate) fn build(
     let (finish, covered) = finish(planned);
     let output = first.output;
     let layer: Box<dyn Layer> = match (first.spec, first.window) {
-        (LayerSpec::Conv { filters, .. }, Some(window)) => {
-            let conv = conv::Conv::new(window, filters, finish, rows, threads);
-            return (Some(Box::new(conv)), covered);
+        (
+            LayerSpec::Conv {
+                filters, groups, ..
+            },
+            Some(window),
+        ) => {
+            let size = (filters, groups);
+            return convolution(window, size, (finish, covered), (rows, threads));
+        }
+        (LayerSpec::DepthwiseConv { .. }, Some(window)) => {
+            return depthwise(window, finish, (rows, threads));
+        }
+        (LayerSpec::Patches { units, .. }, Some(window)) => {
+            return convolution(window, (units, 1), (finish, covered), (rows, threads));
+        }
+        (LayerSpec::Tokens { units }, _) => Box::new(tokens::Tokens::new(units)),
+        (LayerSpec::Positions, _) => Box::new(tokens::Positions::new(output.values())),
+        (LayerSpec::Attention { heads }, _) => {
+            Box::new(attention::Attention::new(first.input, heads, rows))
         }
         (LayerSpec::MaxPool { .. }, Some(window)) => {
             Box::new(pool::MaxPool::new(window, rows))
@@ -165,17 +186,8 @@ pub(crate) fn build(
         (LayerSpec::Dense { units }, _) => {
             Box::new(dense::Dense::new(first.input.values(), units))
         }
-        (LayerSpec::Conv1d { filters, .. }, _) => {
-            let Ok((steps, channels)) = series_steps(first.spec, first.input) else {
-                return (None, 1);
-            };
-            Box::new(conv1d::Conv1d::new(steps, channels, filters, rows))
-        }
-        (LayerSpec::MaxPool1d { .. }, _) => {
-            let Ok((steps, channels)) = series_steps(first.spec, first.input) else {
-                return (None, 1);
-            };
-            Box::new(conv1d::MaxPool1d::new(steps, channels))
+        (LayerSpec::Conv1d { .. } | LayerSpec::MaxPool1d { .. }, _) => {
+            return (along_series(first, rows), 1);
         }
         (LayerSpec::LayerNorm, _) => {
             Box::new(layer_norm::LayerNorm::new(output.channels))
@@ -190,6 +202,52 @@ pub(crate) fn build(
         _ => return (None, 1),
     };
     (Some(layer), 1)
+}
+
+/// A layer for the steps of a series.
+fn along_series(planned: &PlannedLayer, rows: usize) -> Option<Box<dyn Layer>> {
+    let (steps, channels) = series_steps(planned.spec, planned.input).ok()?;
+    Some(match planned.spec {
+        LayerSpec::Conv1d { filters, .. } => {
+            Box::new(conv1d::Conv1d::new(steps, channels, filters, rows))
+        }
+        _ => Box::new(conv1d::MaxPool1d::new(steps, channels)),
+    })
+}
+
+/// The kernel that suits a convolution, and how many planned layers it covers.
+fn convolution(
+    window: Window,
+    (filters, groups): (usize, usize),
+    (finish, covered): (Finish, usize),
+    (rows, threads): (usize, usize),
+) -> (Option<Box<dyn Layer>>, usize) {
+    if groups > 1 && groups == window.channels && groups == filters {
+        return depthwise(window, finish, (rows, threads));
+    }
+    if groups > 1 {
+        let size = (filters, groups);
+        let layer = grouped_conv::GroupedConv::new(window, size, finish, rows, threads);
+        return (Some(Box::new(layer)), covered);
+    }
+    // A window of one pixel is a dense layer over all pixels: one product of matrices.
+    if (window.size, window.stride, finish) == (1, 1, Finish::Plain) {
+        let layer = dense::Dense::new(window.channels, filters);
+        return (Some(Box::new(layer)), covered);
+    }
+    let layer = conv::Conv::new(window, filters, finish, rows, threads);
+    (Some(Box::new(layer)), covered)
+}
+
+/// A depthwise convolution does the ReLU that follows, and leaves pooling to a layer.
+fn depthwise(
+    window: Window,
+    finish: Finish,
+    (rows, threads): (usize, usize),
+) -> (Option<Box<dyn Layer>>, usize) {
+    let relu = finish != Finish::Plain;
+    let layer = depthwise_conv::DepthwiseConv::new(window, relu, rows, threads);
+    (Some(Box::new(layer)), 1 + usize::from(relu))
 }
 
 /// Which of the layers after the first one it can do in the same pass, and how many planned

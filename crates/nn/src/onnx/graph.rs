@@ -120,6 +120,8 @@ impl Builder {
             let learns = matches!(
                 layer.spec,
                 LayerSpec::Conv { .. }
+                    | LayerSpec::DepthwiseConv { .. }
+                    | LayerSpec::Patches { .. }
                     | LayerSpec::Conv1d { .. }
                     | LayerSpec::Dense { .. }
             );
@@ -159,8 +161,23 @@ impl Builder {
 
     fn layer(&mut self, layer: &PlannedLayer, weights: &[f32], statistics: &[f32]) {
         match (layer.spec, layer.window) {
-            (LayerSpec::Conv { filters, .. }, Some(window)) => {
-                self.conv(&window, filters, weights);
+            (
+                LayerSpec::Conv {
+                    filters, groups, ..
+                },
+                Some(window),
+            ) => self.conv(&window, (filters, groups), weights),
+            (LayerSpec::DepthwiseConv { .. }, Some(window)) => {
+                let size = (window.channels, window.channels);
+                self.conv(&window, size, weights);
+            }
+            (LayerSpec::Patches { units, .. }, Some(window)) => {
+                self.conv(&window, (units, 1), weights);
+            }
+            (LayerSpec::Positions, _) => self.positions(layer.input, weights),
+            (LayerSpec::Tokens { units }, _) => self.tokens(units, weights),
+            (LayerSpec::Attention { heads }, _) => {
+                self.attention(layer.input, heads, weights);
             }
             (LayerSpec::MaxPool { .. }, Some(window)) => {
                 self.node("MaxPool", &[], pooling(&window));
@@ -218,9 +235,14 @@ impl Builder {
         self.node("Add", &[mean], vec![]);
     }
 
-    fn conv(&mut self, window: &Window, filters: usize, weights: &[f32]) {
-        let (size, channels) = (window.size, window.channels);
-        let (matrix, bias) = weights.split_at(window.values() * filters);
+    fn conv(
+        &mut self,
+        window: &Window,
+        (filters, groups): (usize, usize),
+        weights: &[f32],
+    ) {
+        let (size, channels) = (window.size, window.channels / groups);
+        let (matrix, bias) = weights.split_at(size * size * channels * filters);
         let mut kernels = Vec::with_capacity(matrix.len());
         for filter in 0..filters {
             for channel in 0..channels {
@@ -233,11 +255,14 @@ impl Builder {
         let bias = self.constant("bias", &[filters], bias);
         let (bottom, right) = window.pad_end();
         let pads = [window.pad_top, window.pad_left, bottom, right];
-        let attributes = vec![
+        let mut attributes = vec![
             Attribute::of_ints("kernel_shape", &[size, size]),
             Attribute::of_ints("strides", &[window.stride, window.stride]),
             Attribute::of_ints("pads", &pads),
         ];
+        if groups > 1 {
+            attributes.push(Attribute::of_int("group", groups as i64));
+        }
         self.node("Conv", &[kernels, bias], attributes);
     }
 
@@ -248,10 +273,7 @@ impl Builder {
         };
         if layer.input.flat {
             self.own_order();
-            let shape = [-1, 1, 1, steps.input as i64];
-            let raw = shape.iter().flat_map(|size| size.to_le_bytes()).collect();
-            let shape = self.initializer("shape", INT64, &[4], raw);
-            self.node("Reshape", &[shape], vec![]);
+            self.reshape(&[1, 1, steps.input]);
         }
         let mut attributes = vec![
             Attribute::of_ints("kernel_shape", &[1, steps.size]),
@@ -298,8 +320,21 @@ impl Builder {
         }
     }
 
+    /// Gives the values of each row this shape.
+    pub(super) fn reshape(&mut self, shape: &[usize]) {
+        // Zero stands for as many rows as there are.
+        let shape: Vec<_> = std::iter::once(0).chain(shape.iter().copied()).collect();
+        let shape = self.integers("shape", &shape);
+        self.node("Reshape", &[shape], vec![]);
+    }
+
+    /// The node that comes next takes this value.
+    pub(super) fn begin_with(&mut self, value: &str) {
+        self.start = Some(value.to_owned());
+    }
+
     /// Puts features that came from an image into our order, channel last.
-    fn own_order(&mut self) {
+    pub(super) fn own_order(&mut self) {
         let Some(order) = self.order.take() else {
             return;
         };
@@ -386,7 +421,7 @@ impl Builder {
     }
 
     /// The name of the value that the next node takes.
-    fn current(&self) -> String {
+    pub(super) fn current(&self) -> String {
         if let Some(start) = &self.start {
             return start.clone();
         }
@@ -395,7 +430,12 @@ impl Builder {
     }
 
     /// Adds a node that takes the current value, then `more`.
-    fn node(&mut self, operator: &str, more: &[String], attributes: Vec<Attribute>) {
+    pub(super) fn node(
+        &mut self,
+        operator: &str,
+        more: &[String],
+        attributes: Vec<Attribute>,
+    ) {
         let mut inputs = vec![self.current()];
         inputs.extend_from_slice(more);
         self.apply(operator, inputs, attributes);
@@ -560,7 +600,7 @@ fn pooling(window: &Window) -> Vec<Attribute> {
 }
 
 /// For each value of an image in CHW order, its place in HWC order.
-fn channel_first(shape: ActivationShape) -> Vec<usize> {
+pub(super) fn channel_first(shape: ActivationShape) -> Vec<usize> {
     let pixels = shape.height * shape.width;
     (0..shape.channels)
         .flat_map(|channel| {

@@ -9,6 +9,7 @@
 //! FLOAT, scales that, and computes everything between with FLOAT.
 //! Labels and preprocessing are in the metadata. The bytes are a function of the trial.
 
+mod attention;
 mod columns;
 mod graph;
 mod proto;
