@@ -219,15 +219,12 @@ fn element_types_go_in_and_come_out() {
         &[("x", floats(&[0.0, 9.0, 3.0, 1.0]))],
         &[(&[1, 1], Data::Integers(vec![1]))],
     );
-    check("scalar.onnx", &[("x", floats(&[2.0]))], &scalar());
+    check(
+        "scalar.onnx",
+        &[("x", floats(&[2.0]))],
+        &[(&[], floats(&[2.0]))],
+    );
 }
-
-/// The model doubles its number, which has no dimension.
-fn scalar() -> [(&'static [usize], Data); 1] {
-    [(&[], floats(&[SCALAR]))]
-}
-
-const SCALAR: f32 = 2.0;
 
 #[test]
 fn inputs_go_by_name_and_outputs_come_in_order() {

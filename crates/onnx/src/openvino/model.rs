@@ -250,7 +250,9 @@ fn port(name: String, node: &openvino::Node) -> Result<Port, InferenceError> {
         })
         .collect()
     };
-    let shape = (!shape.get_rank().is_dynamic()).then(dims);
+    // The binding calls the rank of a scalar, from 0 to 0, open as well.
+    let rank = shape.get_rank();
+    let shape = (rank.get_min() == rank.get_max()).then(dims);
     Ok(Port {
         name,
         element: tensor::element(node.get_element_type()?),
@@ -331,6 +333,8 @@ impl Request {
                 .filter(|place| place.has_shape(&dims));
             let mut place = match kept {
                 Some(place) => place,
+                // The binding makes no tensor without dimensions; the request has one.
+                None if dims.is_empty() => Place::of(self.native.get_tensor(name)?, dims),
                 None => {
                     let place = Place::new(tensor::type_of(&values), dims)?;
                     self.native.set_input_tensor_by_index(at, place.tensor())?;

@@ -19,10 +19,13 @@ impl Place {
     ) -> Result<Self, InferenceError> {
         // No tensor in memory has more places than this type has numbers.
         let shape: Vec<i64> = dims.iter().map(|&dim| dim as i64).collect();
-        Ok(Self {
-            tensor: Tensor::new(element, &Shape::new(&shape)?)?,
-            dims,
-        })
+        let tensor = Tensor::new(element, &Shape::new(&shape)?)?;
+        Ok(Self::of(tensor, dims))
+    }
+
+    /// A tensor that is there already.
+    pub(super) fn of(tensor: Tensor, dims: Vec<usize>) -> Self {
+        Self { tensor, dims }
     }
 
     pub(super) fn has_shape(&self, dims: &[usize]) -> bool {
@@ -72,9 +75,15 @@ impl Place {
 pub(super) fn copy(
     tensor: &Tensor,
 ) -> Result<Option<(Vec<usize>, Data)>, InferenceError> {
-    let shape = tensor.get_shape()?;
-    let dims = shape.get_dimensions().iter();
-    let dims: Vec<usize> = dims.map(|&dim| usize::try_from(dim).unwrap_or(0)).collect();
+    let dims: Vec<usize> = match tensor.get_shape() {
+        Ok(shape) => {
+            let dims = shape.get_dimensions().iter();
+            dims.map(|&dim| usize::try_from(dim).unwrap_or(0)).collect()
+        }
+        // The interface for C has no shape without dimensions.
+        Err(_) if tensor.get_size()? == 1 => vec![],
+        Err(error) => return Err(error),
+    };
     let is_empty = dims.contains(&0);
     let data = match element(tensor.get_element_type()?) {
         ElementType::Float16 => Data::Floats(
