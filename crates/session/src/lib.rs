@@ -26,7 +26,6 @@ mod size;
 mod sql;
 mod tables;
 
-use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};

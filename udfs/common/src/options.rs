@@ -1,6 +1,8 @@
 //! The options that a session carries into every function.
 
 use std::any::Any;
+use std::fmt::Display;
+use std::str::FromStr;
 
 use atoll_compute::warnings::Warnings;
 use atoll_onnx::{Bfloat16, Inference, InferenceEngine, Precision, Provider};
@@ -165,18 +167,8 @@ impl ExtensionOptions for AtollOptions {
                 })?;
                 Ok(())
             }
-            "inference" => {
-                self.inference = value
-                    .parse()
-                    .map_err(|error| config_datafusion_err!("atoll.inference {error}"))?;
-                Ok(())
-            }
-            "precision" => {
-                self.precision = value
-                    .parse()
-                    .map_err(|error| config_datafusion_err!("atoll.precision {error}"))?;
-                Ok(())
-            }
+            "inference" => read(&mut self.inference, key, value),
+            "precision" => read(&mut self.precision, key, value),
             "infer_rows" => match value.parse() {
                 Ok(rows) if rows > 0 => {
                     self.infer_rows = rows;
@@ -273,6 +265,16 @@ impl ExtensionOptions for AtollOptions {
             entry("speculation", &self.speculation.to_string(), SPECULATION),
         ]
     }
+}
+
+/// Reads a value whose error follows the name of its option.
+fn read<T>(option: &mut T, key: &str, value: &str) -> Result<()>
+where
+    T: FromStr<Err: Display>,
+{
+    let parsed = value.parse();
+    *option = parsed.map_err(|error| config_datafusion_err!("atoll.{key} {error}"))?;
+    Ok(())
 }
 
 #[cfg(test)]
