@@ -272,7 +272,7 @@ fn read<T>(option: &mut T, key: &str, value: &str) -> Result<()>
 where
     T: FromStr<Err: Display>,
 {
-    let parsed = value.parse();
+    let parsed = value.parse::<T>();
     *option = parsed.map_err(|error| config_datafusion_err!("atoll.{key} {error}"))?;
     Ok(())
 }

@@ -150,7 +150,7 @@ mod tests {
     fn places_in_sources_are_left_out() {
         check(
             "Exception from src/inference/src/cpp/core.cpp:117:\n\
-             Exception from src/inference/src/dev/plugin.cpp:54:\n\
+             Exception from src/inference/src/dev/device.cpp:54:\n\
              Check '!shape.rank().is_dynamic()' failed at src/node.cpp:108:\n\
              Unexpected: dynamic rank. Operation name: x\n\n\n",
             "Unexpected: dynamic rank. Operation name: x",
