@@ -34,7 +34,8 @@ command line, 130 after Ctrl-C; run also ends with 3 when the same job is runnin
 already and with 4 when its time was up.
 
 Environment: ORT_DYLIB_PATH names the library of ONNX Runtime, where it is neither in \
-../lib beside the program nor in the cache folder. ATOLL_TOKEN is the token of a cluster. \
+../lib beside the program nor in the cache folder; OPENVINO_DYLIB_PATH that of \
+OpenVINO. ATOLL_TOKEN is the token of a cluster. \
 ATOLL_CPU_LEVEL (portable, avx2 or avx512) lowers the instructions that training uses, \
 so that unlike machines give the same bits. AWS_*, GOOGLE_* and AZURE_* say how object \
 stores are reached. NO_COLOR switches colours off.

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::num::NonZeroUsize;
 
-use atoll_onnx::{Availability, Provider};
+use atoll_onnx::{Availability, Bfloat16, Error, Provider};
 use atoll_session::{Location, Session, SessionOptions, TableState, TaskRunner};
 use datafusion::arrow::ARROW_VERSION;
 use datafusion::common::{DataFusionError, Result as DataFusionResult};
@@ -54,6 +54,7 @@ pub(crate) async fn run(args: &SessionArgs) -> Result<Ending, Failure> {
         Check::good("Arrow", ARROW_VERSION),
         onnx_runtime(),
         execution_providers(),
+        openvino(),
         cpu(args.threads),
         memory(),
         screen(),
@@ -164,6 +165,46 @@ fn execution_providers() -> Check {
     }
 }
 
+/// The second engine, which nobody needs.
+fn openvino() -> Check {
+    let name = "OpenVINO";
+    let bfloat16 = match Bfloat16::of_this_processor() {
+        Ok(Bfloat16::Native) => "bfloat16 by instructions of its own",
+        Ok(Bfloat16::Emulated) => "bfloat16 emulated, which is slow",
+        Ok(Bfloat16::Absent) => "float32 only, on this processor",
+        Err(Error::OpenVinoMissing { .. }) => {
+            return Check {
+                name,
+                found: "not installed; models run on ONNX Runtime".to_string(),
+                state: CheckResult::Note(
+                    "for SET atoll.inference = 'openvino', on processors of Intel and \
+                     AMD: cargo xtask setup --openvino,\n\
+                     or pip install openvino where pip installed atoll, or set \
+                     OPENVINO_DYLIB_PATH to the file libopenvino_c"
+                        .to_string(),
+                ),
+            };
+        }
+        Err(error) => {
+            return Check {
+                name,
+                found: error.to_string(),
+                state: CheckResult::Wrong(
+                    "correct or unset OPENVINO_DYLIB_PATH, or pip install openvino"
+                        .to_string(),
+                ),
+            };
+        }
+    };
+    match atoll_onnx::openvino() {
+        Ok(info) => {
+            let path = info.path.display();
+            Check::good(name, format!("{} at {path}; {bfloat16}", info.version))
+        }
+        Err(error) => Check::good(name, error.to_string()),
+    }
+}
+
 fn cpu(threads: Option<NonZeroUsize>) -> Check {
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let threads = threads.map_or(cores, NonZeroUsize::get);
@@ -200,6 +241,7 @@ fn cpu_features() -> Vec<&'static str> {
         ("fma", std::is_x86_feature_detected!("fma")),
         ("avx512f", std::is_x86_feature_detected!("avx512f")),
         ("avx512bw", std::is_x86_feature_detected!("avx512bw")),
+        ("avx512bf16", std::is_x86_feature_detected!("avx512bf16")),
     ];
     all.into_iter()
         .filter(|(_, there)| *there)

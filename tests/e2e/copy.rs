@@ -203,7 +203,7 @@ fn files_have_about_the_size_that_was_asked_for_and_say_where_they_come_from() {
         .flatten()
         .find(|f| f.file_name().to_string_lossy().starts_with("part-00000"));
     let bytes = std::fs::read(file.unwrap().path()).unwrap();
-    for key in ["atoll.provenance", "engine", "generate_series"] {
+    for key in ["atoll.provenance", "engine", "inference", "generate_series"] {
         let found = bytes.windows(key.len()).any(|part| part == key.as_bytes());
         assert!(found, "no {key}");
     }

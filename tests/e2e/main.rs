@@ -19,6 +19,7 @@ mod distribution;
 mod doctor;
 mod examples;
 mod formats;
+mod inference;
 mod jobs;
 mod kills;
 mod listing;

@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use lru::LruCache;
 use parking_lot::Mutex;
 
-use crate::Provider;
+use crate::Inference;
 use crate::inner::Outputs;
 use crate::loaded::Loaded;
 
@@ -17,8 +17,8 @@ const KEPT: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 /// The SHA-256 of a model file.
 pub(crate) type Digest = [u8; 32];
 
-/// What is loaded once: a file on a provider, with what it gives.
-pub(crate) type Key = (Digest, Provider, Outputs);
+/// What is loaded once: a file for an engine, with what it gives.
+pub(crate) type Key = (Digest, Inference, Outputs);
 
 /// Holds one model, or nothing yet. Whoever loads it holds the lock, so that the
 /// others wait for the one load. A panic while loading leaves nothing, as before.

@@ -151,6 +151,41 @@ pub fn with_head<B: AsRef<[u8]>>(
     Ok(file)
 }
 
+/// A model file with the values that its graph keeps in other files.
+pub(crate) fn whole(
+    bytes: &[u8],
+    weights: &BTreeMap<String, Arc<[u8]>>,
+) -> Result<Vec<u8>, String> {
+    let file = decode(bytes, "the model")?;
+    let graph = file.graph.unwrap_or_default();
+    let mut tensors = graph.initializers.iter();
+    let mut whole = Vec::with_capacity(bytes.len());
+    for field in wire::fields(bytes) {
+        let field = field?;
+        if field.number != model::GRAPH {
+            whole.extend_from_slice(field.whole);
+            continue;
+        }
+        let mut inside = Vec::with_capacity(field.value.len());
+        for field in wire::fields(field.value) {
+            let field = field?;
+            let tensor = match field.number {
+                graph::INITIALIZERS => tensors.next(),
+                _ => None,
+            };
+            match tensor {
+                Some(tensor) if tensor.place == EXTERNAL => {
+                    let tensor = inlined(field.value, tensor, weights)?;
+                    put(&mut inside, graph::INITIALIZERS, &tensor);
+                }
+                _ => inside.extend_from_slice(field.whole),
+            }
+        }
+        put(&mut whole, model::GRAPH, &inside);
+    }
+    Ok(whole)
+}
+
 fn decode(bytes: &[u8], what: &str) -> Result<Model, String> {
     Model::decode(bytes).map_err(|error| format!("{what} is no ONNX file: {error}"))
 }

@@ -3,8 +3,6 @@
 use std::borrow::Cow;
 
 use half::{bf16, f16};
-use ort::session::SessionInputValue;
-use ort::value::{DynValue, PrimitiveTensorElementType, Tensor};
 
 use crate::ElementType;
 
@@ -83,6 +81,17 @@ impl Data {
         }
     }
 
+    /// Whole numbers and flags as those of 64 bits.
+    pub(crate) fn widened<T: Copy + Into<i64>>(values: &[T]) -> Self {
+        Self::Integers(values.iter().map(|&value| value.into()).collect())
+    }
+
+    /// Whole numbers as those with a sign; the largest stands for those beyond.
+    pub(crate) fn clamped(values: &[u64]) -> Self {
+        let clamp = |value: &u64| i64::try_from(*value).unwrap_or(i64::MAX);
+        Self::Integers(values.iter().map(clamp).collect())
+    }
+
     /// The first `len` values.
     pub(crate) fn truncate(&mut self, len: usize) {
         match self {
@@ -93,53 +102,52 @@ impl Data {
         }
     }
 
-    /// A tensor of the element type that the model takes.
+    /// The values in the element type that the model takes.
     ///
     /// Floating point numbers become whole ones only when nothing is lost: rounding
-    /// a token or a pixel would change the question.
-    pub(crate) fn into_value(
+    /// a token or a pixel would change the question. The error says what was given, to
+    /// follow the word "got".
+    pub(crate) fn into_values(
         self,
         element: ElementType,
-        dims: &[usize],
-    ) -> Result<SessionInputValue<'static>, ConversionError> {
-        match element {
-            ElementType::Float16 => tensor(dims, self.into_halves(f16::from_f32)?),
-            ElementType::Bfloat16 => tensor(dims, self.into_halves(bf16::from_f32)?),
-            ElementType::Float32 => tensor(dims, self.into_floats().ok_or_else(text)?),
-            ElementType::Float64 => tensor(dims, self.into_doubles()?),
-            ElementType::Int8 => self.into_narrow::<i8>(element, dims),
-            ElementType::Int16 => self.into_narrow::<i16>(element, dims),
-            ElementType::Int32 => self.into_narrow::<i32>(element, dims),
-            ElementType::Int64 => tensor(dims, self.into_integers()?),
-            ElementType::Uint8 => self.into_narrow::<u8>(element, dims),
-            ElementType::Uint16 => self.into_narrow::<u16>(element, dims),
-            ElementType::Uint32 => self.into_narrow::<u32>(element, dims),
-            ElementType::Uint64 => self.into_narrow::<u64>(element, dims),
+    ) -> Result<Values<'static>, String> {
+        Ok(match element {
+            ElementType::Float16 => Values::Float16(self.into_halves(f16::from_f32)?),
+            ElementType::Bfloat16 => Values::Bfloat16(self.into_halves(bf16::from_f32)?),
+            ElementType::Float32 => {
+                Values::Float32(self.into_floats().ok_or_else(text)?.into())
+            }
+            ElementType::Float64 => Values::Float64(self.into_doubles()?),
+            ElementType::Int8 => Values::Int8(self.into_narrow(element)?),
+            ElementType::Int16 => Values::Int16(self.into_narrow(element)?),
+            ElementType::Int32 => Values::Int32(self.into_narrow(element)?),
+            ElementType::Int64 => Values::Int64(self.into_integers()?),
+            ElementType::Uint8 => Values::Uint8(self.into_narrow(element)?),
+            ElementType::Uint16 => Values::Uint16(self.into_narrow(element)?),
+            ElementType::Uint32 => Values::Uint32(self.into_narrow(element)?),
+            ElementType::Uint64 => Values::Uint64(self.into_narrow(element)?),
             ElementType::Bool => {
                 let flags = self.into_integers()?.into_iter().map(|value| value != 0);
-                tensor(dims, flags.collect::<Vec<_>>())
+                Values::Bool(flags.collect())
             }
             ElementType::String => match self {
-                Self::Strings(values) => Tensor::from_string_array((dims, &*values))
-                    .map(SessionInputValue::from)
-                    .map_err(ConversionError::Runtime),
-                _ => Err(ConversionError::Value(
-                    "numbers instead of text".to_string(),
-                )),
+                Self::Strings(values) => Values::Strings(values),
+                _ => return Err("numbers instead of text".to_string()),
             },
-            ElementType::Other => Err(ConversionError::Value(
-                "a value; inputs of this element type are not supported".to_string(),
-            )),
-        }
+            ElementType::Other => {
+                let reason = "a value; inputs of this element type are not supported";
+                return Err(reason.to_string());
+            }
+        })
     }
 
     /// Rounds to nearest, ties to even, as frameworks do; too large becomes infinite.
-    fn into_halves<T>(self, half: fn(f32) -> T) -> Result<Vec<T>, ConversionError> {
+    fn into_halves<T>(self, half: fn(f32) -> T) -> Result<Vec<T>, String> {
         let floats = self.into_floats().ok_or_else(text)?;
         Ok(floats.into_iter().map(half).collect())
     }
 
-    fn into_doubles(self) -> Result<Vec<f64>, ConversionError> {
+    fn into_doubles(self) -> Result<Vec<f64>, String> {
         match self {
             Self::Floats(values) => Ok(values.into_iter().map(f64::from).collect()),
             Self::Doubles(values) => Ok(values),
@@ -148,55 +156,56 @@ impl Data {
         }
     }
 
-    fn into_integers(self) -> Result<Vec<i64>, ConversionError> {
+    fn into_integers(self) -> Result<Vec<i64>, String> {
         match self {
             Self::Integers(values) => Ok(values),
             other => other.into_doubles()?.into_iter().map(whole).collect(),
         }
     }
 
-    fn into_narrow<T>(
+    fn into_narrow<T: TryFrom<i64>>(
         self,
         element: ElementType,
-        dims: &[usize],
-    ) -> Result<SessionInputValue<'static>, ConversionError>
-    where
-        T: TryFrom<i64> + PrimitiveTensorElementType + Clone + std::fmt::Debug + 'static,
-    {
+    ) -> Result<Vec<T>, String> {
         let narrow = |value: i64| {
-            T::try_from(value).map_err(|_| {
-                ConversionError::Value(format!("{value}, which is no {element}"))
-            })
+            T::try_from(value).map_err(|_| format!("{value}, which is no {element}"))
         };
-        let values: Result<Vec<T>, _> =
-            self.into_integers()?.into_iter().map(narrow).collect();
-        tensor(dims, values?)
+        self.into_integers()?.into_iter().map(narrow).collect()
     }
 }
 
-/// Why values cannot become a tensor of the model's element type.
+/// The values of a tensor on their way into a model, in the element type that it takes.
 #[derive(Debug)]
-pub(crate) enum ConversionError {
-    /// What was given, to follow the word "got".
-    Value(String),
-    /// ONNX Runtime refused to make the tensor.
-    Runtime(ort::Error),
+pub(crate) enum Values<'a> {
+    Float16(Vec<f16>),
+    Bfloat16(Vec<bf16>),
+    Float32(Cow<'a, [f32]>),
+    Float64(Vec<f64>),
+    Int8(Vec<i8>),
+    Int16(Vec<i16>),
+    Int32(Vec<i32>),
+    Int64(Vec<i64>),
+    Uint8(Vec<u8>),
+    Uint16(Vec<u16>),
+    Uint32(Vec<u32>),
+    Uint64(Vec<u64>),
+    Bool(Vec<bool>),
+    Strings(Vec<String>),
 }
 
-fn text() -> ConversionError {
-    ConversionError::Value("text instead of numbers".to_string())
+/// A tensor on its way into a model.
+#[derive(Debug)]
+pub(crate) struct Input<'a> {
+    /// The name of the model's input.
+    pub(crate) name: &'a str,
+    /// The dimensions of the tensor, with the mini-batch.
+    pub(crate) dims: Vec<usize>,
+    /// As many values as the dimensions have places.
+    pub(crate) values: Values<'a>,
 }
 
-fn tensor<T>(
-    dims: &[usize],
-    values: Vec<T>,
-) -> Result<SessionInputValue<'static>, ConversionError>
-where
-    T: PrimitiveTensorElementType + Clone + std::fmt::Debug + 'static,
-{
-    Tensor::from_array((dims.to_vec(), values))
-        .map(SessionInputValue::from)
-        .map_err(ConversionError::Runtime)
+fn text() -> String {
+    "text instead of numbers".to_string()
 }
 
 /// Rounds as the model's own element type does.
@@ -215,73 +224,14 @@ fn to_double(value: i64) -> f64 {
 }
 
 /// The value as a whole number, if it is one.
-fn whole(value: f64) -> Result<i64, ConversionError> {
+fn whole(value: f64) -> Result<i64, String> {
     // Beyond 2^53 a float64 no longer tells neighbouring whole numbers apart.
     const LIMIT: f64 = 9_007_199_254_740_992.0;
     if value.fract() == 0.0 && value.abs() <= LIMIT {
         Ok(value as i64)
     } else {
-        Err(ConversionError::Value(format!(
-            "{value}, which is no whole number"
-        )))
+        Err(format!("{value}, which is no whole number"))
     }
-}
-
-/// Copies an output of a model; the error says what it is instead of a tensor.
-pub(crate) fn from_value(
-    value: &DynValue,
-    element: ElementType,
-) -> Result<(Vec<usize>, Data), Cow<'static, str>> {
-    match element {
-        ElementType::Float16 => extract(value, |values: &[f16]| {
-            Data::Floats(values.iter().map(|half| half.to_f32()).collect())
-        }),
-        ElementType::Bfloat16 => extract(value, |values: &[bf16]| {
-            Data::Floats(values.iter().map(|half| half.to_f32()).collect())
-        }),
-        ElementType::Float32 => extract(value, |values| Data::Floats(values.to_vec())),
-        ElementType::Float64 => extract(value, |values| Data::Doubles(values.to_vec())),
-        ElementType::Int64 => extract(value, |values| Data::Integers(values.to_vec())),
-        ElementType::Int8 => extract(value, widen::<i8>),
-        ElementType::Int16 => extract(value, widen::<i16>),
-        ElementType::Int32 => extract(value, widen::<i32>),
-        ElementType::Uint8 => extract(value, widen::<u8>),
-        ElementType::Uint16 => extract(value, widen::<u16>),
-        ElementType::Uint32 => extract(value, widen::<u32>),
-        ElementType::Bool => extract(value, widen::<bool>),
-        ElementType::Uint64 => extract(value, |values: &[u64]| {
-            let clamp = |value: &u64| i64::try_from(*value).unwrap_or(i64::MAX);
-            Data::Integers(values.iter().map(clamp).collect())
-        }),
-        ElementType::String => {
-            let (shape, values) = value
-                .try_extract_strings()
-                .map_err(|error| error.to_string())?;
-            Ok((dims(shape), Data::Strings(values)))
-        }
-        ElementType::Other => Err("its type is not supported".into()),
-    }
-}
-
-fn extract<T: PrimitiveTensorElementType>(
-    value: &DynValue,
-    copy: impl Fn(&[T]) -> Data,
-) -> Result<(Vec<usize>, Data), Cow<'static, str>> {
-    let (shape, values) = value
-        .try_extract_tensor::<T>()
-        .map_err(|error| error.to_string())?;
-    Ok((dims(shape), copy(values)))
-}
-
-fn dims(shape: &[i64]) -> Vec<usize> {
-    shape
-        .iter()
-        .map(|&dim| usize::try_from(dim).unwrap_or(0))
-        .collect()
-}
-
-fn widen<T: Copy + Into<i64>>(values: &[T]) -> Data {
-    Data::Integers(values.iter().map(|&value| value.into()).collect())
 }
 
 #[cfg(test)]

@@ -29,6 +29,42 @@ pub enum Error {
         /// What the loader said.
         reason: String,
     },
+    /// OpenVINO is not installed. Whoever runs the program must act.
+    #[error(
+        "OpenVINO was not found; install it with `cargo xtask setup --openvino`, or with \
+         `pip install openvino` where pip installed atoll, or set OPENVINO_DYLIB_PATH to \
+         the file libopenvino_c, or run models with SET atoll.inference = 'onnxruntime' \
+         (looked for {searched})"
+    )]
+    OpenVinoMissing {
+        /// The places that were searched, best first.
+        searched: String,
+    },
+    /// OpenVINO is there and cannot be used. Whoever runs the program must act.
+    #[error(
+        "OpenVINO at {} cannot be used: {reason}; install a good one with \
+         `cargo xtask setup --openvino`, or set OPENVINO_DYLIB_PATH to the file \
+         libopenvino_c of version 2025.1 or later, or run models with \
+         SET atoll.inference = 'onnxruntime'",
+        path.display()
+    )]
+    OpenVinoBroken {
+        /// The library file.
+        path: PathBuf,
+        /// What the loader said.
+        reason: String,
+    },
+    /// OpenVINO does not have what the model needs. The query must change.
+    #[error(
+        "model {model} cannot be run by OpenVINO: {reason}; run it with \
+         SET atoll.inference = 'onnxruntime'"
+    )]
+    Unsupported {
+        /// The name the model was asked for by.
+        model: String,
+        /// What it needs.
+        reason: String,
+    },
     /// The device that should compute is not there. Whoever runs the program must act.
     #[error(
         "execution provider {provider} cannot be used: {reason}; use one that can with \
@@ -81,7 +117,7 @@ pub enum Error {
     Run {
         /// The name the model was asked for by.
         model: String,
-        /// What ONNX Runtime said.
+        /// What the engine said.
         reason: String,
     },
 }
@@ -90,10 +126,14 @@ impl Error {
     /// The error code that a row has, a word in capitals that a query can compare with.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Invalid { .. } | Self::TooNew { .. } => "MODEL_INVALID",
+            Self::Invalid { .. } | Self::TooNew { .. } | Self::Unsupported { .. } => {
+                "MODEL_INVALID"
+            }
             Self::InputMismatch { .. } => "MODEL_INPUT_MISMATCH",
             Self::RuntimeMissing { .. }
             | Self::RuntimeBroken { .. }
+            | Self::OpenVinoMissing { .. }
+            | Self::OpenVinoBroken { .. }
             | Self::Provider { .. }
             | Self::Run { .. } => "MODEL_RUNTIME",
         }

@@ -99,6 +99,16 @@ impl ModelFileHeader {
         self.tensors.find(&outputs, wanted)
     }
 
+    /// How many outputs the graph has itself.
+    pub(crate) fn output_count(&self) -> usize {
+        self.outputs.len()
+    }
+
+    /// Whether values are in other files.
+    pub(crate) fn is_external(&self) -> bool {
+        !self.external.is_empty()
+    }
+
     /// What the last operators say of an output.
     pub(crate) fn head(&self, output: &str) -> Head {
         let head = self.heads.get(output.as_bytes());

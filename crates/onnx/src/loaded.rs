@@ -5,16 +5,14 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ort::session::Session;
-use ort::value::Outlet;
 use sha2::{Digest as _, Sha256};
 
 use crate::file::{ModelFileHeader, invalid};
 use crate::inner::{Inner, Outputs, with_outputs};
-use crate::message::{Newer, clean};
-use crate::runtime::runtime;
-use crate::session::{OpenError, SharedSession};
-use crate::{Error, Head, Port, Provider, Signature, TableInput, cache, names};
+use crate::message::Newer;
+use crate::onnxruntime_library::runtime;
+use crate::session::{About, OpenError, Session, open};
+use crate::{Error, Head, Inference, Port, Signature, TableInput, cache, names};
 
 /// Weights that a model keeps in other files, by the names of [`crate::weight_files`].
 pub(crate) type Weights = BTreeMap<String, Arc<[u8]>>;
@@ -60,7 +58,9 @@ impl<B: AsRef<[u8]>> ModelFiles<B> {
 /// The session, the signature and the metadata of one content, which all handles share.
 #[derive(Debug)]
 pub(crate) struct Loaded {
-    pub(crate) session: SharedSession,
+    pub(crate) session: Box<dyn Session>,
+    /// What computes its answers.
+    pub(crate) inference: Inference,
     pub(crate) signature: Signature,
     /// The places in the signature of the outputs that can be read.
     pub(crate) readable: Vec<usize>,
@@ -83,7 +83,7 @@ pub(crate) struct Loaded {
 
 impl Loaded {
     pub(crate) fn open<B: AsRef<[u8]>>(
-        provider: Provider,
+        inference: Inference,
         files: &ModelFiles<B>,
         (digest, outputs): (cache::Digest, &Outputs),
     ) -> Result<Self, OpenError> {
@@ -101,23 +101,16 @@ impl Loaded {
             [] => Cow::Borrowed(bytes),
             more => Cow::Owned(with_outputs(bytes, more)),
         };
-        let shared = SharedSession::open(provider, &bytes, &files.weights)?;
-        let session = shared.about();
-        let port = |outlet: &Outlet, is_inner: bool| {
-            // ONNX Runtime works out the shapes of inner tensors, and not of all.
-            Port::new(outlet, is_inner || header.is_shapeless(outlet.name()))
-        };
-        let own = session.outputs().len() - more.len();
-        let made = session.outputs().iter().enumerate();
-        let mut made: Vec<Port> = made.map(|(n, one)| port(one, n >= own)).collect();
+        let session = open(inference, &bytes, &files.weights)?;
+        // Those that were added come last.
+        let mut made = session.outputs(&header, header.output_count());
         let (inner, tensors) = match outputs {
             Outputs::Own => (vec![], vec![]),
             Outputs::And(inner) => (inner.clone(), vec![]),
-            Outputs::All => (vec![], made.split_off(own)),
+            Outputs::All => (vec![], made.split_off(header.output_count())),
         };
-        let taken = session.inputs().iter();
         let signature = Signature {
-            inputs: taken.map(|one| port(one, false)).collect(),
+            inputs: session.inputs(&header),
             outputs: made,
         };
         let outputs = signature.outputs.iter().enumerate();
@@ -127,12 +120,15 @@ impl Loaded {
             .collect();
         let head = |place: &usize| header.head(&signature.outputs[*place].name);
         let heads = readable.iter().map(head).collect();
-        let (metadata, producer) = metadata(session)
-            .map_err(|error| OpenError::Model(clean(error.message())))?;
-        let opset = session.opset_for_domain("");
+        let About {
+            metadata,
+            producer,
+            opset,
+        } = session.about().map_err(OpenError::Model)?;
         let columns = columns(&metadata, &signature);
         Ok(Self {
-            session: shared,
+            session,
+            inference,
             signature,
             readable,
             heads,
@@ -177,27 +173,16 @@ fn columns(
         .then_some(columns)
 }
 
-type Metadata = (BTreeMap<String, String>, Option<String>);
-
-fn metadata(session: &Session) -> ort::Result<Metadata> {
-    let model = session.metadata()?;
-    let mut entries = BTreeMap::new();
-    for key in model.custom_keys()? {
-        let value = model.custom(&key).unwrap_or_default();
-        entries.insert(key, value);
-    }
-    Ok((
-        entries,
-        model.producer().filter(|producer| !producer.is_empty()),
-    ))
-}
-
 /// The error of a model that could not be opened, under the name it was asked for by.
 pub(crate) fn translate(model: &str, error: OpenError) -> Error {
     match error {
         OpenError::Runtime(error) => error,
         OpenError::Model(reason) => invalid(model, reason),
         OpenError::Newer(newer) => too_new(model, newer),
+        OpenError::Unsupported(reason) => Error::Unsupported {
+            model: model.to_string(),
+            reason,
+        },
     }
 }
 

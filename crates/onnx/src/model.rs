@@ -4,19 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use atoll_imaging::Preprocess;
-use ort::session::SessionInputValue;
-use ort::value::{DynValue, TensorRef};
 
-use crate::data::{ConversionError, from_value};
+use crate::data::{Input, Values};
 use crate::file::{ModelFileHeader, invalid};
 use crate::inner::Outputs;
 use crate::loaded::{Loaded, ModelFiles, translate};
 use crate::message::clean;
-use crate::runtime::start_beside;
+use crate::onnxruntime_library::start_beside;
 use crate::signature::RowShape;
 use crate::{
-    Data, ElementType, Error, FEATURES, Head, Inner, OutputKind, Port, Provider,
-    Signature, TableInput, cache,
+    Data, ElementType, Error, FEATURES, Head, Inference, Inner, OutputKind, Port,
+    Signature, TableInput, cache, openvino,
 };
 
 /// A model that is ready to run: a cheap handle, to be cloned freely and used by any number
@@ -117,29 +115,38 @@ impl LoadedModel {
     ///
     /// `name` is what error messages call it: a path, a URL, a column.
     pub fn load(name: &str, bytes: &[u8]) -> Result<Self, Error> {
-        Self::load_on(Provider::Cpu, name, bytes)
+        Self::load_on(Inference::default(), name, bytes)
     }
 
-    /// Loads a model file for a provider, in the same way.
-    pub fn load_on(provider: Provider, name: &str, bytes: &[u8]) -> Result<Self, Error> {
+    /// Loads a model file for an engine or an execution provider, in the same way.
+    pub fn load_on(
+        inference: impl Into<Inference>,
+        name: &str,
+        bytes: &[u8],
+    ) -> Result<Self, Error> {
         let wanted = WantedTensors::Outputs;
-        Self::load_from(provider, name, &wanted, || Ok(ModelFiles::alone(bytes)))
+        let read = || Ok(ModelFiles::alone(bytes));
+        Self::load_from(inference.into(), name, &wanted, read)
     }
 
     /// Loads the files that `read` returns, in the same way, with the tensors that are wanted.
-    /// `read` runs while another thread loads the library of ONNX Runtime, if this process has
+    /// `read` runs while another thread loads the library of the engine, if this process has
     /// not done so yet.
     pub fn load_from<B: AsRef<[u8]>, E: From<Error>>(
-        provider: Provider,
+        inference: Inference,
         name: &str,
         wanted: &WantedTensors,
         read: impl FnOnce() -> Result<ModelFiles<B>, E>,
     ) -> Result<Self, E> {
-        let (files, digest) = start_beside(|| {
+        let read = || {
             let files = read()?;
             let digest = files.digest();
             Ok::<_, E>((files, digest))
-        })?;
+        };
+        let (files, digest) = match inference {
+            Inference::OnnxRuntime(_) => start_beside(read)?,
+            Inference::OpenVino(_) => openvino::start_beside(read)?,
+        };
         let outputs = match wanted {
             WantedTensors::Outputs => Outputs::Own,
             WantedTensors::Tensors => Outputs::All,
@@ -148,9 +155,9 @@ impl LoadedModel {
             }
             WantedTensors::Several(outputs) => inner_outputs(name, &files, outputs)?,
         };
-        let key = (digest, provider, outputs.clone());
+        let key = (digest, inference, outputs.clone());
         let loaded = cache::get_or_load(key, || {
-            Loaded::open(provider, &files, (digest, &outputs))
+            Loaded::open(inference, &files, (digest, &outputs))
         });
         Ok(Self {
             name: Arc::from(name),
@@ -245,8 +252,8 @@ impl LoadedModel {
     }
 
     /// What computes its answers.
-    pub fn provider(&self) -> Provider {
-        self.loaded.session.provider()
+    pub fn inference(&self) -> Inference {
+        self.loaded.inference
     }
 
     /// The size in bytes, of weights in other files too.
@@ -303,14 +310,14 @@ impl LoadedModel {
             let port = self.input(&name)?;
             let shape = self.check(port, data.len())?;
             copies = copies.max(shape.copies);
-            values.push((name, self.value(port, data, &shape)?));
+            values.push(self.value(port, data, shape)?);
         }
         for port in &self.signature().inputs {
-            if !values.iter().any(|(name, _)| *name == port.name) {
+            if !values.iter().any(|input| input.name == port.name) {
                 return Err(self.mismatch(port, "nothing".to_string()));
             }
         }
-        self.run_values(&values, copies)
+        self.run_values(values, copies)
     }
 
     /// Runs rows through a model whose mini-batch has any size, and gives the outputs of each.
@@ -320,6 +327,9 @@ impl LoadedModel {
         inputs: Vec<(String, Data)>,
         rows: usize,
     ) -> Result<Vec<Vec<Output>>, Error> {
+        if !self.loaded.session.is_exact_in_batches() {
+            return self.run_one_by_one(inputs, rows);
+        }
         let mut values = Vec::with_capacity(inputs.len());
         for (name, data) in inputs {
             let port = self.input(&name)?;
@@ -329,10 +339,10 @@ impl LoadedModel {
                 Some(batch @ 1) => *batch = rows,
                 _ => return Err(self.mismatch(port, format!("{rows} rows"))),
             }
-            values.push((name, self.value(port, data, &shape)?));
+            values.push(self.value(port, data, shape)?);
         }
         let mut split: Vec<Vec<Output>> = (0..rows).map(|_| Vec::new()).collect();
-        for output in self.run_values(&values, 1)? {
+        for output in self.run_values(values, 1)? {
             let values = output.data.len() / rows.max(1);
             let dims = output.shape.iter().skip(1).copied();
             let shape: Vec<usize> = [1].into_iter().chain(dims).collect();
@@ -348,6 +358,22 @@ impl LoadedModel {
             }
         }
         Ok(split)
+    }
+
+    /// The same, a row at a time.
+    fn run_one_by_one(
+        &self,
+        inputs: Vec<(String, Data)>,
+        rows: usize,
+    ) -> Result<Vec<Vec<Output>>, Error> {
+        let mut split: Vec<Vec<(String, Data)>> = vec![vec![]; rows];
+        for (name, data) in inputs {
+            let per_row = data.len() / rows.max(1);
+            for (row, data) in split.iter_mut().zip(data.chunks(per_row)) {
+                row.push((name.clone(), data));
+            }
+        }
+        split.into_iter().map(|row| self.run(row)).collect()
     }
 
     /// Whether its first output is a number that it learned to predict, as its metadata says.
@@ -394,31 +420,34 @@ impl LoadedModel {
         numbers: &[f32],
         shape: RowShape,
     ) -> Result<Vec<Output>, Error> {
-        if port.element != ElementType::Float32 || shape.copies > 1 {
+        let copies = shape.copies;
+        if port.element != ElementType::Float32 || copies > 1 {
             let data = Data::Floats(numbers.to_vec());
-            let value = self.value(port, data, &shape)?;
-            return self.run_values(&[(port.name.clone(), value)], shape.copies);
+            return self.run_values(vec![self.value(port, data, shape)?], copies);
         }
-        let RowShape { dims, copies } = shape;
-        let value = TensorRef::from_array_view((dims, numbers))
-            .map_err(|error| self.failed(error.message()))?;
-        self.run_values(&[(port.name.clone(), value.into())], copies)
+        let input = Input {
+            name: &port.name,
+            dims: shape.dims,
+            values: Values::Float32(numbers.into()),
+        };
+        self.run_values(vec![input], copies)
     }
 
     fn run_values(
         &self,
-        values: &[(String, SessionInputValue<'_>)],
+        inputs: Vec<Input<'_>>,
         copies: usize,
     ) -> Result<Vec<Output>, Error> {
-        let names: Vec<&str> = self.outputs().map(|port| port.name.as_str()).collect();
-        if names.is_empty() {
+        let ports: Vec<&Port> = self.outputs().collect();
+        if ports.is_empty() {
             return Err(self.failed("it has no output that can be read"));
         }
-        let read = |outputs: &[DynValue]| self.read(outputs, copies);
-        self.loaded
-            .session
-            .run(values, &names, read)
-            .map_err(|error| self.failed(error.message()))?
+        let outputs = self.loaded.session.run(inputs, &ports);
+        let outputs = outputs.map_err(|reason| self.failed(&reason))?;
+        let first = outputs
+            .into_iter()
+            .map(|(shape, data)| first_row(shape, data, copies));
+        Ok(first.collect())
     }
 
     /// Checks that rows of `len` numbers fit an input. Queries are checked with it when they
@@ -482,32 +511,18 @@ impl LoadedModel {
             .ok_or_else(|| self.mismatch(port, count(len)))
     }
 
-    fn value(
+    fn value<'a>(
         &self,
-        port: &Port,
+        port: &'a Port,
         data: Data,
-        shape: &RowShape,
-    ) -> Result<SessionInputValue<'static>, Error> {
-        let data = data.repeat(shape.copies);
-        data.into_value(port.element, &shape.dims)
-            .map_err(|error| match error {
-                ConversionError::Value(given) => self.mismatch(port, given),
-                ConversionError::Runtime(error) => self.failed(error.message()),
-            })
-    }
-
-    fn read(&self, outputs: &[DynValue], copies: usize) -> Result<Vec<Output>, Error> {
-        let ports = self.outputs();
-        if outputs.len() != ports.len() {
-            return Err(self.failed("an output is missing"));
-        }
-        let read = |(port, value): (&Port, &DynValue)| {
-            let (shape, data) = from_value(value, port.element).map_err(|reason| {
-                self.failed(&format!("output {} cannot be read: {reason}", port.name))
-            })?;
-            Ok(first_row(shape, data, copies))
-        };
-        ports.zip(outputs).map(read).collect()
+        shape: RowShape,
+    ) -> Result<Input<'a>, Error> {
+        let values = data.repeat(shape.copies).into_values(port.element);
+        Ok(Input {
+            name: &port.name,
+            dims: shape.dims,
+            values: values.map_err(|given| self.mismatch(port, given))?,
+        })
     }
 
     fn failed(&self, reason: &str) -> Error {

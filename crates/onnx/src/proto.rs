@@ -8,10 +8,14 @@
 pub(crate) struct Model {
     #[prost(int64, tag = "1")]
     pub(crate) ir_version: i64,
+    #[prost(bytes, tag = "2")]
+    pub(crate) producer: Vec<u8>,
     #[prost(message, optional, tag = "7")]
     pub(crate) graph: Option<Graph>,
     #[prost(message, repeated, tag = "8")]
     pub(crate) opsets: Vec<OperatorSet>,
+    #[prost(message, repeated, tag = "14")]
+    pub(crate) metadata: Vec<Entry>,
     #[prost(message, repeated, tag = "25")]
     pub(crate) functions: Vec<Function>,
 }

@@ -7,8 +7,8 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 
 use atoll_onnx::{
-    Availability, Data, ElementType, Error, LoadedModel, ModelFiles, Output, OutputKind,
-    Provider, WantedTensors, engine, runtime, weight_files,
+    Availability, Data, ElementType, Error, Inference, LoadedModel, ModelFiles, Output,
+    OutputKind, Provider, WantedTensors, runtime, weight_files,
 };
 
 fn bytes(name: &str) -> Vec<u8> {
@@ -413,7 +413,7 @@ fn weights_may_be_in_another_file() {
         };
         let read = || Ok::<_, Error>(files);
         LoadedModel::load_from(
-            Provider::Cpu,
+            Inference::default(),
             "external.onnx",
             &WantedTensors::Outputs,
             read,
@@ -530,15 +530,16 @@ fn a_provider_that_is_not_there_is_an_error_and_not_the_processor() {
     let Some(model) = load("identity.onnx") else {
         return;
     };
-    assert_eq!(model.unwrap().provider(), Provider::Cpu);
+    assert_eq!(model.unwrap().inference(), Inference::default());
     for provider in Provider::ALL {
         let loaded =
             LoadedModel::load_on(provider, "identity.onnx", &bytes("identity.onnx"));
         match provider.availability().unwrap() {
             // A device may be missing all the same.
             Availability::Ready if loaded.is_ok() => {
-                assert_eq!(loaded.unwrap().provider(), provider);
-                assert!(engine(provider).unwrap().ends_with(provider.name()));
+                assert_eq!(loaded.unwrap().inference(), provider.into());
+                let engine = Inference::from(provider).describe().unwrap();
+                assert!(engine.ends_with(provider.name()), "{engine}");
             }
             _ => {
                 let error = loaded.unwrap_err();

@@ -27,7 +27,6 @@ mod size;
 mod sql;
 mod tables;
 
-use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -456,7 +455,7 @@ impl Session {
         }
         match plan {
             LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(create)) => {
-                origin.models = self.models(&create.input)?;
+                self.note_models(&mut origin, &create.input)?;
                 origin.made_of = refresh::made_of(&origin)?;
                 let tables = self.stored_tables()?;
                 tables.create(&self.context, create, &origin).await?;
@@ -469,11 +468,11 @@ impl Session {
                 self.nothing().await
             }
             LogicalPlan::Copy(copy) => {
-                origin.models = self.models(&copy.input)?;
+                self.note_models(&mut origin, &copy.input)?;
                 copy::execute(&self.context, copy, &origin).await
             }
             LogicalPlan::Dml(dml) => {
-                origin.models = self.models(&dml.input)?;
+                self.note_models(&mut origin, &dml.input)?;
                 let tables = self.stored_tables()?;
                 match tables.change(&self.context, &dml, &origin).await? {
                     Some(count) => Ok(count),
@@ -527,9 +526,19 @@ impl Session {
         Ok(Box::pin(MemoryStream::try_new(rows, schema, None)?))
     }
 
-    /// The models of a plan, by the names and paths with which the statement names them.
-    fn models(&self, plan: &LogicalPlan) -> Result<BTreeMap<String, String>> {
-        Ok(self.named_models().by_name(origin::models(plan)?))
+    /// Notes the models of a plan, by the names and paths with which the statement names
+    /// them, and what computes their answers.
+    fn note_models(&self, origin: &mut Origin, plan: &LogicalPlan) -> Result<()> {
+        origin.models = self.named_models().by_name(origin::models(plan)?);
+        if !origin.models.is_empty() {
+            let state = self.context.state();
+            // Settings that contradict each other are an error of the plan.
+            let inference =
+                AtollOptions::inference(state.config().options(), &Warnings::default());
+            let described = inference.ok().map(|inference| inference.describe());
+            origin.inference = described.and_then(Result::ok);
+        }
+        Ok(())
     }
 
     fn named_models(&self) -> Arc<NamedModels> {

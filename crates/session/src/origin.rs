@@ -18,6 +18,8 @@ pub(crate) struct Origin {
     pub(crate) statement: Option<String>,
     /// The models that the statement names, with the SHA-256 of their files.
     pub(crate) models: BTreeMap<String, String>,
+    /// What computed their answers, where there is a model.
+    pub(crate) inference: Option<String>,
     /// Names the statement across the runs of its job: under one name the rows of an
     /// INSERT are added once.
     pub(crate) id: Option<String>,
@@ -36,6 +38,7 @@ impl Origin {
             "version": crate::VERSION,
             "datafusion": DATAFUSION_VERSION,
             "engine": atoll_udf_train::engine(),
+            "inference": self.inference,
             "models": self.models,
             "statement": self.statement,
         });

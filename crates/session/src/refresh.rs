@@ -31,16 +31,13 @@ struct MadeOf {
 }
 
 impl MadeOf {
-    fn new(statement: &str, models: &BTreeMap<String, String>) -> Self {
-        let engine = match models.is_empty() {
-            true => None,
-            // One that cannot be loaded is an error where a row needs it.
-            false => atoll_udf_model::engine().ok(),
-        };
+    fn new(statement: &str, origin: &Origin) -> Self {
+        let release = || format!("atoll {}", crate::VERSION);
         Self {
             statement: statement.to_string(),
-            models: models.clone(),
-            engine: engine.unwrap_or_else(|| format!("atoll {}", crate::VERSION)),
+            models: origin.models.clone(),
+            // One that cannot be loaded is an error where a row needs it.
+            engine: origin.inference.clone().unwrap_or_else(release),
         }
     }
 
@@ -71,7 +68,7 @@ pub(crate) fn made_of(origin: &Origin) -> Result<Option<String>> {
     if !statement.to_ascii_lowercase().contains("read_blob") {
         return Ok(None);
     }
-    MadeOf::new(statement, &origin.models).text().map(Some)
+    MadeOf::new(statement, origin).text().map(Some)
 }
 
 impl Session {
@@ -104,7 +101,9 @@ impl Session {
         let LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(made)) = &planned else {
             return internal_err!("CREATE TABLE is planned as something else");
         };
-        let now = MadeOf::new(statement, &self.models(&made.input)?);
+        let mut of_query = Origin::default();
+        self.note_models(&mut of_query, &made.input)?;
+        let now = MadeOf::new(statement, &of_query);
         let query = TableQuery::parse(&state, statement)?;
         let is_same_query =
             TableQuery::parse(&state, &before.statement)?.text() == query.text();

@@ -7,6 +7,10 @@ use crate::{docs, layers, setup};
 
 pub(crate) fn run() -> Result<()> {
     setup::run()?;
+    // Tests of the second engine run where there is a wheel of it.
+    if cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+        setup::openvino()?;
+    }
     layers::run()?;
     cargo(&["fmt", "--all", "--check"])?;
     cargo(&[

@@ -23,6 +23,7 @@ Usage: cargo xtask <task>
 
 Tasks:
   setup         Install ONNX Runtime into the cache folder
+  setup --openvino  Install OpenVINO beside it, for SET atoll.inference = 'openvino'
   demo          Tune networks on digits, then label photos
   check         Run everything that CI runs
   docs          Write the function reference, a page of the book
@@ -48,6 +49,7 @@ fn run(args: &[&str]) -> Result<()> {
     std::env::set_current_dir(command::workspace())?;
     match args {
         ["setup"] => setup::run(),
+        ["setup", "--openvino"] => setup::openvino(),
         ["demo"] => demo::run(),
         ["check"] => check::run(),
         ["docs"] => docs::write(),

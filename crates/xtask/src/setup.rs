@@ -1,4 +1,4 @@
-//! Installs ONNX Runtime, the one native library.
+//! Installs ONNX Runtime, and OpenVINO for those who ask for it.
 //!
 //! It comes out of its PyPI wheel: one file, built by its makers, whose hash is known
 //! here. The wheel's Python version does not matter, since no Python ever loads it; it
@@ -14,6 +14,10 @@ use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
 use crate::command::{cache, output, say, status};
+
+mod openvino;
+
+pub(crate) use openvino::run as openvino;
 
 const VERSION: &str = "1.32.0";
 
@@ -188,19 +192,25 @@ fn extract(wheel: &Path, member: &str, target: &Path) -> Result<()> {
 }
 
 fn download(platform: &Platform, staging: &Path) -> Result<PathBuf> {
-    require_pip()?;
+    let requirement = format!(
+        "onnxruntime=={VERSION} --hash=sha256:{}",
+        platform.wheel_sha256
+    );
     say(&format!(
         "downloading ONNX Runtime {VERSION} for {}",
         platform.tag
     ));
+    wheel(&requirement, platform.tag, staging).context(
+        "cannot download ONNX Runtime; check the network, or install it and set \
+         ORT_DYLIB_PATH to its library",
+    )
+}
+
+/// Downloads the one wheel that a requirement with its hash means.
+fn wheel(requirement: &str, tag: &str, staging: &Path) -> Result<PathBuf> {
+    require_pip()?;
     let requirements = staging.join("requirements.txt");
-    fs::write(
-        &requirements,
-        format!(
-            "onnxruntime=={VERSION} --hash=sha256:{}\n",
-            platform.wheel_sha256
-        ),
-    )?;
+    fs::write(&requirements, format!("{requirement}\n"))?;
     let mut pip = Command::new("python3");
     // `download` works where `install` refuses: it touches no environment.
     pip.args([
@@ -219,13 +229,9 @@ fn download(platform: &Platform, staging: &Path) -> Result<PathBuf> {
         "--abi",
         "cp311",
     ]);
-    pip.args(["--platform", platform.tag, "--dest"])
-        .arg(staging);
+    pip.args(["--platform", tag, "--dest"]).arg(staging);
     pip.arg("--requirement").arg(&requirements);
-    status(&mut pip).context(
-        "cannot download ONNX Runtime; check the network, or install it and set \
-         ORT_DYLIB_PATH to its library",
-    )?;
+    status(&mut pip)?;
     let wheels =
         fs::read_dir(staging)?.filter_map(|entry| entry.ok().map(|entry| entry.path()));
     let mut wheels =
@@ -235,7 +241,7 @@ fn download(platform: &Platform, staging: &Path) -> Result<PathBuf> {
 
 fn require_pip() -> Result<()> {
     output(Command::new("python3").args(["-m", "pip", "--version"])).map(drop).context(
-        "python3 with pip is needed once, to download ONNX Runtime; install it (Debian and \
+        "python3 with pip is needed once, to download the library; install it (Debian and \
          Ubuntu: apt install python3-pip), or set ORT_DYLIB_PATH to an ONNX Runtime library",
     )
 }

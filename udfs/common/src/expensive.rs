@@ -19,6 +19,7 @@ use atoll_compute::panics::Panic;
 use atoll_compute::pool::{self, PoolError};
 use atoll_compute::progress::Progress;
 use atoll_compute::warnings::Warnings;
+use atoll_onnx::Inference;
 use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{DataFusionError, Result, exec_datafusion_err, exec_err};
@@ -146,6 +147,11 @@ pub trait PreparedCall: Debug + Send + Sync {
     /// The work of this call, if other calls of the same rows may be made of it too.
     async fn shared(&self) -> Result<Option<Arc<dyn SharedCall>>> {
         Ok(None)
+    }
+
+    /// What computes the answers of the model that this call applies, if it applies one.
+    fn inference(&self) -> Option<Inference> {
+        None
     }
 
     /// What rows of this call cost, if that can be told beforehand.

@@ -25,6 +25,7 @@ pub mod structs;
 pub mod tables;
 pub mod usage;
 
+pub use atoll_onnx::Inference;
 pub use erased::Erased;
 pub use expensive::{
     Call, CallContext, EXECUTOR_DIED, ExpensiveFunction, Grain, JoinedCalls,

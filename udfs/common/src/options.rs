@@ -1,12 +1,17 @@
 //! The options that a session carries into every function.
 
 use std::any::Any;
+use std::fmt::Display;
+use std::str::FromStr;
 
-use atoll_onnx::Provider;
+use atoll_compute::warnings::Warnings;
+use atoll_onnx::{Bfloat16, Inference, InferenceEngine, Precision, Provider};
 use datafusion::common::config::{
     ConfigEntry, ConfigExtension, ConfigOptions, ExtensionOptions,
 };
-use datafusion::common::{Result, config_datafusion_err, config_err};
+use datafusion::common::{
+    Result, config_datafusion_err, config_err, plan_datafusion_err,
+};
 
 const STORAGE: &str = "Folder or URL that keeps snapshots, trials, models and tables";
 const INFER_ROWS: &str =
@@ -20,6 +25,10 @@ const SPECULATION: &str = "On a cluster, start a task that takes far longer than
     second executor too; the first to end counts.";
 const EXECUTION_PROVIDER: &str = "What ONNX models run on: cpu, or cuda, tensorrt, coreml or directml if built with it";
 
+const INFERENCE: &str =
+    "The engine that runs ONNX models: onnxruntime, or openvino if it is installed";
+const PRECISION: &str = "The numbers that ONNX models are computed in: float32, or with openvino bfloat16, which is faster on processors with AVX512-BF16 or AMX and less accurate";
+
 /// Options under the prefix `atoll`, set with `SET atoll.<name> = '...'`.
 ///
 /// Written by hand because the entries must carry the prefix: a cluster sends them
@@ -30,6 +39,10 @@ pub struct AtollOptions {
     pub storage: String,
     /// What ONNX models run on.
     pub execution_provider: Provider,
+    /// The engine that runs ONNX models.
+    pub inference: InferenceEngine,
+    /// The numbers that ONNX models are computed in.
+    pub precision: Precision,
     /// How many rows of a CSV or JSON file decide the types of its columns.
     pub infer_rows: usize,
     /// Under one id, a table takes the rows of a statement once; none if it is empty.
@@ -70,6 +83,8 @@ impl Default for AtollOptions {
         Self {
             storage: "atoll-storage".to_string(),
             execution_provider: Provider::default(),
+            inference: InferenceEngine::default(),
+            precision: Precision::default(),
             infer_rows: 1000,
             write_id: String::new(),
             distribute_bytes: 256 << 20,
@@ -88,6 +103,35 @@ impl AtollOptions {
             .get::<Self>()
             .cloned()
             .unwrap_or_default()
+    }
+
+    /// What computes the answers of models, or why the settings contradict each other. A
+    /// processor that does not compute in what was asked for is a warning.
+    pub fn inference(options: &ConfigOptions, warnings: &Warnings) -> Result<Inference> {
+        let options = Self::get(options);
+        let Self {
+            execution_provider,
+            inference,
+            precision,
+            ..
+        } = options;
+        let inference = Inference::of(inference, execution_provider, precision)
+            .map_err(|error| plan_datafusion_err!("{error}"))?;
+        if inference == Inference::OpenVino(Precision::Bfloat16) {
+            // A library that is missing is an error where the model is loaded.
+            match Bfloat16::of_this_processor() {
+                Ok(Bfloat16::Absent) => warnings.add(
+                    "atoll.precision = 'bfloat16' has no effect: this processor has no \
+                     instructions for it, and OpenVINO computes in float32",
+                ),
+                Ok(Bfloat16::Emulated) => warnings.add(
+                    "atoll.precision = 'bfloat16' may be slower than 'float32': this \
+                     processor has neither AVX512-BF16 nor AMX, and OpenVINO emulates it",
+                ),
+                Ok(Bfloat16::Native) | Err(_) => {}
+            }
+        }
+        Ok(inference)
     }
 }
 
@@ -123,6 +167,8 @@ impl ExtensionOptions for AtollOptions {
                 })?;
                 Ok(())
             }
+            "inference" => read(&mut self.inference, key, value),
+            "precision" => read(&mut self.precision, key, value),
             "infer_rows" => match value.parse() {
                 Ok(rows) if rows > 0 => {
                     self.infer_rows = rows;
@@ -177,7 +223,7 @@ impl ExtensionOptions for AtollOptions {
             },
             _ => config_err!(
                 "unknown option atoll.{key}; valid: atoll.storage, \
-                 atoll.execution_provider, atoll.infer_rows, atoll.write_id, \
+                 atoll.execution_provider, atoll.inference, atoll.precision, atoll.infer_rows, atoll.write_id, \
                  atoll.distribute_bytes, atoll.distribute_files, atoll.cluster_fallback, \
                  atoll.speculation"
             ),
@@ -197,6 +243,8 @@ impl ExtensionOptions for AtollOptions {
                 self.execution_provider.name(),
                 EXECUTION_PROVIDER,
             ),
+            entry("inference", self.inference.name(), INFERENCE),
+            entry("precision", self.precision.name(), PRECISION),
             entry("infer_rows", &self.infer_rows.to_string(), INFER_ROWS),
             entry("write_id", &self.write_id, WRITE_ID),
             entry(
@@ -219,6 +267,16 @@ impl ExtensionOptions for AtollOptions {
     }
 }
 
+/// Reads a value whose error follows the name of its option.
+fn read<T>(option: &mut T, key: &str, value: &str) -> Result<()>
+where
+    T: FromStr<Err: Display>,
+{
+    let parsed = value.parse::<T>();
+    *option = parsed.map_err(|error| config_datafusion_err!("atoll.{key} {error}"))?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -228,6 +286,8 @@ mod tests {
         let mut options = AtollOptions::default();
         options.set("storage", "s3://bucket/atoll").unwrap();
         options.set("execution_provider", "CPU").unwrap();
+        options.set("precision", "bfloat16").unwrap();
+        options.set("inference", "OpenVINO").unwrap();
         options.set("infer_rows", "100000").unwrap();
         options.set("write_id", "labels-2026-11-30").unwrap();
         options.set("distribute_bytes", "0").unwrap();

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use atoll_onnx::{LoadedModel, ModelFiles, Provider, WantedTensors};
+use atoll_onnx::{Inference, LoadedModel, ModelFiles, WantedTensors};
 use atoll_udf_common::args::{bytes_at, is_text, literal_str, string_at};
 use atoll_udf_common::model::{self, BYTES, ModelFailure};
 use atoll_udf_common::{AtollOptions, Call, CallContext};
@@ -35,7 +35,7 @@ pub(crate) enum ModelArgument {
     Column {
         options: Options,
         purpose: Purpose,
-        provider: Provider,
+        inference: Inference,
     },
 }
 
@@ -51,13 +51,13 @@ pub(crate) enum Models {
         column: ArrayRef,
         options: Options,
         purpose: Purpose,
-        provider: Provider,
+        inference: Inference,
     },
 }
 
 /// Loads the model that a literal names, at plan time.
 ///
-/// For the processor, whatever the session says: what a model takes and gives is the same
+/// By ONNX Runtime on the processor, whatever the session says: what a model takes and gives is the same
 /// everywhere, and whoever plans for a cluster need not have its devices.
 pub(crate) fn literal(
     function: &str,
@@ -83,20 +83,29 @@ impl ModelArgument {
         purpose: Purpose,
     ) -> Result<Self> {
         let config = call.session.config();
-        let provider = AtollOptions::get(config.options()).execution_provider;
+        let context = CallContext::of(config);
+        let inference = AtollOptions::inference(config.options(), &context.warnings)?;
         let Some(name) = call.args.first().and_then(literal_str) else {
             return Ok(Self::Column {
                 options,
                 purpose,
-                provider,
+                inference,
             });
         };
-        let (wanted, context) = (options.wanted_for(purpose), CallContext::of(config));
-        let model = model::load(name, &wanted, provider, &context).await;
+        let wanted = options.wanted_for(purpose);
+        let model = model::load(name, &wanted, inference, &context).await;
         model
             .and_then(|model| Pipeline::new(model, &options, purpose))
             .map(|pipeline| Self::Literal(Arc::new(pipeline)))
             .map_err(|error| error.at_plan_time(function))
+    }
+
+    /// What computes the answers.
+    pub(crate) fn inference(&self) -> Inference {
+        match self {
+            Self::Literal(pipeline) => pipeline.model.inference(),
+            Self::Column { inference, .. } => *inference,
+        }
     }
 
     /// Finds the models of a record batch, each once.
@@ -106,13 +115,13 @@ impl ModelArgument {
         rows: usize,
         context: &CallContext,
     ) -> Result<Models> {
-        let (options, purpose, provider) = match self {
+        let (options, purpose, inference) = match self {
             Self::Literal(pipeline) => return Ok(Models::One(Arc::clone(pipeline))),
             Self::Column {
                 options,
                 purpose,
-                provider,
-            } => (options, *purpose, *provider),
+                inference,
+            } => (options, *purpose, *inference),
         };
         let column = value.to_array(rows)?;
         if !is_text(column.data_type()) {
@@ -120,7 +129,7 @@ impl ModelArgument {
                 column,
                 options: options.clone(),
                 purpose,
-                provider,
+                inference,
             });
         }
         let mut by_name = HashMap::new();
@@ -132,7 +141,7 @@ impl ModelArgument {
                 continue;
             }
             let wanted = options.wanted_for(purpose);
-            let pipeline = model::load(name, &wanted, provider, context)
+            let pipeline = model::load(name, &wanted, inference, context)
                 .await
                 .and_then(|model| Pipeline::new(model, options, purpose));
             by_name.insert(name.to_string(), pipeline.map(Arc::new));
@@ -153,14 +162,14 @@ impl Models {
                 column,
                 options,
                 purpose,
-                provider,
+                inference,
             } => {
                 let Some(bytes) = bytes_at(column, row) else {
                     return Ok(None);
                 };
                 let wanted = options.wanted_for(*purpose);
                 let read = || Ok::<_, ModelFailure>(ModelFiles::alone(bytes));
-                let model = LoadedModel::load_from(*provider, BYTES, &wanted, read)?;
+                let model = LoadedModel::load_from(*inference, BYTES, &wanted, read)?;
                 Ok(Some(Arc::new(Pipeline::new(model, options, *purpose)?)))
             }
         }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
-use atoll_onnx::WantedTensors;
+use atoll_onnx::{Inference, WantedTensors};
 use atoll_udf_common::model::{ModelFailure, model};
 use atoll_udf_common::outcome::{Outcome, outcome};
 use atoll_udf_common::{
@@ -129,6 +129,10 @@ struct PreparedClassify(Classifier);
 
 #[async_trait]
 impl PreparedCall for PreparedClassify {
+    fn inference(&self) -> Option<Inference> {
+        Some(self.0.model.inference())
+    }
+
     async fn shared(&self) -> Result<Option<Arc<dyn SharedCall>>> {
         Ok(self.0.shared(true))
     }
@@ -151,7 +155,7 @@ impl PreparedCall for PreparedClassify {
 #[derive(Debug)]
 pub(crate) struct Classifier {
     function: &'static str,
-    model: ModelArgument,
+    pub(crate) model: ModelArgument,
     takes_images: bool,
 }
 

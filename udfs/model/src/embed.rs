@@ -3,6 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
+use atoll_onnx::Inference;
 use atoll_udf_common::image::{ImageColumn, image};
 use atoll_udf_common::model::model;
 use atoll_udf_common::outcome::{Outcome, outcome};
@@ -103,6 +104,10 @@ struct PreparedEmbed(Embedder);
 
 #[async_trait]
 impl PreparedCall for PreparedEmbed {
+    fn inference(&self) -> Option<Inference> {
+        Some(self.0.model.inference())
+    }
+
     async fn shared(&self) -> Result<Option<Arc<dyn SharedCall>>> {
         let reading = Reading::Numbers { is_strict: true };
         Ok(Asked::of(USAGE.name, &self.0.model, reading))

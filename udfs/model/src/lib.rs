@@ -45,12 +45,6 @@ const SECTION: DocSection = DocSection {
     description: Some("Functions that apply ONNX models."),
 };
 
-/// What decodes images and runs models on the processor, with their releases, see
-/// [`atoll_onnx::engine`].
-pub fn engine() -> Result<String, atoll_onnx::Error> {
-    atoll_onnx::engine(atoll_onnx::Provider::default())
-}
-
 /// The functions of this family.
 pub fn functions() -> Vec<ScalarUDF> {
     vec![

@@ -3,7 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
-use atoll_onnx::{LoadedModel, Port, WantedTensors};
+use atoll_onnx::{Inference, LoadedModel, Port, WantedTensors};
 use atoll_udf_common::model::{ModelFailure, model};
 use atoll_udf_common::{
     Argument, Call, CallContext, ExpensiveFunction, PreparedCall, Usage, map_rows, usage,
@@ -45,8 +45,9 @@ static DOCUMENTATION: LazyLock<Documentation> = LazyLock::new(|| {
          dictionary or a list in `names`; `preprocess`, one line that says \
          how an image becomes the input; `metadata`, everything else that the exporter \
          wrote; `preprocess_sha256`, of that line; and `engine`, the program, the release \
-         of ONNX Runtime and the execution provider (`SET \
-         atoll.execution_provider`). An answer is the same while `sha256`, \
+         of the inference engine (`SET atoll.inference`), the execution provider (`SET \
+         atoll.execution_provider`), and of OpenVINO the precision that it computes in \
+         (`SET atoll.precision`). An answer is the same while `sha256`, \
          `preprocess_sha256` and the image's own hash are, up to rounding by another \
          `engine`.",
         USAGE.syntax,
@@ -112,6 +113,10 @@ struct PreparedModelInfo {
 
 #[async_trait]
 impl PreparedCall for PreparedModelInfo {
+    fn inference(&self) -> Option<Inference> {
+        Some(self.model.inference())
+    }
+
     async fn invoke(
         &self,
         args: ScalarFunctionArgs,
@@ -203,9 +208,7 @@ fn infos_columns(pipelines: &[Option<Arc<Pipeline>>]) -> Result<Vec<ArrayRef>> {
         digest.append_option(text.as_ref().map(|text| hex::encode(Sha256::digest(text))));
         preprocess.append_option(text);
         // Whatever loaded the model is there to say what it is.
-        engine.append_option(
-            model.and_then(|model| atoll_onnx::engine(model.provider()).ok()),
-        );
+        engine.append_option(model.and_then(|model| model.inference().describe().ok()));
         let inner = model.and_then(LoadedModel::features);
         features.append_option(inner.map(|inner| &inner.tensor));
         // Labels have a column of their own, and would drown the rest here.

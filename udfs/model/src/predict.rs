@@ -4,7 +4,7 @@ use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use atoll_compute::warnings::Warnings;
-use atoll_onnx::{Data, ElementType, LoadedModel, Output, WantedTensors};
+use atoll_onnx::{Data, ElementType, Inference, LoadedModel, Output, WantedTensors};
 use atoll_udf_common::model::{ModelFailure, model};
 use atoll_udf_common::outcome::{Outcome, outcome};
 use atoll_udf_common::{
@@ -142,6 +142,10 @@ struct PreparedPredict(Predictor);
 
 #[async_trait]
 impl PreparedCall for PreparedPredict {
+    fn inference(&self) -> Option<Inference> {
+        Some(self.0.model.inference())
+    }
+
     async fn shared(&self) -> Result<Option<Arc<dyn SharedCall>>> {
         Ok(self.0.shared(true))
     }
@@ -164,7 +168,7 @@ impl PreparedCall for PreparedPredict {
 #[derive(Debug)]
 pub(crate) struct Predictor {
     function: &'static str,
-    model: ModelArgument,
+    pub(crate) model: ModelArgument,
     pub(crate) fields: Fields,
     takes_images: bool,
 }

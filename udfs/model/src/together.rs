@@ -62,7 +62,7 @@ impl Asked {
             "{} {} {:?} {:?}",
             model.name(),
             model.sha256(),
-            model.provider(),
+            model.inference(),
             pipeline.preprocessing()
         );
         Some(Arc::new(Self {
@@ -206,9 +206,9 @@ impl Together {
             false => {
                 let tensors = tensors.iter().map(ToString::to_string).collect();
                 let wanted = WantedTensors::Several(tensors);
-                let (name, provider) =
-                    (most.pipeline.model.name(), most.pipeline.model.provider());
-                let model = model::load(name, &wanted, provider, context).await;
+                let (name, inference) =
+                    (most.pipeline.model.name(), most.pipeline.model.inference());
+                let model = model::load(name, &wanted, inference, context).await;
                 let runner = model.map(|model| most.pipeline.with_model(model));
                 Arc::new(runner.map_err(|error| error.at_plan_time(most.function))?)
             }

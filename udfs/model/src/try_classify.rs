@@ -3,7 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
-use atoll_onnx::WantedTensors;
+use atoll_onnx::{Inference, WantedTensors};
 use atoll_udf_common::model::model;
 use atoll_udf_common::outcome::{Outcome, died, fields, result_array};
 use atoll_udf_common::{
@@ -101,6 +101,10 @@ struct PreparedTryClassify(Classifier);
 
 #[async_trait]
 impl PreparedCall for PreparedTryClassify {
+    fn inference(&self) -> Option<Inference> {
+        Some(self.0.model.inference())
+    }
+
     async fn shared(&self) -> Result<Option<Arc<dyn SharedCall>>> {
         Ok(self.0.shared(false))
     }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
+use atoll_onnx::Inference;
 use atoll_udf_common::image::image;
 use atoll_udf_common::model::model;
 use atoll_udf_common::outcome::{Outcome, died, fields, result_array};
@@ -95,6 +96,10 @@ struct PreparedTryEmbed(Embedder);
 
 #[async_trait]
 impl PreparedCall for PreparedTryEmbed {
+    fn inference(&self) -> Option<Inference> {
+        Some(self.0.model.inference())
+    }
+
     async fn shared(&self) -> Result<Option<Arc<dyn SharedCall>>> {
         let reading = Reading::Numbers { is_strict: false };
         Ok(Asked::of(USAGE.name, &self.0.model, reading))

@@ -3,7 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
-use atoll_onnx::{Output, WantedTensors};
+use atoll_onnx::{Inference, Output, WantedTensors};
 use atoll_udf_common::model::model;
 use atoll_udf_common::outcome::{Outcome, died, fields, result_array};
 use atoll_udf_common::{
@@ -104,6 +104,10 @@ struct PreparedTryPredict(Predictor);
 
 #[async_trait]
 impl PreparedCall for PreparedTryPredict {
+    fn inference(&self) -> Option<Inference> {
+        Some(self.0.model.inference())
+    }
+
     async fn shared(&self) -> Result<Option<Arc<dyn SharedCall>>> {
         Ok(self.0.shared(false))
     }

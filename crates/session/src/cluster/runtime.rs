@@ -52,7 +52,12 @@ const KEPT: Duration = Duration::from_secs(120);
 const KEPT_CALLS: usize = 16;
 
 /// The prefixes of the session options that change what a plan does.
-const OPTIONS: [&str; 2] = ["datafusion.execution.", "atoll.execution_provider"];
+const OPTIONS: [&str; 4] = [
+    "datafusion.execution.",
+    "atoll.execution_provider",
+    "atoll.inference",
+    "atoll.precision",
+];
 
 /// Writes a physical plan.
 pub(super) fn encode_plan(plan: Arc<dyn ExecutionPlan>) -> Result<Vec<u8>> {
@@ -331,9 +336,17 @@ impl PreparedCalls {
         let context = CallContext::of(config);
         let directory = context.directory.as_deref();
         let options = AtollOptions::get(config.options());
-        let provider = options.execution_provider.name();
+        let computed_by = [
+            options.execution_provider.name(),
+            options.inference.name(),
+            options.precision.name(),
+        ];
         let mut key = Sha256::new();
-        for part in [call, options.storage.as_bytes(), provider.as_bytes()] {
+        let computed_by = computed_by.iter().map(|name| name.as_bytes());
+        for part in [call, options.storage.as_bytes()]
+            .into_iter()
+            .chain(computed_by)
+        {
             key.update((part.len() as u64).to_le_bytes());
             key.update(part);
         }

@@ -3,7 +3,7 @@
 use std::fmt::{self, Formatter};
 use std::sync::Arc;
 
-use atoll_udf_common::{CallContext, Grain, PreparedCall, as_many_rows};
+use atoll_udf_common::{CallContext, Grain, Inference, PreparedCall, as_many_rows};
 use datafusion::arrow::datatypes::{FieldRef, Schema};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, Statistics, internal_err};
@@ -136,7 +136,18 @@ impl DisplayAs for ExpensiveExec {
         let calls = calls.collect::<Vec<_>>().join(", ");
         match kind {
             DisplayFormatType::TreeRender => write!(f, "{calls}"),
-            _ => write!(f, "ExpensiveExec: calls=[{calls}]{}", self.joined),
+            _ => {
+                write!(f, "ExpensiveExec: calls=[{calls}]{}", self.joined)?;
+                // All calls of a statement have the settings of its session.
+                let mut engines = self
+                    .calls
+                    .iter()
+                    .filter_map(|call| call.prepared.inference());
+                match engines.find(|engine| *engine != Inference::default()) {
+                    Some(engine) => write!(f, ", inference={engine}"),
+                    None => Ok(()),
+                }
+            }
         }
     }
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use atoll_compute::panics::catch;
 use atoll_compute::pool::{self, PoolError};
-use atoll_onnx::{LoadedModel, ModelFiles, Provider, WantedTensors};
+use atoll_onnx::{Inference, LoadedModel, ModelFiles, WantedTensors};
 use bytes::Bytes;
 use datafusion::common::DataFusionError;
 use tokio::runtime::{Builder, Runtime};
@@ -45,7 +45,7 @@ enum Stamp {
 /// By URL, since a relative path means another file for another client.
 type Names = HashMap<Key, Known>;
 
-type Key = (String, Provider, WantedTensors);
+type Key = (String, Inference, WantedTensors);
 
 /// A model that was loaded, and what tells whether it is still the same.
 struct Known {
@@ -63,7 +63,8 @@ static NAMES: LazyLock<Mutex<Names>> = LazyLock::new(Mutex::default);
 /// Loads a model with the tensors that are wanted at plan time, on the thread that plans.
 pub fn load_now(name: &str, wanted: &WantedTensors) -> Result<LoadedModel, ModelFailure> {
     let location = Location::parse(name).map_err(|error| not_found(name, &error))?;
-    let key = (location.url.to_string(), Provider::Cpu, wanted.clone());
+    let inference = Inference::default();
+    let key = (location.url.to_string(), inference, wanted.clone());
     let stamp = stamp(name, &location)?;
     if let Some(model) = remembered(&key, stamp) {
         return Ok(model);
@@ -73,7 +74,7 @@ pub fn load_now(name: &str, wanted: &WantedTensors) -> Result<LoadedModel, Model
         Some(path) => read_local(name, &path, &mut weights),
         None => read_and_wait(name, &location),
     };
-    let load = || LoadedModel::load_from(Provider::Cpu, name, wanted, read);
+    let load = || LoadedModel::load_from(inference, name, wanted, read);
     let model = catch(load).map_err(|panic| ModelFailure::panicked(name, &panic))??;
     remember(key, stamp, weights, &model);
     Ok(model)
@@ -83,21 +84,21 @@ pub fn load_now(name: &str, wanted: &WantedTensors) -> Result<LoadedModel, Model
 pub async fn load(
     name: &str,
     wanted: &WantedTensors,
-    provider: Provider,
+    inference: Inference,
     context: &CallContext,
 ) -> Result<LoadedModel, ModelFailure> {
     let location = match named(name, context).await? {
         Some(location) => location,
         None => locate(name, context)?,
     };
-    let key = (location.url.to_string(), provider, wanted.clone());
+    let key = (location.url.to_string(), inference, wanted.clone());
     let stamp = stamp(name, &location)?;
     if let Some(model) = remembered(&key, stamp) {
         return Ok(model);
     }
     let mut weights = Vec::new();
     let files = read(name, &location, &mut weights).await?;
-    let model = open(name, wanted, files, provider, context).await?;
+    let model = open(name, wanted, files, inference, context).await?;
     remember(key, stamp, weights, &model);
     Ok(model)
 }
@@ -144,11 +145,11 @@ async fn read(
 /// Loads a model whose file is a value: it has no name, and no weights beside it.
 pub async fn load_bytes(
     bytes: &[u8],
-    provider: Provider,
+    inference: Inference,
     context: &CallContext,
 ) -> Result<LoadedModel, ModelFailure> {
     let files = Files::alone(Bytes::copy_from_slice(bytes));
-    open(BYTES, &WantedTensors::Outputs, files, provider, context).await
+    open(BYTES, &WantedTensors::Outputs, files, inference, context).await
 }
 
 /// Reads the file of a model whole and checks that it can be loaded; its SHA-256 is given
@@ -165,7 +166,8 @@ pub async fn checked(
         )));
     }
     let files = Files::alone(bytes);
-    open(name, &WantedTensors::Outputs, files, Provider::Cpu, context).await
+    let inference = Inference::default();
+    open(name, &WantedTensors::Outputs, files, inference, context).await
 }
 
 /// Opens a session, which takes a core for up to seconds, on the compute pool.
@@ -173,12 +175,12 @@ async fn open(
     name: &str,
     wanted: &WantedTensors,
     files: Files,
-    provider: Provider,
+    inference: Inference,
     context: &CallContext,
 ) -> Result<LoadedModel, ModelFailure> {
     let (owned, wanted) = (name.to_string(), wanted.clone());
     let read = || Ok::<_, ModelFailure>(files);
-    let load = move || LoadedModel::load_from(provider, &owned, &wanted, read);
+    let load = move || LoadedModel::load_from(inference, &owned, &wanted, read);
     let opened = pool::run(&context.token, load).await;
     let opened = opened.map_err(|error| match error {
         PoolError::Panicked(panic) => ModelFailure::panicked(name, &panic),

@@ -12,7 +12,7 @@ mod options;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use atoll_onnx::{FEATURES, Inner, LoadedModel, ModelFiles, Provider, WantedTensors};
+use atoll_onnx::{FEATURES, Inference, Inner, LoadedModel, ModelFiles, WantedTensors};
 use atoll_udf_common::CallContext;
 use atoll_udf_common::model::{self, ModelFailure};
 use bytes::Bytes;
@@ -44,6 +44,9 @@ pub(crate) struct Backbone {
     pooled: bool,
     /// How an image becomes its input, under the keys of a model's metadata.
     preprocessing: BTreeMap<String, String>,
+    /// What computes the features, if that is not ONNX Runtime on the processor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    inference: Option<String>,
 }
 
 /// What names features: all that decides them, and not what the file is called.
@@ -54,6 +57,9 @@ struct Identity<'a> {
     tensor: &'a str,
     pooled: bool,
     preprocessing: &'a BTreeMap<String, String>,
+    /// Left out where it is the usual one, so that features that are kept stay known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inference: Option<&'a str>,
 }
 
 impl Backbone {
@@ -61,13 +67,14 @@ impl Backbone {
     pub(crate) async fn open(
         name: &str,
         options: &BackboneOptions,
+        inference: Inference,
         context: &CallContext,
     ) -> Result<Self> {
         let refuse = |failure: ModelFailure| failure.at_plan_time(FUNCTION);
         let wanted = WantedTensors::Output(options.output().to_string());
         let named = model::named(name, context).await.map_err(refuse)?;
         let path = named.map_or_else(|| name.to_string(), |named| named.to_string());
-        let model = model::load(&path, &wanted, Provider::Cpu, context).await;
+        let model = model::load(&path, &wanted, Inference::default(), context).await;
         let model = model.map_err(refuse)?;
         let features = features(&model, options)?;
         let preprocess = model::preprocess(&model, options.preprocessing());
@@ -89,6 +96,7 @@ impl Backbone {
             tensor: features.tensor,
             pooled: features.pooled,
             preprocessing: preprocess.to_metadata(),
+            inference: (inference != Inference::default()).then(|| inference.to_string()),
         })
     }
 
@@ -101,6 +109,7 @@ impl Backbone {
             tensor: &self.tensor,
             pooled: self.pooled,
             preprocessing: &self.preprocessing,
+            inference: self.inference.as_deref(),
         };
         // Texts and numbers, whose serialisation cannot fail.
         digest(&serde_json::to_vec(&identity).unwrap_or_default())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use atoll_onnx::{FEATURES, WantedTensors};
 use atoll_udf_common::args::literal_str;
 use atoll_udf_common::model::load_now;
-use atoll_udf_common::{Call, CallContext};
+use atoll_udf_common::{AtollOptions, Call, CallContext};
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::scalar::ScalarStructBuilder;
 use datafusion::common::{Result, ScalarValue, exec_datafusion_err, exec_err, plan_err};
@@ -32,10 +32,13 @@ pub(super) async fn open(
         }
         Some(Named::Literal(_) | Named::Column) => {}
     }
-    let context = CallContext::of(call.session.config());
+    let config = call.session.config();
+    let context = CallContext::of(config);
+    let inference = AtollOptions::inference(config.options(), &context.warnings)?;
     let mut backbones = Vec::with_capacity(names.len());
     for name in names {
-        let backbone = Backbone::open(&name, &options.backbone, &context).await?;
+        let backbone =
+            Backbone::open(&name, &options.backbone, inference, &context).await?;
         backbones.push(Arc::new(backbone));
     }
     Ok(backbones)

@@ -4,6 +4,7 @@ use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use atoll_nn::Metric;
+use atoll_onnx::Inference;
 use atoll_udf_common::model::model;
 use atoll_udf_common::structs::check_keys;
 use atoll_udf_common::{
@@ -137,6 +138,10 @@ struct EvaluateCall(Judged);
 
 #[async_trait]
 impl PreparedCall for EvaluateCall {
+    fn inference(&self) -> Option<Inference> {
+        self.0.inference()
+    }
+
     async fn invoke(
         &self,
         args: ScalarFunctionArgs,

@@ -4,7 +4,7 @@ use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use atoll_nn::Metric;
-use atoll_onnx::LoadedModel;
+use atoll_onnx::{Inference, LoadedModel};
 use atoll_udf_common::model::model;
 use atoll_udf_common::structs::check_keys;
 use atoll_udf_common::{
@@ -152,6 +152,10 @@ static REASON: LazyLock<Fields> = LazyLock::new(|| {
 
 #[async_trait]
 impl PreparedCall for ExplainCall {
+    fn inference(&self) -> Option<Inference> {
+        self.judged.inference()
+    }
+
     async fn invoke(
         &self,
         args: ScalarFunctionArgs,

@@ -3,7 +3,8 @@
 use std::fmt::{self, Debug, Formatter};
 use std::sync::Arc;
 
-use atoll_onnx::{LoadedModel, Provider, WantedTensors};
+use atoll_compute::warnings::Warnings;
+use atoll_onnx::{Inference, LoadedModel, WantedTensors};
 use atoll_udf_common::args::{bytes_at, string_at};
 use atoll_udf_common::{AtollOptions, Call, CallContext, model, storage_root};
 use datafusion::arrow::array::ArrayRef;
@@ -59,8 +60,8 @@ impl Judged {
             let config = call.session.config();
             let context = CallContext::of(config);
             let wanted = &WantedTensors::Outputs;
-            let model =
-                model::load(&name, wanted, provider(call.session), &context).await;
+            let inference = AtollOptions::inference(config.options(), &context.warnings)?;
+            let model = model::load(&name, wanted, inference, &context).await;
             model.map_err(|error| error.at_plan_time(function))?;
         }
         Ok(Self::new(function, call, options, source))
@@ -128,17 +129,24 @@ impl Judged {
         let Some(dataset) = string_at(&args[1], row) else {
             return Ok(None);
         };
-        let provider = provider(&self.session);
+        let options = self.session.config_options();
+        let inference = AtollOptions::inference(options, &context.warnings)?;
         let model = match (string_at(&args[0], row), bytes_at(&args[0], row)) {
             (Some(name), _) => {
-                model::load(name, &WantedTensors::Outputs, provider, context).await
+                model::load(name, &WantedTensors::Outputs, inference, context).await
             }
-            (None, Some(bytes)) => model::load_bytes(bytes, provider, context).await,
+            (None, Some(bytes)) => model::load_bytes(bytes, inference, context).await,
             (None, None) => return Ok(None),
         };
         let model = model.map_err(|error| error.in_a_row(self.function))?;
         let table = self.table(dataset, context).await?;
         Ok(Some((model, dataset, table)))
+    }
+
+    /// What computes the answers of the models; none where settings contradict each other.
+    pub(super) fn inference(&self) -> Option<Inference> {
+        let options = self.session.config_options();
+        AtollOptions::inference(options, &Warnings::default()).ok()
     }
 
     /// The rows that count; the first row that needs them reads them.
@@ -191,9 +199,4 @@ fn check_split(
         ),
         _ => Ok(()),
     }
-}
-
-/// What the session's models run on.
-fn provider(session: &SessionState) -> Provider {
-    AtollOptions::get(session.config_options()).execution_provider
 }
