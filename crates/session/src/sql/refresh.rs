@@ -162,8 +162,8 @@ fn new_files(
              SELECT {name}.filename, {name}.size, {name}.last_modified \
              FROM {FILES} AS {name} LEFT ANTI JOIN {table} AS __atoll_known \
              ON {name}.filename = __atoll_known.filename \
-             AND {name}.size IS NOT DISTINCT FROM __atoll_known.size \
-             AND {name}.last_modified IS NOT DISTINCT FROM __atoll_known.last_modified \
+             AND ({name}.size IS NOT DISTINCT FROM __atoll_known.size) \
+             AND ({name}.last_modified IS NOT DISTINCT FROM __atoll_known.last_modified) \
              {passes}))"
     );
     let mut query = query_of(state, &sql)?;
