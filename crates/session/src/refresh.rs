@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use atoll_delta::Table;
 use datafusion::arrow::datatypes::Schema;
-use datafusion::common::{DFSchema, Result, internal_err, plan_err};
+use datafusion::common::{DFSchema, Result, exec_datafusion_err, internal_err, plan_err};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::{DdlStatement, LogicalPlan};
 use serde::{Deserialize, Serialize};
@@ -55,8 +55,8 @@ impl MadeOf {
     }
 
     fn text(&self) -> Result<String> {
-        Ok(serde_json::to_string(self)
-            .map_err(|error| datafusion::common::exec_datafusion_err!("{error}"))?)
+        let text = serde_json::to_string(self);
+        text.map_err(|error| exec_datafusion_err!("{error}"))
     }
 }
 

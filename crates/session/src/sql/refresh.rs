@@ -157,13 +157,16 @@ fn new_files(
     let name = alias.as_ref().map(|alias| alias.name.clone());
     let name = name.unwrap_or(Ident::new("read_blob"));
     let passes = may_pass(columns);
+    // Of which the list does not say the size or the time, such as a URL, is not taken to
+    // have changed.
     let sql = format!(
         "SELECT 1 FROM read_blob((\
              SELECT {name}.filename, {name}.size, {name}.last_modified \
              FROM {FILES} AS {name} LEFT ANTI JOIN {table} AS __atoll_known \
              ON {name}.filename = __atoll_known.filename \
-             AND ({name}.size IS NOT DISTINCT FROM __atoll_known.size) \
-             AND ({name}.last_modified IS NOT DISTINCT FROM __atoll_known.last_modified) \
+             AND ({name}.size IS NULL OR {name}.size = __atoll_known.size) \
+             AND ({name}.last_modified IS NULL \
+                 OR {name}.last_modified = __atoll_known.last_modified) \
              {passes}))"
     );
     let mut query = query_of(state, &sql)?;
