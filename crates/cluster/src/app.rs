@@ -20,6 +20,10 @@ use crate::runs::Runs;
 use crate::scheduler::{EXECUTOR_SILENCE_SECONDS, ROUND};
 use crate::status::{Executor, Status};
 
+/// After these times executors are asked again to remove what a job left: a task that was
+/// told to stop may write its result after it was removed.
+const AGAIN: [Duration; 2] = [Duration::from_secs(3), Duration::from_secs(30)];
+
 type Server = SchedulerServer<LogicalPlanNode, PhysicalPlanNode>;
 
 /// What the routes share.
@@ -141,13 +145,21 @@ impl App {
                 ids.insert(id);
             }
         }
-        for id in ids {
-            let executors = &self.server.state.executor_manager;
+        let executors = self.server.state.executor_manager.clone();
+        for id in &ids {
             executors.clean_up_job_data(id.clone());
-            if let Err(error) = self.jobs.remove_job(&id).await {
+            if let Err(error) = self.jobs.remove_job(id).await {
                 tracing::warn!("cannot forget a job: {error}");
             }
         }
+        tokio::spawn(async move {
+            for wait in AGAIN {
+                tokio::time::sleep(wait).await;
+                for id in &ids {
+                    executors.clean_up_job_data(id.clone());
+                }
+            }
+        });
     }
 
     /// Looks for clients and executors that went away without a word.
