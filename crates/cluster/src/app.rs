@@ -11,6 +11,7 @@ use ballista_core::serde::protobuf::scheduler_grpc_server::SchedulerGrpc;
 use ballista_core::serde::scheduler::ExecutorMetadata;
 use ballista_scheduler::cluster::JobState;
 use ballista_scheduler::scheduler_server::SchedulerServer;
+use ballista_scheduler::state::executor_manager::ExecutorManager;
 use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
 
 use crate::Token;
@@ -21,7 +22,8 @@ use crate::scheduler::{EXECUTOR_SILENCE_SECONDS, ROUND};
 use crate::status::{Executor, Status};
 
 /// After these times executors are asked again to remove what a job left: a task that was
-/// told to stop may write its result after it was removed.
+/// told to stop may write its result after it was removed, and a part of a job may have been
+/// on its way to the scheduler when its client left.
 const AGAIN: [Duration; 2] = [Duration::from_secs(3), Duration::from_secs(30)];
 
 type Server = SchedulerServer<LogicalPlanNode, PhysicalPlanNode>;
@@ -134,30 +136,13 @@ impl App {
     pub(crate) async fn forget(&self, key: &str) {
         let told = self.board.take_submissions(key);
         let mut ids: HashSet<JobId> = told.into_iter().map(JobId::from).collect();
-        // A client that left early has not told its job's name.
-        for id in self.jobs.get_jobs().await.unwrap_or_default() {
-            let status = self.jobs.get_job_status(&id).await;
-            let name = status
-                .ok()
-                .flatten()
-                .map(|job| JobName::parse(&job.job_name));
-            if name.is_some_and(|name| name.key == key) {
-                ids.insert(id);
-            }
-        }
         let executors = self.server.state.executor_manager.clone();
-        for id in &ids {
-            executors.clean_up_job_data(id.clone());
-            if let Err(error) = self.jobs.remove_job(id).await {
-                tracing::warn!("cannot forget a job: {error}");
-            }
-        }
+        let (jobs, key) = (Arc::clone(&self.jobs), key.to_string());
+        let_go(&executors, jobs.as_ref(), &key, &mut ids).await;
         tokio::spawn(async move {
             for wait in AGAIN {
                 tokio::time::sleep(wait).await;
-                for id in &ids {
-                    executors.clean_up_job_data(id.clone());
-                }
+                let_go(&executors, jobs.as_ref(), &key, &mut ids).await;
             }
         });
     }
@@ -177,6 +162,33 @@ impl App {
                 self.board.lose(lost);
             }
             known = now;
+        }
+    }
+}
+
+/// Has executors remove the results of the Ballista jobs that a job consists of, and forgets
+/// these. `ids` are those that are known, to which those come that say whose they are.
+async fn let_go(
+    executors: &ExecutorManager,
+    jobs: &dyn JobState,
+    key: &str,
+    ids: &mut HashSet<JobId>,
+) {
+    // A client that left early has not told its job's name.
+    for id in jobs.get_jobs().await.unwrap_or_default() {
+        let status = jobs.get_job_status(&id).await;
+        let name = status
+            .ok()
+            .flatten()
+            .map(|job| JobName::parse(&job.job_name));
+        if name.is_some_and(|name| name.key == key) {
+            ids.insert(id);
+        }
+    }
+    for id in ids.iter() {
+        executors.clean_up_job_data(id.clone());
+        if let Err(error) = jobs.remove_job(id).await {
+            tracing::warn!("cannot forget a job: {error}");
         }
     }
 }
