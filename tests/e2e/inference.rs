@@ -8,8 +8,8 @@ use crate::support::{Atoll, Output, Running, cache};
 
 const OPENVINO: &str = "SET atoll.inference = 'openvino'; ";
 
-const CLASSIFY: &str = "SELECT name, classify('sql/data/efficientnet-lite0.onnx', content, \
-    1)[1]['label'] AS label FROM read_blob('sql/data/photos/*.png') ORDER BY name";
+const CLASSIFY: &str = "SELECT filename, classify('sql/data/efficientnet-lite0.onnx', content, \
+    1)[1]['label'] AS label FROM read_blob('sql/data/photos/*.png') ORDER BY filename";
 
 /// The library of OpenVINO where `atoll` finds it, or nothing, said so.
 fn library() -> Option<PathBuf> {
